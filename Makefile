@@ -1,0 +1,65 @@
+# Needs Python 3.11 to 3.13 (with venv), pip and make. Everything is installed into .venv; `rm -r .venv` begins anew.
+.DEFAULT_GOAL := help
+.PHONY: help setup lab test test-browser bench notebooks clean
+
+PYTHON ?= python3.11 python3.12 python3.13 python3 python
+VENV := .venv
+READY := $(VENV)/.ready
+TORCH := $(VENV)/.torch
+PIP := $(VENV)/bin/python -m pip --no-input --disable-pip-version-check install -qq --constraint constraints.txt
+CPU_WHEELS := https://download.pytorch.org/whl/cpu
+TORCH_VERSION = $(shell sed -n 's/^torch==//p' constraints.txt)
+
+# Does this Python run, fit, and hold venv? (A shim of pyenv can be there and not run.)
+SUITS = -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1
+# Does the CPU index answer within 5 s? The alarm ends a look-up of the name that hangs, too.
+ANSWERS = $(VENV)/bin/python -c 'import signal, urllib.request as u; signal.alarm(5); u.urlopen("$(CPU_WHEELS)/torch/")' >/dev/null 2>&1
+
+help:  ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1  \2/p' Makefile | awk '{ printf "  make %-14s", $$2; $$1 = $$2 = ""; print }'
+
+setup: $(READY)  ## make .venv and install everything, once (PYTHON=… names the interpreter)
+	@:
+
+$(VENV)/bin/python:
+	@for python in $(PYTHON); do \
+	  if "$$python" $(SUITS); then echo "Making $(VENV) with $$($$python --version)"; exec "$$python" -m venv --clear $(VENV); fi; \
+	done; \
+	echo "No Python 3.11 to 3.13 with venv was found (tried: $(PYTHON)). Install one (Debian, Ubuntu: apt-get install" \
+	  "python3 python3-venv), or name it: make PYTHON=/path/to/python" >&2; exit 1
+
+# torch comes first, so that nothing else brings another build: on Linux without a GPU the CPU build, which is a tenth of the size.
+$(TORCH): constraints.txt | $(VENV)/bin/python
+	@echo "Installing PyTorch $(TORCH_VERSION) (a minute or more)"
+	@cpu=; \
+	if [ "$$(uname)" = Linux ] && ! nvidia-smi -L >/dev/null 2>&1; then \
+	  if ( $(ANSWERS) ) 2>/dev/null; then cpu="--extra-index-url $(CPU_WHEELS)"; \
+	  else echo "$(CPU_WHEELS) does not answer; taking the build that pip finds"; fi; \
+	fi; \
+	{ [ -n "$$cpu" ] && $(PIP) --timeout 15 --retries 1 $$cpu torch==$(TORCH_VERSION); } || $(PIP) torch==$(TORCH_VERSION)
+	@touch $@
+
+$(READY): pyproject.toml constraints.txt $(TORCH)
+	@echo "Installing labkit and all that it can use (a minute or more)"
+	@$(PIP) --editable '.[all]'
+	@touch $@
+
+lab: setup  ## copy the labs to my-labs/ and open JupyterLab (JUPYTER_ARGS="--no-browser --port=8899")
+	@$(VENV)/bin/labkit lab -- $(JUPYTER_ARGS)
+
+test: setup  ## run every test that needs no browser and no GPU, then check every lab against its stored outputs
+	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 labs
+
+test-browser: setup  ## run the tests that open pages in Chromium
+	$(VENV)/bin/python -m pytest -m browser
+
+bench: setup  ## measure speed and memory beside the peer libraries
+	$(VENV)/bin/labkit bench all
+
+notebooks: setup  ## run labs/source/*.py into labs/*.ipynb
+	$(VENV)/bin/labkit notebooks
+
+clean:  ## remove caches and build products; keeps .venv and my-labs/
+	rm -rf build dist look-out .pytest_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -path ./my-labs -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -print | xargs rm -rf
