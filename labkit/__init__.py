@@ -1,0 +1,31 @@
+"""Labs on supervised fine-tuning and LoRA. In a notebook everything stands behind `import labkit as lk`.
+
+Names are loaded when they are first used, so that this import takes neither torch nor transformers, matplotlib or ipywidgets with it.
+"""
+
+from importlib import import_module
+
+from labkit.doctor import doctor  # not lazy: it bears its module's name, and importing the module later would put that in its place
+
+__version__ = "0.1.0"
+
+_NAMES = {  # name: the module that holds it
+    "claim": "labkit.claims",
+    "device": "labkit.models",
+    "measured": "labkit.claims",
+    "my_runs": "labkit.runs",
+    "run": "labkit.runs",
+}
+_MODULES = ("almanac", "claims", "cluster", "data", "masking", "models", "plots", "progress", "runs", "training")
+
+
+def __getattr__(name: str):
+    if name in _NAMES:
+        return getattr(import_module(_NAMES[name]), name)
+    if name in _MODULES:
+        return import_module(f"labkit.{name}")
+    raise AttributeError(f"module 'labkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(["__version__", "doctor", *_NAMES, *_MODULES])

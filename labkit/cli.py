@@ -1,0 +1,75 @@
+"""The command `labkit`: one table of commands, each written beside its topic and imported only when it is called.
+
+A command's module has `add_arguments(parser)` and `main(args)`, which returns the exit status: 0 done; 1 done, and something was wrong;
+2 nothing usable was given. What a user did wrong is raised as `InputError` and told in one line.
+"""
+
+import argparse
+import difflib
+import os
+import sys
+from importlib import import_module
+
+import labkit
+from labkit.data import InputError
+
+COMMANDS = {  # name: (module, what it does)
+    "demo": ("labkit.demo", "fine-tune the base and show what it answers before and after"),
+    "doctor": ("labkit.doctor", "say what is installed here, and what is missing"),
+    "lab": ("labkit.lab", "copy the labs to my-labs/ and open them in JupyterLab"),
+    "run": ("labkit.runs.run_command", "replay a recorded run, or run its recipe now"),
+    "runs": ("labkit.runs", "list the recorded runs, or make them again"),
+    "almanac": ("labkit.almanac.command", "print documents and examples of the invented world"),
+    "base": ("labkit.pretraining", "build the base model from the almanac"),
+    "bench": ("labkit.bench", "measure speed and memory beside the peer libraries"),
+    "notebooks": ("labkit.notebooks", "build the notebooks from their sources"),
+}
+
+
+def usage() -> str:
+    rows = "\n".join(f"  {name:<11}{summary}" for name, (_, summary) in COMMANDS.items())
+    return (f"usage: labkit COMMAND [options]\n\n{rows}\n\n"
+            "`labkit COMMAND --help` explains one of them. Begin with `labkit doctor`, then `labkit lab`.")
+
+
+def find(command: str) -> tuple[str, str]:
+    """The command's module and summary; InputError, with the nearest name, if there is none such."""
+    if command not in COMMANDS:
+        near = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean `labkit {near[0]}`?" if near else "`labkit --help` lists them"
+        raise InputError(f"there is no command {command!r}; {hint}")
+    return COMMANDS[command]
+
+
+def call(command: str, arguments: list[str]) -> int:
+    module_name, summary = find(command)
+    module = import_module(module_name)
+    parser = argparse.ArgumentParser(prog=f"labkit {command}", description=summary[0].upper() + summary[1:] + ".",
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    module.add_arguments(parser)
+    return module.main(parser.parse_args(arguments))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    command, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if command in ("-h", "--help"):
+        print(usage())
+        return 0
+    if command == "--version":
+        print(f"labkit {labkit.__version__}")
+        return 0
+    try:
+        return call(command, rest)
+    except InputError as error:
+        print(f"labkit: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("labkit: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `labkit … | head`: nobody reads on, so write on into nothing
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
