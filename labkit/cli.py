@@ -42,6 +42,13 @@ def find(command: str) -> tuple[str, str]:
 
 
 def call(command: str, arguments: list[str]) -> int:
+    """Run one command and return its exit status; `--help` and what argparse refuses end in SystemExit."""
+    if command in ("-h", "--help"):
+        print(usage())
+        return 0
+    if command == "--version":
+        print(f"labkit {labkit.__version__}")
+        return 0
     module_name, summary = find(command)
     module = import_module(module_name)
     parser = argparse.ArgumentParser(prog=f"labkit {command}", description=summary[0].upper() + summary[1:] + ".",
@@ -52,21 +59,17 @@ def call(command: str, arguments: list[str]) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     command, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    if command in ("-h", "--help"):
-        print(usage())
-        return 0
-    if command == "--version":
-        print(f"labkit {labkit.__version__}")
-        return 0
     try:
-        return call(command, rest)
+        status = call(command, rest)
+        sys.stdout.flush()
+        return status
     except InputError as error:
         print(f"labkit: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("labkit: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `labkit … | head`: nobody reads on, so write on into nothing
+    except BrokenPipeError:  # `labkit … | head`: nobody reads on, so the rest goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
