@@ -1,0 +1,326 @@
+"""Models: loading them quietly, adapters, writing text in batches, and scoring it by exact match.
+
+Any model folder or hub name can take the place of the kit's own base. Training is in `training`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from labkit.data import Example, InputError, exact_answer
+from labkit.masking import prompt_ids
+
+BASE = Path(__file__).parent / "almanac" / "base"
+
+
+@dataclass(frozen=True)
+class Score:
+    """Exact match over `n` questions, with its 95% Wilson interval; overall and for each task."""
+
+    n: int
+    correct: int
+    share: float
+    low: float
+    high: float
+    cot: float = math.nan  # share whose whole completion is right, chain of thought and all
+    by_task: dict[str, Score] = field(default_factory=dict)
+    outputs: list[str] = field(default_factory=list)  # in the order of the examples
+
+
+def device(name: str = "auto") -> torch.device:
+    """The device by that name; `auto` takes CUDA, else Apple's mps, else the CPU. Raises `InputError` if it is not there."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    kind = name.partition(":")[0]
+    if not available.get(kind):
+        there = ", ".join(kind for kind, here in available.items() if here)
+        raise InputError(f"there is no device {name!r} here; choose auto or one of {there}")
+    return torch.device(name)
+
+
+def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str | Path | None = None):
+    """(model, tokenizer) in float32 and evaluation mode, from a folder (offline) or the hub, with an adapter if one is named.
+
+    Raises `InputError` if it is no model, lacks weights, or its tokenizer has ids that the model has no embedding for.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place = Path(name_or_folder).expanduser()
+    if place.is_dir():
+        name_or_folder = place
+        if not (place / "config.json").is_file():
+            raise InputError(f"{place}: is no model, it holds no config.json; name a folder that save_pretrained wrote")
+    elif place.exists() or isinstance(name_or_folder, Path):
+        raise InputError(f"{place}: is no model folder; name a folder that save_pretrained wrote, or a model of the hub")
+    target = globals()["device"](device)
+    with _quiet():
+        try:
+            model, info = AutoModelForCausalLM.from_pretrained(
+                name_or_folder, dtype=torch.float32, local_files_only=place.is_dir(), output_loading_info=True
+            )
+            tokenizer = AutoTokenizer.from_pretrained(name_or_folder, local_files_only=place.is_dir())
+        except Exception as error:  # transformers raises many kinds for a folder or name it cannot use
+            raise InputError(f"{name_or_folder}: no model and tokenizer that transformers can load ({_reason(error)})") from None
+    if info["missing_keys"]:
+        first = sorted(info["missing_keys"])[0]
+        raise InputError(f"{name_or_folder}: {len(info['missing_keys'])} weights are missing, such as {first}; fetch the model again")
+    check_tokenizer(tokenizer, model)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if adapter is not None:
+        model = _load_adapter(model, Path(adapter).expanduser())
+    return model.to(target).eval(), tokenizer
+
+
+def check_tokenizer(tokenizer, model) -> None:
+    """Raise `InputError` if the tokenizer has ids beyond the rows of the model's embedding table (spare rows are fine)."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    token, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1], default=("", -1))
+    if highest < 0:
+        raise InputError("the tokenizer is empty; take the one that was saved with the model")
+    if highest >= rows:
+        raise InputError(
+            f"the tokenizer does not fit the model: {token!r} has id {highest}, but the embedding table has {rows} rows; "
+            "take the tokenizer that was saved with the model"
+        )
+
+
+def add_lora(model, rank: int = 16, alpha: float = 32, target_modules: str | Sequence[str] = "all-linear", seed: int = 0):
+    """The model with a LoRA adapter (Hu et al. 2021) through PEFT, whose A is drawn on the CPU from `seed` and whose B is 0.
+
+    `target_modules` is `all-linear`, a list of layer names, or those names joined by commas. The model's own weights are frozen.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    if rank < 1 or not (math.isfinite(alpha) and alpha > 0):
+        raise InputError(f"rank is {rank} and alpha {alpha}: give a whole rank of at least 1 and an alpha above 0")
+    if target_modules != "all-linear":
+        names = target_modules.split(",") if isinstance(target_modules, str) else target_modules
+        target_modules = [name.strip() for name in names if name.strip()]
+        _check_target_modules(model, target_modules)
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=target_modules, lora_dropout=0.0, task_type="CAUSAL_LM")
+    with _quiet():
+        adapted = get_peft_model(model, config)
+    draw = torch.Generator().manual_seed(seed)
+    for name, parameter in adapted.named_parameters():
+        if ".lora_A." in name:
+            drawn = torch.empty(parameter.shape, dtype=torch.float32)
+            torch.nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=draw)
+            parameter.data.copy_(drawn)
+    return adapted
+
+
+def count_parameters(model) -> tuple[int, int]:
+    """(trainable, total) numbers in the model, an adapter's included; tied weights count once."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return sum(size for size, trainable in sizes if trainable), sum(size for size, _ in sizes)
+
+
+def save_adapter(model, folder: str | Path) -> None:
+    """Write the adapter to a folder that `PeftModel.from_pretrained` loads; it appears whole or not at all.
+
+    What was there before survives a failure. Raises `InputError` on a full disk, and for a folder that holds other things.
+    """
+    from safetensors import SafetensorError
+
+    folder = Path(folder).expanduser()
+    temporary = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder}: is a file; name a new folder")
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        fresh, previous = temporary / "fresh", temporary / "previous"
+        with _quiet():
+            model.save_pretrained(fresh, save_embedding_layers=False)
+        if folder.exists():
+            others = sorted({entry.name for entry in folder.iterdir()} - {entry.name for entry in fresh.iterdir()})
+            if others:
+                raise InputError(f"{folder}: holds other things ({others[0]}); name a new folder")
+            os.rename(folder, previous)
+        try:
+            os.rename(fresh, folder)
+        except OSError:
+            if previous.exists():
+                os.rename(previous, folder)
+            raise
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or _reason(error)
+        raise InputError(f"{folder}: the adapter cannot be written ({reason}); free space there, or name another place") from None
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@torch.inference_mode()
+def generate(
+    model,
+    tokenizer,
+    prompts: Sequence[Sequence[int]] | Sequence[Example],
+    max_new_tokens: int = 128,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[str]:
+    """What the model writes after each prompt (ids, or examples), greedily, up to the end token; in the order of the prompts.
+
+    The same text as transformers' batched `generate`, sooner: rows of like length share a batch, and rows that have ended leave
+    it. `progress(done, all)` is called after each batch. Raises `InputError` for a prompt that fills the model's context.
+    """
+    rows = [prompt_ids(prompt, tokenizer) if isinstance(prompt, Example) else list(prompt) for prompt in prompts]
+    context = getattr(model.config, "max_position_embeddings", None)
+    for number, row in enumerate(rows):
+        if not row:
+            raise InputError(f"prompt {number} is empty; give at least one token")
+        if context is not None and len(row) >= context:
+            raise InputError(f"prompt {number} has {len(row)} tokens, which fills the model's context of {context}; shorten it")
+    model.eval()
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    texts = [""] * len(rows)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        longest = len(rows[chosen[-1]])
+        room = max_new_tokens if context is None else min(max_new_tokens, context - longest)
+        written = _greedy(model, tokenizer, [rows[index] for index in chosen], room)
+        for index, text in zip(chosen, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
+            texts[index] = text
+        if progress is not None:
+            progress(start + len(chosen), len(rows))
+    return texts
+
+
+def score(
+    model,
+    tokenizer,
+    examples: Sequence[Example],
+    max_new_tokens: int = 128,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> Score:
+    """Let the model answer, and count what is exactly right: the text after `Answer:`, or all of it where there is no answer."""
+    if not examples:
+        raise InputError("there are no examples to score")
+    outputs = generate(model, tokenizer, examples, max_new_tokens, batch_size, progress)
+    whole = [output.strip() == example.completion.strip() for output, example in zip(outputs, examples, strict=True)]
+    right = [
+        same if example.answer is None else exact_answer(output) == example.answer.strip()
+        for output, example, same in zip(outputs, examples, whole, strict=True)
+    ]
+
+    def summary(chosen: Sequence[int], **more) -> Score:
+        n, correct = len(chosen), sum(right[index] for index in chosen)
+        low, high = wilson(correct, n)
+        return Score(n, correct, correct / n, low, high, cot=sum(whole[index] for index in chosen) / n, **more)
+
+    tasks: dict[str, list[int]] = {}
+    for index, example in enumerate(examples):
+        tasks.setdefault(example.task or "all", []).append(index)
+    by_task = {task: summary(chosen) for task, chosen in sorted(tasks.items())}
+    return summary(range(len(examples)), by_task=by_task, outputs=outputs)
+
+
+def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """The Wilson score interval of a share (Wilson 1927): (low, high), within 0 and 1 even at 0 or all correct."""
+    if not 0 <= correct <= n or n == 0:
+        raise ValueError(f"{correct} of {n} is no share")
+    share = correct / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+def _greedy(model, tokenizer, rows: list[list[int]], max_new_tokens: int) -> list[list[int]]:
+    """The most likely next token again and again, for rows padded on the left; the end token is not returned."""
+    from transformers import DynamicCache
+
+    place = next(model.parameters()).device
+    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    longest = max(map(len, rows))
+    ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=place)
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=place)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    cache = DynamicCache(config=model.config)
+    written: list[list[int]] = [[] for _ in rows]
+    alive = list(range(len(rows)))  # which row each line of the batch is
+    finished: set[int] = set()
+    for _ in range(max_new_tokens):
+        logits = model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
+        ).logits
+        chosen = logits[:, -1].argmax(-1)
+        for row, token in zip(alive, chosen.tolist(), strict=True):
+            if token == end:
+                finished.add(row)
+            elif row not in finished:
+                written[row].append(token)
+        if len(finished) == len(rows):
+            break
+        ids, positions = chosen[:, None], positions[:, -1:] + 1
+        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
+        keep = [line for line, row in enumerate(alive) if row not in finished]
+        if len(keep) <= 0.75 * len(alive):  # copying the cache costs about a token, so not for every row that ends
+            lines = torch.tensor(keep, device=place)
+            cache.batch_select_indices(lines)
+            ids, positions, mask = ids[lines], positions[lines], mask[lines]
+            alive = [alive[line] for line in keep]
+    return written
+
+
+def _check_target_modules(model, wanted: Sequence[str]) -> None:
+    from transformers.pytorch_utils import Conv1D
+
+    linear = [name for name, module in model.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D))]
+    unknown = [name for name in wanted if not any(layer == name or layer.endswith("." + name) for layer in linear)]
+    if unknown or not wanted:
+        there = ", ".join(dict.fromkeys(layer.rpartition(".")[2] for layer in linear))
+        raise InputError(f"no linear layer is named {', '.join(unknown) or 'nothing'}; choose from {there}, or all-linear")
+
+
+def _load_adapter(model, folder: Path):
+    from peft import PeftModel
+
+    if not (folder / "adapter_config.json").is_file():
+        raise InputError(f"{folder}: is no adapter, it holds no adapter_config.json; name a folder that save_adapter wrote")
+    with _quiet():
+        try:
+            return PeftModel.from_pretrained(model, folder)
+        except Exception as error:  # another base, a broken file: peft and safetensors raise many kinds
+            raise InputError(f"{folder}: the adapter does not fit the model ({_reason(error)}); take the base it was made on") from None
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error's message, short enough for one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars, notices or warnings from the libraries within; everything as before afterwards."""
+    from transformers.utils import logging as notices
+
+    verbosity, bars = notices.get_verbosity(), notices.is_progress_bar_enabled()
+    disabled = logging.root.manager.disable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        notices.set_verbosity_error()
+        notices.disable_progress_bar()
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(disabled)
+            notices.set_verbosity(verbosity)
+            if bars:
+                notices.enable_progress_bar()

@@ -1,0 +1,319 @@
+"""Training: one loop for full fine-tuning and adapters, its learning rate schedule, its batches, and what it records.
+
+The loop is short and fast: rows of like length share a batch, and the output layer is computed only where a label is. Rows come
+from `masking`, models from `models`; plots and recipes are elsewhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from labkit.data import InputError
+from labkit.masking import IGNORED, Rendered, collate
+
+SCHEDULES = ("cosine", "linear", "constant")
+NUMBER_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides a training run besides the model and the rows. Raises `InputError` for values that make no sense."""
+
+    steps: int = 240
+    batch_size: int = 32  # rows a step
+    lr: float = 3e-3  # the highest learning rate of the schedule
+    schedule: str = "cosine"
+    warmup: float = 0.05  # share of the steps over which the learning rate rises
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    clip: float | None = 1.0  # largest gradient norm; None: no clipping
+    accumulation: int = 1  # parts a batch is computed in: less memory, the same gradient
+    seed: int = 0
+    eval_every: int | None = None  # steps between validations; None: once, at the end
+    number_format: str = "auto"  # of the matrix products: float32, bfloat16, or what suits the device
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulation", "eval_every"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise InputError(f"{name} is {value}: give a whole number, at least 1")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise InputError(f"lr is {self.lr}: give a finite learning rate above 0, such as 3e-3 for LoRA or 1e-3 for all weights")
+        if self.schedule not in SCHEDULES:
+            raise InputError(f"schedule is {self.schedule!r}: choose one of {', '.join(SCHEDULES)}")
+        if not 0 <= self.warmup <= 1:
+            raise InputError(f"warmup is {self.warmup}: give the share of the steps, between 0 and 1")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise InputError(f"weight_decay is {self.weight_decay}: give 0 or more")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}: give a number from 0 up to, not with, 1")
+        if self.clip is not None and not self.clip > 0:
+            raise InputError(f"clip is {self.clip}: give the largest gradient norm, above 0, or None")
+        if self.number_format not in ("auto", *NUMBER_FORMATS):
+            raise InputError(f"number_format is {self.number_format!r}: choose auto, float32 or bfloat16")
+
+
+@dataclass
+class History:
+    """What a run recorded, one entry a step: loss in nats per counted token, gradient norm before clipping, time so far."""
+
+    step: list[int] = field(default_factory=list)  # from 1
+    loss: list[float] = field(default_factory=list)
+    lr: list[float] = field(default_factory=list)
+    grad_norm: list[float] = field(default_factory=list)
+    unmasked_tokens: list[int] = field(default_factory=list)  # tokens that carried loss in this step
+    tokens: list[int] = field(default_factory=list)  # real tokens, without padding, in this step
+    seconds: list[float] = field(default_factory=list)  # since the start, validation and `on_step` left out
+    validation_step: list[int] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, list]:
+        """Plain lists for JSON, which knows no NaN or infinity: such losses become None."""
+        return {
+            name: [None if isinstance(value, float) and not math.isfinite(value) else value for value in values]
+            for name, values in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Sequence]) -> History:
+        """The inverse of `as_dict`; None becomes NaN."""
+        return cls(**{name: [math.nan if value is None else value for value in row] for name, row in values.items()})
+
+
+def schedule(step: int, steps: int, lr: float, warmup: float, kind: str) -> float:
+    """The learning rate of update `step`, counted from 0: a linear rise over the `warmup` share, then the decay.
+
+    No update is wasted at rate 0: the first has lr / (warmup steps), the last of a decay is just above 0.
+    """
+    rising = round(warmup * steps)
+    if step < rising:
+        return lr * (step + 1) / rising
+    done = (step - rising) / (steps - rising)
+    if kind == "cosine":
+        return lr * (1 + math.cos(math.pi * done)) / 2
+    if kind == "linear":
+        return lr * (1 - done)
+    return lr
+
+
+def batches(lengths: Sequence[int], batch_size: int, steps: int, seed: int) -> list[list[int]]:
+    """For each step the indices of its rows: rows of like length together, every epoch shuffled anew and complete.
+
+    Sorting within shuffled groups of 16 batches keeps padding low and the order random. An epoch's last batch may be smaller.
+    """
+    if not lengths:
+        raise InputError("there are no rows to train on")
+    draw = random.Random(seed)
+    order: list[list[int]] = []
+    while len(order) < steps:
+        rows = list(range(len(lengths)))
+        draw.shuffle(rows)
+        group = 16 * batch_size
+        epoch = []
+        for start in range(0, len(rows), group):
+            alike = sorted(rows[start : start + group], key=lambda row: lengths[row])
+            epoch += [alike[first : first + batch_size] for first in range(0, len(alike), batch_size)]
+        draw.shuffle(epoch)
+        order += epoch
+    return order[:steps]
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch, and keep float32 products exact (TF32 would round them on some GPUs)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def number_format(device: torch.device | str) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it quickly (recent CUDA GPUs, CPUs with AMX or AVX512-BF16), else float32."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float32
+    if kind == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
+        return torch.bfloat16
+    return torch.float32
+
+
+def fit(
+    model,
+    rows: Sequence[Mapping | Rendered],
+    settings: Settings,
+    *,
+    pad: int,
+    validation: Sequence[Mapping | Rendered] | None = None,
+    on_step: Callable[[int, History], None] | None = None,
+    on_nan: str = "raise",
+) -> History:
+    """Train the parameters of `model` that require gradients; the same seed gives the same losses to the bit on one CPU.
+
+    AdamW; the loss of a step is the sum over its counted tokens divided by their number, however many parts it is computed in.
+    `on_step(step, history)` is called after every step. A loss or gradient that is no number raises `InputError` before it
+    reaches the weights; with `on_nan="record"` it is recorded and the run goes on.
+    """
+    rows = [_checked(row, number, model) for number, row in enumerate(rows)]
+    validation = [_checked(row, number, model, "validation row") for number, row in enumerate(validation or [])]
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise InputError("no parameter of the model is trainable; add an adapter, or set requires_grad")
+    seed_everything(settings.seed)
+    device = parameters[0].device
+    dtype = number_format(device) if settings.number_format == "auto" else NUMBER_FORMATS[settings.number_format]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},  # biases and norms are not decayed
+        ],
+        betas=(settings.beta1, settings.beta2),
+        fused=device.type in ("cpu", "cuda"),
+    )
+    summed_loss = _summed_loss(model, dtype)
+    history = History()
+    seconds = 0.0
+
+    def validate(step: int) -> None:
+        history.validation_step.append(step)
+        history.validation_loss.append(evaluate(model, validation, pad=pad, dtype=dtype))
+        model.train()
+
+    model.train()
+    if validation and settings.eval_every:
+        validate(0)
+    order = batches([len(row["input_ids"]) for row in rows], settings.batch_size, settings.steps, settings.seed)
+    for step, chosen in enumerate(order):
+        started = time.perf_counter()
+        batch = [rows[index] for index in chosen]
+        counted = sum(_counted(row) for row in batch)
+        rate = schedule(step, settings.steps, settings.lr, settings.warmup, settings.schedule)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+
+        optimizer.zero_grad(set_to_none=True)
+        part = math.ceil(len(batch) / settings.accumulation)
+        loss = 0.0
+        for start in range(0, len(batch), part):
+            mean = summed_loss(collate(batch[start : start + part], pad)) / counted
+            mean.backward()
+            loss += mean.item()
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        grad_norm = norm.item()
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)) and on_nan != "record":
+            raise InputError(
+                f"step {step + 1}: the loss is {loss:.3g} and the gradient norm {grad_norm:.3g} at learning rate {rate:.3g}; "
+                "try a tenth of the learning rate, a longer warmup, or clipping at 1"
+            )
+        if settings.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, settings.clip, norm)
+        optimizer.step()
+        seconds += time.perf_counter() - started
+
+        history.step.append(step + 1)
+        history.loss.append(loss)
+        history.lr.append(rate)
+        history.grad_norm.append(grad_norm)
+        history.unmasked_tokens.append(counted)
+        history.tokens.append(sum(len(row["input_ids"]) for row in batch))
+        history.seconds.append(seconds)
+        if validation and (step + 1 == settings.steps or (settings.eval_every and (step + 1) % settings.eval_every == 0)):
+            validate(step + 1)
+        if on_step is not None:
+            on_step(step + 1, history)
+    model.eval()
+    return history
+
+
+@torch.no_grad()
+def evaluate(model, rows: Sequence[Mapping | Rendered], *, pad: int, batch_size: int = 64, dtype=torch.float32) -> float:
+    """The loss on rows, in nats per counted token; leaves the model in evaluation mode."""
+    rows = sorted((_checked(row, number, model) for number, row in enumerate(rows)), key=lambda row: len(row["input_ids"]))
+    if not rows:
+        raise InputError("there are no rows to evaluate on")
+    model.eval()
+    summed_loss = _summed_loss(model, dtype)
+    total = sum(
+        summed_loss(collate(rows[start : start + batch_size], pad)).item() for start in range(0, len(rows), batch_size)
+    )
+    return total / sum(_counted(row) for row in rows)
+
+
+def _checked(row: Mapping | Rendered, number: int, model, kind: str = "row") -> Mapping:
+    """The row as a mapping, if it can be trained on."""
+    row = row if isinstance(row, Mapping) else vars(row)
+    context = getattr(model.config, "max_position_embeddings", None)
+    if context is not None and len(row["input_ids"]) > context:
+        length = len(row["input_ids"])
+        raise InputError(f"{kind} {number}: {length} tokens, but the model's context is {context}; render with max_length={context}")
+    if not _counted(row):
+        raise InputError(f"{kind} {number}: no token carries loss, all labels are {IGNORED}; check the mask")
+    return row
+
+
+def _counted(row: Mapping) -> int:
+    """How many tokens of a row carry loss; the first never does, for nothing comes before it."""
+    return sum(label != IGNORED for label in row["labels"][1:])
+
+
+def _summed_loss(model, dtype: torch.dtype) -> Callable[[dict], torch.Tensor]:
+    """A function from a batch to the cross-entropy summed over its counted tokens.
+
+    Most tokens of a row carry no label, so the output layer, the widest of a small model, is computed only where one does. Where
+    a model does more than apply it to the last hidden states, the whole forward pass is taken instead. Padding is on the right,
+    so causal attention never sees it from a real token, and needs no mask.
+    """
+    device = next(model.parameters()).device
+    parts = _backbone_and_head(model)
+
+    def summed_loss(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        targets = batch["labels"][:, 1:]
+        counted = targets != IGNORED
+        row, column = counted.nonzero(as_tuple=True)
+        positions = (row * batch["input_ids"].shape[1] + column).to(device)
+        ids = batch["input_ids"].to(device)
+        with torch.autocast(device.type, dtype=dtype) if dtype != torch.float32 else nullcontext():
+            if parts is not None:
+                backbone, head = parts
+                hidden = backbone(input_ids=ids, use_cache=False).last_hidden_state
+                logits = head(hidden.flatten(0, 1).index_select(0, positions))
+            else:
+                logits = model(input_ids=ids, attention_mask=batch["attention_mask"].to(device)).logits
+                logits = logits.flatten(0, 1).index_select(0, positions)
+        return F.cross_entropy(logits.float(), targets[counted].to(device), reduction="sum")
+
+    return summed_loss
+
+
+def _backbone_and_head(model):
+    """(what makes the last hidden states, the output layer) if the one applied to the other gives the model's logits, else None.
+
+    Tried out on a few tokens rather than known by name: some architectures scale or cap their logits.
+    """
+    whole = model.get_base_model() if hasattr(model, "get_base_model") else model
+    backbone = getattr(whole, getattr(whole, "base_model_prefix", "") or "model", None)
+    head = whole.get_output_embeddings() if hasattr(whole, "get_output_embeddings") else None
+    if backbone is None or head is None:
+        return None
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            ids = torch.arange(1, 9, device=next(model.parameters()).device)[None]
+            logits = head(backbone(input_ids=ids, use_cache=False).last_hidden_state)
+            return (backbone, head) if torch.allclose(logits, model(input_ids=ids).logits, rtol=1e-4, atol=1e-4) else None
+    except (TypeError, AttributeError, RuntimeError):  # another signature, or no hidden states
+        return None
+    finally:
+        model.train(training)
