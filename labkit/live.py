@@ -1,0 +1,56 @@
+"""What is seen while code runs and never stored: a progress line, an exact number beside a verdict.
+
+In a notebook it is a widget's view and nothing else: no text and no HTML of its own, so nbval has nothing to compare, and the stored
+notebook (from which `notebooks` strips the views) shows nothing. In a terminal it is a line on stderr; elsewhere it is nothing.
+"""
+
+from __future__ import annotations
+
+import html
+import sys
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+class Line:
+    """One line that can change its text. Where it cannot be shown it does nothing."""
+
+    def __init__(self) -> None:
+        self._widget = _widget()
+        self._terminal = self._widget is None and sys.stderr.isatty()
+
+    def show(self, text: str, share: float | None = None) -> None:
+        """Show `text`, behind a bar that is filled to `share` if that is given."""
+        if self._widget is not None:
+            bar = "" if share is None else f'<progress max="1" value="{share:.3f}" aria-label="progress"></progress> '
+            self._widget.value = f"<div>{bar}{html.escape(text)}</div>"
+        elif self._terminal:
+            bar = "" if share is None else f"[{'#' * round(20 * share):<20}] "
+            print(f"\r{bar}{text}\033[K", end="", file=sys.stderr, flush=True)
+
+    def show_html(self, text: str) -> None:
+        """Put HTML, escaped by the caller, in the line's place; a terminal keeps what it shows."""
+        if self._widget is not None:
+            self._widget.value = text
+
+    def close(self) -> None:
+        """Take the line away."""
+        if self._widget is not None:
+            self._widget.close()
+        elif self._terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _widget():
+    """A widget for HTML whose view is shown, or None where there is no notebook."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if not hasattr(shell, "kernel"):
+        return None
+    try:
+        import ipywidgets
+        from IPython.display import display
+    except ImportError:
+        return None
+    widget = ipywidgets.HTML()
+    display({VIEW: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}}, raw=True)
+    return widget

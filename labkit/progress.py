@@ -1,0 +1,236 @@
+"""The learner's own store: *my runs*, and small values kept by key (predictions, answers).
+
+One SQLite file in the user's data folder, or in `LABKIT_HOME`. Two notebooks may write at once. Nothing leaves the machine. If the
+file cannot be written (read-only, full disk), the session goes on in memory, and one line says that progress is not kept.
+Every row has a stable id, so export and import lose nothing and double nothing. What a row means is its topic's business.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from labkit.data import InputError, write_atomically
+
+Result = TypeVar("Result")
+
+FILE = "progress.sqlite3"
+BUSY_SECONDS = 10  # how long a write waits for the other notebook's
+
+SCHEMA = (  # one entry for each version: a later version is appended, and older files are brought up to it
+    """
+    CREATE TABLE runs (
+        id TEXT PRIMARY KEY, time TEXT NOT NULL, lab TEXT NOT NULL, recipe TEXT NOT NULL, hash TEXT NOT NULL,
+        score REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL, note TEXT NOT NULL
+    );
+    CREATE TABLE kept (key TEXT PRIMARY KEY, time TEXT NOT NULL, value TEXT NOT NULL);
+    """,
+)
+RUN_COLUMNS = ("id", "time", "lab", "recipe", "hash", "score", "low", "high", "note")
+KEPT_COLUMNS = ("key", "time", "value")
+
+
+def home() -> Path:
+    """The folder that holds the store: `LABKIT_HOME` if it is set, else the user's data folder."""
+    if named := os.environ.get("LABKIT_HOME"):
+        return Path(named).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("labkit", appauthor=False))
+
+
+def store() -> Store:
+    """The store in the current `home()`."""
+    return _store(home())
+
+
+@lru_cache(maxsize=None)
+def _store(folder: Path) -> Store:
+    return Store(folder)
+
+
+class Store:
+    """What a learner keeps, in one file. Each call opens the file and closes it again, so threads and notebooks may share it."""
+
+    def __init__(self, folder: str | Path):
+        self.path = Path(folder) / FILE
+        self._memory: sqlite3.Connection | None = None  # takes the file's place once that cannot be written
+
+    def add_run(
+        self, *, lab: str, recipe: str, hash: str, score: float, low: float, high: float, note: str = ""
+    ) -> str:
+        """Add a row to *my runs* and return its id. The id is made of what the row says, so keeping it twice keeps it once."""
+        if not all(math.isfinite(number) for number in (score, low, high)):
+            raise InputError(f"{recipe}: a score of {score} ({low} to {high}) cannot be kept; look at the run's loss")
+        said = [lab, recipe, hash, float(score), float(low), float(high), note]
+        row = (hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16], _now(), *said)
+        self._do(lambda connection: _insert_run(connection, row))
+        return row[0]
+
+    def runs(self) -> list[dict]:
+        """The rows of *my runs*, oldest first."""
+        query = f"SELECT {', '.join(RUN_COLUMNS)} FROM runs ORDER BY time, rowid"
+        return [dict(zip(RUN_COLUMNS, row)) for row in self._do(lambda connection: connection.execute(query).fetchall())]
+
+    def keep(self, key: str, value: Any) -> None:
+        """Keep a value (anything JSON can hold) by key; the last one kept counts."""
+        row = (key, _now(), json.dumps(value, ensure_ascii=False))
+        self._do(lambda connection: connection.execute("INSERT OR REPLACE INTO kept (key, time, value) VALUES (?,?,?)", row))
+
+    def kept(self, key: str, default: Any = None) -> Any:
+        """The value kept by this key."""
+        query = "SELECT value FROM kept WHERE key = ?"
+        row = self._do(lambda connection: connection.execute(query, (key,)).fetchone())
+        return default if row is None else json.loads(row[0])
+
+    def export(self) -> dict:
+        """All that is kept, as plain data for JSON."""
+        query = f"SELECT {', '.join(KEPT_COLUMNS)} FROM kept ORDER BY key"
+        kept = self._do(lambda connection: connection.execute(query).fetchall())
+        return {
+            "labkit_progress": len(SCHEMA),
+            "runs": self.runs(),
+            "kept": [{"key": key, "time": time, "value": json.loads(value)} for key, time, value in kept],
+        }
+
+    def merge(self, exported: dict) -> int:
+        """Add what another store exported, all of it or nothing; returns how many rows were new. Of a key's two values the later counts."""
+        runs, kept = _rows(exported)
+
+        def write(connection: sqlite3.Connection) -> int:
+            return sum(_insert_run(connection, row) for row in runs) + sum(_insert_kept(connection, row) for row in kept)
+
+        return self._do(write)
+
+    def _do(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Do the work in one transaction: in the file if that can be written, else in memory."""
+        if self._memory is None:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with closing(sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
+                    with _transaction(connection):
+                        return work(connection)
+            except (OSError, sqlite3.Error) as error:
+                print(f"Progress is not kept in {self.path}: {error}. This session goes on without.")
+                self._memory = _copy_in_memory(self.path)
+        with _transaction(self._memory):
+            return work(self._memory)
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """One write transaction on an up-to-date schema. It takes the lock at once, so that it waits instead of failing half-way."""
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete":
+        connection.execute("PRAGMA journal_mode = WAL")  # readers and a writer at once; where it cannot be had the old mode does
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(SCHEMA):
+            raise sqlite3.DatabaseError("it was written by a newer labkit; update this one")
+        for script in SCHEMA[version:]:
+            for statement in filter(str.strip, script.split(";")):  # executescript would end the transaction
+                connection.execute(statement)
+        if version < len(SCHEMA):
+            connection.execute(f"PRAGMA user_version = {len(SCHEMA)}")
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _copy_in_memory(path: Path) -> sqlite3.Connection:
+    """A store in memory, with what the file holds as far as it can be read."""
+    memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    for mode in ("mode=ro", "mode=ro&immutable=1"):  # the second reads where not even a lock file can be written
+        try:
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)) as file:
+                if file.execute("PRAGMA user_version").fetchone()[0] <= len(SCHEMA):
+                    file.backup(memory)
+            break
+        except sqlite3.Error:
+            continue
+    return memory
+
+
+def _insert_run(connection: sqlite3.Connection, row: tuple) -> int:
+    return connection.execute(f"INSERT OR IGNORE INTO runs ({', '.join(RUN_COLUMNS)}) VALUES (?,?,?,?,?,?,?,?,?)", row).rowcount
+
+
+def _insert_kept(connection: sqlite3.Connection, row: tuple) -> int:
+    later = "ON CONFLICT (key) DO UPDATE SET time = excluded.time, value = excluded.value WHERE excluded.time > time"
+    return connection.execute(f"INSERT INTO kept (key, time, value) VALUES (?,?,?) {later}", row).rowcount
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
+
+
+def _rows(exported: Any) -> tuple[list[tuple], list[tuple]]:
+    """The rows of an exported store, in the order of the columns. Raises `InputError` if it is none."""
+    if not isinstance(exported, dict) or "labkit_progress" not in exported:
+        raise InputError("this is no progress that `labkit progress export` wrote; name a file that it wrote")
+    if exported["labkit_progress"] not in range(1, len(SCHEMA) + 1):
+        raise InputError("it was written by a newer labkit; update this one")
+    rows: dict[str, list[tuple]] = {"runs": [], "kept": []}
+    for table, columns in (("runs", RUN_COLUMNS), ("kept", KEPT_COLUMNS)):
+        given = exported.get(table)
+        if not isinstance(given, list):
+            raise InputError(f'"{table}" is missing or no list; export it again')
+        for number, row in enumerate(given, start=1):
+            for column in columns:
+                if not isinstance(row, dict) or column not in row or not _fits(column, row[column]):
+                    raise InputError(f'{table}, row {number}: "{column}" is missing or of another type; export it again')
+            rows[table].append(tuple(row[column] for column in columns))
+    return rows["runs"], [(key, time, json.dumps(value, ensure_ascii=False)) for key, time, value in rows["kept"]]
+
+
+def _fits(column: str, value: Any) -> bool:
+    if column == "value":
+        return True
+    if column in ("score", "low", "high"):
+        return type(value) in (int, float) and -1e9 < value < 1e9  # false for NaN too
+    return isinstance(value, str) and value.encode("utf-8", "replace").decode() == value  # false for half a surrogate pair
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "example: labkit progress export mine.json"
+    parser.add_argument("action", choices=("export", "import"), help="write all that is kept to FILE, or add what FILE holds")
+    parser.add_argument("file", metavar="FILE.json", type=Path)
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+
+
+def main(args: argparse.Namespace) -> int:
+    if args.action == "export":
+        exported = store().export()
+        with write_atomically(args.file) as file:
+            json.dump(exported, file, ensure_ascii=False, indent=1)
+            file.write("\n")
+        count = len(exported["runs"]) + len(exported["kept"])
+        print(f"{count} rows written to {args.file}")
+    else:
+        try:
+            exported = json.loads(args.file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{args.file}: cannot be read ({error.strerror or error}); check the name") from None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{args.file}: no JSON ({error}); name a file that `labkit progress export` wrote") from None
+        try:
+            count = store().merge(exported)
+        except InputError as error:
+            raise InputError(f"{args.file}: {error}") from None
+        print(f"{count} new rows from {args.file}")
+    if args.json:
+        print(json.dumps({"file": str(args.file), "rows": count}))
+    return 0
