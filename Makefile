@@ -21,7 +21,8 @@ help:  ## this list
 setup: $(READY)  ## make .venv and install everything, once (PYTHON=… names the interpreter)
 	@:
 
-$(VENV)/bin/python:
+# pip is the last thing that comes into a new environment: with it there, the environment is whole.
+$(VENV)/bin/pip:
 	@for python in $(PYTHON); do \
 	  if "$$python" $(SUITS); then echo "Making $(VENV) with $$($$python --version)"; exec "$$python" -m venv --clear $(VENV); fi; \
 	done; \
@@ -29,7 +30,7 @@ $(VENV)/bin/python:
 	  "python3 python3-venv), or name it: make PYTHON=/path/to/python" >&2; exit 1
 
 # torch comes first, so that nothing else brings another build: on Linux without a GPU the CPU build, which is a tenth of the size.
-$(TORCH): constraints.txt | $(VENV)/bin/python
+$(TORCH): constraints.txt | $(VENV)/bin/pip
 	@echo "Installing PyTorch $(TORCH_VERSION) (a minute or more)"
 	@cpu=; \
 	if [ "$$(uname)" = Linux ] && ! nvidia-smi -L >/dev/null 2>&1; then \

@@ -16,7 +16,7 @@ _NAMES = {  # name: the module that holds it
     "my_runs": "labkit.runs",
     "run": "labkit.runs",
 }
-_MODULES = ("almanac", "claims", "cluster", "data", "masking", "models", "plots", "progress", "runs", "training")
+_MODULES = ("almanac", "claims", "cluster", "data", "masking", "models", "plots", "pretraining", "progress", "runs", "training")
 
 
 def __getattr__(name: str):

@@ -6,26 +6,23 @@ A benchmark prints its table itself and returns its figures. It has failed if th
 import argparse
 import importlib.util
 import json
+from pathlib import Path
 from types import ModuleType
 
 from labkit.data import InputError
 from labkit.lab import checkout
 
-FILES = {  # name: file in benchmarks/, in the order of `labkit bench all`
-    "import": "import_time",  # `import` is no name for a module
-    "base": "base",
-    "generate": "generate",
-    "sft": "sft",
-    "labs": "labs",
-}
 
-
-def load(name: str) -> ModuleType:
+def files() -> dict[str, Path]:
+    """{name: file}. `import` is no name for a module, so that benchmark's file is `import_time.py`."""
     root = checkout()
     if root is None:
         raise InputError("the benchmarks are not part of the installed package; run this in a checkout of the repository")
-    path = root / "benchmarks" / f"{FILES[name]}.py"
-    spec = importlib.util.spec_from_file_location(f"benchmarks.{FILES[name]}", path)
+    return {path.stem.removesuffix("_time"): path for path in sorted((root / "benchmarks").glob("[a-z]*.py"))}
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmarks.{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -36,16 +33,19 @@ def passed(figures: dict) -> bool:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", choices=[*FILES, "all"], help="which benchmark")
+    parser.add_argument("name", metavar="NAME", help="which benchmark: import, base, generate, sft, labs, or all")
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
     parser.epilog = "Exit status 1 if a benchmark finds something wrong.\n\nexamples:\n  labkit bench import\n  labkit bench labs --json"
 
 
 def main(args: argparse.Namespace) -> int:
+    available = files()
+    if args.name != "all" and args.name not in available:
+        raise InputError(f"there is no benchmark {args.name!r}; there are {', '.join(available)}, or all")
     if args.name == "all":
-        figures = {name: load(name).main(args) for name in FILES}
+        figures = {name: load(path).main(args) for name, path in available.items()}
     else:
-        figures = load(args.name).main(args)
+        figures = load(available[args.name]).main(args)
     if args.json:
         print(json.dumps(figures))
     return 0 if passed(figures) else 1

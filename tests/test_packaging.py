@@ -104,7 +104,7 @@ def wheel(tmp_path_factory) -> list[str]:
 
 def shipped(folder: str, pattern: str) -> set[str]:
     """What git tracks, or would, of a folder."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", f"{folder}/{pattern}"]
+    command = ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard", f"{folder}/{pattern}"]
     return set(subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout.split())
 
 

@@ -1,0 +1,102 @@
+"""`labkit bench`: it finds a benchmark by name, hands its figures on, and says whether one failed; and the two that measure labkit itself."""
+
+import json
+import subprocess
+import sys
+import time
+
+import nbformat
+import psutil
+import pytest
+
+from labkit import bench, lab
+from labkit.cli import main
+
+
+@pytest.fixture
+def benchmarks(tmp_path, monkeypatch):
+    """A checkout with three benchmarks."""
+    monkeypatch.setattr(bench, "checkout", lambda: tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    for name, figures in {"sft": {"ratio": 1.6}, "import_time": {"seconds": 0.1, "ok": True}, "labs": {"01": {"ok": False}}}.items():
+        (tmp_path / "benchmarks" / f"{name}.py").write_text(f"def main(args):\n    print('a table')\n    return {figures!r}\n")
+
+
+@pytest.mark.parametrize("name, figures, status", [
+    ("sft", {"ratio": 1.6}, 0),
+    ("import", {"seconds": 0.1, "ok": True}, 0),
+    ("labs", {"01": {"ok": False}}, 1),
+    ("all", {"import": {"seconds": 0.1, "ok": True}, "labs": {"01": {"ok": False}}, "sft": {"ratio": 1.6}}, 1),
+])
+def test_the_last_line_is_the_figures(benchmarks, capsys, name, figures, status):
+    assert main(["bench", name, "--json"]) == status
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == figures
+
+
+def test_without_json_only_the_table(benchmarks, capsys):
+    assert main(["bench", "sft"]) == 0
+    assert capsys.readouterr().out == "a table\n"
+
+
+def test_an_unknown_name_and_an_installed_package_say_what_to_do(benchmarks, monkeypatch, capsys):
+    assert main(["bench", "speed"]) == 2
+    assert "there are import, labs, sft, or all" in capsys.readouterr().err
+    monkeypatch.setattr(bench, "checkout", lambda: None)
+    assert main(["bench", "sft"]) == 2
+    assert "in a checkout" in capsys.readouterr().err
+
+
+def test_import_is_measured_and_light(capsys):
+    assert main(["bench", "import", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert 0 < figures["seconds"] < figures["process_seconds"]
+    assert figures["loaded"] == []
+
+
+def test_import_finds_a_heavy_package(monkeypatch):
+    module = bench.load(bench.files()["import"])
+    monkeypatch.setattr(module, "MEASURE", module.MEASURE.replace("import labkit", "import sys; sys.modules['torch'] = sys"))
+    figures = module.main(None)
+    assert figures["loaded"] == ["torch"] and not bench.passed(figures)
+
+
+def notebook(path, *cells):
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells]), path)
+    return path
+
+
+def test_labs_are_run_and_a_failing_cell_is_a_failure(tmp_path, monkeypatch, capsys):
+    good = notebook(tmp_path / "00_good.ipynb", "import os, time; assert not os.path.exists(os.environ['LABKIT_HOME'])",
+                    "block = bytearray(b'x') * 200_000_000; time.sleep(0.5)")
+    bad = notebook(tmp_path / "01_bad.ipynb", "1 / 0")
+    monkeypatch.setattr(lab, "shipped_labs", lambda: [good, bad])
+    assert main(["bench", "labs", "--json"]) == 1
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert set(figures) == {"00_good", "01_bad"}
+    assert set(figures["00_good"]) == {"seconds", "peak_rss_mb"}
+    assert 0.5 <= figures["00_good"]["seconds"] < 60
+    assert 200 < figures["00_good"]["peak_rss_mb"] < 600
+    assert "ZeroDivisionError" in figures["01_bad"]["error"]
+
+
+def test_memory_counts_the_children():
+    labs = bench.load(bench.files()["labs"])
+    code = ("import subprocess, sys; subprocess.run([sys.executable, '-c', "
+            "'import time; block = bytearray(b\"x\") * 200_000_000; print(1, flush=True); time.sleep(60)'])")
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        tree = psutil.Process(process.pid)
+        process.stdout.readline()
+        child = tree.children()[0]
+        assert tree.memory_info().rss < 100e6 < labs.tree_memory(tree)
+        child.kill()
+        process.wait()
+
+
+def test_memory_of_a_process_that_ended_is_what_was_seen():
+    labs = bench.load(bench.files()["labs"])
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        memory = labs.PeakMemory(process.pid)
+        memory.start()
+        time.sleep(0.3)
+        process.communicate(b"\n")
+    assert memory.stop() > 1e6
