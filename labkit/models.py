@@ -237,7 +237,7 @@ def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
     share = correct / n
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    return max(min(middle - half, share), 0.0), min(max(middle + half, share), 1.0)  # rounding must not pass the share
 
 
 def _greedy(model, tokenizer, rows: list[list[int]], max_new_tokens: int) -> list[list[int]]:

@@ -46,7 +46,7 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory) -> Path:
-    """A folder with a random two-layer Llama of 300 pieces and its tokenizer, in the shape of the kit's base."""
+    """A folder with a random two-layer Llama of at most 300 pieces and its tokenizer, in the shape of the kit's base."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast

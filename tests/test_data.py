@@ -1,0 +1,220 @@
+"""Examples: the three forms read, everything kept, and every fault answered with file, line and key."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import pytest
+from conftest import number_questions
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from labkit.data import Example, InputError, exact_answer, load_examples, save_examples, split
+
+text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
+maybe = st.none() | text
+shots = st.lists(st.tuples(text, text), max_size=2).map(tuple)
+history = st.lists(st.tuples(text, text), max_size=2).map(
+    lambda turns: tuple(
+        {"role": role, "content": content}
+        for turn in turns
+        for role, content in zip(("user", "assistant"), turn, strict=True)
+    )
+)
+examples = st.builds(Example, text, maybe, maybe, maybe, maybe, shots, maybe, text, text, text, maybe, history)
+
+
+def write(path, *lines):
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return path
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@given(st.lists(examples, min_size=1, max_size=4))
+def test_what_is_saved_is_loaded(tmp_path, given_examples):
+    save_examples(given_examples, tmp_path / "rows.jsonl")
+    assert load_examples(tmp_path / "rows.jsonl") == given_examples
+
+
+@given(examples)
+def test_messages_are_the_whole_example(example):
+    messages = example.messages()
+    assert messages[-1] == {"role": "assistant", "content": example.completion}
+    assert messages[:-1] == example.messages(completion=False)
+    assert messages[-2] == {"role": "user", "content": example.prompt}
+    assert (messages[0]["role"] == "system") == bool(example.system)
+    assert len(messages) == 2 + len(example.history) + bool(example.system)
+
+
+def test_three_forms_of_the_same_example(tmp_path):
+    user, assistant = {"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."}
+    path = write(
+        tmp_path / "forms.jsonl",
+        {"prompt": "Where?", "completion": "Here."},
+        {"prompt": [user], "completion": [assistant]},
+        {"messages": [user, assistant]},
+    )
+    read = load_examples(path)
+    assert [example.messages() for example in read] == [[user, assistant]] * 3
+    assert [example.id for example in read] == ["forms.jsonl:1", "forms.jsonl:2", "forms.jsonl:3"]
+    assert [example.answer for example in read] == [None] * 3
+
+
+def test_earlier_turns_are_kept(tmp_path):
+    messages = [{"role": "system", "content": "Be brief."}]
+    messages += [{"role": role, "content": f"{role} {turn}"} for turn in range(3) for role in ("user", "assistant")]
+    (example,) = load_examples(write(tmp_path / "talk.jsonl", {"messages": messages}))
+    assert (example.system, example.prompt, example.completion) == ("Be brief.", "user 2", "assistant 2")
+    assert example.messages() == messages
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('{"prompt": "a", "completion"', "broken JSON at column"),
+        ("[1, 2]", "type list, not an object"),
+        ("[" * 100_000, "broken JSON"),
+        ({"prompt": "a"}, 'key "completion" is missing'),
+        ({"completion": "a"}, 'key "prompt" is missing'),
+        ({"text": "a"}, 'key "prompt" is missing'),
+        ({"prompt": "a", "completion": " \n"}, '"completion" is empty'),
+        ({"prompt": "", "completion": "a"}, '"prompt" is empty'),
+        ({"prompt": "a", "completion": 3}, '"completion" is of type int'),
+        ({"prompt": "a", "completion": None}, '"completion" is of type NoneType'),
+        ({"prompt": "a", "completion": "\ud800"}, "surrogate"),
+        ({"prompt": "a", "completion": [{"role": "assistant", "content": "b"}]}, '"prompt" is of type str, not a list'),
+        ({"prompt": "a", "completion": "b", "shots": [["q"]]}, '"shots" is a list'),
+        ({"prompt": "a", "completion": "b", "date": 2024}, '"date" is of type int'),
+        ({"messages": "hello"}, '"messages" is of type str'),
+        ({"messages": []}, "not the assistant's"),
+        ({"messages": [{"role": "user"}]}, '"messages", message 1'),
+        ({"messages": [{"role": "user", "content": ["parts"]}]}, '"messages", message 1: "content" is of type list'),
+        ({"messages": [{"role": "user", "content": "a"}]}, "not the assistant's"),
+        ({"messages": [{"role": "assistant", "content": "a"}]}, 'message 1 has role "assistant" where "user"'),
+        (
+            {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "a"}, {"role": "tool", "content": "b"}]},
+            'message 3 has role "tool" where "assistant"',
+        ),
+        (
+            {"messages": [{"role": "user", "content": "a"}, {"role": "system", "content": "s"}]},
+            'message 2 has role "system"',
+        ),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, line, says):
+    path = write(tmp_path / "bad.jsonl", {"prompt": "a", "completion": "b"}, "", line)
+    with pytest.raises(InputError) as error:
+        load_examples(path)
+    message = str(error.value)
+    assert message.startswith(f"{path}, line 3: ") and says in message
+    assert "\n" not in message and len(message) < 500
+
+    good = load_examples(path, skip_bad=True)
+    assert [example.prompt for example in good] == ["a"]
+    (rejected,) = map(json.loads, open(f"{path}.rejected.jsonl", encoding="utf-8"))
+    assert rejected["line"] == 3 and says in rejected["problem"]
+
+
+def test_skipping_says_how_many_and_keeps_the_lines(tmp_path, capsys):
+    path = tmp_path / "mixed.jsonl"
+    path.write_bytes(b'{"prompt": "a", "completion": "b"}\n{"prompt": "caf\xe9"}\nnonsense\n')
+    assert len(load_examples(path, skip_bad=True)) == 1
+    assert f"2 bad lines skipped, kept in {path}.rejected.jsonl" in capsys.readouterr().err
+    kept = [json.loads(line) for line in open(f"{path}.rejected.jsonl", encoding="utf-8")]
+    assert [row["text"].strip() for row in kept] == ['{"prompt": "caf\\xe9"}', "nonsense"]
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "latin.jsonl").write_bytes(b'{"prompt": "caf\xe9", "completion": "b"}\n')
+    for name, says in {
+        "none.jsonl": "there is no such file",
+        ".": "is a folder",
+        "empty.jsonl": "is empty",
+        "latin.jsonl": "line 1: byte 16 is no UTF-8",
+    }.items():
+        with pytest.raises(InputError, match=says) as error:
+            load_examples(str(tmp_path / name))
+        assert str(error.value).startswith(str(tmp_path))
+    with pytest.raises(InputError, match="no usable line"):
+        load_examples(write(tmp_path / "all_bad.jsonl", "nonsense"), skip_bad=True)
+
+
+def test_a_large_file_is_refused_at_once_or_streamed(tmp_path):
+    path = write(tmp_path / "large.jsonl", *({"prompt": "a", "completion": str(number)} for number in range(5)))
+    with open(path, "r+b") as file:
+        file.truncate(1_000_000_000)  # a hole: a gigabyte of zero bytes that takes no room
+    started = time.perf_counter()
+    with pytest.raises(InputError, match="1000 MB is over the limit of 200 MB"):
+        load_examples(path)
+    assert [example.completion for example in load_examples(path, limit=3)] == ["0", "1", "2"]
+    with pytest.raises(InputError, match="line 6: longer than 10 MB"):
+        load_examples(path, limit=6)
+    assert time.perf_counter() - started < 1
+
+
+def test_byte_order_mark_and_windows_line_ends(tmp_path):
+    path = tmp_path / "windows.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"prompt": "a", "completion": "b"}\r\n{"prompt": "c", "completion": "d"}\r\n')
+    assert [example.completion for example in load_examples(path)] == ["b", "d"]
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "rows.jsonl"
+    before = number_questions(2)
+    save_examples(before, path)
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="rows.jsonl: cannot be written .No space left"):
+        save_examples(number_questions(5), path)
+    assert load_examples(path) == before
+    assert os.listdir(tmp_path) == ["rows.jsonl"]
+
+
+def test_data_sets_of_the_hub(monkeypatch):
+    import datasets
+
+    rows = [{"prompt": "a", "completion": str(number)} for number in range(4)]
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name: ["test", "train"])
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, split, streaming: rows if split == "train" else [])
+    assert [example.completion for example in load_examples("owner/name", limit=2)] == ["0", "1"]
+    rows[1] = {"prompt": "a"}
+    with pytest.raises(InputError, match='owner/name, line 2: the key "completion"'):
+        load_examples("owner/name")
+
+    def unreachable(name):
+        raise ConnectionError("no route\nto the hub")
+
+    monkeypatch.setattr(datasets, "get_dataset_split_names", unreachable)
+    with pytest.raises(InputError, match="owner/name: neither a file here nor a data set .* .no route."):
+        load_examples("owner/name")
+
+
+@given(st.integers(2, 60), st.floats(0.01, 0.99), st.integers(0, 2**32))
+def test_split_is_a_partition_that_the_seed_decides(n, share, seed):
+    rows = number_questions(n)
+    kept, held = split(rows, share, seed)
+    assert sorted(kept + held, key=rows.index) == rows and kept and held
+    assert abs(len(held) - share * n) <= 1
+    assert split(rows, share, seed) == (kept, held)
+
+
+def test_split_differs_by_seed_and_refuses_nonsense():
+    rows = number_questions(50)
+    assert split(rows, 0.5, 0) != split(rows, 0.5, 1)
+    for share in (0, 1, float("nan")):
+        with pytest.raises(InputError, match="share"):
+            split(rows, share, 0)
+    with pytest.raises(InputError, match="at least 2"):
+        split(rows[:1], 0.5, 0)
+
+
+def test_exact_answer():
+    assert exact_answer("2 + 2 = 4. Answer: 4") == "4"
+    assert exact_answer("Answer: 3, no. Answer:  Fenwick Vale \n") == "Fenwick Vale"
+    assert exact_answer("The answer is 4") == exact_answer("Answer:") == ""

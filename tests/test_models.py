@@ -1,0 +1,272 @@
+"""Models: loaded or refused in one line, adapters that start as nothing, text equal to transformers', scores by hand."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import shutil
+
+import pytest
+import torch
+from conftest import number_questions
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit import models
+from labkit.data import InputError
+from labkit.masking import prompt_ids, render
+from labkit.training import Settings, fit
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_model_folder):
+    return models.load(tiny_model_folder, device="cpu")
+
+
+@pytest.fixture
+def model(loaded):
+    return copy.deepcopy(loaded[0])
+
+
+@pytest.fixture(scope="module")
+def trained(loaded):
+    """A model that ends most answers itself, at different lengths."""
+    model, tokenizer = copy.deepcopy(loaded[0]), loaded[1]
+    rows = [render(example, tokenizer) for example in number_questions(64)]
+    fit(model, rows, Settings(steps=60, batch_size=16, lr=5e-3, number_format="float32"), pad=tokenizer.pad_token_id)
+    return model
+
+
+@pytest.fixture
+def folder(tiny_model_folder, tmp_path):
+    """A copy of the model folder that a test may spoil."""
+    return shutil.copytree(tiny_model_folder, tmp_path / "model")
+
+
+def logits(model, tokenizer):
+    with torch.no_grad():
+        return model(torch.tensor([prompt_ids(number_questions(1)[0], tokenizer)])).logits
+
+
+def test_load_is_quiet_and_ready(tiny_model_folder, capfd):
+    model, tokenizer = models.load(tiny_model_folder, device="cpu")
+    assert capfd.readouterr() == ("", "")
+    assert not model.training and model.dtype == torch.float32
+    assert tokenizer.decode(tokenizer.encode("What is 17?")) == "What is 17?"
+
+
+def test_what_is_no_model_is_refused_in_one_line(folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file.txt").write_text("hello")
+    torn, lacking, foreign = (shutil.copytree(folder, tmp_path / name) for name in ("torn", "lacking", "foreign"))
+    (torn / "model.safetensors").write_bytes(b"no tensors")
+    (foreign / "config.json").write_text('{"model_type": "none_such"}')
+    config = json.loads((lacking / "config.json").read_text())
+    (lacking / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    for name, says in {
+        tmp_path / "empty": "holds no config.json",
+        tmp_path / "file.txt": "is no model folder",
+        tmp_path / "absent": "is no model folder",
+        torn: "no model and tokenizer that transformers can load",
+        foreign: "no model and tokenizer that transformers can load",
+        lacking: "weights are missing, such as model.layers.2",
+        "none-such/none-such": "no model and tokenizer that transformers can load",
+    }.items():
+        with pytest.raises(InputError, match=says) as error:
+            models.load(name, device="cpu")
+        assert str(name) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_tokenizer_that_does_not_fit_is_refused(loaded, folder, model):
+    pieces = len(loaded[1])
+    model.resize_token_embeddings(pieces - 1, mean_resizing=False)
+    with pytest.raises(InputError, match=f"id {pieces - 1}, but the embedding table has {pieces - 1} rows"):
+        models.check_tokenizer(loaded[1], model)
+    model.save_pretrained(folder)
+    with pytest.raises(InputError, match="does not fit the model"):
+        models.load(folder, device="cpu")
+    model.resize_token_embeddings(pieces + 20, mean_resizing=False)  # spare rows are fine
+    models.check_tokenizer(loaded[1], model)
+
+
+def test_device():
+    assert models.device("cpu").type == "cpu" and models.device().type in ("cpu", "cuda", "mps")
+    with pytest.raises(InputError, match="no device 'abacus' here; choose auto or one of"):
+        models.device("abacus")
+
+
+def test_an_adapter_starts_as_nothing_and_is_drawn_from_its_seed(loaded, model):
+    before = logits(model, loaded[1])
+    adapted = models.add_lora(model, rank=4, alpha=8, seed=1)
+    assert torch.equal(logits(adapted, loaded[1]), before)
+
+    def drawn(seed):
+        again = models.add_lora(copy.deepcopy(loaded[0]), rank=4, seed=seed)
+        return torch.cat([p.flatten() for name, p in again.named_parameters() if "lora_A" in name])
+
+    assert torch.equal(drawn(1), drawn(1)) and not torch.equal(drawn(1), drawn(2))
+    bound = 1 / math.sqrt(32)  # of the uniform distribution PEFT draws from, for 32 inputs; the down projection has 64
+    assert 0.9 * bound < drawn(1).abs().max() <= bound
+
+
+def test_parameter_counts_by_hand(loaded, model):
+    before = models.count_parameters(model)
+    assert before[0] == before[1]
+    # two layers, 4 attention matrices of 32 × 32, 3 of 32 × 64: rank × (inputs + outputs) each
+    added = 2 * 4 * (4 * (32 + 32) + 3 * (32 + 64))
+    assert models.count_parameters(models.add_lora(model, rank=4)) == (added, before[1] + added)
+
+
+@pytest.mark.parametrize("wanted", ["q_proj,v_proj", "q_proj, v_proj ", ["q_proj", "v_proj"]])
+def test_target_modules_by_name(model, wanted):
+    adapted = models.add_lora(model, rank=2, target_modules=wanted)
+    assert {name.split(".lora_")[0].split(".")[-1] for name, p in adapted.named_parameters() if p.requires_grad} == {"q_proj", "v_proj"}
+
+
+def test_lora_settings_that_make_no_sense(model):
+    with pytest.raises(InputError, match="no linear layer is named query; choose from q_proj, .*down_proj.* or all-linear"):
+        models.add_lora(model, target_modules="q_proj,query")
+    with pytest.raises(InputError, match="named nothing"):
+        models.add_lora(model, target_modules=[])
+    for changes in ({"rank": 0}, {"alpha": math.nan}, {"alpha": 0}):
+        with pytest.raises(InputError, match="rank"):
+            models.add_lora(model, **changes)
+
+
+def moved(model, seed=0):
+    """An adapter that does something."""
+    adapted = models.add_lora(model, rank=4, seed=seed).eval()
+    torch.manual_seed(seed)
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    return adapted
+
+
+def test_a_saved_adapter_loads_and_replaces_the_one_before(loaded, tiny_model_folder, tmp_path, capfd):
+    from peft import PeftModel
+
+    for seed in (0, 1):
+        adapted = moved(copy.deepcopy(loaded[0]), seed)
+        models.save_adapter(adapted, tmp_path / "adapter")
+        assert os.listdir(tmp_path) == ["adapter"]
+        again = PeftModel.from_pretrained(copy.deepcopy(loaded[0]), tmp_path / "adapter")
+        assert torch.equal(logits(again, loaded[1]), logits(adapted, loaded[1]))
+        again, tokenizer = models.load(tiny_model_folder, device="cpu", adapter=tmp_path / "adapter")
+        assert torch.equal(logits(again, tokenizer), logits(adapted, tokenizer))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("broken", ["write", "rename"])
+def test_a_full_disk_leaves_the_adapter_that_was_there(loaded, tmp_path, monkeypatch, broken):
+    models.save_adapter(moved(copy.deepcopy(loaded[0])), tmp_path / "adapter")
+    before = {entry.name: entry.read_bytes() for entry in (tmp_path / "adapter").iterdir()}
+    other = moved(copy.deepcopy(loaded[0]), seed=1)
+    rename = os.rename
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    if broken == "write":
+        monkeypatch.setattr(other, "save_pretrained", full)
+    else:
+        monkeypatch.setattr(os, "rename", lambda a, b: full() if os.path.basename(a) == "fresh" else rename(a, b))
+    with pytest.raises(InputError, match="adapter: the adapter cannot be written .No space left on device."):
+        models.save_adapter(other, tmp_path / "adapter")
+    assert os.listdir(tmp_path) == ["adapter"]
+    assert {entry.name: entry.read_bytes() for entry in (tmp_path / "adapter").iterdir()} == before
+
+
+def test_a_folder_with_other_things_is_not_overwritten(loaded, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="holds other things .thesis.txt."):
+        models.save_adapter(moved(copy.deepcopy(loaded[0])), tmp_path)
+    with pytest.raises(InputError, match="is a file"):
+        models.save_adapter(moved(copy.deepcopy(loaded[0])), tmp_path / "thesis.txt")
+    assert os.listdir(tmp_path) == ["thesis.txt"]
+
+
+def test_an_adapter_that_is_none_or_does_not_fit(loaded, tiny_model_folder, tmp_path):
+    with pytest.raises(InputError, match="is no adapter"):
+        models.load(tiny_model_folder, device="cpu", adapter=tmp_path)
+    models.save_adapter(moved(copy.deepcopy(loaded[0])), tmp_path / "adapter")
+    (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"torn")
+    with pytest.raises(InputError, match="adapter does not fit the model"):
+        models.load(tiny_model_folder, device="cpu", adapter=tmp_path / "adapter")
+
+
+def test_generate_writes_what_transformers_writes_row_by_row(trained, loaded):
+    tokenizer = loaded[1]
+    examples = number_questions(40, seed=7)
+    ours = models.generate(trained, tokenizer, examples, max_new_tokens=40, batch_size=16)
+    for example, text in zip(examples, ours, strict=True):
+        prompt = torch.tensor([prompt_ids(example, tokenizer)])
+        peer = trained.generate(
+            prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=40, do_sample=False, pad_token_id=tokenizer.pad_token_id
+        )
+        assert text == tokenizer.decode(peer[0, prompt.shape[1] :], skip_special_tokens=True)
+    lengths = {len(text) for text in ours}
+    assert len(lengths) > 5  # the rows do end at different times, so some left their batch early
+
+
+def test_generate_in_the_order_given_whatever_the_batch(trained, loaded):
+    tokenizer = loaded[1]
+    prompts = [prompt_ids(example, tokenizer) for example in number_questions(9, seed=3)]
+    done = []
+    texts = models.generate(trained, tokenizer, prompts, 20, 4, progress=lambda n, all_: done.append((n, all_)))
+    assert done == [(4, 9), (8, 9), (9, 9)]
+    assert texts == [models.generate(trained, tokenizer, [prompt], 20)[0] for prompt in prompts]
+    assert models.generate(trained, tokenizer, []) == []
+
+
+def test_generate_stays_within_the_context(trained, loaded):
+    assert models.generate(trained, loaded[1], [[7] * 254], max_new_tokens=50) != [""]
+    with pytest.raises(InputError, match="prompt 1 has 256 tokens, which fills the model's context of 256"):
+        models.generate(trained, loaded[1], [[7], [7] * 256])
+    with pytest.raises(InputError, match="prompt 0 is empty"):
+        models.generate(trained, loaded[1], [[]])
+
+
+def test_score_counts_answers_and_whole_completions(loaded, monkeypatch):
+    examples = number_questions(8)
+    outputs = [example.completion for example in examples]
+    outputs[0] = "A guess. Answer: " + examples[0].answer  # the answer right, the chain of thought not
+    outputs[1] = "I do not know."
+    outputs[2] = examples[2].completion + "0"
+    monkeypatch.setattr(models, "generate", lambda *args: outputs)
+    score = models.score(None, None, examples)
+    assert (score.n, score.correct, score.share, score.cot) == (8, 6, 0.75, 5 / 8)
+    assert (score.low, score.high) == models.wilson(6, 8) and score.outputs == outputs
+    assert sum(task.n for task in score.by_task.values()) == 8
+    assert sum(task.correct for task in score.by_task.values()) == 6
+    with pytest.raises(InputError, match="no examples"):
+        models.score(None, None, [])
+
+
+def test_without_an_answer_the_whole_completion_counts(loaded, monkeypatch):
+    import dataclasses
+
+    examples = [dataclasses.replace(example, answer=None) for example in number_questions(2)]
+    monkeypatch.setattr(models, "generate", lambda *args: [f" {examples[0].completion}\n", "Answer: " + "0"])
+    assert models.score(None, None, examples).correct == 1
+
+
+def test_wilson_by_hand():
+    # 8 of 10 at z = 2: middle (0.8 + 4/20) / 1.4, half width 2 / 1.4 · sqrt(0.16/10 + 4/400)
+    half = 2 / 1.4 * math.sqrt(0.026)
+    assert models.wilson(8, 10, z=2) == pytest.approx((1 / 1.4 - half, 1 / 1.4 + half))
+    assert models.wilson(0, 10)[0] == 0 and models.wilson(10, 10)[1] == 1
+    assert models.wilson(475, 500) == pytest.approx((0.92717, 0.96592), abs=1e-4)
+    for correct, n in ((0, 0), (3, 2), (-1, 2)):
+        with pytest.raises(ValueError, match="no share"):
+            models.wilson(correct, n)
+
+
+@given(st.integers(1, 1000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_holds_the_share_and_mirrors(pair):
+    correct, n = pair
+    low, high = models.wilson(correct, n)
+    assert 0 <= low <= correct / n <= high <= 1
+    assert models.wilson(n - correct, n) == pytest.approx((1 - high, 1 - low), abs=1e-12)
