@@ -23,7 +23,8 @@ from functools import partial
 from typing import Any
 
 MAX_RTOL = 0.1
-NUMBER = re.compile(r"[-+−]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?")
+# `3.` is an integer and a full stop, as at the end of a sentence, except in `3.e-05`.
+NUMBER = re.compile(r"[-+−]?(?:[0-9]*\.[0-9]+|[0-9]+\.(?=[eE][-+]?[0-9])|[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _agree(number: str, wanted: str, tolerance: Tolerance) -> bool:
     if not (math.isfinite(float(number)) and math.isfinite(float(wanted))):
         return False  # written out, such as 1e999: infinity by another name
     exact = Decimal(wanted)
-    widest = max(Decimal(tolerance.atol), Decimal(str(tolerance.rtol)) * abs(exact), _last_place(wanted) if is_float else Decimal(0))
+    widest = max(Decimal(str(tolerance.atol)), Decimal(str(tolerance.rtol)) * abs(exact), _last_place(wanted) if is_float else Decimal(0))
     return abs(Decimal(number) - exact) <= widest
 
 
@@ -83,7 +84,7 @@ def _is_float(number: str) -> bool:
 
 
 def _last_place(number: str) -> Decimal:
-    """One unit of the last printed decimal: 0.01 for 0.97, 0.0001 for 1.5e-3; 0 for a number without decimals (numpy's `3.`, 1e3)."""
+    """One unit of the last printed decimal: 0.01 for 0.97, 0.0001 for 1.5e-3; 0 for a number without decimals, such as 1e3."""
     mantissa, _, exponent = number.lower().partition("e")
     decimals = len(mantissa.partition(".")[2])
     return Decimal(1).scaleb(int(exponent or 0) - decimals) if decimals else Decimal(0)

@@ -1,0 +1,143 @@
+"""Figures in one style, each with a text alternative that carries its numbers.
+
+White ground, so that a figure reads the same on a light and a dark page; lines differ by dash and marker, bars by hatching, so colour is
+never needed. A title is the message. matplotlib is loaded when a figure is drawn, and its global settings are left alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from labkit.data import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from labkit.models import Score
+    from labkit.training import History
+
+COLOURS = ("#0b5394", "#c05000", "#3a3a3a", "#7a3e9d")  # each at least 4.5 : 1 on white
+DASHES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D")
+HATCHES = ("", "///", "...", "xx")
+
+
+def figure(title: str, x: str, y: str, size: tuple[float, float] = (7.0, 3.6)) -> tuple[Figure, Any]:
+    """An empty (figure, axes) in the kit's style: a title that is the message, and axes named with their units."""
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # on its first use it reports its font cache on stderr
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=size, facecolor="white", layout="constrained")
+    FigureCanvasAgg(drawn)
+    axes = drawn.add_subplot()
+    axes.set_title(title, loc="left", fontsize=12)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return drawn, axes
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure with a text alternative, which must carry what the figure shows.
+
+    The picture is an image/png whose plain text form (and `alt` in its metadata, which nbconvert takes) is the alternative: that text is
+    what nbval compares and a terminal prints. JupyterLab gives its images no alternative, so the text also stands below, folded.
+    """
+    if not alt.strip():
+        raise InputError("the figure has no text alternative; say in words what it shows, numbers included")
+    from IPython.display import display
+
+    alt = " ".join(alt.split())
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=144, metadata={"Software": None})
+    pixels = [round(inches * 96) for inches in figure.get_size_inches()]
+    display(
+        {"image/png": base64.b64encode(png.getvalue()).decode("ascii"), "text/plain": alt},
+        metadata={"image/png": {"alt": alt, "width": pixels[0], "height": pixels[1]}, "needs_background": "light"},
+        raw=True,
+    )
+    folded = f"<details><summary>The figure in words</summary><p>{html.escape(alt)}</p></details>"
+    display({"text/html": folded}, raw=True)
+
+
+def loss_curve(histories: History | Mapping[str, History], title: str, y_top: float | None = None) -> None:
+    """Show how the loss falls: one line for each named history, with its validation losses as markers.
+
+    One history alone is called "training". Losses that are no number are left out, and the alternative says so.
+    """
+    if not isinstance(histories, Mapping):
+        histories = {"training": histories}
+    drawn, axes = figure(title, "step", "loss (nats per unmasked token)")
+    said = []
+    for number, (name, history) in enumerate(histories.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        axes.plot(history.step, history.loss, DASHES[number % len(DASHES)], color=colour, linewidth=1.6, label=name)
+        said.append(f"{name}: {_course(history.step, history.loss)}")
+        if history.validation_step:
+            label = "validation" if len(histories) == 1 else f"{name}, validation"
+            marker = MARKERS[number % len(MARKERS)]
+            axes.plot(history.validation_step, history.validation_loss, marker, color=colour, markersize=6,
+                      markerfacecolor="white", label=label)  # fmt: skip
+            said.append(f"{label}: {_course(history.validation_step, history.validation_loss)}")
+    axes.set_ylim(bottom=0, top=y_top)
+    if len(axes.lines) > 1:
+        axes.legend(frameon=False)
+    show(drawn, f"{title}. Loss in nats per unmasked token. {'. '.join(said)}.")
+
+
+def scores(by_name: Mapping[str, Score], title: str) -> None:
+    """Show the share of right answers, all tasks together and by task, with 95% intervals: one bar for each named score.
+
+    For before and after: `scores({"before": before, "after": after}, "…")`.
+    """
+    if not by_name:
+        raise InputError("there are no scores to show")
+    groups = list(dict.fromkeys(["all", *(task for score in by_name.values() for task in score.by_task)]))
+    drawn, axes = figure(title, "right answers (%), with 95% interval", "", size=(7.0, 0.9 + 0.24 * len(groups) * (len(by_name) + 0.6)))
+    height = 0.8 / len(by_name)
+    said = []
+    for number, (name, score) in enumerate(by_name.items()):
+        parts = {"all": score, **score.by_task}
+        told = []
+        for place, group in enumerate(groups):
+            if group not in parts:
+                continue
+            part = parts[group]
+            y = place + (number - (len(by_name) - 1) / 2) * height
+            axes.barh(y, 100 * part.share, height * 0.9, color=COLOURS[number % len(COLOURS)], edgecolor="white",
+                      hatch=HATCHES[number % len(HATCHES)], label=name if not told else None)  # fmt: skip
+            axes.errorbar(100 * part.share, y, xerr=[[100 * (part.share - part.low)], [100 * (part.high - part.share)]],
+                          color="black", capsize=2.5, linewidth=1)  # fmt: skip
+            told.append(f"{group} {part.share:.1%} ({part.low:.1%} to {part.high:.1%})")
+        said.append(f"{name}: {', '.join(told)}")
+    axes.set_yticks(range(len(groups)), [group.replace("_", " ") for group in groups])
+    axes.set_xlim(0, 100.5)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    if len(by_name) > 1:
+        drawn.legend(frameon=False, loc="outside lower center", ncols=len(by_name))
+    show(drawn, f"{title}. Share of right answers with 95% interval. {'. '.join(said)}.")
+
+
+def _course(steps: Sequence[int], losses: Sequence[float]) -> str:
+    """The course of a curve in words: its ends, and its lowest point if that is neither."""
+    points = [(step, loss) for step, loss in zip(steps, losses, strict=True) if math.isfinite(loss)]
+    missing = len(losses) - len(points)
+    left_out = f", {missing} of {len(losses)} no number" if missing else ""
+    if not points:
+        return f"no number at any step{left_out}"
+    (first, start), (last, end) = points[0], points[-1]
+    if first == last:
+        return f"{start:.2f} at step {first}{left_out}"
+    lowest = min(points, key=lambda point: point[1])
+    dip = f", lowest {lowest[1]:.2f} at step {lowest[0]}" if lowest[0] not in (first, last) else ""
+    return f"from {start:.2f} at step {first} to {end:.2f} at step {last}{dip}{left_out}"
