@@ -50,6 +50,9 @@ def device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+_device_named = device  # `load` has an argument of that name
+
+
 def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str | Path | None = None):
     """(model, tokenizer) in float32 and evaluation mode, from a folder (offline) or the hub, with an adapter if one is named.
 
@@ -58,19 +61,20 @@ def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str |
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     place = Path(name_or_folder).expanduser()
-    if place.is_dir():
+    is_folder = os.path.isdir(place)
+    if is_folder:
         name_or_folder = place
         if not (place / "config.json").is_file():
             raise InputError(f"{place}: is no model, it holds no config.json; name a folder that save_pretrained wrote")
-    elif place.exists() or isinstance(name_or_folder, Path):
+    elif os.path.exists(place) or isinstance(name_or_folder, Path):
         raise InputError(f"{place}: is no model folder; name a folder that save_pretrained wrote, or a model of the hub")
-    target = globals()["device"](device)
+    target = _device_named(device)
     with _quiet():
         try:
             model, info = AutoModelForCausalLM.from_pretrained(
-                name_or_folder, dtype=torch.float32, local_files_only=place.is_dir(), output_loading_info=True
+                name_or_folder, dtype=torch.float32, local_files_only=is_folder, output_loading_info=True
             )
-            tokenizer = AutoTokenizer.from_pretrained(name_or_folder, local_files_only=place.is_dir())
+            tokenizer = AutoTokenizer.from_pretrained(name_or_folder, local_files_only=is_folder)
         except Exception as error:  # transformers raises many kinds for a folder or name it cannot use
             raise InputError(f"{name_or_folder}: no model and tokenizer that transformers can load ({_reason(error)})") from None
     if info["missing_keys"]:
@@ -128,6 +132,19 @@ def count_parameters(model) -> tuple[int, int]:
     return sum(size for size, trainable in sizes if trainable), sum(size for size, _ in sizes)
 
 
+ADAPTER_FILES = {"adapter_config.json", "adapter_model.safetensors", "README.md"}
+
+
+def check_adapter_folder(folder: str | Path) -> None:
+    """Raise `InputError` if an adapter must not be written there, because the place holds other things."""
+    folder = Path(folder).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; name a new folder")
+    others = sorted({entry.name for entry in folder.iterdir()} - ADAPTER_FILES) if folder.exists() else []
+    if others:
+        raise InputError(f"{folder}: holds other things ({others[0]}); name a new folder")
+
+
 def save_adapter(model, folder: str | Path) -> None:
     """Write the adapter to a folder that `PeftModel.from_pretrained` loads; it appears whole or not at all.
 
@@ -138,21 +155,17 @@ def save_adapter(model, folder: str | Path) -> None:
     folder = Path(folder).expanduser()
     temporary = None
     try:
+        check_adapter_folder(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder}: is a file; name a new folder")
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         fresh, previous = temporary / "fresh", temporary / "previous"
         with _quiet():
             model.save_pretrained(fresh, save_embedding_layers=False)
         if folder.exists():
-            others = sorted({entry.name for entry in folder.iterdir()} - {entry.name for entry in fresh.iterdir()})
-            if others:
-                raise InputError(f"{folder}: holds other things ({others[0]}); name a new folder")
             os.rename(folder, previous)
         try:
             os.rename(fresh, folder)
-        except OSError:
+        except BaseException:  # Ctrl-C too: what is in `previous` must not be lost
             if previous.exists():
                 os.rename(previous, folder)
             raise
@@ -190,9 +203,7 @@ def generate(
     texts = [""] * len(rows)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        longest = len(rows[chosen[-1]])
-        room = max_new_tokens if context is None else min(max_new_tokens, context - longest)
-        written = _greedy(model, tokenizer, [rows[index] for index in chosen], room)
+        written = _greedy(model, tokenizer, [rows[index] for index in chosen], max_new_tokens, context)
         for index, text in zip(chosen, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
             texts[index] = text
         if progress is not None:
@@ -240,40 +251,38 @@ def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
     return max(min(middle - half, share), 0.0), min(max(middle + half, share), 1.0)  # rounding must not pass the share
 
 
-def _greedy(model, tokenizer, rows: list[list[int]], max_new_tokens: int) -> list[list[int]]:
+def _greedy(model, tokenizer, rows: list[list[int]], max_new_tokens: int, context: int | None) -> list[list[int]]:
     """The most likely next token again and again, for rows padded on the left; the end token is not returned."""
     from transformers import DynamicCache
 
     place = next(model.parameters()).device
-    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     longest = max(map(len, rows))
-    ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=place)
+    ids = torch.tensor([[tokenizer.pad_token_id] * (longest - len(row)) + row for row in rows], device=place)
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=place)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     cache = DynamicCache(config=model.config)
+    limits = [max_new_tokens if context is None else min(max_new_tokens, context - len(row)) for row in rows]
     written: list[list[int]] = [[] for _ in rows]
-    alive = list(range(len(rows)))  # which row each line of the batch is
-    finished: set[int] = set()
-    for _ in range(max_new_tokens):
+    lines = list(range(len(rows)))  # which row each line of the batch is
+    running = {row for row in lines if limits[row] > 0}
+    while running:
         logits = model(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
         ).logits
         chosen = logits[:, -1].argmax(-1)
-        for row, token in zip(alive, chosen.tolist(), strict=True):
-            if token == end:
-                finished.add(row)
-            elif row not in finished:
+        for row, token in zip(lines, chosen.tolist(), strict=True):
+            if row in running and token != tokenizer.eos_token_id:
                 written[row].append(token)
-        if len(finished) == len(rows):
-            break
-        ids, positions = chosen[:, None], positions[:, -1:] + 1
-        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
-        keep = [line for line, row in enumerate(alive) if row not in finished]
-        if len(keep) <= 0.75 * len(alive):  # copying the cache costs about a token, so not for every row that ends
-            lines = torch.tensor(keep, device=place)
-            cache.batch_select_indices(lines)
-            ids, positions, mask = ids[lines], positions[lines], mask[lines]
-            alive = [alive[line] for line in keep]
+            if token == tokenizer.eos_token_id or len(written[row]) == limits[row]:
+                running.discard(row)
+        ids, positions = chosen[:, None], (positions[:, -1:] + 1).clamp(max=context and context - 1)
+        mask = torch.cat([mask, mask.new_ones(len(lines), 1)], dim=1)
+        if 0 < len(running) <= 0.75 * len(lines):  # copying the cache costs about a token, so not for every row that ends
+            keep = [line for line, row in enumerate(lines) if row in running]
+            kept = torch.tensor(keep, dtype=torch.int64, device=place)
+            cache.batch_select_indices(kept)
+            ids, positions, mask = ids[kept], positions[kept], mask[kept]
+            lines = [lines[line] for line in keep]
     return written
 
 

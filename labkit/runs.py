@@ -34,7 +34,7 @@ from labkit.live import Line
 
 if TYPE_CHECKING:
     from labkit.models import Score
-    from labkit.training import History
+    from labkit.training import History, Settings
 
 RECORDS = Path(__file__).parent / "records"
 BASE_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -227,13 +227,11 @@ def execute(recipe: Recipe, on_progress: Callable[[float, str], None] | None = N
     if recipe.method == "lora":
         model = models.add_lora(model, recipe.rank, recipe.alpha, recipe.target_modules, recipe.seed)
     trainable, total = models.count_parameters(model)
-    settings = training.Settings(**{field.name: getattr(recipe, field.name) for field in dataclasses.fields(training.Settings)
-                                    if hasattr(recipe, field.name)})  # fmt: skip
 
     def on_step(step: int, history: History) -> None:
         tell(0.8 * step / recipe.steps, f"step {step} of {recipe.steps}, loss {history.loss[-1]:.2f}")
 
-    history = training.fit(model, rows, settings, pad=tokenizer.pad_token_id, validation=validation, on_step=on_step, on_nan="record")
+    history = training.fit(model, rows, settings(recipe), pad=tokenizer.pad_token_id, validation=validation, on_step=on_step, on_nan="record")
     questions = test[: recipe.evaluation_n]
     score = models.score(
         model, tokenizer, questions, max_new_tokens=recipe.max_new_tokens,
@@ -255,6 +253,13 @@ def execute(recipe: Recipe, on_progress: Callable[[float, str], None] | None = N
         versions=versions(),
         date=datetime.now(timezone.utc).date().isoformat(),
     )
+
+
+def settings(recipe: Recipe) -> Settings:
+    """How a recipe is trained. Raises `InputError` for values that make no sense."""
+    from labkit.training import Settings
+
+    return Settings(**{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Settings) if hasattr(recipe, field.name)})
 
 
 def mix(recipe: Recipe) -> tuple[list[Example], list[Example]]:
