@@ -59,7 +59,7 @@ bench: setup  ## measure speed and memory beside the peer libraries
 	$(VENV)/bin/labkit bench all
 
 notebooks: setup  ## run labs/source/*.py into labs/*.ipynb
-	$(VENV)/bin/labkit notebooks
+	$(VENV)/bin/labkit notebooks build
 
 clean:  ## remove caches and build products; keeps .venv and my-labs/
 	rm -rf build dist look-out .pytest_cache .hypothesis

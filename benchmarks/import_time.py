@@ -22,11 +22,20 @@ def main(args) -> dict:
     imports, processes, loaded = [], [], set()
     for _ in range(REPETITIONS):
         start = time.perf_counter()
-        seconds, heavy = json.loads(subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, check=True, text=True).stdout)
+        seconds, heavy = json.loads(
+            subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, check=True, text=True).stdout
+        )
         processes.append(time.perf_counter() - start)
         imports.append(seconds)
         loaded.update(heavy)
-    figures = {"seconds": statistics.median(imports), "process_seconds": statistics.median(processes), "loaded": sorted(loaded), "ok": not loaded}
-    print(f"import labkit: {figures['seconds'] * 1000:.1f} ms in a process of {figures['process_seconds'] * 1000:.0f} ms "
-          f"(medians of {REPETITIONS}); of {', '.join(HEAVY)} it loads {', '.join(sorted(loaded)) or 'none'}")
+    figures = {
+        "seconds": statistics.median(imports),
+        "process_seconds": statistics.median(processes),
+        "loaded": sorted(loaded),
+        "ok": not loaded,
+    }
+    print(
+        f"import labkit: {figures['seconds'] * 1000:.1f} ms in a process of {figures['process_seconds'] * 1000:.0f} ms "
+        f"(medians of {REPETITIONS}); of {', '.join(HEAVY)} it loads {', '.join(sorted(loaded)) or 'none'}"
+    )
     return figures

@@ -1,7 +1,7 @@
-"""What every lab costs when all its cells are run: seconds, and the peak memory of its kernel with all the kernel's children.
+"""What every lab costs when all its cells are run: seconds, and the peak memory of its kernel and that one's children.
 
-Each lab runs as a copy, in a fresh kernel, with an empty LABKIT_HOME. The memory is sampled, so a shorter peak than the pause
-between two samples can be missed.
+Each lab runs as a copy, in a fresh kernel, with an empty LABKIT_HOME. The memory is sampled, so a peak that is
+shorter than the pause between two samples can be missed.
 """
 
 import os
@@ -60,7 +60,9 @@ def measure(notebook: Path) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         copy = shutil.copy(notebook, folder)
         environment = {**os.environ, "LABKIT_HOME": str(Path(folder) / "home")}
-        client = NotebookClient(nbformat.read(copy, as_version=4), timeout=MOST_SECONDS, resources={"metadata": {"path": folder}})
+        client = NotebookClient(
+            nbformat.read(copy, as_version=4), timeout=MOST_SECONDS, resources={"metadata": {"path": folder}}
+        )
         failure = {}
         with client.setup_kernel(env=environment):
             memory = PeakMemory(client.km.provisioner.process.pid)
@@ -83,5 +85,8 @@ def main(args) -> dict:
     print(f"{'lab':<24}{'seconds':>9}{'peak MB':>9}")
     for notebook in shipped_labs():
         row = figures[notebook.stem] = measure(notebook)
-        print(f"{notebook.stem:<24}{row['seconds']:>9.1f}{row['peak_rss_mb']:>9}  {row.get('error', '')}".rstrip(), flush=True)
+        print(
+            f"{notebook.stem:<24}{row['seconds']:>9.1f}{row['peak_rss_mb']:>9}  {row.get('error', '')}".rstrip(),
+            flush=True,
+        )
     return figures

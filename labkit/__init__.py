@@ -1,11 +1,14 @@
 """Labs on supervised fine-tuning and LoRA. In a notebook everything stands behind `import labkit as lk`.
 
-Names are loaded when they are first used, so that this import takes neither torch nor transformers, matplotlib or ipywidgets with it.
+Names are loaded when they are first used, so that this import takes neither torch nor transformers, matplotlib or
+ipywidgets with it.
 """
 
 from importlib import import_module
 
-from labkit.doctor import doctor  # not lazy: it bears its module's name, and importing the module later would put that in its place
+from labkit.doctor import (
+    doctor,
+)  # not lazy: it bears its module's name, and importing the module later would put that in its place
 
 __version__ = "0.1.0"
 
@@ -16,7 +19,19 @@ _NAMES = {  # name: the module that holds it
     "my_runs": "labkit.runs",
     "run": "labkit.runs",
 }
-_MODULES = ("almanac", "claims", "cluster", "data", "masking", "models", "plots", "pretraining", "progress", "runs", "training")
+_MODULES = (
+    "almanac",
+    "claims",
+    "cluster",
+    "data",
+    "masking",
+    "models",
+    "plots",
+    "pretraining",
+    "progress",
+    "runs",
+    "training",
+)
 
 
 def __getattr__(name: str):

@@ -1,4 +1,4 @@
-"""`labkit bench NAME`: the benchmarks of a checkout, which stand in `benchmarks/`, one module each with `main(args) -> dict`.
+"""`labkit bench NAME`: the benchmarks of a checkout, in `benchmarks/`, each a module with `main(args) -> dict`.
 
 A benchmark prints its table itself and returns its figures. It has failed if these say `"ok": False` anywhere.
 """
@@ -17,7 +17,9 @@ def files() -> dict[str, Path]:
     """{name: file}. `import` is no name for a module, so that benchmark's file is `import_time.py`."""
     root = checkout()
     if root is None:
-        raise InputError("the benchmarks are not part of the installed package; run this in a checkout of the repository")
+        raise InputError(
+            "the benchmarks are not part of the installed package; run this in a checkout of the repository"
+        )
     return {path.stem.removesuffix("_time"): path for path in sorted((root / "benchmarks").glob("[a-z]*.py"))}
 
 
@@ -35,7 +37,10 @@ def passed(figures: dict) -> bool:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="which benchmark: import, base, generate, sft, labs, or all")
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
-    parser.epilog = "Exit status 1 if a benchmark finds something wrong.\n\nexamples:\n  labkit bench import\n  labkit bench labs --json"
+    parser.epilog = (
+        "Exit status 1 if a benchmark finds something wrong.\n\n"
+        "examples:\n  labkit bench import\n  labkit bench labs --json"
+    )
 
 
 def main(args: argparse.Namespace) -> int:

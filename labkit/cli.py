@@ -1,7 +1,7 @@
 """The command `labkit`: one table of commands, each written beside its topic and imported only when it is called.
 
-A command's module has `add_arguments(parser)` and `main(args)`, which returns the exit status: 0 done; 1 done, and something was wrong;
-2 nothing usable was given. What a user did wrong is raised as `InputError` and told in one line.
+A command's module has `add_arguments(parser)` and `main(args)`, which returns the exit status: 0 done; 1 done, and
+something was wrong; 2 nothing usable was given. What a user did wrong is raised as `InputError` and told in one line.
 """
 
 import argparse
@@ -21,8 +21,6 @@ COMMANDS = {  # name: (module, what it does)
     "progress": ("labkit.progress", "export or import what you did in the labs"),
     "runs": ("labkit.runs", "list the recorded runs, or make them again"),
     "claims": ("labkit.claims", "print the ledger of claims, or write it into the README"),
-    "almanac": ("labkit.almanac.command", "print documents and examples of the invented world"),
-    "base": ("labkit.pretraining", "build the base model from the almanac"),
     "bench": ("labkit.bench", "measure speed and memory beside the peer libraries"),
     "notebooks": ("labkit.notebooks", "build the notebooks from their sources"),
 }
@@ -30,8 +28,10 @@ COMMANDS = {  # name: (module, what it does)
 
 def usage() -> str:
     rows = "\n".join(f"  {name:<11}{summary}" for name, (_, summary) in COMMANDS.items())
-    return (f"usage: labkit COMMAND [options]\n\n{rows}\n\n"
-            "`labkit COMMAND --help` explains one of them. Begin with `labkit doctor`, then `labkit lab`.")
+    return (
+        f"usage: labkit COMMAND [options]\n\n{rows}\n\n"
+        "`labkit COMMAND --help` explains one of them. Begin with `labkit doctor`, then `labkit lab`."
+    )
 
 
 def find(command: str) -> tuple[str, str]:
@@ -53,8 +53,11 @@ def call(command: str, arguments: list[str]) -> int:
         return 0
     module_name, summary = find(command)
     module = import_module(module_name)
-    parser = argparse.ArgumentParser(prog=f"labkit {command}", description=summary[0].upper() + summary[1:] + ".",
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog=f"labkit {command}",
+        description=summary[0].upper() + summary[1:] + ".",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     module.add_arguments(parser)
     return module.main(parser.parse_args(arguments))
 

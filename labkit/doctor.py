@@ -1,7 +1,7 @@
 """What is installed here and what is missing: `labkit doctor` in a terminal, `lk.doctor()` in a notebook.
 
-Facts are collected by small functions and judged into rows; nothing is installed or changed. torch is imported only where there
-is a GPU that it might not see.
+Facts are collected by small functions and judged into rows; nothing is installed or changed. torch is imported only
+where there is a GPU that it might not see.
 """
 
 import argparse
@@ -31,7 +31,7 @@ OPTIONAL = {  # extra: what it is for
 
 @dataclass(frozen=True)
 class Check:
-    """One row: what was looked at, what is there, what may be, the verdict, and what it is needed for (or what to do about it)."""
+    """One row: what was looked at, what is there, what may be, the verdict, and what it is needed for or what to do."""
 
     name: str
     found: str
@@ -60,10 +60,16 @@ class Report(tuple):
 
     def _repr_html_(self) -> str:
         def row(tag: str, cells: tuple[str, ...]) -> str:
-            return "<tr>" + "".join(f'<{tag} style="text-align: left">{html.escape(cell)}</{tag}>' for cell in cells) + "</tr>"
+            return (
+                "<tr>"
+                + "".join(f'<{tag} style="text-align: left">{html.escape(cell)}</{tag}>' for cell in cells)
+                + "</tr>"
+            )
 
         body = "".join(row("td", astuple(check)) for check in self)
-        return f"<table><thead>{row('th', HEAD)}</thead><tbody>{body}</tbody></table><p>{html.escape(self.conclusion)}</p>"
+        return (
+            f"<table><thead>{row('th', HEAD)}</thead><tbody>{body}</tbody></table><p>{html.escape(self.conclusion)}</p>"
+        )
 
 
 def output_of(*command: str) -> str | None:
@@ -83,7 +89,7 @@ def check_python(version: tuple[int, int, int] = sys.version_info[:3]) -> Check:
 
 
 def check_package(requirement, version: str | None, extra: str | None = None) -> Check:
-    """`requirement`: a packaging.requirements.Requirement; `extra`: the optional part that asks for it, None for a required one."""
+    """`requirement`: a packaging Requirement; `extra`: the optional part that asks for it, None for a required one."""
     purpose = "the labs" if extra is None else OPTIONAL[extra]
     supported = ", ".join(sorted(map(str, requirement.specifier), reverse=True))
     if version is None:
@@ -107,7 +113,9 @@ def version_of(package: str) -> str | None:
 def check_packages() -> Iterator[Check]:
     """Every package that labkit's own metadata names, required ones first."""
     if version_of("labkit") is None:
-        yield Check("labkit", "not installed", "any", WRONG, "everything; `pip install -e .` in the checkout, or `make setup`")
+        yield Check(
+            "labkit", "not installed", "any", WRONG, "everything; `pip install -e .` in the checkout, or `make setup`"
+        )
         return
     if version_of("packaging") is None:
         yield Check("packaging", "–", "any", WRONG, "this examination; pip install packaging")
@@ -120,7 +128,9 @@ def check_packages() -> Iterator[Check]:
     seen = {"labkit"}  # an extra can name another of its own
     for extra in (None, *OPTIONAL):
         for requirement in declared:
-            if requirement.name not in seen and (not requirement.marker or requirement.marker.evaluate({"extra": extra or ""})):
+            if requirement.name not in seen and (
+                not requirement.marker or requirement.marker.evaluate({"extra": extra or ""})
+            ):
                 seen.add(requirement.name)
                 yield check_package(requirement, version_of(requirement.name), extra)
 
@@ -151,7 +161,13 @@ def find_device() -> Check:
 def check_memory(total: int, available: int) -> Check:
     """Both in bytes."""
     verdict = OK if total >= LAB_MEMORY_GB * 1e9 else WRONG
-    return Check("memory", f"{total / 1e9:.1f} GB, {available / 1e9:.1f} free", f"from {LAB_MEMORY_GB} GB", verdict, "a lab at its peak")
+    return Check(
+        "memory",
+        f"{total / 1e9:.1f} GB, {available / 1e9:.1f} free",
+        f"from {LAB_MEMORY_GB} GB",
+        verdict,
+        "a lab at its peak",
+    )
 
 
 def check_machine() -> Iterator[Check]:
@@ -167,7 +183,9 @@ def check_machine() -> Iterator[Check]:
 def check_base(folder: Path = Path(__file__).parent / "almanac" / "base") -> Check:
     weights = folder / "model.safetensors"
     if not (folder / "config.json").is_file() or not weights.is_file():
-        return Check("base model", "–", "any", WRONG, "every lab; install labkit again, or build it: `labkit base build`")
+        return Check(
+            "base model", "–", "any", WRONG, "every lab; install labkit again, or build it: `labkit base build`"
+        )
     return Check("base model", f"{weights.stat().st_size / 1e6:.1f} MB", "any", OK, "every lab")
 
 
@@ -176,11 +194,21 @@ def check_tools() -> Iterator[Check]:
     if shutil.which("bwrap") is None:
         yield Check("bubblewrap", "–", "any", MISSING, f"{purpose}; Linux only: apt-get install bubblewrap")
     elif output_of("bwrap", "--ro-bind", "/", "/", "true") is None:
-        yield Check("bubblewrap", "may not run here", "any", MISSING, f"{purpose}; this system forbids what it needs (user namespaces)")
+        yield Check(
+            "bubblewrap",
+            "may not run here",
+            "any",
+            MISSING,
+            f"{purpose}; this system forbids what it needs (user namespaces)",
+        )
     else:
-        yield Check("bubblewrap", (output_of("bwrap", "--version") or "").removeprefix("bubblewrap "), "any", OK, purpose)
+        yield Check(
+            "bubblewrap", (output_of("bwrap", "--version") or "").removeprefix("bubblewrap "), "any", OK, purpose
+        )
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-    yield Check("Chromium", Path(browser).name if browser else "–", "any", OK if browser else MISSING, "make test-browser")
+    yield Check(
+        "Chromium", Path(browser).name if browser else "–", "any", OK if browser else MISSING, "make test-browser"
+    )
 
 
 def doctor() -> Report:
@@ -190,7 +218,9 @@ def doctor() -> Report:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.epilog = "Exit status 1 if anything is wrong; what is missing and optional is not.\n\nexample:\n  labkit doctor"
+    parser.epilog = (
+        "Exit status 1 if anything is wrong; what is missing and optional is not.\n\nexample:\n  labkit doctor"
+    )
 
 
 def main(args: argparse.Namespace) -> int:

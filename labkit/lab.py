@@ -1,6 +1,7 @@
 """Learners' copies of the labs, and `labkit lab`, which opens them in JupyterLab.
 
-The labs themselves are never opened for work: a learner's copy lies in `my-labs/`, and a copy that is there is never written over.
+The labs themselves are never opened for work: a learner's copy lies in `my-labs/`, and a copy that is there is never
+written over.
 """
 
 import argparse
@@ -34,7 +35,7 @@ def shipped_labs() -> list[Path]:
 
 
 def find_lab(notebooks: list[Path], name: str) -> Path:
-    """The lab that a learner means by its number or the beginning of its name: "3", "03", "03_cross", "03_cross_entropy.ipynb"."""
+    """The lab that a learner means by its number or the beginning of its name: "3", "03", "03_cross_entropy.ipynb"."""
     wanted = name.removesuffix(".ipynb")
     if wanted.isdecimal():
         wanted = f"{int(wanted):02d}_"
@@ -67,16 +68,22 @@ def copy_missing(notebooks: list[Path], folder: Path) -> list[Path]:
 
 def copy_fresh(notebook: Path, folder: Path) -> Path:
     """Put a new copy of a lab beside those that are there: `03_cross_entropy-2.ipynb`, then `-3`."""
-    taken = [int(match[1]) for path in folder.iterdir() if (match := re.fullmatch(rf"{re.escape(notebook.stem)}-(\d+)\.ipynb", path.name))]
+    taken = [
+        int(match[1])
+        for path in folder.iterdir()
+        if (match := re.fullmatch(rf"{re.escape(notebook.stem)}-(\d+)\.ipynb", path.name))
+    ]
     target = folder / f"{notebook.stem}-{max(taken, default=1) + 1}.ipynb"
     copy(notebook, target)
     return target
 
 
 def open_jupyter(notebook: Path, arguments: list[str]) -> int:
-    """Open a notebook in JupyterLab, which takes this process's place (on Windows, which has no such thing: is waited for)."""
+    """Open a notebook in JupyterLab, which takes this process's place; Windows cannot do that, so there it is waited for."""
     if find_spec("jupyterlab") is None:
-        raise InputError("JupyterLab is not installed here; `pip install jupyterlab`, or open the copies with another notebook editor")
+        raise InputError(
+            "JupyterLab is not installed here; `pip install jupyterlab`, or open the copies in another editor"
+        )
     as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     command = [sys.executable, "-m", "jupyterlab", str(notebook), *as_root, *arguments]
     sys.stdout.flush()
@@ -86,12 +93,16 @@ def open_jupyter(notebook: Path, arguments: list[str]) -> int:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--fresh", metavar="LAB", help="put a new copy of this lab beside yours, and open it: 03, or 03_cross_entropy")
+    parser.add_argument(
+        "--fresh", metavar="LAB", help="put a new copy of this lab beside yours, and open it: 03, or 03_cross_entropy"
+    )
     parser.add_argument("--folder", type=Path, default=Path("my-labs"), help="where your copies are (default: my-labs)")
     parser.add_argument("--no-open", action="store_true", help="only copy")
     parser.add_argument("jupyter", nargs="*", metavar="-- OPTIONS", help="what follows -- goes to JupyterLab")
-    parser.epilog = ("Your copies are never written over.\n\nexamples:\n  labkit lab\n  labkit lab --fresh 03\n"
-                     "  labkit lab -- --no-browser --port=8899")
+    parser.epilog = (
+        "Your copies are never written over.\n\nexamples:\n  labkit lab\n  labkit lab --fresh 03\n"
+        "  labkit lab -- --no-browser --port=8899"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -104,6 +115,11 @@ def main(args: argparse.Namespace) -> int:
             mine = copy_fresh(opened, args.folder)
             new.append(mine)
     except OSError as error:
-        raise InputError(f"the labs cannot be copied to {args.folder}: {error.strerror or error}; name another place with --folder") from error
-    print(f"{args.folder}: " + (f"new are {', '.join(path.name for path in new)}" if new else "every lab is there already"))
+        raise InputError(
+            f"the labs cannot be copied to {args.folder}: {error.strerror or error}; name another place with --folder"
+        ) from error
+    print(
+        f"{args.folder}: "
+        + (f"new are {', '.join(path.name for path in new)}" if new else "every lab is there already")
+    )
     return 0 if args.no_open else open_jupyter(mine, args.jupyter)

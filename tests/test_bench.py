@@ -1,4 +1,4 @@
-"""`labkit bench`: it finds a benchmark by name, hands its figures on, and says whether one failed; and the two that measure labkit itself."""
+"""`labkit bench` finds a benchmark by name, hands its figures on, and says whether it failed; two of them are run here."""
 
 import json
 import subprocess
@@ -18,16 +18,25 @@ def benchmarks(tmp_path, monkeypatch):
     """A checkout with three benchmarks."""
     monkeypatch.setattr(bench, "checkout", lambda: tmp_path)
     (tmp_path / "benchmarks").mkdir()
-    for name, figures in {"sft": {"ratio": 1.6}, "import_time": {"seconds": 0.1, "ok": True}, "labs": {"01": {"ok": False}}}.items():
-        (tmp_path / "benchmarks" / f"{name}.py").write_text(f"def main(args):\n    print('a table')\n    return {figures!r}\n")
+    for name, figures in {
+        "sft": {"ratio": 1.6},
+        "import_time": {"seconds": 0.1, "ok": True},
+        "labs": {"01": {"ok": False}},
+    }.items():
+        (tmp_path / "benchmarks" / f"{name}.py").write_text(
+            f"def main(args):\n    print('a table')\n    return {figures!r}\n"
+        )
 
 
-@pytest.mark.parametrize("name, figures, status", [
-    ("sft", {"ratio": 1.6}, 0),
-    ("import", {"seconds": 0.1, "ok": True}, 0),
-    ("labs", {"01": {"ok": False}}, 1),
-    ("all", {"import": {"seconds": 0.1, "ok": True}, "labs": {"01": {"ok": False}}, "sft": {"ratio": 1.6}}, 1),
-])
+@pytest.mark.parametrize(
+    "name, figures, status",
+    [
+        ("sft", {"ratio": 1.6}, 0),
+        ("import", {"seconds": 0.1, "ok": True}, 0),
+        ("labs", {"01": {"ok": False}}, 1),
+        ("all", {"import": {"seconds": 0.1, "ok": True}, "labs": {"01": {"ok": False}}, "sft": {"ratio": 1.6}}, 1),
+    ],
+)
 def test_the_last_line_is_the_figures(benchmarks, capsys, name, figures, status):
     assert main(["bench", name, "--json"]) == status
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == figures
@@ -55,7 +64,9 @@ def test_import_is_measured_and_light(capsys):
 
 def test_import_finds_a_heavy_package(monkeypatch):
     module = bench.load(bench.files()["import"])
-    monkeypatch.setattr(module, "MEASURE", module.MEASURE.replace("import labkit", "import sys; sys.modules['torch'] = sys"))
+    monkeypatch.setattr(
+        module, "MEASURE", module.MEASURE.replace("import labkit", "import sys; sys.modules['torch'] = sys")
+    )
     figures = module.main(None)
     assert figures["loaded"] == ["torch"] and not bench.passed(figures)
 
@@ -66,8 +77,11 @@ def notebook(path, *cells):
 
 
 def test_labs_are_run_and_a_failing_cell_is_a_failure(tmp_path, monkeypatch, capsys):
-    good = notebook(tmp_path / "00_good.ipynb", "import os, time; assert not os.path.exists(os.environ['LABKIT_HOME'])",
-                    "block = bytearray(b'x') * 200_000_000; time.sleep(0.5)")
+    good = notebook(
+        tmp_path / "00_good.ipynb",
+        "import os, time; assert not os.path.exists(os.environ['LABKIT_HOME'])",
+        "block = bytearray(b'x') * 200_000_000; time.sleep(0.5)",
+    )
     bad = notebook(tmp_path / "01_bad.ipynb", "1 / 0")
     monkeypatch.setattr(lab, "shipped_labs", lambda: [good, bad])
     assert main(["bench", "labs", "--json"]) == 1
@@ -81,8 +95,10 @@ def test_labs_are_run_and_a_failing_cell_is_a_failure(tmp_path, monkeypatch, cap
 
 def test_memory_counts_the_children():
     labs = bench.load(bench.files()["labs"])
-    code = ("import subprocess, sys; subprocess.run([sys.executable, '-c', "
-            "'import time; block = bytearray(b\"x\") * 200_000_000; print(1, flush=True); time.sleep(60)'])")
+    code = (
+        "import subprocess, sys; subprocess.run([sys.executable, '-c', "
+        "'import time; block = bytearray(b\"x\") * 200_000_000; print(1, flush=True); time.sleep(60)'])"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         tree = psutil.Process(process.pid)
         process.stdout.readline()

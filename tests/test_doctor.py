@@ -10,21 +10,49 @@ from packaging.requirements import Requirement
 from labkit import doctor as examine
 from labkit.cli import main
 from labkit.doctor import (
-    HEAD, MISSING, OK, WRONG, Check, Report, check_base, check_device, check_memory, check_package, check_packages, check_python, output_of,
+    HEAD,
+    MISSING,
+    OK,
+    WRONG,
+    Check,
+    Report,
+    check_base,
+    check_device,
+    check_memory,
+    check_package,
+    check_packages,
+    check_python,
+    output_of,
 )
 
 
-@pytest.mark.parametrize("version, verdict", [
-    ((3, 10, 14), WRONG), ((3, 11, 0), OK), ((3, 12, 7), OK), ((3, 13, 9), OK), ((3, 14, 0), WRONG), ((4, 0, 0), WRONG),
-])
+@pytest.mark.parametrize(
+    "version, verdict",
+    [
+        ((3, 10, 14), WRONG),
+        ((3, 11, 0), OK),
+        ((3, 12, 7), OK),
+        ((3, 13, 9), OK),
+        ((3, 14, 0), WRONG),
+        ((4, 0, 0), WRONG),
+    ],
+)
 def test_python(version, verdict):
     assert check_python(version).verdict == verdict
 
 
-@pytest.mark.parametrize("version, extra, verdict", [
-    ("2.4.6", None, OK), ("1.26.4", None, WRONG), ("3.0", None, WRONG), (None, None, WRONG), (None, "cluster", MISSING), ("2.4.6", "cluster", OK),
-    ("1.0", "cluster", WRONG),
-])
+@pytest.mark.parametrize(
+    "version, extra, verdict",
+    [
+        ("2.4.6", None, OK),
+        ("1.26.4", None, WRONG),
+        ("3.0", None, WRONG),
+        (None, None, WRONG),
+        (None, "cluster", MISSING),
+        ("2.4.6", "cluster", OK),
+        ("1.0", "cluster", WRONG),
+    ],
+)
 def test_package(version, extra, verdict):
     check = check_package(Requirement("numpy>=2.0,<3"), version, extra)
     assert check.verdict == verdict
@@ -74,7 +102,9 @@ def test_a_command_that_is_not_there_fails_or_hangs_is_none():
 
 
 def report(*verdicts):
-    return Report(Check(f"part {number}", "<script>", "any", verdict, "a & b") for number, verdict in enumerate(verdicts))
+    return Report(
+        Check(f"part {number}", "<script>", "any", verdict, "a & b") for number, verdict in enumerate(verdicts)
+    )
 
 
 def test_only_what_is_wrong_makes_a_report_wrong():
@@ -85,7 +115,8 @@ def test_only_what_is_wrong_makes_a_report_wrong():
 
 def test_text_and_html_hold_every_row():
     text, page = repr(report(OK, MISSING)), report(OK, MISSING)._repr_html_()
-    assert len({line.index(word) for line, word in zip(text.splitlines()[1:3], (OK, MISSING))}) == 1  # the columns line up
+    columns = {line.index(verdict) for line, verdict in zip(text.splitlines()[1:3], (OK, MISSING))}
+    assert len(columns) == 1  # the verdicts stand under each other
     assert all(head in text and head in page for head in HEAD)
     assert page.count("&lt;script&gt;") == 2 and "<script" not in page and "a &amp; b" in page
 
@@ -97,8 +128,13 @@ def test_command(capsys):
     assert main(["doctor", "--json"]) == (0 if report.ok else 1)
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"] == report.ok
-    assert {"name": "Python", "found": "%d.%d.%d" % sys.version_info[:3], "supported": "3.11 to 3.13", "verdict": "ok",
-            "purpose": "everything"} in answer["checks"]
+    assert {
+        "name": "Python",
+        "found": "%d.%d.%d" % sys.version_info[:3],
+        "supported": "3.11 to 3.13",
+        "verdict": "ok",
+        "purpose": "everything",
+    } in answer["checks"]
 
 
 def test_status_1_when_something_is_wrong(monkeypatch, capsys):
@@ -108,7 +144,9 @@ def test_status_1_when_something_is_wrong(monkeypatch, capsys):
     assert main(["doctor"]) == 0
 
 
-@pytest.mark.skipif(output_of("nvidia-smi", "-L") is not None, reason="where there is a GPU, torch is asked whether it sees it")
+@pytest.mark.skipif(
+    output_of("nvidia-smi", "-L") is not None, reason="where there is a GPU, torch is asked whether it sees it"
+)
 def test_torch_is_not_imported_for_it():
     code = "import sys, labkit; labkit.doctor(); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "False\n"

@@ -1,4 +1,4 @@
-"""Learners' copies: what is missing is copied, what is there is never touched, and JupyterLab is called with what the learner said."""
+"""Learners' copies: what is missing is copied, what is there is never touched, and JupyterLab opens them."""
 
 import os
 import sys
@@ -57,7 +57,11 @@ def test_fresh_puts_a_new_copy_beside_the_old(labs, name):
         file.write("my work")
     main(["lab", "--fresh", name])
     main(["lab", "--fresh", name])
-    assert [file for file in mine() if file.startswith("03")] == ["03_cross_entropy-2.ipynb", "03_cross_entropy-3.ipynb", "03_cross_entropy.ipynb"]
+    assert [file for file in mine() if file.startswith("03")] == [
+        "03_cross_entropy-2.ipynb",
+        "03_cross_entropy-3.ipynb",
+        "03_cross_entropy.ipynb",
+    ]
     assert open("my-labs/03_cross_entropy.ipynb").read() == "my work"
     assert open("my-labs/03_cross_entropy-3.ipynb").read() == "the lab 03_cross_entropy"
     assert labs[-1][0] == os.path.join("my-labs", "03_cross_entropy-3.ipynb")
@@ -106,8 +110,10 @@ def test_jupyterlab_is_called_with_the_notebook_and_the_options(monkeypatch, tmp
     lab.open_jupyter(tmp_path / "a.ipynb", ["--no-browser"])
     monkeypatch.setattr(os, "geteuid", lambda: 0, raising=False)
     lab.open_jupyter(tmp_path / "a.ipynb", [])
-    assert calls == [(sys.executable, [sys.executable, "-m", "jupyterlab", str(tmp_path / "a.ipynb"), "--no-browser"]),
-                     (sys.executable, [sys.executable, "-m", "jupyterlab", str(tmp_path / "a.ipynb"), "--allow-root"])]
+    assert calls == [
+        (sys.executable, [sys.executable, "-m", "jupyterlab", str(tmp_path / "a.ipynb"), "--no-browser"]),
+        (sys.executable, [sys.executable, "-m", "jupyterlab", str(tmp_path / "a.ipynb"), "--allow-root"]),
+    ]
 
 
 def test_without_jupyterlab_it_says_what_to_install(labs, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""What an installation promises: a light import, ranges that fit Colab and our own exact versions, and a wheel that holds the labs."""
+"""What an installation promises: a light import, ranges that fit Colab and our exact versions, the labs in the wheel."""
 
 import json
 import subprocess
@@ -49,10 +49,17 @@ def test_every_name_that_the_package_lists_is_there():
 
 
 def test_doctor_stays_the_function_when_its_module_is_imported():
-    assert in_new_process("import labkit.doctor; from labkit.doctor import Check; import labkit as lk; print(callable(lk.doctor))") == "True\n"
+    assert (
+        in_new_process(
+            "import labkit.doctor; from labkit.doctor import Check; import labkit as lk; print(callable(lk.doctor))"
+        )
+        == "True\n"
+    )
 
 
-@pytest.mark.parametrize("requirement", REQUIRED + list(map(Requirement, EXTRAS["grade"])), ids=lambda requirement: requirement.name)
+@pytest.mark.parametrize(
+    "requirement", REQUIRED + list(map(Requirement, EXTRAS["grade"])), ids=lambda requirement: requirement.name
+)
 def test_an_installation_in_colab_replaces_nothing(requirement):
     name = canonicalize_name(requirement.name)
     if name in COLAB:
@@ -97,14 +104,28 @@ def test_versions_agree():
 def wheel(tmp_path_factory) -> list[str]:
     """The names of the files in a wheel built from this checkout."""
     folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
     [file] = folder.glob("*.whl")
     return zipfile.ZipFile(file).namelist()
 
 
 def shipped(folder: str, pattern: str) -> set[str]:
     """What git tracks, or would, of a folder."""
-    command = ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard", f"{folder}/{pattern}"]
+    command = [
+        "git",
+        "-c",
+        "safe.directory=*",
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        f"{folder}/{pattern}",
+    ]
     return set(subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout.split())
 
 
@@ -117,7 +138,9 @@ def test_the_wheel_holds_the_package_with_its_weights_and_records(wheel):
 @pytest.mark.parametrize("folder, pattern", [("labs", "*.ipynb"), ("quizzes", "*.yaml")])
 def test_the_wheel_holds_the_labs_and_the_quizzes(wheel, folder, pattern):
     files = shipped(folder, pattern)
-    assert files == {name.removeprefix("labkit/_share/") for name in wheel if name.startswith(f"labkit/_share/{folder}/")}
+    assert files == {
+        name.removeprefix("labkit/_share/") for name in wheel if name.startswith(f"labkit/_share/{folder}/")
+    }
 
 
 def test_the_wheel_holds_nothing_else(wheel):

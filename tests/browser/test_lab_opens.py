@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -24,10 +23,22 @@ def jupyter(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = ["--no-browser", f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token="]
+    options = [
+        "--no-browser",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=",
+        "--LabApp.extension_manager=readonly",
+    ]
     environment = {**os.environ, "LABKIT_HOME": str(tmp_path / "home"), "JUPYTER_CONFIG_DIR": str(tmp_path / "config")}
     with open(tmp_path / "log", "w") as log:
-        server = subprocess.Popen([sys.executable, "-m", "labkit.cli", "lab", "--", *options], cwd=tmp_path, env=environment, stdout=log, stderr=log)
+        server = subprocess.Popen(
+            [sys.executable, "-m", "labkit.cli", "lab", "--", *options],
+            cwd=tmp_path,
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(120):
@@ -39,18 +50,22 @@ def jupyter(tmp_path):
                 time.sleep(0.5)
         yield address
     finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(20)
+        server.kill()  # asked to end, JupyterLab waits for its extensions; the kernel ends with it
+        server.wait()
 
 
 def test_the_first_lab_is_shown(jupyter):
     from playwright.sync_api import sync_playwright
 
     first = shipped_labs()[0]
-    markdown = next(cell["source"] for cell in json.loads(first.read_text())["cells"] if cell["cell_type"] == "markdown")
+    markdown = next(
+        cell["source"] for cell in json.loads(first.read_text())["cells"] if cell["cell_type"] == "markdown"
+    )
     title = "".join(markdown).splitlines()[0].lstrip("# ")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium") or shutil.which("google-chrome"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium") or shutil.which("google-chrome"), args=["--no-sandbox"]
+        )
         page = browser.new_page()
         page.goto(f"{jupyter}/lab/tree/{first.name}")
         heading = page.locator(".jp-NotebookPanel h1").first
