@@ -147,7 +147,7 @@ def measured(name: str, value: float, low: float, high: float) -> None:
         print(f"{name}: within {span}, as recorded")
         Line().show(f"{name}: {value:.4g} here")
     elif math.isnan(value):
-        print(f"{name}: no number (NaN), where {span} was recorded")
+        print(f"{name}: NaN, no number, so outside {span}")
     else:
         beyond, side = (low - value, "below") if value < low else (value - high, "above")
         print(f"{name}: {value:.6g}, outside {span}: {beyond:.2g} {side} it")
