@@ -1,0 +1,102 @@
+"""Figures: each has a text alternative that carries its numbers, axes with units, and leaves matplotlib's settings alone."""
+
+import base64
+import io
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from labkit import plots
+from labkit.data import InputError
+from labkit.models import Score
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What is displayed: (data, metadata) of each output."""
+    import IPython.display
+
+    outputs = []
+    monkeypatch.setattr(IPython.display, "display", lambda data, raw, metadata=None: outputs.append((data, metadata or {})))
+    return outputs
+
+
+def history(loss, validation=()):
+    steps = list(range(1, len(loss) + 1))
+    return SimpleNamespace(step=steps, loss=list(loss), validation_step=steps[: len(validation)], validation_loss=list(validation))
+
+
+def pixels(data):
+    import matplotlib.image
+
+    return matplotlib.image.imread(io.BytesIO(base64.b64decode(data["image/png"])), format="png")
+
+
+def test_a_figure_carries_its_text_where_every_viewer_finds_it(shown):
+    figure, axes = plots.figure("It rises", "x (m)", "y (s)")
+    plots.show(figure, "  It rises,\n from 1 to <2> & so on. ")
+    (picture, metadata), (folded, _) = shown
+    text = "It rises, from 1 to <2> & so on."
+    assert picture["text/plain"] == metadata["image/png"]["alt"] == text
+    assert "from 1 to &lt;2&gt; &amp; so on" in folded["text/html"] and "text/plain" not in folded
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title(loc="left")) == ("x (m)", "y (s)", "It rises")
+    corner = pixels(picture)[0, 0]
+    assert np.allclose(corner, 1)  # white and opaque: the same on a dark page
+
+
+def test_the_same_figure_gives_the_same_bytes(shown):
+    for _ in range(2):
+        plots.loss_curve(history([4.0, 2.0]), "It falls")
+    assert shown[0] == shown[2]
+
+
+def test_a_figure_without_an_alternative_is_refused(shown):
+    with pytest.raises(InputError, match="no text alternative"):
+        plots.show(plots.figure("t", "x", "y")[0], "  ")
+    assert shown == []
+
+
+def test_a_loss_curve_says_its_ends_its_dip_and_what_is_missing(shown):
+    plots.loss_curve(history([4.0, 0.5, math.nan, 1.25], validation=[3.5, 2.25]), "Up again")
+    text = shown[0][0]["text/plain"]
+    assert text.startswith("Up again. Loss in nats")
+    assert "training: from 4.00 at step 1 to 1.25 at step 4, lowest 0.50 at step 2, 1 of 4 no number" in text
+    assert "validation: from 3.50 at step 1 to 2.25 at step 2" in text
+
+
+def test_several_curves_are_named_and_told_apart_without_colour(shown, monkeypatch):
+    drawn = []
+    make = plots.figure
+    monkeypatch.setattr(plots, "figure", lambda *arguments, **more: drawn.append(make(*arguments, **more)) or drawn[-1])
+    plots.loss_curve({"masked": history([4, 1]), "unmasked": history([4, 2])}, "Both fall")
+    lines = drawn[0][1].lines
+    assert [line.get_label() for line in lines] == ["masked", "unmasked"]
+    assert len({line.get_linestyle() for line in lines}) == 2
+    assert "masked: from 4.00 at step 1 to 1.00 at step 2" in shown[0][0]["text/plain"]
+
+
+@pytest.mark.parametrize("loss, words", [([math.nan], "no number at any step"), ([3.0], "3.00 at step 1"), ([], "no number at any step")])
+def test_odd_curves_are_drawn_too(shown, loss, words):
+    plots.loss_curve(history(loss), "Odd")
+    assert words in shown[0][0]["text/plain"]
+
+
+def test_scores_say_every_share_with_its_interval(shown):
+    before = Score(100, 3, 0.03, 0.01, 0.085, by_task={"sums": Score(50, 1, 0.02, 0.0, 0.105)})
+    after = Score(100, 96, 0.96, 0.9, 0.985, by_task={"sums": Score(50, 49, 0.98, 0.9, 1.0), "mayor_of": Score(50, 47, 0.94, 0.84, 0.98)})
+    plots.scores({"before": before, "after": after}, "It answers")
+    text = shown[0][0]["text/plain"]
+    assert "before: all 3.0% (1.0% to 8.5%), sums 2.0% (0.0% to 10.5%)" in text
+    assert "after: all 96.0% (90.0% to 98.5%), sums 98.0% (90.0% to 100.0%), mayor_of 94.0% (84.0% to 98.0%)" in text
+    with pytest.raises(InputError, match="no scores"):
+        plots.scores({}, "None")
+
+
+def test_matplotlib_settings_stay_as_they_were(shown):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    plots.loss_curve(history([2, 1]), "It falls")
+    assert dict(matplotlib.rcParams) == before
