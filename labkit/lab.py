@@ -79,7 +79,7 @@ def copy_fresh(notebook: Path, folder: Path) -> Path:
 
 
 def open_jupyter(notebook: Path, arguments: list[str]) -> int:
-    """Open a notebook in JupyterLab, which takes this process's place; Windows cannot do that, so there it is waited for."""
+    """Open a notebook in JupyterLab, which takes this process's place (on Windows, which cannot, it is waited for)."""
     if find_spec("jupyterlab") is None:
         raise InputError(
             "JupyterLab is not installed here; `pip install jupyterlab`, or open the copies in another editor"

@@ -1,4 +1,4 @@
-"""`labkit bench` finds a benchmark by name, hands its figures on, and says whether it failed; two of them are run here."""
+"""`labkit bench` finds a benchmark by name, hands its figures on, and says whether it failed; two are run here."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What an installation promises: a light import, ranges that fit Colab and our exact versions, the labs in the wheel."""
+"""What an installation promises: a light import, ranges that fit Colab and our versions, the labs in the wheel."""
 
 import json
 import subprocess
