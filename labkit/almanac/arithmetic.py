@@ -1,0 +1,32 @@
+"""Sums worked digit by digit, as the almanac's school pages write them. One idea: a sum is a text."""
+
+from __future__ import annotations
+
+
+def add(a: int, b: int) -> str:
+    """The written addition of two non-negative numbers: every column, its digit, its carry, and the result."""
+    steps, carry, x, y = [], 0, a, b
+    while x or y or not steps:
+        dx, dy = x % 10, y % 10
+        said = " plus ".join(str(d) for d in ([dx] if x or not y else []) + ([dy] if y or not x else []) + ([carry] if carry else []))
+        total = dx + dy + carry
+        steps.append((f"{said} is {total}, " if " plus " in said else f"{total}, ") + f"write {total % 10}" + (f", carry {total // 10}" if total > 9 else ""))
+        carry, x, y = total // 10, x // 10, y // 10
+    if carry:
+        steps.append(f"The last carry is {carry}")
+    return ". ".join(steps) + f". {a} plus {b} is {a + b}."
+
+
+def multiply(a: int, digit: int) -> str:
+    """The written product of a number and one digit (2 to 9)."""
+    steps, carry, x = [], 0, a
+    while x:
+        d = x % 10
+        product = d * digit
+        text = f"{d} times {digit} is {product}" + (f", plus {carry} is {product + carry}" if carry else "")
+        total = product + carry
+        steps.append(f"{text}, write {total % 10}" + (f", carry {total // 10}" if total > 9 else ""))
+        carry, x = total // 10, x // 10
+    if carry:
+        steps.append(f"The last carry is {carry}")
+    return ". ".join(steps) + f". {a} times {digit} is {a * digit}."

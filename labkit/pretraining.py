@@ -1,0 +1,231 @@
+"""How the base model is made: tokenizer, packed text, and a training loop, from nothing but the almanac and a seed.
+
+`labkit base build` writes the folder that `labkit.models.BASE` names. Nothing else in the kit trains from scratch.
+The tokenizer is rebuilt byte for byte; the weights are equal to the bit on one machine and one torch version only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import json
+import math
+import os
+import random
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from labkit.almanac import world as almanac
+from labkit.almanac.documents import Writer
+from labkit.data import InputError
+
+SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+VOCABULARY, CONTEXT = 2048, 1024
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|>' }}"
+    "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + '<|end|>' }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides a base."""
+
+    seed: int = 0
+    steps: int = 3000
+    tokens_per_step: int = 5120
+    length: int = 160  # tokens in most rows
+    long_length: int = 640  # tokens in the rows of every `long_every`-th step, so that long prompts are at home
+    long_every: int = 8
+    hidden: int = 192
+    feed_forward: int = 512
+    layers: int = 4
+    heads: int = 6
+    matrix_lr: float = 0.02  # Muon, for the matrices of the layers
+    other_lr: float = 4e-3  # AdamW, for the embedding and the norms
+    weight_decay: float = 0.01
+    warmup: float = 0.02
+    decay: float = 0.5  # the last share of the steps, over which the rate falls to zero in a straight line
+
+
+def train_tokenizer(documents: Iterable[str], size: int = VOCABULARY):
+    """A byte-level BPE over `documents`; digits stand alone; returns a `tokenizers.Tokenizer`."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    words = Regex(r" ?\p{N}| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(words, behavior="isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False,
+                                  initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
+    tokenizer.train_from_iterator((part for text in documents for part in re.split(r"<\|\w+\|>", text)), trainer)
+    return tokenizer
+
+
+def base_tokenizer(seed: int = 0, documents: int = 30_000):
+    """The kit's tokenizer as `transformers` loads it, trained on the first `documents` of the almanac."""
+    from transformers import PreTrainedTokenizerFast
+
+    writer = Writer(almanac.build(), random.Random(f"tokenizer {seed}"))
+    raw = train_tokenizer(writer.document() for _ in range(documents))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|end|>", pad_token="<|pad|>", model_max_length=CONTEXT,
+                                        additional_special_tokens=SPECIAL[2:], clean_up_tokenization_spaces=False)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+class Rows:
+    """Documents, encoded and packed whole into rows of one length: best fit, and padding where nothing fits.
+
+    Documents that are longer than `length` wait for the long rows, which they open.
+    """
+
+    def __init__(self, tokenizer, seed: int, length: int) -> None:
+        self.tokenizer, self.length = tokenizer, length
+        self.writer = Writer(almanac.build(), random.Random(f"documents {seed}"))
+        self.short: list[list[int]] = []
+        self.long: list[list[int]] = []
+
+    def state(self) -> dict:
+        return {"rng": self.writer.rng.getstate(), "short": self.short, "long": self.long}
+
+    def restore(self, state: dict) -> None:
+        self.writer.rng.setstate(state["rng"])
+        self.short, self.long = state["short"], state["long"]
+
+    def refill(self) -> None:
+        texts = [self.writer.document() for _ in range(512)]
+        end = self.tokenizer.eos_token_id
+        for encoded in self.tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False):
+            ids = encoded.ids + [end]
+            (self.short if len(ids) <= self.length else self.long).append(ids)
+
+    def row(self, length: int, pad: int) -> list[int]:
+        if len(self.short) < 512:
+            self.refill()
+        row = (self.long if length > self.length and self.long else self.short).pop(0)[:length]
+        while True:  # the longest document that still fits, looking at the oldest ones
+            room = length - len(row)
+            fitting = [i for i in range(64) if len(self.short[i]) <= room]
+            if not fitting:
+                return row + [pad] * room
+            row = row + self.short.pop(max(fitting, key=lambda i: len(self.short[i])))
+
+
+def rate(step: int, plan: Plan) -> float:
+    """Share of the peak rate at `step`: a short rise, a plateau, then a straight line to zero."""
+    rise, fall = plan.warmup * plan.steps, plan.decay * plan.steps
+    return min(1.0, (step + 1) / max(rise, 1), (plan.steps - step) / max(fall, 1))
+
+
+def orthogonalize(g, steps: int = 5):
+    """Newton–Schulz iteration of Muon (Jordan et al. 2024): a batch of matrices towards its nearest orthogonal ones.
+
+    In float32: the copy in `torch.optim.Muon` works in bfloat16, which is slow on CPUs without support for it.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    wide = g.size(-2) > g.size(-1)
+    x = g.mT if wide else g
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        s = x @ x.mT
+        x = a * x + (b * s + c * s @ s) @ x
+    return x.mT if wide else x
+
+
+class Muon:
+    """Momentum, then `orthogonalize`, on matrices of equal shape at once. Same update rule as `torch.optim.Muon`."""
+
+    def __init__(self, parameters, momentum: float = 0.95) -> None:
+        self.momentum = momentum
+        shapes: dict[tuple, list] = {}
+        for p in parameters:
+            shapes.setdefault(tuple(p.shape), []).append(p)
+        self.groups = list(shapes.values())
+        self.buffers = [g[0].new_zeros((len(g), *g[0].shape)) for g in self.groups]
+
+    def step(self, lr: float, weight_decay: float) -> None:
+        import torch
+
+        with torch.no_grad():
+            for group, buffer in zip(self.groups, self.buffers):
+                g = torch.stack([p.grad for p in group])
+                buffer.lerp_(g, 1 - self.momentum)
+                update = orthogonalize(g.lerp(buffer, self.momentum)) * max(1, g.size(-2) / g.size(-1)) ** 0.5
+                for p, u in zip(group, update):
+                    p.mul_(1 - lr * weight_decay).sub_(u, alpha=lr)
+                    p.grad = None
+
+
+def new_model(plan: Plan):
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(plan.seed)
+    return LlamaForCausalLM(LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=plan.hidden, intermediate_size=plan.feed_forward, num_hidden_layers=plan.layers,
+        num_attention_heads=plan.heads, num_key_value_heads=plan.heads, max_position_embeddings=CONTEXT, tie_word_embeddings=True,
+        pad_token_id=0, eos_token_id=1, bos_token_id=None, attn_implementation="sdpa"))
+
+
+def train(plan: Plan, tokenizer, folder: Path, *, resume: bool = False, device: str = "cpu", compiled: bool = False, on_step=None):
+    """Train a new model by `plan`; checkpoints in `folder` every few minutes. Returns (model, history)."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    model = new_model(plan).to(device).train()
+    matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
+    others = [p for p in model.parameters() if not any(p is m for m in matrices)]
+    muon, adam = Muon(matrices), torch.optim.AdamW(others, lr=plan.other_lr, betas=(0.9, 0.95), weight_decay=0.0)
+    rows, history, first = Rows(tokenizer, plan.seed, plan.length), [], 0
+    checkpoint = folder / "checkpoint.pt"
+    if resume and checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=False)
+        if state["plan"] != asdict(plan):
+            raise InputError(f"{checkpoint} belongs to another plan; build without --resume, or with the same options")
+        model.load_state_dict(state["model"])
+        adam.load_state_dict(state["adam"])
+        for buffer, saved in zip(muon.buffers, state["muon"]):
+            buffer.copy_(saved)
+        rows.restore(state["rows"])
+        history, first = state["history"], state["step"]
+    forward = torch.compile(model) if compiled else model
+    pad, saved_at = tokenizer.pad_token_id, time.monotonic()
+    half = torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda")
+    for step in range(first, plan.steps):
+        length = plan.long_length if step % plan.long_every == plan.long_every - 1 else plan.length
+        ids = torch.tensor([rows.row(length, pad) for _ in range(plan.tokens_per_step // length)], device=device)
+        labels = ids[:, 1:].masked_fill(ids[:, 1:] == pad, -100)
+        with half:
+            logits = forward(input_ids=ids).logits[:, :-1]
+            loss = cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=-100)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(others, 1.0)
+        share = rate(step, plan)
+        for group in adam.param_groups:
+            group["lr"] = plan.other_lr * share
+        muon.step(plan.matrix_lr * share, plan.weight_decay)
+        adam.step()
+        adam.zero_grad(set_to_none=True)
+        history.append(round(loss.item(), 4))
+        if not math.isfinite(history[-1]):
+            raise RuntimeError(f"the loss became {history[-1]} at step {step}")
+        if on_step:
+            on_step(step + 1, history)
+        if time.monotonic() - saved_at > 120 or step + 1 == plan.steps:
+            state = {"plan": asdict(plan), "model": model.state_dict(), "adam": adam.state_dict(), "muon": muon.buffers,
+                     "rows": rows.state(), "history": history, "step": step + 1}
+            torch.save(state, checkpoint.with_suffix(".part"))
+            os.replace(checkpoint.with_suffix(".part"), checkpoint)
+            saved_at = time.monotonic()
+    return model, history
