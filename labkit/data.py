@@ -1,7 +1,8 @@
 """Examples: what one is, and how they come from files and go to files.
 
-Here live the `Example`, the readers of the three forms people have (this kit's, TRL's prompt and completion, chat messages),
-writing, and holding a share out. Every fault a user can cause is an `InputError` of one line. Tokens are elsewhere (`masking`).
+Here live the `Example`, the readers of the three forms people have (this kit's, TRL's prompt and completion, chat
+messages), writing, and holding a share out. Every fault a user can cause is an `InputError` of one line. Tokens are
+elsewhere (`masking`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-MAX_FILE_BYTES = 200_000_000  # a larger file is refused by its size, unless the caller limits how many examples are read
+MAX_FILE_BYTES = (
+    200_000_000  # a larger file is refused by its size, unless the caller limits how many examples are read
+)
 MAX_LINE_BYTES = 10_000_000  # one example is a few thousand bytes; a longer line is a file of another kind
 FORMS = 'each line is {"prompt": …, "completion": …} or {"messages": […]}'
 
@@ -31,8 +34,8 @@ class InputError(ValueError):
 class Example:
     """One question and the answer a model should learn to write.
 
-    `prompt` is the user's whole text (worked examples, context, question); `completion` is what the assistant writes, without
-    the end token. `answer` is what is compared for exact match; where it is None the whole completion is.
+    `prompt` is the user's whole text (worked examples, context, question); `completion` is what the assistant writes,
+    without the end token. `answer` is what is compared for exact match; where it is None the whole completion is.
     `history` holds earlier turns of a conversation, as messages.
     """
 
@@ -50,7 +53,7 @@ class Example:
     history: tuple[dict, ...] = ()
 
     def messages(self, completion: bool = True) -> list[dict]:
-        """The example as a chat: system (if any), earlier turns, user, and the assistant's completion unless told not to."""
+        """The example as a chat: system (if any), earlier turns, user, and the completion unless told not to."""
         messages = [{"role": "system", "content": self.system}] if self.system else []
         messages += [dict(message) for message in self.history]
         messages.append({"role": "user", "content": self.prompt})
@@ -69,14 +72,14 @@ def load_examples(path_or_name: str | Path, skip_bad: bool = False, limit: int |
     """Read examples from a file of JSON lines, or from a data set of the hub.
 
     A line is one of this kit's examples, TRL's `{"prompt", "completion"}` (strings, or lists of messages), or
-    `{"messages": […]}`, whose last assistant turn is the completion. Only the first `limit` examples are read, if given.
-    With `skip_bad` the bad lines go to `FILE.rejected.jsonl`, each with its number and what is wrong with it, and a line on
-    stderr says how many. Raises `InputError`, which names file, line and key.
+    `{"messages": […]}`, whose last assistant turn is the completion. Only the first `limit` examples are read, if
+    given. With `skip_bad` the bad lines go to `FILE.rejected.jsonl`, each with its number and what is wrong with it,
+    and a line on stderr says how many. Raises `InputError`, which names file, line and key.
     """
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}: say how many examples to read, at least 1")
     path = Path(path_or_name).expanduser()
-    if path.exists() or isinstance(path_or_name, Path) or _looks_like_a_file(str(path_or_name)):
+    if os.path.exists(path) or isinstance(path_or_name, Path) or _looks_like_a_file(str(path_or_name)):
         where, rows, rejected_path = str(path_or_name), _file_rows(path, limit), Path(f"{path}.rejected.jsonl")
     else:
         where = str(path_or_name)
@@ -98,12 +101,14 @@ def load_examples(path_or_name: str | Path, skip_bad: bool = False, limit: int |
             file.writelines(_as_json(row) + "\n" for row in rejected)
         print(f"{where}: {len(rejected)} bad lines skipped, kept in {rejected_path}", file=sys.stderr)
     if not examples:
-        raise InputError(f"{where}: no usable line in it; {FORMS}" if rejected else f"{where}: the file is empty; {FORMS}")
+        raise InputError(
+            f"{where}: no usable line in it; {FORMS}" if rejected else f"{where}: the file is empty; {FORMS}"
+        )
     return examples
 
 
 def save_examples(examples: Iterable[Example], path: str | Path) -> None:
-    """Write examples as JSON lines; the file appears whole or not at all, and what was there before survives a failure."""
+    """Write JSON lines; the file appears whole or not at all, and what was there before survives a failure."""
     with write_atomically(path) as file:
         file.writelines(_as_json(dataclasses.asdict(example)) + "\n" for example in examples)
 
@@ -122,7 +127,7 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Ex
 
 @contextmanager
 def write_atomically(path: str | Path) -> Iterator[IO[str]]:
-    """A text file to write to, which takes its name only when all is written. Raises `InputError` if it cannot be written."""
+    """A text file that takes its name only when all is written. Raises `InputError` if it cannot be written."""
     path = Path(path).expanduser()
     temporary = None
     try:
@@ -173,7 +178,9 @@ def _file_rows(path: Path, limit: int | None) -> Iterator[tuple[int, bytes]]:
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file; check the name and the folder") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check what it is and who may read it") from None
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error}); check what it is and who may read it"
+        ) from None
 
 
 def _hub_rows(name: str, limit: int | None) -> Iterator[tuple[int, dict]]:

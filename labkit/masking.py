@@ -1,6 +1,7 @@
 """From a conversation to token ids and labels: which positions carry loss, and how rows become a batch.
 
-A label is the token id itself where loss is taken and -100 where none is, unshifted: the model shifts. Nothing here trains.
+A label is the token id itself where loss is taken and -100 where none is, unshifted: the model shifts. Nothing here
+trains.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ IGNORED = -100  # the label that torch's cross-entropy leaves out
 
 @dataclass(frozen=True)
 class Rendered:
-    """One conversation as a row: `input_ids` and `labels` are equally long; the first `prompt_length` labels are -100."""
+    """One conversation as a row: ids and labels are equally long; the first `prompt_length` labels are -100."""
 
     input_ids: list[int]
     labels: list[int]
@@ -38,11 +39,12 @@ def prompt_ids(example: Example | Sequence[Mapping], tokenizer) -> list[int]:
 
 
 def render(example: Example | Sequence[Mapping], tokenizer, max_length: int | None = None) -> Rendered:
-    """Turn an example, or messages that end with the assistant's, into a row whose completion and end token carry loss.
+    """Turn an example, or messages that end with the assistant's, into a row whose completion and end token carry
+    loss.
 
-    Prompt and completion are tokenized apart, so that no token straddles the seam and generation sees the same prompt ids.
-    A row over `max_length` loses the start of its prompt, never its completion. Raises `InputError`, which names the example,
-    if the completion alone does not fit, or if no token would carry loss.
+    Prompt and completion are tokenized apart, so that no token straddles the seam and generation sees the same prompt
+    ids. A row over `max_length` loses the start of its prompt, never its completion. Raises `InputError`, which names
+    the example, if the completion alone does not fit, or if no token would carry loss.
     """
     before, all_messages = _messages(example)
     name = f'example "{example.id}"' if isinstance(example, Example) else "the conversation"
@@ -55,7 +57,7 @@ def render(example: Example | Sequence[Mapping], tokenizer, max_length: int | No
         raise InputError(f"{name}: no token carries loss; the chat template writes nothing for the assistant")
     if max_length is not None and len(completion) >= max_length:
         raise InputError(
-            f"{name}: the completion has {len(completion)} tokens and must leave room for a prompt within {max_length}; "
+            f"{name}: the completion has {len(completion)} tokens and must leave room for a prompt in {max_length}; "
             "shorten the completion, or take the example out"
         )
     excess = 0 if max_length is None else max(len(prompt) + len(completion) - max_length, 0)
@@ -64,7 +66,8 @@ def render(example: Example | Sequence[Mapping], tokenizer, max_length: int | No
 
 
 def collate(rows: Sequence[Mapping | Rendered], pad: int) -> dict[str, torch.Tensor]:
-    """Rows to a batch: `input_ids`, `attention_mask`, `labels`, each int64 of shape (rows, longest row), padded on the right.
+    """Rows to a batch: `input_ids`, `attention_mask`, `labels`, each int64 of shape (rows, longest row), padded on
+    the right.
 
     The mask goes by position, not by value: a real token that equals `pad` counts. Labels are padded with -100.
     """
@@ -101,7 +104,9 @@ def _prompt_text(tokenizer, messages: list[dict]) -> str:
 
 def _template(tokenizer, messages: list[dict], add_generation_prompt: bool) -> str:
     if not tokenizer.chat_template:
-        raise InputError("the tokenizer has no chat template; take an instruction-tuned model's, or set tokenizer.chat_template")
+        raise InputError(
+            "the tokenizer has no chat template; take an instruction-tuned model's, or set tokenizer.chat_template"
+        )
     return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
 
 

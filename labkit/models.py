@@ -39,7 +39,7 @@ class Score:
 
 
 def device(name: str = "auto") -> torch.device:
-    """The device by that name; `auto` takes CUDA, else Apple's mps, else the CPU. Raises `InputError` if it is not there."""
+    """The device by that name; `auto` takes CUDA, else mps (Apple), else the CPU. `InputError` if it is not there."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, there in available.items() if there))
@@ -54,9 +54,11 @@ _device_named = device  # `load` has an argument of that name
 
 
 def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str | Path | None = None):
-    """(model, tokenizer) in float32 and evaluation mode, from a folder (offline) or the hub, with an adapter if one is named.
+    """(model, tokenizer) in float32 and evaluation mode, from a folder (offline) or the hub, with an adapter if one
+    is named.
 
-    Raises `InputError` if it is no model, lacks weights, or its tokenizer has ids that the model has no embedding for.
+    Raises `InputError` if it is no model, lacks weights, or its tokenizer has ids that the model has no embedding
+    for.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -67,7 +69,9 @@ def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str |
         if not (place / "config.json").is_file():
             raise InputError(f"{place}: is no model, it holds no config.json; name a folder that save_pretrained wrote")
     elif os.path.exists(place) or isinstance(name_or_folder, Path):
-        raise InputError(f"{place}: is no model folder; name a folder that save_pretrained wrote, or a model of the hub")
+        raise InputError(
+            f"{place}: is no model folder; name a folder that save_pretrained wrote, or a model of the hub"
+        )
     target = _device_named(device)
     with _quiet():
         try:
@@ -76,10 +80,14 @@ def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str |
             )
             tokenizer = AutoTokenizer.from_pretrained(name_or_folder, local_files_only=is_folder)
         except Exception as error:  # transformers raises many kinds for a folder or name it cannot use
-            raise InputError(f"{name_or_folder}: no model and tokenizer that transformers can load ({_reason(error)})") from None
+            raise InputError(
+                f"{name_or_folder}: no model and tokenizer that transformers can load ({_reason(error)})"
+            ) from None
     if info["missing_keys"]:
         first = sorted(info["missing_keys"])[0]
-        raise InputError(f"{name_or_folder}: {len(info['missing_keys'])} weights are missing, such as {first}; fetch the model again")
+        raise InputError(
+            f"{name_or_folder}: {len(info['missing_keys'])} weights are missing, such as {first}; fetch the model again"
+        )
     check_tokenizer(tokenizer, model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -89,22 +97,26 @@ def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str |
 
 
 def check_tokenizer(tokenizer, model) -> None:
-    """Raise `InputError` if the tokenizer has ids beyond the rows of the model's embedding table (spare rows are fine)."""
+    """Raise `InputError` if the tokenizer has ids beyond the rows of the embedding table (spare rows are fine)."""
     rows = model.get_input_embeddings().weight.shape[0]
     token, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1], default=("", -1))
     if highest < 0:
         raise InputError("the tokenizer is empty; take the one that was saved with the model")
     if highest >= rows:
         raise InputError(
-            f"the tokenizer does not fit the model: {token!r} has id {highest}, but the embedding table has {rows} rows; "
+            f"the tokenizer does not fit the model: {token!r} has id {highest}, the embedding table only {rows} rows; "
             "take the tokenizer that was saved with the model"
         )
 
 
-def add_lora(model, rank: int = 16, alpha: float = 32, target_modules: str | Sequence[str] = "all-linear", seed: int = 0):
-    """The model with a LoRA adapter (Hu et al. 2021) through PEFT, whose A is drawn on the CPU from `seed` and whose B is 0.
+def add_lora(
+    model, rank: int = 16, alpha: float = 32, target_modules: str | Sequence[str] = "all-linear", seed: int = 0
+):
+    """The model with a LoRA adapter (Hu et al. 2021) through PEFT, whose A is drawn on the CPU from `seed` and whose
+    B is 0.
 
-    `target_modules` is `all-linear`, a list of layer names, or those names joined by commas. The model's own weights are frozen.
+    `target_modules` is `all-linear`, a list of layer names, or those names joined by commas. The model's own weights
+    are frozen.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -114,7 +126,9 @@ def add_lora(model, rank: int = 16, alpha: float = 32, target_modules: str | Seq
         names = target_modules.split(",") if isinstance(target_modules, str) else target_modules
         target_modules = [name.strip() for name in names if name.strip()]
         _check_target_modules(model, target_modules)
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=target_modules, lora_dropout=0.0, task_type="CAUSAL_LM")
+    config = LoraConfig(
+        r=rank, lora_alpha=alpha, target_modules=target_modules, lora_dropout=0.0, task_type="CAUSAL_LM"
+    )
     with _quiet():
         adapted = get_peft_model(model, config)
     draw = torch.Generator().manual_seed(seed)
@@ -148,7 +162,8 @@ def check_adapter_folder(folder: str | Path) -> None:
 def save_adapter(model, folder: str | Path) -> None:
     """Write the adapter to a folder that `PeftModel.from_pretrained` loads; it appears whole or not at all.
 
-    What was there before survives a failure. Raises `InputError` on a full disk, and for a folder that holds other things.
+    What was there before survives a failure. Raises `InputError` on a full disk, and for a folder that holds other
+    things.
     """
     from safetensors import SafetensorError
 
@@ -171,7 +186,9 @@ def save_adapter(model, folder: str | Path) -> None:
             raise
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or _reason(error)
-        raise InputError(f"{folder}: the adapter cannot be written ({reason}); free space there, or name another place") from None
+        raise InputError(
+            f"{folder}: the adapter cannot be written ({reason}); free space there, or name another place"
+        ) from None
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -186,10 +203,12 @@ def generate(
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
-    """What the model writes after each prompt (ids, or examples), greedily, up to the end token; in the order of the prompts.
+    """What the model writes after each prompt (ids, or examples), greedily, up to the end token; in the order of the
+    prompts.
 
-    The same text as transformers' batched `generate`, sooner: rows of like length share a batch, and rows that have ended leave
-    it. `progress(done, all)` is called after each batch. Raises `InputError` for a prompt that fills the model's context.
+    The same text as transformers' batched `generate`, sooner: rows of like length share a batch, and rows that have
+    ended leave it. `progress(done, all)` is called after each batch. Raises `InputError` for a prompt that fills the
+    model's context.
     """
     rows = [prompt_ids(prompt, tokenizer) if isinstance(prompt, Example) else list(prompt) for prompt in prompts]
     context = getattr(model.config, "max_position_embeddings", None)
@@ -197,7 +216,9 @@ def generate(
         if not row:
             raise InputError(f"prompt {number} is empty; give at least one token")
         if context is not None and len(row) >= context:
-            raise InputError(f"prompt {number} has {len(row)} tokens, which fills the model's context of {context}; shorten it")
+            raise InputError(
+                f"prompt {number} has {len(row)} tokens, which fills the model's context of {context}; shorten it"
+            )
     model.eval()
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
     texts = [""] * len(rows)
@@ -219,7 +240,7 @@ def score(
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> Score:
-    """Let the model answer, and count what is exactly right: the text after `Answer:`, or all of it where there is no answer."""
+    """Let the model answer, and count what is exactly right: the text after `Answer:`, or all where there is none."""
     if not examples:
         raise InputError("there are no examples to score")
     outputs = generate(model, tokenizer, examples, max_new_tokens, batch_size, progress)
@@ -267,7 +288,12 @@ def _greedy(model, tokenizer, rows: list[list[int]], max_new_tokens: int, contex
     running = {row for row in lines if limits[row] > 0}
     while running:
         logits = model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
         ).logits
         chosen = logits[:, -1].argmax(-1)
         for row, token in zip(lines, chosen.tolist(), strict=True):
@@ -277,7 +303,9 @@ def _greedy(model, tokenizer, rows: list[list[int]], max_new_tokens: int, contex
                 running.discard(row)
         ids, positions = chosen[:, None], (positions[:, -1:] + 1).clamp(max=context and context - 1)
         mask = torch.cat([mask, mask.new_ones(len(lines), 1)], dim=1)
-        if 0 < len(running) <= 0.75 * len(lines):  # copying the cache costs about a token, so not for every row that ends
+        if (
+            0 < len(running) <= 0.75 * len(lines)
+        ):  # copying the cache costs about a token, so not for every row that ends
             keep = [line for line, row in enumerate(lines) if row in running]
             kept = torch.tensor(keep, dtype=torch.int64, device=place)
             cache.batch_select_indices(kept)
@@ -293,19 +321,25 @@ def _check_target_modules(model, wanted: Sequence[str]) -> None:
     unknown = [name for name in wanted if not any(layer == name or layer.endswith("." + name) for layer in linear)]
     if unknown or not wanted:
         there = ", ".join(dict.fromkeys(layer.rpartition(".")[2] for layer in linear))
-        raise InputError(f"no linear layer is named {', '.join(unknown) or 'nothing'}; choose from {there}, or all-linear")
+        raise InputError(
+            f"no linear layer is named {', '.join(unknown) or 'nothing'}; choose from {there}, or all-linear"
+        )
 
 
 def _load_adapter(model, folder: Path):
     from peft import PeftModel
 
     if not (folder / "adapter_config.json").is_file():
-        raise InputError(f"{folder}: is no adapter, it holds no adapter_config.json; name a folder that save_adapter wrote")
+        raise InputError(
+            f"{folder}: is no adapter, it holds no adapter_config.json; name a folder that save_adapter wrote"
+        )
     with _quiet():
         try:
             return PeftModel.from_pretrained(model, folder)
         except Exception as error:  # another base, a broken file: peft and safetensors raise many kinds
-            raise InputError(f"{folder}: the adapter does not fit the model ({_reason(error)}); take the base it was made on") from None
+            raise InputError(
+                f"{folder}: the adapter does not fit the model ({_reason(error)}); take the base it was made on"
+            ) from None
 
 
 def _reason(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """Training: one loop for full fine-tuning and adapters, its learning rate schedule, its batches, and what it records.
 
-The loop is short and fast: rows of like length share a batch, and the output layer is computed only where a label is. Rows come
-from `masking`, models from `models`; plots and recipes are elsewhere.
+The loop is short and fast: rows of like length share a batch, and the output layer is computed only where a label is.
+Rows come from `masking`, models from `models`; plots and recipes are elsewhere.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NUMBER_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Settings:
-    """All that decides a training run besides the model and the rows. Raises `InputError` for values that make no sense."""
+    """All that decides a run besides the model and the rows. Raises `InputError` for values that make no sense."""
 
     steps: int = 240
     batch_size: int = 32  # rows a step
@@ -49,7 +49,9 @@ class Settings:
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(f"{name} is {value}: give a whole number, at least 1")
         if not (math.isfinite(self.lr) and self.lr > 0):
-            raise InputError(f"lr is {self.lr}: give a finite learning rate above 0, such as 3e-3 for LoRA or 1e-3 for all weights")
+            raise InputError(
+                f"lr is {self.lr}: give a finite learning rate above 0, such as 3e-3 for LoRA or 1e-3 for all weights"
+            )
         if self.schedule not in SCHEDULES:
             raise InputError(f"schedule is {self.schedule!r}: choose one of {', '.join(SCHEDULES)}")
         if not 0 <= self.warmup <= 1:
@@ -67,7 +69,7 @@ class Settings:
 
 @dataclass
 class History:
-    """What a run recorded, one entry a step: loss in nats per counted token, gradient norm before clipping, time so far."""
+    """What a run recorded, an entry a step: loss in nats per counted token, gradient norm before clipping, time."""
 
     step: list[int] = field(default_factory=list)  # from 1
     loss: list[float] = field(default_factory=list)
@@ -111,7 +113,8 @@ def schedule(step: int, steps: int, lr: float, warmup: float, kind: str) -> floa
 def batches(lengths: Sequence[int], batch_size: int, steps: int, seed: int) -> list[list[int]]:
     """For each step the indices of its rows: rows of like length together, every epoch shuffled anew and complete.
 
-    Sorting within shuffled groups of 16 batches keeps padding low and the order random. An epoch's last batch may be smaller.
+    Sorting within shuffled groups of 16 batches keeps padding low and the order random. An epoch's last batch may be
+    smaller.
     """
     if not lengths:
         raise InputError("there are no rows to train on")
@@ -140,7 +143,7 @@ def seed_everything(seed: int) -> None:
 
 
 def number_format(device: torch.device | str) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it quickly (recent CUDA GPUs, CPUs with AMX or AVX512-BF16), else float32."""
+    """bfloat16 where the hardware is quick at it (GPUs since Ampere, CPUs with AMX or AVX512-BF16), else float32."""
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float32
@@ -159,11 +162,11 @@ def fit(
     on_step: Callable[[int, History], None] | None = None,
     on_nan: str = "raise",
 ) -> History:
-    """Train the parameters of `model` that require gradients; the same seed gives the same losses to the bit on one CPU.
+    """Train the parameters that require gradients; the same seed gives the same losses to the bit on one CPU.
 
-    AdamW; the loss of a step is the sum over its counted tokens divided by their number, however many parts it is computed in.
-    `on_step(step, history)` is called after every step. A loss or gradient that is no number raises `InputError` before it
-    reaches the weights; with `on_nan="record"` it is recorded and the run goes on.
+    AdamW; the loss of a step is the sum over its counted tokens divided by their number, however many parts it is
+    computed in. `on_step(step, history)` is called after every step. A loss or gradient that is no number raises
+    `InputError` before it reaches the weights; with `on_nan="record"` it is recorded and the run goes on.
     """
     rows = [_checked(row, number, model) for number, row in enumerate(rows)]
     validation = [_checked(row, number, model, "validation row") for number, row in enumerate(validation or [])]
@@ -213,7 +216,7 @@ def fit(
         grad_norm = norm.item()
         if not (math.isfinite(loss) and math.isfinite(grad_norm)) and on_nan != "record":
             raise InputError(
-                f"step {step + 1}: the loss is {loss:.3g} and the gradient norm {grad_norm:.3g} at learning rate {rate:.3g}; "
+                f"step {step + 1}: the loss is {loss:.3g}, gradient norm {grad_norm:.3g} at learning rate {rate:.3g}; "
                 "try a tenth of the learning rate, a longer warmup, or clipping at 1"
             )
         if settings.clip is not None:
@@ -228,7 +231,8 @@ def fit(
         history.unmasked_tokens.append(counted)
         history.tokens.append(sum(len(row["input_ids"]) for row in batch))
         history.seconds.append(seconds)
-        if validation and (step + 1 == settings.steps or (settings.eval_every and (step + 1) % settings.eval_every == 0)):
+        due = step + 1 == settings.steps or (settings.eval_every and (step + 1) % settings.eval_every == 0)
+        if validation and due:
             validate(step + 1)
         if on_step is not None:
             on_step(step + 1, history)
@@ -237,9 +241,12 @@ def fit(
 
 
 @torch.no_grad()
-def evaluate(model, rows: Sequence[Mapping | Rendered], *, pad: int, batch_size: int = 64, dtype=torch.float32) -> float:
+def evaluate(
+    model, rows: Sequence[Mapping | Rendered], *, pad: int, batch_size: int = 64, dtype=torch.float32
+) -> float:
     """The loss on rows, in nats per counted token; leaves the model in evaluation mode."""
-    rows = sorted((_checked(row, number, model) for number, row in enumerate(rows)), key=lambda row: len(row["input_ids"]))
+    rows = [_checked(row, number, model) for number, row in enumerate(rows)]
+    rows.sort(key=lambda row: len(row["input_ids"]))
     if not rows:
         raise InputError("there are no rows to evaluate on")
     model.eval()
@@ -256,7 +263,9 @@ def _checked(row: Mapping | Rendered, number: int, model, kind: str = "row") -> 
     context = getattr(model.config, "max_position_embeddings", None)
     if context is not None and len(row["input_ids"]) > context:
         length = len(row["input_ids"])
-        raise InputError(f"{kind} {number}: {length} tokens, but the model's context is {context}; render with max_length={context}")
+        raise InputError(
+            f"{kind} {number}: {length} tokens, but the model's context is {context}; render with max_length={context}"
+        )
     if not _counted(row):
         raise InputError(f"{kind} {number}: no token carries loss, all labels are {IGNORED}; check the mask")
     return row
@@ -270,9 +279,9 @@ def _counted(row: Mapping) -> int:
 def _summed_loss(model, dtype: torch.dtype) -> Callable[[dict], torch.Tensor]:
     """A function from a batch to the cross-entropy summed over its counted tokens.
 
-    Most tokens of a row carry no label, so the output layer, the widest of a small model, is computed only where one does. Where
-    a model does more than apply it to the last hidden states, the whole forward pass is taken instead. Padding is on the right,
-    so causal attention never sees it from a real token, and needs no mask.
+    Most tokens of a row carry no label, so the output layer, the widest of a small model, is computed only where one
+    does. Where a model does more than apply it to the last hidden states, the whole forward pass is taken instead.
+    Padding is on the right, so causal attention never sees it from a real token, and needs no mask.
     """
     device = next(model.parameters()).device
     parts = _backbone_and_head(model)
@@ -297,7 +306,7 @@ def _summed_loss(model, dtype: torch.dtype) -> Callable[[dict], torch.Tensor]:
 
 
 def _backbone_and_head(model):
-    """(what makes the last hidden states, the output layer) if the one applied to the other gives the model's logits, else None.
+    """(what makes the last hidden states, the output layer) if together they give the model's logits, else None.
 
     Tried out on a few tokens rather than known by name: some architectures scale or cap their logits.
     """
@@ -312,7 +321,8 @@ def _backbone_and_head(model):
         with torch.no_grad():
             ids = torch.arange(1, 9, device=next(model.parameters()).device)[None]
             logits = head(backbone(input_ids=ids, use_cache=False).last_hidden_state)
-            return (backbone, head) if torch.allclose(logits, model(input_ids=ids).logits, rtol=1e-4, atol=1e-4) else None
+            same = torch.allclose(logits, model(input_ids=ids).logits, rtol=1e-4, atol=1e-4)
+            return (backbone, head) if same else None
     except (TypeError, AttributeError, RuntimeError):  # another signature, or no hidden states
         return None
     finally:

@@ -32,7 +32,9 @@ def number_questions(count: int, seed: int = 0):
         system = "You add numbers." if number % 3 == 0 else None
         task = "short" if len(terms) < 4 else "long"
         examples.append(
-            Example(f"sum-{number}", None, None, task, system, (), None, question, question, completion, str(sum(terms)))
+            Example(
+                f"sum-{number}", None, None, task, system, (), None, question, question, completion, str(sum(terms))
+            )
         )
     return examples
 
@@ -46,7 +48,7 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory) -> Path:
-    """A folder with a random two-layer Llama of at most 300 pieces and its tokenizer, in the shape of the kit's base."""
+    """A folder with a random two-layer Llama and its tokenizer, in the shape of the kit's base."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast

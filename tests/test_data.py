@@ -94,7 +94,13 @@ def test_earlier_turns_are_kept(tmp_path):
         ({"messages": [{"role": "user", "content": "a"}]}, "not the assistant's"),
         ({"messages": [{"role": "assistant", "content": "a"}]}, 'message 1 has role "assistant" where "user"'),
         (
-            {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "a"}, {"role": "tool", "content": "b"}]},
+            {
+                "messages": [
+                    {"role": "system", "content": "s"},
+                    {"role": "user", "content": "a"},
+                    {"role": "tool", "content": "b"},
+                ]
+            },
             'message 3 has role "tool" where "assistant"',
         ),
         (

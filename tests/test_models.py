@@ -1,4 +1,4 @@
-"""Models: loaded or refused in one line, adapters that start as nothing, text equal to transformers', scores by hand."""
+"""Models: loaded or refused in one line, adapters that start as nothing, texts equal to transformers'."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_what_is_no_model_is_refused_in_one_line(folder, tmp_path):
 def test_a_tokenizer_that_does_not_fit_is_refused(loaded, folder, model):
     pieces = len(loaded[1])
     model.resize_token_embeddings(pieces - 1, mean_resizing=False)
-    with pytest.raises(InputError, match=f"id {pieces - 1}, but the embedding table has {pieces - 1} rows"):
+    with pytest.raises(InputError, match=f"id {pieces - 1}, the embedding table only {pieces - 1} rows"):
         models.check_tokenizer(loaded[1], model)
     model.save_pretrained(folder)
     with pytest.raises(InputError, match="does not fit the model"):
@@ -122,11 +122,16 @@ def test_parameter_counts_by_hand(loaded, model):
 @pytest.mark.parametrize("wanted", ["q_proj,v_proj", "q_proj, v_proj ", ["q_proj", "v_proj"]])
 def test_target_modules_by_name(model, wanted):
     adapted = models.add_lora(model, rank=2, target_modules=wanted)
-    assert {name.split(".lora_")[0].split(".")[-1] for name, p in adapted.named_parameters() if p.requires_grad} == {"q_proj", "v_proj"}
+    assert {name.split(".lora_")[0].split(".")[-1] for name, p in adapted.named_parameters() if p.requires_grad} == {
+        "q_proj",
+        "v_proj",
+    }
 
 
 def test_lora_settings_that_make_no_sense(model):
-    with pytest.raises(InputError, match="no linear layer is named query; choose from q_proj, .*down_proj.* or all-linear"):
+    with pytest.raises(
+        InputError, match="no linear layer is named query; choose from q_proj, .*down_proj.* or all-linear"
+    ):
         models.add_lora(model, target_modules="q_proj,query")
     with pytest.raises(InputError, match="named nothing"):
         models.add_lora(model, target_modules=[])
@@ -204,7 +209,11 @@ def test_generate_writes_what_transformers_writes_row_by_row(trained, loaded):
     for example, text in zip(examples, ours, strict=True):
         prompt = torch.tensor([prompt_ids(example, tokenizer)])
         peer = trained.generate(
-            prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=40, do_sample=False, pad_token_id=tokenizer.pad_token_id
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=40,
+            do_sample=False,
+            pad_token_id=tokenizer.pad_token_id,
         )
         assert text == tokenizer.decode(peer[0, prompt.shape[1] :], skip_special_tokens=True)
     lengths = {len(text) for text in ours}
@@ -222,7 +231,10 @@ def test_generate_in_the_order_given_whatever_the_batch(trained, loaded):
 
 
 def test_generate_stays_within_the_context(trained, loaded):
-    assert models.generate(trained, loaded[1], [[7] * 254], max_new_tokens=50) != [""]
+    near, far = [7] * 254, prompt_ids(number_questions(1)[0], loaded[1])
+    together = models.generate(trained, loaded[1], [near, far], max_new_tokens=50)
+    assert together == [models.generate(trained, loaded[1], [row], max_new_tokens=50)[0] for row in (near, far)]
+    assert together[0] == models.generate(trained, loaded[1], [near], max_new_tokens=2)[0]
     with pytest.raises(InputError, match="prompt 1 has 256 tokens, which fills the model's context of 256"):
         models.generate(trained, loaded[1], [[7], [7] * 256])
     with pytest.raises(InputError, match="prompt 0 is empty"):

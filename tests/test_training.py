@@ -1,4 +1,4 @@
-"""Training: the loss is transformers' own, the gradient does not depend on how a batch is cut, the seed decides everything."""
+"""Training: the loss is transformers' own, however a batch is cut, and the seed decides everything."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def test_a_model_that_changes_its_logits_takes_the_whole_forward_pass(rows):
 
     torch.manual_seed(0)
     config = CohereConfig(
-        vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=4,
-        logit_scale=0.5, pad_token_id=0, bos_token_id=1, eos_token_id=1,
+        vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4,
+        num_key_value_heads=4, logit_scale=0.5, pad_token_id=0, bos_token_id=1, eos_token_id=1,
     )  # fmt: skip
     scaled = CohereForCausalLM(config).eval()
     assert training._backbone_and_head(scaled) is None
@@ -141,7 +141,7 @@ def test_a_loss_that_is_no_number_stops_before_the_weights(model, rows):
     with torch.no_grad():
         model.model.layers[0].mlp.up_proj.weight[0, 0] = math.nan
     before = copy.deepcopy(model.state_dict())
-    with pytest.raises(InputError, match=r"step 1: the loss is nan .* learning rate 0.001; try"):
+    with pytest.raises(InputError, match=r"step 1: the loss is nan, .* learning rate 0.001; try"):
         train(model, rows, warmup=0)
     assert all(torch.equal(value.isnan(), before[name].isnan()) for name, value in model.state_dict().items())
     history = fit(model, rows, Settings(steps=3, number_format="float32"), pad=0, on_nan="record")
@@ -186,7 +186,8 @@ def test_schedule_rises_then_falls_and_never_leaves_its_range(steps, warmup, kin
 @settings(deadline=None)
 def test_every_epoch_covers_every_row_once(lengths, batch_size, epochs, seed):
     per_epoch = sum(
-        math.ceil(min(16 * batch_size, len(lengths) - start) / batch_size) for start in range(0, len(lengths), 16 * batch_size)
+        math.ceil(min(16 * batch_size, len(lengths) - start) / batch_size)
+        for start in range(0, len(lengths), 16 * batch_size)
     )
     order = batches(lengths, batch_size, per_epoch * epochs, seed)
     assert order == batches(lengths, batch_size, per_epoch * epochs, seed)
