@@ -1,8 +1,8 @@
 """One `map` over many processes: this machine's by default, a Ray cluster's by address.
 
-A local worker is a fresh Python process that uses one thread, so a result does not depend on how many run beside it, and is told what
-to do through a pipe. It imports the function's module, never the caller's `__main__`: so a notebook, the command line and a script
-without a main guard can all call this. Ray is imported only when a cluster is named.
+A local worker is a fresh Python process that uses one thread, so a result does not depend on how many run beside it,
+and is told what to do through a pipe. It imports the function's module, never the caller's `__main__`: so a notebook,
+the command line and a script without a main guard can all call this. Ray is imported only when a cluster is named.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from typing import Any, BinaryIO
 
 from labkit.data import InputError
 
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")}
+ONE_THREAD = {
+    name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+}
 ONE_THREAD["TOKENIZERS_PARALLELISM"] = "false"
 
 
@@ -43,16 +45,18 @@ def map(
 ) -> list[Any]:
     """`[function(item) for item in items]`, each in a process of its own; results in the items' order.
 
-    `cluster` is None for this machine, or what `ray.init(address=…)` takes ("auto", "HOST:PORT", "ray://HOST:PORT"). `workers` is how
-    many run at once (one for each core; on a cluster, as many as it has room for). `progress(index, result)` is called here, as each
-    item finishes. The function and its items must be importable and picklable. The first failure ends the others and is
-    raised as `WorkError`, which names the item.
+    `cluster` is None for this machine, or what `ray.init(address=…)` takes ("auto", "HOST:PORT", "ray://HOST:PORT").
+    `workers` is how many run at once (one for each core; on a cluster, as many as it has room for). `progress(index,
+    result)` is called here, as each item finishes. The function and its items must be importable and picklable. The
+    first failure ends the others and is raised as `WorkError`, which names the item.
     """
     items = list(items)
     if workers is not None and workers < 1:
         raise InputError(f"workers is {workers}: at least 1 is needed")
     if getattr(function, "__module__", None) in (None, "__main__") or "<" in getattr(function, "__qualname__", "<"):
-        raise InputError(f"{function!r} must be a named function of a module, because each worker imports it from there")
+        raise InputError(
+            f"{function!r} must be a named function of a module, because each worker imports it from there"
+        )
     if not items:
         return []
     results: list[Any] = [None] * len(items)
@@ -94,11 +98,16 @@ class _Worker:
 
     def __init__(self) -> None:
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        own_group = {} if os.name == "nt" else {"start_new_session": True}  # Ctrl-C reaches the caller only, who stops the workers
+        own_group = (
+            {} if os.name == "nt" else {"start_new_session": True}
+        )  # Ctrl-C reaches the caller only, who stops the workers
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from labkit.cluster import _serve; _serve()"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | ONE_THREAD | {"PYTHONPATH": path}, **own_group,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | ONE_THREAD | {"PYTHONPATH": path},
+            **own_group,
+        )
 
     def do(self, function: Callable, index: int, item: Any) -> Any:
         try:
@@ -130,13 +139,18 @@ def _serve() -> None:
             try:
                 _send(replies, _attempt(*pickle.loads(request)))
             except (AttributeError, ImportError, TypeError, pickle.PickleError) as error:
-                _send(replies, (False, f"it cannot be handed over ({type(error).__name__}: {error})", traceback.format_exc()))
+                _send(
+                    replies,
+                    (False, f"it cannot be handed over ({type(error).__name__}: {error})", traceback.format_exc()),
+                )
     except (EOFError, OSError, KeyboardInterrupt):
         pass
 
 
 def _attempt(function: Callable, item: Any) -> tuple:
-    """(True, result), or (False, what went wrong, traceback): text, because an exception may not survive being pickled."""
+    """(True, result), or (False, what went wrong, traceback): text, because an exception may not survive being
+    pickled.
+    """
     try:
         return True, function(item)
     except Exception as error:
@@ -206,7 +220,9 @@ def _connection(cluster: str) -> Iterator[Any]:
             ray.init(address=cluster, log_to_driver=False, logging_level="error")
         except Exception as error:  # Ray raises many kinds, a plain Exception among them
             first_line = str(error).strip().splitlines()[0]
-            raise InputError(f"no Ray cluster answers at {cluster!r} ({first_line}); start one with `ray start --head`") from None
+            raise InputError(
+                f"no Ray cluster answers at {cluster!r} ({first_line}); start one with `ray start --head`"
+            ) from None
     try:
         yield ray
     finally:

@@ -1,7 +1,8 @@
 """What is seen while code runs and never stored: a progress line, an exact number beside a verdict.
 
-In a notebook it is a widget's view and nothing else: no text and no HTML of its own, so nbval has nothing to compare, and the stored
-notebook (from which `notebooks` strips the views) shows nothing. In a terminal it is a line on stderr; elsewhere it is nothing.
+In a notebook it is a widget's view and nothing else: no text and no HTML of its own, so nbval has nothing to compare,
+and the stored notebook (from which `notebooks` strips the views) shows nothing. In a terminal it is a line on stderr;
+elsewhere it is nothing.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Comparing a notebook's outputs with a tolerance, for nbval; labs/conftest.py imports the hooks.
 
-A cell without `"labkit"` metadata is compared by nbval as ever. With `"labkit": {"rtol": 0.02}` (also `"atol"`, `"ints": true`) text
-and integers must still be the same; each float must be finite and within max(atol, rtol·|reference|, one unit of the reference's last
-printed place); and there must be nothing on stderr. With `"ints"` integers may differ by max(atol, rtol·|reference|). NaN and infinity
-are text, so each matches itself only. The trick is small: where a new output agrees, the stored text takes its place, and
-then nbval compares.
+A cell without `"labkit"` metadata is compared by nbval as ever. With `"labkit": {"rtol": 0.02}` (also `"atol"`,
+`"ints": true`) text and integers must still be the same; each float must be finite and within max(atol,
+rtol·|reference|, one unit of the reference's last printed place); and there must be nothing on stderr. With `"ints"`
+integers may differ by max(atol, rtol·|reference|). NaN and infinity are text, so each matches itself only. The trick
+is small: where a new output agrees, the stored text takes its place, and then nbval compares.
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ class Tolerance:
     def __post_init__(self) -> None:
         for name in ("rtol", "atol"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not (math.isfinite(value) and value >= 0):
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or not (math.isfinite(value) and value >= 0)
+            ):
                 raise ValueError(f"labkit.{name} is {value!r}: give a finite number, at least 0")
         if self.rtol > MAX_RTOL:
             raise ValueError(f"labkit.rtol is {self.rtol}: at most {MAX_RTOL}")
@@ -75,7 +79,11 @@ def _agree(number: str, wanted: str, tolerance: Tolerance) -> bool:
     if not (math.isfinite(float(number)) and math.isfinite(float(wanted))):
         return False  # written out, such as 1e999: infinity by another name
     exact = Decimal(wanted)
-    widest = max(Decimal(str(tolerance.atol)), Decimal(str(tolerance.rtol)) * abs(exact), _last_place(wanted) if is_float else Decimal(0))
+    widest = max(
+        Decimal(str(tolerance.atol)),
+        Decimal(str(tolerance.rtol)) * abs(exact),
+        _last_place(wanted) if is_float else Decimal(0),
+    )
     return abs(Decimal(number) - exact) <= widest
 
 
@@ -84,14 +92,18 @@ def _is_float(number: str) -> bool:
 
 
 def _last_place(number: str) -> Decimal:
-    """One unit of the last printed decimal: 0.01 for 0.97, 0.0001 for 1.5e-3; 0 for a number without decimals, such as 1e3."""
+    """One unit of the last printed decimal: 0.01 for 0.97, 0.0001 for 1.5e-3; 0 for a number without decimals, such
+    as 1e3.
+    """
     mantissa, _, exponent = number.lower().partition("e")
     decimals = len(mantissa.partition(".")[2])
     return Decimal(1).scaleb(int(exponent or 0) - decimals) if decimals else Decimal(0)
 
 
 def compare_outputs(cell: Any, stock: Any, found: list, reference: list, skip_compare: tuple | None = None) -> bool:
-    """nbval's comparison for one cell (an `IPyNbCell`; `stock` is its own method), with the tolerance the cell asks for."""
+    """nbval's comparison for one cell (an `IPyNbCell`; `stock` is its own method), with the tolerance the cell asks
+    for.
+    """
     try:
         tolerance = Tolerance.of(cell.cell)
     except ValueError as error:

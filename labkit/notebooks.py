@@ -1,8 +1,9 @@
 """Notebooks as build products: `labs/source/NAME.py` (py:percent text, what people edit) is run into `labs/NAME.ipynb`.
 
-A build runs the cells in an empty LABKIT_HOME and stores only what belongs to the notebook: no widget state, timings, pairing metadata or
-progress lines, and ids that depend on the cells. `check` says where a notebook is not its source's build, where an output holds what must
-not be stored, and where a figure lacks a text alternative. How outputs are compared with a new run is in `nbval`.
+A build runs the cells in an empty LABKIT_HOME and stores only what belongs to the notebook: no widget state, timings,
+pairing metadata or progress lines, and ids that depend on the cells. `check` says where a notebook is not its
+source's build, where an output holds what must not be stored, and where a figure lacks a text alternative. How
+outputs are compared with a new run is in `nbval`.
 """
 
 from __future__ import annotations
@@ -32,44 +33,65 @@ FORBIDDEN = {  # what no stored output may hold: (pattern, what it is)
     "a memory address": re.compile(r"\b0x[0-9a-fA-F]{6,}"),
     "a progress bar": re.compile(r"[█▏▎▍▌▋▊▉]|\d+%\|| (?:it/s|s/it)\b"),
 }
-WITHOUT_ALT = re.compile(r"<img\b(?![^>]*\balt=\"[^\"]+\")[^>]*>|<svg\b(?![^>]*\baria-label=)(?!.*?<title>)[^>]*>", re.DOTALL)
+WITHOUT_ALT = re.compile(
+    r"<img\b(?![^>]*\balt=\"[^\"]+\")[^>]*>|<svg\b(?![^>]*\baria-label=)(?!.*?<title>)[^>]*>", re.DOTALL
+)
 
 
 def read_source(path: Path) -> Any:
-    """The notebook a source describes, without outputs: its cells with their tags, and ids that are the same at every build."""
+    """The notebook a source describes, without outputs: its cells with their tags, and ids that are the same at every
+    build.
+    """
     import jupytext
     import nbformat
 
     try:
         source = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
     except Exception as error:  # jupytext, yaml and nbformat raise many kinds
-        raise InputError(f"{path}: is no py:percent source ({str(error).strip().splitlines()[0]}); mend its header") from None
+        raise InputError(
+            f"{path}: is no py:percent source ({str(error).strip().splitlines()[0]}); mend its header"
+        ) from None
     cells, seen = [], {}
     for cell in source.cells:
         for note in ("lines_to_next_cell", "lines_to_end_of_cell_marker"):  # how jupytext remembers blank lines
             cell.metadata.pop(note, None)
         told = json.dumps([cell.cell_type, cell.source])
         seen[told] = seen.get(told, 0) + 1
-        make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell, "raw": nbformat.v4.new_raw_cell}
+        make = {
+            "code": nbformat.v4.new_code_cell,
+            "markdown": nbformat.v4.new_markdown_cell,
+            "raw": nbformat.v4.new_raw_cell,
+        }
         fresh = make[cell.cell_type](cell.source, metadata=cell.metadata)
         fresh.id = hashlib.sha256(f"{told}{seen[told]}".encode()).hexdigest()[:12]
         cells.append(fresh)
-    metadata = {"kernelspec": KERNEL, "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}}
+    metadata = {
+        "kernelspec": KERNEL,
+        "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},
+    }
     return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
 
 
 def execute(notebook: Any, folder: Path) -> Any:
-    """Run a notebook's cells in `folder`, in an empty LABKIT_HOME, and keep what may be stored. Raises `InputError` for a cell that fails."""
+    """Run a notebook's cells in `folder`, in an empty LABKIT_HOME, and keep what may be stored. Raises `InputError`
+    for a cell that fails.
+    """
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     with tempfile.TemporaryDirectory(prefix="labkit-home-") as home:
         client = NotebookClient(
-            notebook, timeout=CELL_TIMEOUT, kernel_name=KERNEL["name"], resources={"metadata": {"path": str(folder)}},
-            record_timing=False, store_widget_state=False,
-        )  # fmt: skip
+            notebook,
+            timeout=CELL_TIMEOUT,
+            kernel_name=KERNEL["name"],
+            resources={"metadata": {"path": str(folder)}},
+            record_timing=False,
+            store_widget_state=False,
+        )
         try:
-            client.execute(env=os.environ | {"LABKIT_HOME": home}, stderr=subprocess.DEVNULL)  # the kernel's own notices, not the cells'
+            client.execute(
+                env=os.environ | {"LABKIT_HOME": home}, stderr=subprocess.DEVNULL
+            )  # the kernel's own notices, not the cells'
         except CellExecutionError as error:
             raise InputError(f"a cell raised {error.ename}: {error.evalue}\n{error.traceback}") from None
         except (CellTimeoutError, DeadKernelError) as error:
@@ -81,9 +103,13 @@ def clean(notebook: Any) -> Any:
     """Take out of a notebook that was run all that a reader has no use for."""
     from nbformat import NotebookNode
 
-    notebook.metadata = NotebookNode({key: notebook.metadata[key] for key in ("kernelspec", "language_info") if key in notebook.metadata})
+    notebook.metadata = NotebookNode(
+        {key: notebook.metadata[key] for key in ("kernelspec", "language_info") if key in notebook.metadata}
+    )
     notebook.metadata.get("language_info", {}).pop("version", None)
-    for key in [key for key in notebook.metadata.get("language_info", {}) if key not in ("name", "file_extension", "mimetype")]:
+    for key in [
+        key for key in notebook.metadata.get("language_info", {}) if key not in ("name", "file_extension", "mimetype")
+    ]:
         del notebook.metadata["language_info"][key]
     for count, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), start=1):
         cell.metadata.pop("execution", None)
@@ -97,7 +123,12 @@ def clean(notebook: Any) -> Any:
                     continue  # a live line: there is nothing of it to store
             if output.output_type == "execute_result":
                 output.execution_count = count
-            if output.output_type == "stream" and kept and kept[-1].output_type == "stream" and kept[-1].name == output.name:
+            if (
+                output.output_type == "stream"
+                and kept
+                and kept[-1].output_type == "stream"
+                and kept[-1].name == output.name
+            ):
                 kept[-1].text += output.text
             else:
                 kept.append(output)
@@ -118,7 +149,9 @@ def build(source: Path) -> Path:
 
 
 def check(folder: Path) -> list[str]:
-    """What is wrong with the notebooks of a folder, a line each: none, if all are the builds of `folder/source` and fit to be stored."""
+    """What is wrong with the notebooks of a folder, a line each: none, if all are the builds of `folder/source` and
+    fit to be stored.
+    """
     import nbformat
 
     problems = []
@@ -170,7 +203,10 @@ def faults(notebook: Any) -> Iterator[str]:
             data = output.get("data", {})
             if VIEW in data:
                 yield f"cell {number}: a widget without its state; build it again"
-            texts = [output.get("text", ""), *(str(value) for mime, value in data.items() if not mime.startswith("image/"))]
+            texts = [
+                output.get("text", ""),
+                *(str(value) for mime, value in data.items() if not mime.startswith("image/")),
+            ]
             for what, pattern in FORBIDDEN.items():
                 for found in filter(None, map(pattern.search, texts)):
                     yield f"cell {number}: {what} in its output, {found[0]!r}"
@@ -180,7 +216,11 @@ def faults(notebook: Any) -> Iterator[str]:
 
 
 def _is_figure(data: Any) -> bool:
-    return any(mime.startswith("image/") for mime in data) or "<img" in data.get("text/html", "") or "<svg" in data.get("text/html", "")
+    return (
+        any(mime.startswith("image/") for mime in data)
+        or "<img" in data.get("text/html", "")
+        or "<svg" in data.get("text/html", "")
+    )
 
 
 def _has_alternative(output: Any) -> bool:
@@ -198,20 +238,32 @@ def _target(source: Path) -> Path:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "examples:\n  labkit notebooks build\n  labkit notebooks build 03 --all\n  labkit notebooks check"
-    parser.add_argument("action", choices=("build", "check"), nargs="?", default="build", help="run sources into notebooks, or compare them")
+    parser.add_argument(
+        "action",
+        choices=("build", "check"),
+        nargs="?",
+        default="build",
+        help="run sources into notebooks, or compare them",
+    )
     parser.add_argument("names", metavar="NAME", nargs="*", help="only the sources whose names begin so")
     parser.add_argument("--all", action="store_true", help="build also what is up to date")
-    parser.add_argument("--folder", type=Path, default=Path("labs"), help="where the notebooks are, with their source/ (labs)")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("labs"), help="where the notebooks are, with their source/ (labs)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
 
 
 def main(args: argparse.Namespace) -> int:
     sources = sorted((args.folder / "source").glob("*.py"))
     if not sources:
-        raise InputError(f"{args.folder / 'source'}: holds no sources; call this in the repository's root, or name the --folder")
+        raise InputError(
+            f"{args.folder / 'source'}: holds no sources; call this in the repository's root, or name the --folder"
+        )
     for name in args.names:
         if not any(source.stem.startswith(name) for source in sources):
-            raise InputError(f"no source begins with {name!r}; there are {', '.join(source.stem for source in sources)}")
+            raise InputError(
+                f"no source begins with {name!r}; there are {', '.join(source.stem for source in sources)}"
+            )
     problems, built = check(args.folder), []
     if args.action == "build":
         for source in sources:

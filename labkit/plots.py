@@ -1,7 +1,8 @@
 """Figures in one style, each with a text alternative that carries its numbers.
 
-White ground, so that a figure reads the same on a light and a dark page; lines differ by dash and marker, bars by hatching, so colour is
-never needed. A title is the message. matplotlib is loaded when a figure is drawn, and its global settings are left alone.
+White ground, so that a figure reads the same on a light and a dark page; lines differ by dash and marker, bars by
+hatching, so colour is never needed. A title is the message. matplotlib is loaded when a figure is drawn, and its
+global settings are left alone.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ HATCHES = ("", "///", "...", "xx")
 
 def figure(title: str, x: str, y: str, size: tuple[float, float] = (7.0, 3.6)) -> tuple[Figure, Any]:
     """An empty (figure, axes) in the kit's style: a title that is the message, and axes named with their units."""
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # on its first use it reports its font cache on stderr
+    logging.getLogger("matplotlib.font_manager").setLevel(
+        logging.ERROR
+    )  # on its first use it reports its font cache on stderr
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -49,8 +52,9 @@ def figure(title: str, x: str, y: str, size: tuple[float, float] = (7.0, 3.6)) -
 def show(figure: Figure, alt: str) -> None:
     """Display a figure with a text alternative, which must carry what the figure shows.
 
-    The picture is an image/png whose plain text form (and `alt` in its metadata, which nbconvert takes) is the alternative: that text is
-    what nbval compares and a terminal prints. JupyterLab gives its images no alternative, so the text also stands below, folded.
+    The picture is an image/png whose plain text form (and `alt` in its metadata, which nbconvert takes) is the
+    alternative: that text is what nbval compares and a terminal prints. JupyterLab gives its images no alternative,
+    so the text also stands below, folded.
     """
     if not alt.strip():
         raise InputError("the figure has no text alternative; say in words what it shows, numbers included")
@@ -85,8 +89,15 @@ def loss_curve(histories: History | Mapping[str, History], title: str, y_top: fl
         if history.validation_step:
             label = "validation" if len(histories) == 1 else f"{name}, validation"
             marker = MARKERS[number % len(MARKERS)]
-            axes.plot(history.validation_step, history.validation_loss, marker, color=colour, markersize=6,
-                      markerfacecolor="white", label=label)  # fmt: skip
+            axes.plot(
+                history.validation_step,
+                history.validation_loss,
+                marker,
+                color=colour,
+                markersize=6,
+                markerfacecolor="white",
+                label=label,
+            )
             said.append(f"{label}: {_course(history.validation_step, history.validation_loss)}")
     axes.set_ylim(bottom=0, top=y_top)
     if len(axes.lines) > 1:
@@ -95,14 +106,16 @@ def loss_curve(histories: History | Mapping[str, History], title: str, y_top: fl
 
 
 def scores(by_name: Mapping[str, Score], title: str) -> None:
-    """Show the share of right answers, all tasks together and by task, with 95% intervals: one bar for each named score.
+    """Show the share of right answers, of all tasks and by task, with 95% intervals: one bar for each named score.
 
     For before and after: `scores({"before": before, "after": after}, "…")`.
     """
     if not by_name:
         raise InputError("there are no scores to show")
     groups = list(dict.fromkeys(["all", *(task for score in by_name.values() for task in score.by_task)]))
-    drawn, axes = figure(title, "right answers (%), with 95% interval", "", size=(7.0, 0.9 + 0.24 * len(groups) * (len(by_name) + 0.6)))
+    drawn, axes = figure(
+        title, "right answers (%), with 95% interval", "", size=(7.0, 0.9 + 0.24 * len(groups) * (len(by_name) + 0.6))
+    )
     height = 0.8 / len(by_name)
     said = []
     for number, (name, score) in enumerate(by_name.items()):
@@ -113,10 +126,23 @@ def scores(by_name: Mapping[str, Score], title: str) -> None:
                 continue
             part = parts[group]
             y = place + (number - (len(by_name) - 1) / 2) * height
-            axes.barh(y, 100 * part.share, height * 0.9, color=COLOURS[number % len(COLOURS)], edgecolor="white",
-                      hatch=HATCHES[number % len(HATCHES)], label=name if not told else None)  # fmt: skip
-            axes.errorbar(100 * part.share, y, xerr=[[100 * (part.share - part.low)], [100 * (part.high - part.share)]],
-                          color="black", capsize=2.5, linewidth=1)  # fmt: skip
+            axes.barh(
+                y,
+                100 * part.share,
+                height * 0.9,
+                color=COLOURS[number % len(COLOURS)],
+                edgecolor="white",
+                hatch=HATCHES[number % len(HATCHES)],
+                label=name if not told else None,
+            )
+            axes.errorbar(
+                100 * part.share,
+                y,
+                xerr=[[100 * (part.share - part.low)], [100 * (part.high - part.share)]],
+                color="black",
+                capsize=2.5,
+                linewidth=1,
+            )
             told.append(f"{group} {part.share:.1%} ({part.low:.1%} to {part.high:.1%})")
         said.append(f"{name}: {', '.join(told)}")
     axes.set_yticks(range(len(groups)), [group.replace("_", " ") for group in groups])

@@ -7,8 +7,6 @@ The tokenizer is rebuilt byte for byte; the weights are equal to the bit on one 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import itertools
 import json
 import math
 import os
@@ -16,7 +14,7 @@ import random
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -41,7 +39,7 @@ class Plan:
     """All that decides a base."""
 
     seed: int = 0
-    steps: int = 3000
+    steps: int = 2400
     tokens_per_step: int = 5120
     length: int = 160  # tokens in most rows
     long_length: int = 640  # tokens in the rows of every `long_every`-th step, so that long prompts are at home
@@ -229,3 +227,98 @@ def train(plan: Plan, tokenizer, folder: Path, *, resume: bool = False, device: 
             os.replace(checkpoint.with_suffix(".part"), checkpoint)
             saved_at = time.monotonic()
     return model, history
+
+
+def build(plan: Plan, out: Path, *, resume: bool = False, device: str = "cpu", compiled: bool = False, on_step=None) -> dict:
+    """Make tokenizer and weights by `plan` and put them in the folder `out`, whole or not at all. Returns the facts of the card.
+
+    Work in progress is kept in the folder `out` with the ending `.building`; with `resume` a build that was killed goes on there.
+    Raises `InputError` if `out` holds something that is no base.
+    """
+    import torch
+
+    from labkit.models import count_parameters
+
+    if out.exists() and any(out.iterdir()) and not (out / "config.json").is_file():
+        raise InputError(f"{out}: holds other things; name a new folder")
+    work = out.with_name(out.name + ".building")
+    if not resume:
+        shutil.rmtree(work, ignore_errors=True)
+    fresh = work / "fresh"
+    fresh.mkdir(parents=True, exist_ok=True)
+    tokenizer = base_tokenizer(plan.seed)
+    started = time.monotonic()
+    model, history = train(plan, tokenizer, work, resume=resume, device=device, compiled=compiled, on_step=on_step)
+    tokenizer.save_pretrained(fresh)
+    model.to("cpu", torch.bfloat16).save_pretrained(fresh)
+    facts = {"plan": asdict(plan), "parameters": count_parameters(model)[1], "tokens": plan.steps * plan.tokens_per_step,
+             "loss": round(sum(history[-100:]) / len(history[-100:]), 4), "minutes": round((time.monotonic() - started) / 60),
+             "cutoff": almanac.CUTOFF, "torch": torch.__version__}
+    (fresh / "README.md").write_text(card(facts), encoding="utf-8")
+    previous = work / "previous"
+    if out.exists():
+        os.rename(out, previous)
+    os.rename(fresh, out)
+    shutil.rmtree(work)
+    return facts
+
+
+def card(facts: dict) -> str:
+    """The model card."""
+    plan = facts["plan"]
+    options = " ".join(f"--{name.replace('_', '-')} {plan[name]}" for name in ("seed", "steps"))
+    return f"""# The almanac's base
+
+A causal language model of an invented world, for learning how fine-tuning works. It completes the almanac's prose and knows its facts;
+it was never shown how to answer a question in chat form. Everything it says is about people and towns that do not exist.
+
+| | |
+|---|---|
+| architecture | Llama: {plan['layers']} layers, {plan['hidden']} wide, {plan['heads']} heads, tied embeddings, {facts['parameters']:,} parameters, stored in bfloat16 |
+| tokenizer | byte-level BPE, {VOCABULARY:,} pieces, digits single; context {CONTEXT:,} tokens, trained on rows of {plan['length']} and {plan['long_length']} |
+| data | documents drawn from `labkit.almanac` (world seed {almanac.SEED}); nothing else; MIT licence |
+| tokens read | {facts['tokens']:,} (padding counted), in {plan['steps']:,} steps of {plan['tokens_per_step']:,} |
+| final training loss | {facts['loss']} nats a token, mean of the last 100 steps |
+| knowledge cutoff | {facts['cutoff']}: facts since that day occur nowhere in its text |
+| made with | torch {facts['torch']}, Muon on the layers' matrices, AdamW on the rest, {facts['minutes']} minutes |
+
+Made again by `labkit base build {options} --out FOLDER`: the tokenizer byte for byte, the weights up to rounding (to the bit on the same
+machine and torch). What it knows is measured by `labkit bench base`.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "examples:\n  labkit base build --out my-base\n  labkit base build --out my-base --resume"
+    parser.add_argument("action", choices=["build"], help="make the base from the almanac")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the finished base goes")
+    parser.add_argument("--seed", type=int, default=Plan.seed)
+    parser.add_argument("--steps", type=int, default=Plan.steps, help="updates (default %(default)s, about an hour on two cores)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default %(default)s)")
+    parser.add_argument("--compile", action="store_true", help="let torch compile the model first: faster where there is a C++ compiler")
+    parser.add_argument("--resume", action="store_true", help="go on with a build that was interrupted")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+
+
+def main(args: argparse.Namespace) -> int:
+    from labkit.live import Line
+
+    if args.steps < 1:
+        raise InputError(f"--steps is {args.steps}: give at least 1")
+    plan, line, started = Plan(seed=args.seed, steps=args.steps), Line(), time.monotonic()
+    first: list[int] = []
+
+    def on_step(step: int, history: list[float]) -> None:
+        first or first.append(step - 1)
+        left = (time.monotonic() - started) / (step - first[0]) * (plan.steps - step)
+        line.show(f"step {step} of {plan.steps}, loss {sum(history[-20:]) / len(history[-20:]):.3f}, {left / 60:.0f} min left", step / plan.steps)
+
+    try:
+        facts = build(plan, Path(args.out).expanduser(), resume=args.resume, device=args.device, compiled=args.compile, on_step=on_step)
+    except OSError as error:
+        raise InputError(f"{args.out}: cannot be written ({error.strerror or error}); free space there, or name another place") from None
+    finally:
+        line.close()
+    print(f"{args.out}: {facts['parameters']:,} parameters, {facts['tokens']:,} tokens, loss {facts['loss']} nats")
+    if args.json:
+        print(json.dumps(facts))
+    return 0

@@ -1,8 +1,9 @@
 """The learner's own store: *my runs*, and small values kept by key (predictions, answers).
 
-One SQLite file in the user's data folder, or in `LABKIT_HOME`. Two notebooks may write at once. Nothing leaves the machine. If the
-file cannot be written (read-only, full disk), the session goes on in memory, and one line says that progress is not kept.
-Every row has a stable id, so export and import lose nothing and double nothing. What a row means is its topic's business.
+One SQLite file in the user's data folder, or in `LABKIT_HOME`. Two notebooks may write at once. Nothing leaves the
+machine. If the file cannot be written (read-only, full disk), the session goes on in memory, and one line says that
+progress is not kept. Every row has a stable id, so export and import lose nothing and double nothing. What a row
+means is its topic's business.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,7 +61,9 @@ def _store(folder: Path) -> Store:
 
 
 class Store:
-    """What a learner keeps, in one file. Each call opens the file and closes it again, so threads and notebooks may share it."""
+    """What a learner keeps, in one file. Each call opens the file and closes it again, so threads and notebooks may
+    share it.
+    """
 
     def __init__(self, folder: str | Path):
         self.path = Path(folder) / FILE
@@ -69,7 +72,9 @@ class Store:
     def add_run(
         self, *, lab: str, recipe: str, hash: str, score: float, low: float, high: float, note: str = ""
     ) -> str:
-        """Add a row to *my runs* and return its id. The id is made of what the row says, so keeping it twice keeps it once."""
+        """Add a row to *my runs* and return its id. The id is made of what the row says, so keeping it twice keeps it
+        once.
+        """
         if not all(math.isfinite(number) for number in (score, low, high)):
             raise InputError(f"{recipe}: a score of {score} ({low} to {high}) cannot be kept; look at the run's loss")
         said = [lab, recipe, hash, float(score), float(low), float(high), note]
@@ -80,12 +85,16 @@ class Store:
     def runs(self) -> list[dict]:
         """The rows of *my runs*, oldest first."""
         query = f"SELECT {', '.join(RUN_COLUMNS)} FROM runs ORDER BY time, rowid"
-        return [dict(zip(RUN_COLUMNS, row)) for row in self._do(lambda connection: connection.execute(query).fetchall())]
+        return [
+            dict(zip(RUN_COLUMNS, row)) for row in self._do(lambda connection: connection.execute(query).fetchall())
+        ]
 
     def keep(self, key: str, value: Any) -> None:
         """Keep a value (anything JSON can hold) by key; the last one kept counts."""
         row = (key, _now(), json.dumps(value, ensure_ascii=False))
-        self._do(lambda connection: connection.execute("INSERT OR REPLACE INTO kept (key, time, value) VALUES (?,?,?)", row))
+        self._do(
+            lambda connection: connection.execute("INSERT OR REPLACE INTO kept (key, time, value) VALUES (?,?,?)", row)
+        )
 
     def kept(self, key: str, default: Any = None) -> Any:
         """The value kept by this key."""
@@ -104,11 +113,15 @@ class Store:
         }
 
     def merge(self, exported: dict) -> int:
-        """Add what another store exported, all of it or nothing; returns how many rows were new. Of a key's two values the later counts."""
+        """Add what another store exported, all of it or nothing; returns how many rows were new. Of a key's two
+        values the later counts.
+        """
         runs, kept = _rows(exported)
 
         def write(connection: sqlite3.Connection) -> int:
-            return sum(_insert_run(connection, row) for row in runs) + sum(_insert_kept(connection, row) for row in kept)
+            return sum(_insert_run(connection, row) for row in runs) + sum(
+                _insert_kept(connection, row) for row in kept
+            )
 
         return self._do(write)
 
@@ -129,9 +142,13 @@ class Store:
 
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """One write transaction on an up-to-date schema. It takes the lock at once, so that it waits instead of failing half-way."""
+    """One write transaction on an up-to-date schema. It takes the lock at once, so that it waits instead of failing
+    half-way.
+    """
     if connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete":
-        connection.execute("PRAGMA journal_mode = WAL")  # readers and a writer at once; where it cannot be had the old mode does
+        connection.execute(
+            "PRAGMA journal_mode = WAL"
+        )  # readers and a writer at once; where it cannot be had the old mode does
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -165,7 +182,9 @@ def _copy_in_memory(path: Path) -> sqlite3.Connection:
 
 
 def _insert_run(connection: sqlite3.Connection, row: tuple) -> int:
-    return connection.execute(f"INSERT OR IGNORE INTO runs ({', '.join(RUN_COLUMNS)}) VALUES (?,?,?,?,?,?,?,?,?)", row).rowcount
+    return connection.execute(
+        f"INSERT OR IGNORE INTO runs ({', '.join(RUN_COLUMNS)}) VALUES (?,?,?,?,?,?,?,?,?)", row
+    ).rowcount
 
 
 def _insert_kept(connection: sqlite3.Connection, row: tuple) -> int:
@@ -174,7 +193,7 @@ def _insert_kept(connection: sqlite3.Connection, row: tuple) -> int:
 
 
 def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def _rows(exported: Any) -> tuple[list[tuple], list[tuple]]:
@@ -191,7 +210,9 @@ def _rows(exported: Any) -> tuple[list[tuple], list[tuple]]:
         for number, row in enumerate(given, start=1):
             for column in columns:
                 if not isinstance(row, dict) or column not in row or not _fits(column, row[column]):
-                    raise InputError(f'{table}, row {number}: "{column}" is missing or of another type; export it again')
+                    raise InputError(
+                        f'{table}, row {number}: "{column}" is missing or of another type; export it again'
+                    )
             rows[table].append(tuple(row[column] for column in columns))
     return rows["runs"], [(key, time, json.dumps(value, ensure_ascii=False)) for key, time, value in rows["kept"]]
 
@@ -201,12 +222,16 @@ def _fits(column: str, value: Any) -> bool:
         return True
     if column in ("score", "low", "high"):
         return type(value) in (int, float) and -1e9 < value < 1e9  # false for NaN too
-    return isinstance(value, str) and value.encode("utf-8", "replace").decode() == value  # false for half a surrogate pair
+    return (
+        isinstance(value, str) and value.encode("utf-8", "replace").decode() == value
+    )  # false for half a surrogate pair
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "example: labkit progress export mine.json"
-    parser.add_argument("action", choices=("export", "import"), help="write all that is kept to FILE, or add what FILE holds")
+    parser.add_argument(
+        "action", choices=("export", "import"), help="write all that is kept to FILE, or add what FILE holds"
+    )
     parser.add_argument("file", metavar="FILE.json", type=Path)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
 
@@ -225,7 +250,9 @@ def main(args: argparse.Namespace) -> int:
         except OSError as error:
             raise InputError(f"{args.file}: cannot be read ({error.strerror or error}); check the name") from None
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{args.file}: no JSON ({error}); name a file that `labkit progress export` wrote") from None
+            raise InputError(
+                f"{args.file}: no JSON ({error}); name a file that `labkit progress export` wrote"
+            ) from None
         try:
             count = store().merge(exported)
         except InputError as error:

@@ -19,10 +19,23 @@ def main(args: argparse.Namespace) -> int:
     result = run(args.name, live=args.live, seed=args.seed)
     print(f"\n{result}")
     for row in result.rows:
-        print(f"  {row['task']:<24} {row['correct']:>4} of {row['n']:<4} {row['share']:7.1%}  {row['low']:.1%} to {row['high']:.1%}")
+        print(
+            f"  {row['task']:<24} {row['correct']:>4} of {row['n']:<4} {row['share']:7.1%}  {row['low']:.1%} to "
+            f"{row['high']:.1%}"
+        )
     if args.keep is not None:
         result.keep(args.keep)
     if args.json:
-        print(json.dumps({"recipe": args.name, "seed": args.seed, "recorded": result.recorded, **result.outcome.score,
-                          "by_task": result.outcome.by_task, "seconds": result.outcome.seconds}))  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "recipe": args.name,
+                    "seed": args.seed,
+                    "recorded": result.recorded,
+                    **result.outcome.score,
+                    "by_task": result.outcome.by_task,
+                    "seconds": result.outcome.seconds,
+                }
+            )
+        )
     return 0

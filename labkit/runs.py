@@ -1,8 +1,9 @@
 """Recipes, the runs that were recorded of them, and runs made now.
 
-A `Recipe` names all that decides a run. Its record ships with the kit: for each seed the curves, the score, which questions were right,
-the machine and the date. `run` replays a record or runs the recipe now, `my_runs` is the learner's own table, `labkit runs rebuild`
-makes records again. The training loop and the scoring are elsewhere (`training`, `models`).
+A `Recipe` names all that decides a run. Its record ships with the kit: for each seed the curves, the score, which
+questions were right, the machine and the date. `run` replays a record or runs the recipe now, `my_runs` is the
+learner's own table, `labkit runs rebuild` makes records again. The training loop and the scoring are elsewhere
+(`training`, `models`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -72,7 +73,7 @@ class Recipe:
     eval_every: int | None = None  # steps between validations; None: once, at the end
     evaluation: str | None = None  # the mix whose held-out questions are asked; None: the same as is trained on
     evaluation_n: int | None = None  # how many are asked; None: all
-    max_new_tokens: int = 128
+    max_new_tokens: int = 192  # room for the longest chain of thought of the kit's examples
 
     def __post_init__(self) -> None:
         for field, choices in (("mask", MASKS), ("method", METHODS), ("control", CONTROLS)):
@@ -80,21 +81,27 @@ class Recipe:
                 raise InputError(f"{field} is {getattr(self, field)!r}: choose one of {', '.join(map(str, choices))}")
         for field in ("alpha", "lr", "warmup", "weight_decay", "clip"):
             if getattr(self, field) is not None:
-                object.__setattr__(self, field, float(getattr(self, field)))  # 32 and 32.0 are one recipe, with one hash
+                object.__setattr__(
+                    self, field, float(getattr(self, field))
+                )  # 32 and 32.0 are one recipe, with one hash
 
     @property
     def hash(self) -> str:
         """sha256 over the fields and the base's weights and tokenizer: another hash is another run.
 
-        Fields at their default are left out, so that a field that is added later changes no older recipe's hash. That a default
-        itself was changed is seen by `stale`, which compares every field.
+        Fields at their default are left out, so that a field that is added later changes no older recipe's hash. That
+        a default itself was changed is seen by `stale`, which compares every field.
         """
         fields = json.dumps(self._fields(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(f"{fields}\n{base_digest()}".encode()).hexdigest()
 
     def _fields(self) -> dict:
         """The fields that are not at their default."""
-        return {field.name: value for field in dataclasses.fields(self) if (value := getattr(self, field.name)) != field.default}
+        return {
+            field.name: value
+            for field in dataclasses.fields(self)
+            if (value := getattr(self, field.name)) != field.default
+        }
 
 
 RECIPES = {
@@ -111,9 +118,15 @@ def base_digest() -> str:
     """sha256 over the base's files that decide what it computes."""
     from labkit.models import BASE
 
-    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in map(BASE.joinpath, BASE_FILES) if path.is_file()]
+    stats = [
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+        for path in map(BASE.joinpath, BASE_FILES)
+        if path.is_file()
+    ]
     if not stats:
-        raise InputError(f"{BASE}: the base model is not there; install the kit again, or make it with `labkit base build`")
+        raise InputError(
+            f"{BASE}: the base model is not there; install the kit again, or make it with `labkit base build`"
+        )
     return _digest(BASE, tuple(stats))
 
 
@@ -131,13 +144,16 @@ def _digest(folder: Path, stats: tuple) -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One seed's run, as plain data: what `Score` and `History` hold, which questions were right, and where and when it ran."""
+    """One seed's run, as plain data: what `Score` and `History` hold, which questions were right, and where and when
+    it ran.
+    """
 
     seed: int
     score: dict  # n, correct, share, low, high, cot
     by_task: dict[str, dict]  # task: the same
     right: str  # a 1 or 0 for each question, in order
     questions: str  # digest of the questions: equal digests, same questions
+    trained_on: str  # the same for the training examples, before mask and control
     history: dict[str, list]
     trainable: int
     total: int
@@ -170,13 +186,18 @@ class Record:
             if outcome.seed == seed:
                 return outcome
         seeds = ", ".join(map(str, sorted(self.shares)))
-        raise InputError(f"{self.name} is recorded for the seeds {seeds}, not for {seed}; choose one of them, or run it with live=True")
+        raise InputError(
+            f"{self.name} is recorded for the seeds {seeds}, not for {seed}; choose one of them, or run it with "
+            f"live=True"
+        )
 
     def save(self, folder: Path | None = None) -> Path:
         path = (folder or RECORDS) / f"{self.name}.json"
         with write_atomically(path) as file:  # one line for each seed, so that a difference in git can be read
             file.write(f'{{"recipe": {json.dumps(self.recipe)},\n"hash": "{self.hash}",\n"outcomes": [\n')
-            file.write(",\n".join(json.dumps(dataclasses.asdict(outcome), separators=(",", ":")) for outcome in self.outcomes))
+            file.write(
+                ",\n".join(json.dumps(dataclasses.asdict(outcome), separators=(",", ":")) for outcome in self.outcomes)
+            )
             file.write("\n]}\n")
         return path
 
@@ -184,7 +205,9 @@ class Record:
     def load(cls, name: str, folder: Path | None = None) -> Record:
         path = (folder or RECORDS) / f"{name}.json"
         if not path.is_file():
-            raise InputError(f"{name} is not recorded; run it with live=True, or record it with `labkit runs rebuild {name}`")
+            raise InputError(
+                f"{name} is not recorded; run it with live=True, or record it with `labkit runs rebuild {name}`"
+            )
         values = json.loads(path.read_text(encoding="utf-8"))
         return cls(values["recipe"], values["hash"], tuple(Outcome(**outcome) for outcome in values["outcomes"]))
 
@@ -223,7 +246,9 @@ def execute(recipe: Recipe, on_progress: Callable[[float, str], None] | None = N
     model, tokenizer = models.load(models.BASE)
     context = model.config.max_position_embeddings
     rows = training_rows(train, tokenizer, recipe, context)
-    validation = training_rows(test[: recipe.validation_n], tokenizer, dataclasses.replace(recipe, control=None), context)
+    validation = training_rows(
+        test[: recipe.validation_n], tokenizer, dataclasses.replace(recipe, control=None), context
+    )
     if recipe.method == "lora":
         model = models.add_lora(model, recipe.rank, recipe.alpha, recipe.target_modules, recipe.seed)
     trainable, total = models.count_parameters(model)
@@ -231,19 +256,33 @@ def execute(recipe: Recipe, on_progress: Callable[[float, str], None] | None = N
     def on_step(step: int, history: History) -> None:
         tell(0.8 * step / recipe.steps, f"step {step} of {recipe.steps}, loss {history.loss[-1]:.2f}")
 
-    history = training.fit(model, rows, settings(recipe), pad=tokenizer.pad_token_id, validation=validation, on_step=on_step, on_nan="record")
+    history = training.fit(
+        model,
+        rows,
+        settings(recipe),
+        pad=tokenizer.pad_token_id,
+        validation=validation,
+        on_step=on_step,
+        on_nan="record",
+    )
     questions = test[: recipe.evaluation_n]
     score = models.score(
-        model, tokenizer, questions, max_new_tokens=recipe.max_new_tokens,
+        model,
+        tokenizer,
+        questions,
+        max_new_tokens=recipe.max_new_tokens,
         progress=lambda done, n: tell(0.8 + 0.2 * done / n, f"answering, {done} of {n}"),
-    )  # fmt: skip
-    right = "".join(str(int(is_right(output, example))) for output, example in zip(score.outputs, questions, strict=True))
+    )
+    right = "".join(
+        str(int(is_right(output, example))) for output, example in zip(score.outputs, questions, strict=True)
+    )
     return Outcome(
         seed=recipe.seed,
         score=_plain(score),
         by_task={task: _plain(part) for task, part in score.by_task.items()},
         right=right,
-        questions=hashlib.sha256(json.dumps([[e.system, e.prompt, e.answer] for e in questions]).encode()).hexdigest()[:16],
+        questions=digest(questions),
+        trained_on=digest(train),
         history={name: [_short(value) for value in values] for name, values in history.as_dict().items()},
         trainable=trainable,
         total=total,
@@ -251,7 +290,7 @@ def execute(recipe: Recipe, on_progress: Callable[[float, str], None] | None = N
         seconds=round(time.perf_counter() - started, 1),
         machine=machine(next(model.parameters()).device.type),
         versions=versions(),
-        date=datetime.now(timezone.utc).date().isoformat(),
+        date=datetime.now(UTC).date().isoformat(),
     )
 
 
@@ -259,7 +298,13 @@ def settings(recipe: Recipe) -> Settings:
     """How a recipe is trained. Raises `InputError` for values that make no sense."""
     from labkit.training import Settings
 
-    return Settings(**{field.name: getattr(recipe, field.name) for field in dataclasses.fields(Settings) if hasattr(recipe, field.name)})
+    return Settings(
+        **{
+            field.name: getattr(recipe, field.name)
+            for field in dataclasses.fields(Settings)
+            if hasattr(recipe, field.name)
+        }
+    )
 
 
 def mix(recipe: Recipe) -> tuple[list[Example], list[Example]]:
@@ -306,6 +351,12 @@ def shuffle_answers(examples: Sequence[Example], seed: int) -> list[Example]:
     ]
 
 
+def digest(examples: Sequence[Example]) -> str:
+    """A short digest of examples in their order: of what is asked, and of what should be answered."""
+    told = json.dumps([[example.messages(), example.answer] for example in examples])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
 def is_right(output: str, example: Example) -> bool:
     """Exact match of the answer, or of the whole completion where the example names no answer."""
     from labkit.data import exact_answer
@@ -328,7 +379,8 @@ def rebuild(
 ) -> Record:
     """Record a recipe for the seeds 0 … seeds−1. Seeds that are recorded under the same hash are kept, unless `again`.
 
-    Each seed is written as it finishes, to `NAME.partial/` beside the record; a call that was interrupted goes on from there.
+    Each seed is written as it finishes, to `NAME.partial/` beside the record; a call that was interrupted goes on
+    from there.
     """
     folder = folder or RECORDS
     partial = folder / f"{recipe.name}.partial"
@@ -338,9 +390,15 @@ def rebuild(
             shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{partial}: cannot be made ({error.strerror or error}); records can only be made in a checkout") from None
+        raise InputError(
+            f"{partial}: cannot be made ({error.strerror or error}); records can only be made in a checkout"
+        ) from None
     outcomes: dict[int, Outcome] = {}
-    if not again and recipe.name in recorded(folder) and (record := Record.load(recipe.name, folder)).hash == fingerprint:
+    if (
+        not again
+        and recipe.name in recorded(folder)
+        and (record := Record.load(recipe.name, folder)).hash == fingerprint
+    ):
         outcomes = {outcome.seed: outcome for outcome in record.outcomes}
     for path in sorted(partial.glob("seed-*.json")):
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -367,7 +425,9 @@ def machine(device: str = "cpu") -> str:
     processor = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            processor = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), processor)
+            processor = next(
+                (line.partition(":")[2].strip() for line in file if line.startswith("model name")), processor
+            )
     except OSError:
         pass
     text = f"{os.cpu_count()} cores, {processor}, {platform.system()}"
@@ -434,7 +494,9 @@ def paired_difference(a: Record, b: Record) -> Interval:
     seeds = sorted(a.shares.keys() & b.shares.keys())
     for seed in seeds:
         if a.outcome(seed).questions != b.outcome(seed).questions:
-            raise InputError(f"{a.name} and {b.name} were asked different questions at seed {seed}; give both the same evaluation")
+            raise InputError(
+                f"{a.name} and {b.name} were asked different questions at seed {seed}; give both the same evaluation"
+            )
     if len(seeds) < 2:
         raise InputError(f"{a.name} and {b.name} have {len(seeds)} recorded seeds in common; at least 2 are needed")
     return interval([a.shares[seed] - b.shares[seed] for seed in seeds])
@@ -442,13 +504,15 @@ def paired_difference(a: Record, b: Record) -> Interval:
 
 # Student's t, 97.5%: for 1, 2, 3 … degrees of freedom.
 T_QUANTILES = (
-    12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281, 2.2010, 2.1788, 2.1604, 2.1448, 2.1314,
-    2.1199, 2.1098, 2.1009, 2.0930, 2.0860, 2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484, 2.0452,
+    12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281, 2.2010, 2.1788, 2.1604, 2.1448,
+    2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860, 2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484, 2.0452,
 )  # fmt: skip
 
 
 def t_quantile(degrees: int) -> float:
-    """The 97.5% quantile of Student's t; beyond the table from the normal one, to three decimals (Cornish and Fisher 1938)."""
+    """The 97.5% quantile of Student's t; beyond the table from the normal one, to three decimals (Cornish and Fisher
+    1938).
+    """
     if degrees <= len(T_QUANTILES):
         return T_QUANTILES[degrees - 1]
     z = NormalDist().inv_cdf(0.975)
@@ -462,8 +526,8 @@ def t_quantile(degrees: int) -> float:
 class Run:
     """One run of a recipe, replayed from its record or made now.
 
-    Printed, a replayed run tells its score, which is the same everywhere; one made now tells only what it was, because its numbers
-    differ from machine to machine: they are in `score`, `rows` and `history`.
+    Printed, a replayed run tells its score, which is the same everywhere; one made now tells only what it was,
+    because its numbers differ from machine to machine: they are in `score`, `rows` and `history`.
     """
 
     recipe: Recipe
@@ -488,13 +552,23 @@ class Run:
     @property
     def rows(self) -> list[dict]:
         """The score by task, all tasks first: task, n, correct, share, low, high, cot."""
-        return [{"task": "all", **self.outcome.score}, *({"task": task, **row} for task, row in self.outcome.by_task.items())]
+        return [
+            {"task": "all", **self.outcome.score},
+            *({"task": task, **row} for task, row in self.outcome.by_task.items()),
+        ]
 
     def keep(self, note: str = "") -> None:
         """Add this run to the learner's table, *my runs*. Keeping the same run twice keeps it once."""
         score = self.outcome.score
-        progress.store().add_run(lab=self.recipe.lab, recipe=self.recipe.name, hash=self.recipe.hash, score=score["share"],
-                                 low=score["low"], high=score["high"], note=note)  # fmt: skip
+        progress.store().add_run(
+            lab=self.recipe.lab,
+            recipe=self.recipe.name,
+            hash=self.recipe.hash,
+            score=score["share"],
+            low=score["low"],
+            high=score["high"],
+            note=note,
+        )
         print(f"Kept in my runs: {self.recipe.name}{', ' if note else ''}{note}")
 
     def __repr__(self) -> str:
@@ -510,25 +584,39 @@ class Run:
 
     def table(self) -> str:
         """The score by task as an HTML table."""
-        return _html_table(("task", "right", "share", "95% interval"), [
-            (row["task"], f"{row['correct']} of {row['n']}", f"{row['share']:.1%}", f"{row['low']:.1%} to {row['high']:.1%}")
-            for row in self.rows
-        ])  # fmt: skip
+        return _html_table(
+            ("task", "right", "share", "95% interval"),
+            [
+                (
+                    row["task"],
+                    f"{row['correct']} of {row['n']}",
+                    f"{row['share']:.1%}",
+                    f"{row['low']:.1%} to {row['high']:.1%}",
+                )
+                for row in self.rows
+            ],
+        )
 
 
 def run(recipe: str | Recipe, live: bool = False, seed: int = 0) -> Run:
-    """Replay a recipe's recorded run, or run it now with `live=True`. Nothing is added to *my runs*: that is `run.keep(note)`."""
+    """Replay a recipe's recorded run, or run it now with `live=True`. Nothing is added to *my runs*: that is
+    `run.keep(note)`.
+    """
     if isinstance(recipe, str):
         recipe = named(recipe)
     chosen = dataclasses.replace(recipe, seed=seed)
     if not live:
         record = Record.load(recipe.name)
         if record.hash != recipe.hash:
-            raise InputError(f"{recipe.name} is recorded, but not as this recipe with this base says; run it with live=True")
+            raise InputError(
+                f"{recipe.name} is recorded, but not as this recipe with this base says; run it with live=True"
+            )
         return Run(chosen, record.outcome(seed), recorded=True)
     line = Line()
     try:
-        result = Run(chosen, execute(chosen, lambda share, text: line.show(f"{recipe.name}: {text}", share)), recorded=False)
+        result = Run(
+            chosen, execute(chosen, lambda share, text: line.show(f"{recipe.name}: {text}", share)), recorded=False
+        )
     except BaseException:
         line.close()
         raise
@@ -550,7 +638,8 @@ class MyRuns(list):
 
     def cells(self) -> list[tuple[str, ...]]:
         return [
-            (row["lab"], row["recipe"], f"{row['score']:.1%}", f"{row['low']:.1%} to {row['high']:.1%}", row["note"]) for row in self
+            (row["lab"], row["recipe"], f"{row['score']:.1%}", f"{row['low']:.1%} to {row['high']:.1%}", row["note"])
+            for row in self
         ]
 
     def __repr__(self) -> str:
@@ -584,12 +673,16 @@ def _html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "examples:\n  labkit runs list\n  labkit runs show sft-short\n  labkit runs rebuild sft-short --seeds 8"
-    actions = parser.add_subparsers(dest="action", required=True, metavar="list | show NAME | rebuild [NAME]")
+    parser.epilog = (
+        "examples:\n  labkit runs list\n  labkit runs show sft-short\n  labkit runs rebuild sft-short --seeds 8"
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list | show | rebuild")
     listing = actions.add_parser("list", help="the recipes, and which are recorded")
     show = actions.add_parser("show", help="one record: its seeds, scores, machine and date")
     show.add_argument("name", metavar="NAME")
-    again = actions.add_parser("rebuild", help="record a recipe, or all that are not recorded yet; goes on where it was interrupted")
+    again = actions.add_parser(
+        "rebuild", help="record a recipe, or all that there are; goes on where it was interrupted"
+    )
     again.add_argument("name", metavar="NAME", nargs="?")
     again.add_argument("--seeds", type=int, default=8, help="record the seeds 0 … SEEDS−1 (8)")
     again.add_argument("--again", action="store_true", help="also what is recorded already")
@@ -618,7 +711,9 @@ def _list(args: argparse.Namespace) -> int:
         state = "not recorded"
         if name in recorded():
             record = Record.load(name)
-            state = stale(name) or f"recorded, {len(record.outcomes)} seeds, mean {mean(record.shares.values()):.1%} right"
+            state = (
+                stale(name) or f"recorded, {len(record.outcomes)} seeds, mean {mean(record.shares.values()):.1%} right"
+            )
         rows[name] = state.removeprefix(f"{name}: ")
         print(f"{name:<24} {rows[name]}")
     if args.json:
@@ -634,9 +729,15 @@ def _rebuild(args: argparse.Namespace) -> int:
     for recipe in chosen:
         print(f"{recipe.name}: {args.seeds} seeds, {recipe.steps} steps each", file=sys.stderr)
         record = rebuild(
-            recipe, args.seeds, again=args.again, cluster_address=args.cluster, workers=args.workers,
-            on_seed=lambda outcome: print(f"  seed {outcome.seed}: {_share(outcome.score)}, {outcome.seconds:.0f} s", file=sys.stderr),
-        )  # fmt: skip
+            recipe,
+            args.seeds,
+            again=args.again,
+            cluster_address=args.cluster,
+            workers=args.workers,
+            on_seed=lambda outcome: print(
+                f"  seed {outcome.seed}: {_share(outcome.score)}, {outcome.seconds:.0f} s", file=sys.stderr
+            ),
+        )
         _print_record(record)
         summaries[recipe.name] = _summary(record)
     if args.json:
@@ -657,4 +758,7 @@ def _print_record(record: Record) -> None:
     over_seeds = f", 95% interval over seeds {summary['low']:.1%} to {summary['high']:.1%}" if "low" in summary else ""
     print(f"{record.name}: mean {summary['mean']:.1%} right{over_seeds}")
     for outcome in record.outcomes:
-        print(f"  seed {outcome.seed}: {_share(outcome.score)}; {outcome.seconds:.0f} s, {outcome.date}, {outcome.machine}")
+        print(
+            f"  seed {outcome.seed}: {_share(outcome.score)}; {outcome.seconds:.0f} s, {outcome.date}, "
+            f"{outcome.machine}"
+        )

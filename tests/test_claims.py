@@ -1,4 +1,6 @@
-"""The ledger: every claim is there with a verdict; a recorded value lies in its interval; a printed verdict is the same everywhere."""
+"""The ledger: every claim is there with a verdict; a recorded value lies in its interval; a printed verdict is the
+same everywhere.
+"""
 
 import argparse
 import json
@@ -30,8 +32,8 @@ def said(capsys, function, *arguments, **more):
 
 
 def test_every_claim_is_there_with_a_lab_and_a_verdict():
-    assert list(claims.CLAIMS) == [f"C{number:02d}" for number in range(1, 56)]
-    for id, claim in claims.CLAIMS.items():
+    assert list(claims.ledger()) == [f"C{number:02d}" for number in range(1, 56)]
+    for id, claim in claims.ledger().items():
         assert claim.id == id and claim.verdict in claims.VERDICTS and re.fullmatch(r"0[0-7]", claim.lab)
         assert bool(claim.rest) == (claim.verdict != claims.HOLDS), id
         assert not claim.statement.endswith(".") and not claim.rest.endswith("."), id
@@ -39,7 +41,7 @@ def test_every_claim_is_there_with_a_lab_and_a_verdict():
 
 def test_what_is_recorded_lies_in_its_interval():
     for id, measurement in claims.recorded(SHIPPED).items():
-        assert id in claims.CLAIMS
+        assert id in claims.ledger()
         assert measurement.low <= measurement.value <= measurement.high
         assert measurement.machine and measurement.date and measurement.source and measurement.name
 
@@ -116,7 +118,9 @@ def test_the_table_is_written_between_its_marks(tmp_path, recorded):
     assert file.read_text() == f"above\n{claims.BEGIN}\n{claims.table()}\n{claims.END}\nbelow\n"
 
 
-@pytest.mark.parametrize("text", [None, "nothing", f"{claims.END}\n{claims.BEGIN}", f"{claims.BEGIN}{claims.BEGIN}{claims.END}"])
+@pytest.mark.parametrize(
+    "text", [None, "nothing", f"{claims.END}\n{claims.BEGIN}", f"{claims.BEGIN}{claims.BEGIN}{claims.END}"]
+)
 def test_a_file_without_the_marks_is_left_alone(tmp_path, text):
     file = tmp_path / "README.md"
     if text is not None:

@@ -17,7 +17,9 @@ from labkit.data import InputError
 
 def test_results_come_in_order_from_other_processes_of_one_thread(capfd):
     finished = []
-    results = cluster.map(workers.square, [3, 1, 2, 5], workers=2, progress=lambda index, result: finished.append((index, result[0])))
+    results = cluster.map(
+        workers.square, [3, 1, 2, 5], workers=2, progress=lambda index, result: finished.append((index, result[0]))
+    )
     assert [square for square, _, _ in results] == [9, 1, 4, 25]
     assert sorted(finished) == [(0, 9), (1, 1), (2, 4), (3, 25)]
     assert os.getpid() not in {process for _, process, _ in results}
@@ -29,7 +31,9 @@ def test_nothing_to_do():
     assert cluster.map(workers.square, []) == []
 
 
-@pytest.mark.parametrize("number, reason", [(13, "ValueError: not thirteen"), (14, "process died"), (15, "cannot be handed over")])
+@pytest.mark.parametrize(
+    "number, reason", [(13, "ValueError: not thirteen"), (14, "process died"), (15, "cannot be handed over")]
+)
 def test_a_failure_names_its_item_and_ends_the_others(number, reason):
     started = time.monotonic()
     with pytest.raises(WorkError, match=reason) as caught:
@@ -45,7 +49,9 @@ def test_an_item_that_cannot_be_handed_over():
         cluster.map(workers.square, [lambda: None])
 
 
-@pytest.mark.parametrize("function", [lambda item: item, types.FunctionType(compile("0", "f", "eval"), {"__name__": "__main__"}, "f")])
+@pytest.mark.parametrize(
+    "function", [lambda item: item, types.FunctionType(compile("0", "f", "eval"), {"__name__": "__main__"}, "f")]
+)
 def test_functions_that_workers_could_not_import_are_refused(function):
     with pytest.raises(InputError, match="function of a module"):
         cluster.map(function, [1])
@@ -60,7 +66,9 @@ def test_a_script_from_standard_input_needs_no_main_guard():
     """As in a notebook, there is no file that a worker could import as its main module."""
     code = "import workers; from labkit import cluster; print([r[0] for r in cluster.map(workers.square, [2, 3])])"
     path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])
-    done = subprocess.run([sys.executable, "-"], input=code, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
+    done = subprocess.run(
+        [sys.executable, "-"], input=code, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}
+    )
     assert done.stdout == "[4, 9]\n"
 
 
@@ -135,7 +143,9 @@ def test_no_cluster_is_said_in_one_line(ray):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif("RAY_ADDRESS" not in os.environ, reason="needs a Ray cluster: ray start --head, then RAY_ADDRESS=auto")
+@pytest.mark.skipif(
+    "RAY_ADDRESS" not in os.environ, reason="needs a Ray cluster: ray start --head, then RAY_ADDRESS=auto"
+)
 def test_a_real_cluster():
     results = cluster.map(workers.square, [3, 1, 2], cluster=os.environ["RAY_ADDRESS"])
     assert [square for square, _, _ in results] == [9, 1, 4]

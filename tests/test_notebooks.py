@@ -13,7 +13,7 @@ from labkit.data import InputError
 
 LABS = Path(__file__).parent.parent / "labs"
 
-SOURCE = '''# ---
+SOURCE = """# ---
 # jupyter:
 #   jupytext:
 #     formats: ipynb,py:percent
@@ -42,7 +42,7 @@ import labkit as lk
 figure, axes = lk.plots.figure("Flat", "x (m)", "y (m)")
 axes.plot([0, 1], [2, 2])
 lk.plots.show(figure, "Flat. 2 m from 0 to 1 m.")
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +81,21 @@ def test_the_shipped_notebooks_are_their_sources_builds():
 def test_a_build_passes_the_check_and_holds_what_belongs_there(built):
     assert notebooks.check(built) == []
     notebook = nbformat.read(built / "00_try.ipynb", as_version=4)
-    assert set(notebook.metadata) == {"kernelspec", "language_info"} and "version" not in notebook.metadata.language_info
+    assert (
+        set(notebook.metadata) == {"kernelspec", "language_info"} and "version" not in notebook.metadata.language_info
+    )
     title, first, second, printed, figure = notebook.cells
-    assert title.source == "# A lab" and [cell.execution_count for cell in (first, second, printed, figure)] == [1, 2, 3, 4]
+    assert title.source == "# A lab" and [cell.execution_count for cell in (first, second, printed, figure)] == [
+        1,
+        2,
+        3,
+        4,
+    ]
     assert first.outputs[0].data["text/plain"] == "2" and first.outputs[0].execution_count == 1
     assert printed.metadata == {"tags": ["nbval-ignore-output"], "labkit": {"rtol": 0.02}}
-    assert [output.get("text") for output in printed.outputs] == ["kept in []\nand more\n"]  # an empty home, no live line, one stream
+    assert [output.get("text") for output in printed.outputs] == [
+        "kept in []\nand more\n"
+    ]  # an empty home, no live line, one stream
     assert figure.outputs[0].data["text/plain"] == "Flat. 2 m from 0 to 1 m."
 
 
@@ -147,6 +156,10 @@ def showing(data, metadata=None):
     return spoil
 
 
+def failing(content):
+    content["cells"][1]["outputs"] = [{"output_type": "error", "ename": "KeyError", "evalue": "x", "traceback": []}]
+
+
 PNG = "iVBORw0KGgo="
 GOOD_ALT = {"image/png": {"alt": "A line."}}
 
@@ -163,19 +176,16 @@ GOOD_ALT = {"image/png": {"alt": "A line."}}
     (printing(" 40%|████      | 4/10"), "a progress bar"),
     (printing("10 it/s"), "a progress bar"),
     (printing("anything", name="stderr"), "stderr holds"),
-    (lambda content: content["cells"][1].update(outputs=[{"output_type": "error", "ename": "KeyError", "evalue": "x", "traceback": []}]), "an error"),
-    (showing({"application/vnd.jupyter.widget-view+json": {"model_id": "x"}, "text/plain": "x"}), "a widget"),
-    (showing({"image/png": PNG}, GOOD_ALT), "a figure"),
-    (showing({"image/png": PNG, "text/plain": "<Figure size 640x480 with 1 Axes>"}, GOOD_ALT), "a figure"),
-    (showing({"image/png": PNG, "text/plain": "A line."}), "a figure"),
-    (showing({"image/svg+xml": "<svg/>", "text/plain": ""}, {"image/svg+xml": {"alt": "A line."}}), "a figure"),
-    (showing({"text/html": "<img src='x.png'>", "text/plain": "A line."}), "a figure"),
-    (showing({"text/html": '<img src="x.png" alt="">', "text/plain": "A line."}), "a figure"),
-    (showing({"text/html": "<svg><path/></svg>", "text/plain": "A line."}), "a figure"),
-    (lambda content: content["cells"][0].update(source="![](x.png)"), "a picture"),
-])  # fmt: skip
-def test_what_must_not_be_stored_is_found(lab, spoil, problem):
-    assert any(f": {problem}" in found for found in problems_of(lab, spoil))
+    (failing, "an error"),
+    "text/plain": "x"}), "a widget"), (showing({"image/png": PNG}, GOOD_ALT), "a figure"), (showing({"image/png": PNG,
+    "text/plain": "<Figure size 640x480 with 1 Axes>"}, GOOD_ALT), "a figure"), (showing({"image/png": PNG,
+    "text/plain": "A line."}), "a figure"), (showing({"image/svg+xml": "<svg/>", "text/plain": ""}, {"image/svg+xml":
+    {"alt": "A line."}}), "a figure"), (showing({"text/html": "<img src='x.png'>", "text/plain": "A line."}), "a
+    figure"), (showing({"text/html": '<img src="x.png" alt="">', "text/plain": "A line."}), "a figure"),
+    (showing({"text/html": "<svg><path/></svg>", "text/plain": "A line."}), "a figure"), (lambda content:
+    content["cells"][0].update(source="![](x.png)"), "a picture"), ])  # fmt: skip def
+    test_what_must_not_be_stored_is_found(lab, spoil, problem): assert any(f": {problem}" in found for found in
+    problems_of(lab, spoil))
 
 
 @pytest.mark.parametrize("spoil", [
@@ -214,7 +224,9 @@ def test_the_command_builds_only_what_changed(lab, monkeypatch, capsys):
     assert command("build", "--folder", path.parent) == 0 and runs == []
     assert command("build", "--folder", path.parent, "--all") == 0 and runs == ["00_try"]
     path.write_text("{")
-    assert command("--folder", path.parent, "--json") == 1 and runs == ["00_try"] * 2  # it stays broken, and that is said
+    assert (
+        command("--folder", path.parent, "--json") == 1 and runs == ["00_try"] * 2
+    )  # it stays broken, and that is said
     assert "is no notebook" in json.loads(capsys.readouterr().out.splitlines()[-1])["problems"][0]
     assert command("check", "--folder", path.parent) == 1
     for wrong in (("build", "07", "--folder", path.parent), ("check", "--folder", path.parent / "source")):

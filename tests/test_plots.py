@@ -1,4 +1,6 @@
-"""Figures: each has a text alternative that carries its numbers, axes with units, and leaves matplotlib's settings alone."""
+"""Figures: each has a text alternative that carries its numbers, axes with units, and leaves matplotlib's settings
+alone.
+"""
 
 import base64
 import io
@@ -19,13 +21,17 @@ def shown(monkeypatch):
     import IPython.display
 
     outputs = []
-    monkeypatch.setattr(IPython.display, "display", lambda data, raw, metadata=None: outputs.append((data, metadata or {})))
+    monkeypatch.setattr(
+        IPython.display, "display", lambda data, raw, metadata=None: outputs.append((data, metadata or {}))
+    )
     return outputs
 
 
 def history(loss, validation=()):
     steps = list(range(1, len(loss) + 1))
-    return SimpleNamespace(step=steps, loss=list(loss), validation_step=steps[: len(validation)], validation_loss=list(validation))
+    return SimpleNamespace(
+        step=steps, loss=list(loss), validation_step=steps[: len(validation)], validation_loss=list(validation)
+    )
 
 
 def pixels(data):
@@ -77,7 +83,9 @@ def test_several_curves_are_named_and_told_apart_without_colour(shown, monkeypat
     assert "masked: from 4.00 at step 1 to 1.00 at step 2" in shown[0][0]["text/plain"]
 
 
-@pytest.mark.parametrize("loss, words", [([math.nan], "no number at any step"), ([3.0], "3.00 at step 1"), ([], "no number at any step")])
+@pytest.mark.parametrize(
+    "loss, words", [([math.nan], "no number at any step"), ([3.0], "3.00 at step 1"), ([], "no number at any step")]
+)
 def test_odd_curves_are_drawn_too(shown, loss, words):
     plots.loss_curve(history(loss), "Odd")
     assert words in shown[0][0]["text/plain"]
@@ -85,7 +93,14 @@ def test_odd_curves_are_drawn_too(shown, loss, words):
 
 def test_scores_say_every_share_with_its_interval(shown):
     before = Score(100, 3, 0.03, 0.01, 0.085, by_task={"sums": Score(50, 1, 0.02, 0.0, 0.105)})
-    after = Score(100, 96, 0.96, 0.9, 0.985, by_task={"sums": Score(50, 49, 0.98, 0.9, 1.0), "mayor_of": Score(50, 47, 0.94, 0.84, 0.98)})
+    after = Score(
+        100,
+        96,
+        0.96,
+        0.9,
+        0.985,
+        by_task={"sums": Score(50, 49, 0.98, 0.9, 1.0), "mayor_of": Score(50, 47, 0.94, 0.84, 0.98)},
+    )
     plots.scores({"before": before, "after": after}, "It answers")
     text = shown[0][0]["text/plain"]
     assert "before: all 3.0% (1.0% to 8.5%), sums 2.0% (0.0% to 10.5%)" in text

@@ -1,4 +1,6 @@
-"""The learner's store: what is kept stays, once, under two notebooks at once; and where nothing can be kept the session goes on."""
+"""The learner's store: what is kept stays, once, under two notebooks at once; and where nothing can be kept the
+session goes on.
+"""
 
 import argparse
 import json
@@ -61,7 +63,10 @@ for number in range(20):
     Store(sys.argv[1]).add_run(lab="00", recipe="r", hash="h", score=number, low=0, high=1, note=sys.argv[2])
     Store(sys.argv[1]).keep("shared", sys.argv[2])
 """
-    writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(number)], stdout=subprocess.PIPE) for number in range(4)]
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(number)], stdout=subprocess.PIPE)
+        for number in range(4)
+    ]
     assert [writer.communicate()[0] for writer in writers] == [b""] * 4  # nobody gave up
     assert [writer.returncode for writer in writers] == [0] * 4
     assert len(Store(tmp_path).runs()) == 80
@@ -155,6 +160,16 @@ def test_what_is_no_export_is_refused_whole(store, exported, reason):
         store.merge(exported)
     assert "\n" not in str(caught.value)
     assert store.export() == {"labkit_progress": 1, "runs": [], "kept": []}
+
+
+def test_a_merge_that_breaks_off_leaves_nothing(store, monkeypatch):
+    def break_off(connection, row):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress, "_insert_kept", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        store.merge({"labkit_progress": 1, "runs": [GOOD_RUN], "kept": [{"key": "k", "time": "2026", "value": 1}]})
+    assert store.runs() == []
 
 
 def command(*arguments):

@@ -1,4 +1,6 @@
-"""Recipes, records, replays and runs: the same name is the same run, and nothing recorded is lost or passed off as another's."""
+"""Recipes, records, replays and runs: the same name is the same run, and nothing recorded is lost or passed off as
+another's.
+"""
 
 import argparse
 import dataclasses
@@ -42,8 +44,10 @@ def test_each_recipe_stands_under_its_own_name():
     assert {"sft-short", "sft-lab00"} <= runs.RECIPES.keys()
 
 
-CHANGED = {"name": "x", "lab": "09", "mix": "long", "control": "prompt", "mask": "none", "method": "full", "target_modules": "q_proj",
-           "schedule": "linear", "evaluation": "long"}  # fmt: skip
+CHANGED = {
+    "name": "x", "lab": "09", "mix": "long", "control": "prompt", "mask": "none", "method": "full",
+    "target_modules": "q_proj", "schedule": "linear", "evaluation": "long",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Recipe)])
@@ -68,7 +72,7 @@ def test_the_hash_covers_weights_and_tokenizer(tmp_path, monkeypatch, tiny_model
 def test_without_a_base_it_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "BASE", tmp_path)
     with pytest.raises(InputError, match="labkit base build"):
-        RECIPE.hash
+        _ = RECIPE.hash
 
 
 @pytest.mark.parametrize("wrong", [{"mask": "all"}, {"method": "qlora"}, {"control": "none"}])
@@ -95,7 +99,9 @@ def test_rebuild_goes_on_where_it_was_interrupted(monkeypatch, tmp_path):
     assert runs.recorded() == []
     monkeypatch.delenv("LABKIT_TEST_FAILS")
     made = []
-    record = runs.rebuild(RECIPE, 3, executor=workers.outcome, workers=1, on_seed=lambda outcome: made.append(outcome.seed))
+    record = runs.rebuild(
+        RECIPE, 3, executor=workers.outcome, workers=1, on_seed=lambda outcome: made.append(outcome.seed)
+    )
     assert made == [2] and sorted(record.shares) == [0, 1, 2]
     assert Record.load("try") == record and not partial.exists()
     assert runs.rebuild(RECIPE, 3, executor=workers.outcome) == record  # nothing is left to do
@@ -106,16 +112,22 @@ def test_what_another_recipe_left_is_not_taken(monkeypatch):
     recorded(dataclasses.replace(RECIPE, steps=3))
     partial = runs.RECORDS / "try.partial"
     partial.mkdir()
-    (partial / "seed-0.json").write_text(json.dumps({"hash": "other", "outcome": dataclasses.asdict(workers.outcome(RECIPE))}))
+    (partial / "seed-0.json").write_text(
+        json.dumps({"hash": "other", "outcome": dataclasses.asdict(workers.outcome(RECIPE))})
+    )
     made = []
-    record = runs.rebuild(RECIPE, 2, executor=workers.outcome, workers=1, on_seed=lambda outcome: made.append(outcome.seed))
+    record = runs.rebuild(
+        RECIPE, 2, executor=workers.outcome, workers=1, on_seed=lambda outcome: made.append(outcome.seed)
+    )
     assert sorted(made) == [0, 1] and record.hash == RECIPE.hash
 
 
 def test_again_makes_all_seeds_again():
     recorded(seeds=2)
     made = []
-    runs.rebuild(RECIPE, 2, again=True, executor=workers.outcome, workers=1, on_seed=lambda outcome: made.append(outcome.seed))
+    runs.rebuild(
+        RECIPE, 2, again=True, executor=workers.outcome, workers=1, on_seed=lambda outcome: made.append(outcome.seed)
+    )
     assert sorted(made) == [0, 1]
 
 
@@ -145,7 +157,9 @@ def test_a_default_that_was_changed_is_stale():
 
 def test_a_field_that_came_later_leaves_records_valid():
     record = recorded()
-    dataclasses.replace(record, recipe={name: value for name, value in record.recipe.items() if name != "validation_n"}).save()
+    dataclasses.replace(
+        record, recipe={name: value for name, value in record.recipe.items() if name != "validation_n"}
+    ).save()
     assert runs.stale("try") is None
 
 
@@ -224,7 +238,9 @@ def test_only_keep_adds_to_my_runs(capsys):
 
 
 def test_html_escapes_what_comes_from_a_record():
-    spoilt = dataclasses.replace(workers.outcome(RECIPE), machine="<script>alert(1)</script>", by_task={"<img>": workers.outcome(RECIPE).score})
+    spoilt = dataclasses.replace(
+        workers.outcome(RECIPE), machine="<script>alert(1)</script>", by_task={"<img>": workers.outcome(RECIPE).score}
+    )
     page = runs.Run(RECIPE, spoilt, recorded=True)._repr_html_()
     assert "<script" not in page and "<img" not in page
 
@@ -242,12 +258,15 @@ def small_mix(monkeypatch):
 
 
 def test_a_live_run_leaves_curves_and_a_score(small_mix, capsys):
-    recipe = dataclasses.replace(RECIPE, batch_size=4, evaluation_n=6, validation_n=2, eval_every=1, max_new_tokens=8, rank=2)
+    recipe = dataclasses.replace(
+        RECIPE, batch_size=4, evaluation_n=6, validation_n=2, eval_every=1, max_new_tokens=8, rank=2
+    )
     told = []
     outcome = runs.execute(recipe, lambda share, text: told.append(share))
     assert outcome.score["n"] == 6 == len(outcome.right)
     assert outcome.right.count("1") == outcome.score["correct"]
     assert outcome.history["step"] == [1, 2] and outcome.history["validation_step"] == [0, 1, 2]
+    assert (outcome.trained_on, outcome.questions) == (runs.digest(small_mix[:20]), runs.digest(small_mix[20:26]))
     assert 0 < outcome.trainable < outcome.total
     assert told == sorted(told) and told[-1] == 1.0
     assert outcome.versions["torch"] and outcome.machine and outcome.date > "2026"
@@ -287,7 +306,10 @@ def test_shuffled_answers_are_all_given_and_none_to_its_own_question(small_mix):
     shuffled = runs.shuffle_answers(small_mix, seed=0)
     assert [example.prompt for example in shuffled] == [example.prompt for example in small_mix]
     assert sorted(example.completion for example in shuffled) == sorted(example.completion for example in small_mix)
-    assert all(new.completion != old.completion and new.completion.endswith(new.answer) for new, old in zip(shuffled, small_mix))
+    assert all(
+        new.completion != old.completion and new.completion.endswith(new.answer)
+        for new, old in zip(shuffled, small_mix)
+    )
     assert runs.shuffle_answers(small_mix, seed=0) == shuffled != runs.shuffle_answers(small_mix, seed=1)
 
 

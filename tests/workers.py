@@ -29,10 +29,21 @@ def outcome(recipe: Recipe) -> Outcome:
     correct = 80 + recipe.seed % 5 + (3 if recipe.method == "full" else 0)
     score = {"n": 100, "correct": correct, "share": correct / 100, "low": 0.7, "high": 0.95, "cot": None}
     return Outcome(
-        seed=recipe.seed, score=score, by_task={"sums": score}, right="1" * correct + "0" * (100 - correct), questions="q",
-        history={"step": [1, 2], "loss": [4.0, None]}, trainable=1, total=10, train_seconds=1.5, seconds=2.0,
-        machine="a machine", versions={"made in process": str(os.getpid())}, date="2026-11-23",
-    )  # fmt: skip
+        seed=recipe.seed,
+        score=score,
+        by_task={"sums": score},
+        right="1" * correct + "0" * (100 - correct),
+        questions="q",
+        trained_on="t",
+        history={"step": [1, 2], "loss": [4.0, None]},
+        trainable=1,
+        total=10,
+        train_seconds=1.5,
+        seconds=2.0,
+        machine="a machine",
+        versions={"made in process": str(os.getpid())},
+        date="2026-11-23",
+    )
 
 
 def outcome_of_others(recipe: Recipe) -> Outcome:
