@@ -505,7 +505,8 @@ def paired_difference(a: Record, b: Record) -> Interval:
 # Student's t, 97.5%: for 1, 2, 3 … degrees of freedom.
 T_QUANTILES = (
     12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281, 2.2010, 2.1788, 2.1604, 2.1448,
-    2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860, 2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484, 2.0452,
+    2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860, 2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484,
+    2.0452,
 )  # fmt: skip
 
 
@@ -659,7 +660,8 @@ def my_runs() -> MyRuns:
 
 
 def _share(score: dict) -> str:
-    return f"{score['correct']} of {score['n']} right, {score['share']:.1%} (95% interval {score['low']:.1%} to {score['high']:.1%})"
+    span = f"{score['low']:.1%} to {score['high']:.1%}"
+    return f"{score['correct']} of {score['n']} right, {score['share']:.1%} (95% interval {span})"
 
 
 def _html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

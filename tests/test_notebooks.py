@@ -177,15 +177,18 @@ GOOD_ALT = {"image/png": {"alt": "A line."}}
     (printing("10 it/s"), "a progress bar"),
     (printing("anything", name="stderr"), "stderr holds"),
     (failing, "an error"),
-    "text/plain": "x"}), "a widget"), (showing({"image/png": PNG}, GOOD_ALT), "a figure"), (showing({"image/png": PNG,
-    "text/plain": "<Figure size 640x480 with 1 Axes>"}, GOOD_ALT), "a figure"), (showing({"image/png": PNG,
-    "text/plain": "A line."}), "a figure"), (showing({"image/svg+xml": "<svg/>", "text/plain": ""}, {"image/svg+xml":
-    {"alt": "A line."}}), "a figure"), (showing({"text/html": "<img src='x.png'>", "text/plain": "A line."}), "a
-    figure"), (showing({"text/html": '<img src="x.png" alt="">', "text/plain": "A line."}), "a figure"),
-    (showing({"text/html": "<svg><path/></svg>", "text/plain": "A line."}), "a figure"), (lambda content:
-    content["cells"][0].update(source="![](x.png)"), "a picture"), ])  # fmt: skip def
-    test_what_must_not_be_stored_is_found(lab, spoil, problem): assert any(f": {problem}" in found for found in
-    problems_of(lab, spoil))
+    (showing({"application/vnd.jupyter.widget-view+json": {"model_id": "x"}, "text/plain": "x"}), "a widget"),
+    (showing({"image/png": PNG}, GOOD_ALT), "a figure"),
+    (showing({"image/png": PNG, "text/plain": "<Figure size 640x480 with 1 Axes>"}, GOOD_ALT), "a figure"),
+    (showing({"image/png": PNG, "text/plain": "A line."}), "a figure"),
+    (showing({"image/svg+xml": "<svg/>", "text/plain": ""}, {"image/svg+xml": {"alt": "A line."}}), "a figure"),
+    (showing({"text/html": "<img src='x.png'>", "text/plain": "A line."}), "a figure"),
+    (showing({"text/html": '<img src="x.png" alt="">', "text/plain": "A line."}), "a figure"),
+    (showing({"text/html": "<svg><path/></svg>", "text/plain": "A line."}), "a figure"),
+    (lambda content: content["cells"][0].update(source="![](x.png)"), "a picture"),
+])  # fmt: skip
+def test_what_must_not_be_stored_is_found(lab, spoil, problem):
+    assert any(f": {problem}" in found for found in problems_of(lab, spoil))
 
 
 @pytest.mark.parametrize("spoil", [
