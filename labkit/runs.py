@@ -237,6 +237,11 @@ def stale(name: str, folder: Path | None = None) -> str | None:
 
 def execute(recipe: Recipe, on_progress: Callable[[float, str], None] | None = None) -> Outcome:
     """Run a recipe now. `on_progress(share done, what is going on)` is called often."""
+    return _executed(recipe, on_progress)[0]
+
+
+def _executed(recipe: Recipe, on_progress: Callable[[float, str], None] | None = None) -> tuple[Outcome, Any, Any]:
+    """(what the run leaves, the model as it then is, its tokenizer)."""
     from labkit import models, training
 
     started = time.perf_counter()
@@ -276,7 +281,7 @@ def execute(recipe: Recipe, on_progress: Callable[[float, str], None] | None = N
     right = "".join(
         str(int(is_right(output, example))) for output, example in zip(score.outputs, questions, strict=True)
     )
-    return Outcome(
+    outcome = Outcome(
         seed=recipe.seed,
         score=_plain(score),
         by_task={task: _plain(part) for task, part in score.by_task.items()},
@@ -292,6 +297,7 @@ def execute(recipe: Recipe, on_progress: Callable[[float, str], None] | None = N
         versions=versions(),
         date=datetime.now(UTC).date().isoformat(),
     )
+    return outcome, model, tokenizer
 
 
 def settings(recipe: Recipe) -> Settings:
@@ -534,6 +540,8 @@ class Run:
     recipe: Recipe
     outcome: Outcome
     recorded: bool
+    model: Any = None  # as it is after a run made now, to ask it more; None for a replay
+    tokenizer: Any = None
 
     @property
     def score(self) -> Score:
@@ -615,9 +623,8 @@ def run(recipe: str | Recipe, live: bool = False, seed: int = 0) -> Run:
         return Run(chosen, record.outcome(seed), recorded=True)
     line = Line()
     try:
-        result = Run(
-            chosen, execute(chosen, lambda share, text: line.show(f"{recipe.name}: {text}", share)), recorded=False
-        )
+        outcome, model, tokenizer = _executed(chosen, lambda share, text: line.show(f"{recipe.name}: {text}", share))
+        result = Run(chosen, outcome, recorded=False, model=model, tokenizer=tokenizer)
     except BaseException:
         line.close()
         raise
