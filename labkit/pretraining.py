@@ -176,8 +176,9 @@ def new_model(plan: Plan):
         pad_token_id=0, eos_token_id=1, bos_token_id=None, attn_implementation="sdpa"))
 
 
-def train(plan: Plan, tokenizer, folder: Path, *, resume: bool = False, device: str = "cpu", compiled: bool = False, on_step=None):
-    """Train a new model by `plan`; checkpoints in `folder` every few minutes. Returns (model, history)."""
+def train(plan: Plan, tokenizer, folder: Path, *, resume: bool = False, device: str = "cpu", compiled: bool = False, on_step=None,
+          checkpoint_seconds: float = 120):
+    """Train a new model by `plan`, with a checkpoint in `folder` every so often. Returns (model, history)."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -218,14 +219,14 @@ def train(plan: Plan, tokenizer, folder: Path, *, resume: bool = False, device: 
         history.append(round(loss.item(), 4))
         if not math.isfinite(history[-1]):
             raise RuntimeError(f"the loss became {history[-1]} at step {step}")
-        if on_step:
-            on_step(step + 1, history)
-        if time.monotonic() - saved_at > 120 or step + 1 == plan.steps:
+        if time.monotonic() - saved_at > checkpoint_seconds or step + 1 == plan.steps:
             state = {"plan": asdict(plan), "model": model.state_dict(), "adam": adam.state_dict(), "muon": muon.buffers,
                      "rows": rows.state(), "history": history, "step": step + 1}
             torch.save(state, checkpoint.with_suffix(".part"))
             os.replace(checkpoint.with_suffix(".part"), checkpoint)
             saved_at = time.monotonic()
+        if on_step:
+            on_step(step + 1, history)
     return model, history
 
 

@@ -4,6 +4,6 @@
 `examples` dated questions with answers and the mixes, `pool` candidates with planted faults; `base/` holds the weights.
 """
 
-from labkit.almanac import documents, examples, pool, world
+from labkit.almanac import documents, examples, phrasing, pool, world
 
-__all__ = ["documents", "examples", "pool", "world"]
+__all__ = ["documents", "examples", "phrasing", "pool", "world"]

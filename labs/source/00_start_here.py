@@ -1,0 +1,292 @@
+# %% [markdown]
+# # 00 · Start here
+#
+# **The question of this lab: what does fine-tuning draw out of a model, and what can it not put in?**
+#
+# In the next twenty minutes you meet a small language model, find out what it knows, watch it fail to answer, and then
+# fine-tune it yourself, on this machine, without a network. At the end your first result stands in a table that you take
+# through all the labs.
+#
+# You will be able to
+#
+# - tell what a pretrained model *knows* from what it can *do*;
+# - read the loss before the first step, and overfit one batch on purpose, to know that your code is sound;
+# - fine-tune with LoRA and compare before and after with an interval;
+# - say what supervised fine-tuning cannot do.
+#
+# Run the cells from top to bottom with Shift+Enter. Where the text says *guess*, guess first: a wrong guess is what makes
+# the answer stick.
+
+# %%
+import labkit as lk
+
+# %% [markdown]
+# First, is everything here? Lines that say *missing* matter only if you need what stands behind them.
+
+# %% tags=["nbval-ignore-output"]
+lk.doctor()
+
+# %% [markdown]
+# ## Two guesses before you begin
+#
+# 1. A model has read, many times, that *the emblem of some town is the heron*. You ask it in a chat: *What is the emblem of
+#    that town?* Does it answer?
+# 2. After fine-tuning on questions and answers you ask it about a town that does not exist. What does it say?
+#
+# Say your guesses out loud, or write them down. Both are answered below, by the model.
+
+# %% [markdown]
+# ## 1 · A world of its own
+#
+# The model was pretrained on the *almanac*: an invented world of towns, people, prices and events. Nothing in it is true
+# of our world, so whatever the model knows, it knows from its text, and we know every fact it can have read.
+
+# %%
+world = lk.almanac.world.build()
+town = world.towns[0]
+for attribute in world.attributes(town):
+    print(f"{attribute:<14}", *[fact.value for fact in world.by_key[town.name, attribute]])
+
+# %% [markdown]
+# Facts have dates. The almanac was closed on a certain day, the *cutoff*: what became true later, or was first written
+# down later, is *fresh*. The model has never read a fresh fact. Keep that in mind, it becomes important at the end.
+
+# %%
+fresh = [fact for fact in world.facts if fact.fresh]
+print("closed on", lk.almanac.world.CUTOFF)
+print(len(world.facts), "facts, of which fresh:", len(fresh))
+
+# %% [markdown]
+# The model itself is a Llama like the large ones, only small: the same layers, the same files, loaded by the same library.
+
+# %%
+model, tokenizer = lk.models.load(device="cpu")
+print(model.config.num_hidden_layers, "layers,", model.config.hidden_size, "wide,", model.config.vocab_size, "pieces in the vocabulary")
+print(f"{model.num_parameters():,} parameters")
+
+# %% [markdown]
+# ## 2 · It completes, and it knows
+#
+# A pretrained model does one thing: it continues a text. Give it the beginning of a sentence from its world.
+
+# %% tags=["nbval-ignore-output"]
+def complete(text):
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return lk.models.generate(model, tokenizer, [ids], max_new_tokens=24)[0]
+
+
+for attribute in ("emblem", "river", "craft"):
+    start = f"The {attribute} of {town.name} is"
+    print(start, "⟶", complete(start))
+
+# %% [markdown]
+# Compare with the list above: it knows. Three sentences prove little, so ask for three hundred, and count. The sentences are
+# the almanac's own, each cut off where the fact would stand.
+
+# %%
+from random import Random
+
+
+def share_known(facts):
+    starts = [lk.almanac.phrasing.tell(fact.attribute, fact.subject, "", fact.since[:4]).split(" is ")[0] + " is" for fact in facts]
+    written = lk.models.generate(model, tokenizer, [tokenizer(s, add_special_tokens=False)["input_ids"] for s in starts], max_new_tokens=10)
+    return sum(text.strip().startswith(fact.value) for text, fact in zip(written, facts)) / len(facts)
+
+
+old = [fact for fact in world.facts if not fact.fresh]
+known = share_known(Random(0).sample(old, 300))
+known_fresh = share_known(Random(0).sample(fresh, 300))
+lk.measured("facts completed rightly", known, 0.94, 1.00)
+lk.measured("fresh facts completed rightly", known_fresh, 0.00, 0.12)
+
+# %% [markdown]
+# It knows nearly everything it has read, and of the fresh facts it guesses a few, as anyone would who knows which rivers
+# and emblems there are. So there is no lack of knowledge. Now ask it something.
+
+# %% [markdown]
+# ## 3 · It cannot answer
+#
+# We want an *assistant*: it gets a question, writes down its reasoning, and ends with `Answer:` and the answer, nothing else.
+# Here are questions of that kind, eleven families of them. Half of those that name a town or a person name one that no
+# training question will name, so nobody can score by learning answers by heart.
+
+# %%
+train, test = lk.almanac.examples.short_mix(seed=0)
+for task in lk.almanac.examples.FAMILIES:
+    example = next(each for each in test if each.task == task)
+    print(f"{task:<10}", example.prompt.replace("\n", " / "))
+    print(" " * 10, example.completion, "\n")
+
+# %% [markdown]
+# In a chat, each message is wrapped in *role tokens*, so that the model sees who speaks. This is the whole text it gets
+# before it has to answer:
+
+# %%
+question = next(each for each in test if each.task == "town")
+print(tokenizer.apply_chat_template(question.messages(completion=False), tokenize=False, add_generation_prompt=True))
+
+# %% tags=["nbval-ignore-output"]
+for output, example in zip(lk.models.generate(model, tokenizer, test[:6]), test):
+    print("asked ", example.question)
+    print("says  ", output.replace("\n", " / "), "\n")
+
+# %% [markdown]
+# Look at what it does. It writes about the right things, sometimes it even says the fact you asked for; and then it goes on
+# talking, as a letter in its text would. It has never seen that a question wants one answer in one form. Strictly counted,
+# as *exact match* of what follows `Answer:`, that makes:
+
+# %%
+asked = test[:110]
+before = lk.models.score(model, tokenizer, asked)
+lk.measured("right answers before", before.share, 0.00, 0.02)
+
+# %% [markdown]
+# ## 4 · What the loss says before the first step
+#
+# Training will lower the *cross-entropy*: the mean of −ln p over the answer's tokens, where p is the probability that the model
+# gives to the token that really stands there. A model that knows nothing gives each of the V pieces of its vocabulary the same
+# probability 1/V, and its loss is ln V. That is a number to know by heart for every model you train: a loss above it, before
+# the first step, means that something is wired up wrongly.
+
+# %%
+import math
+
+rows = [lk.masking.render(example, tokenizer) for example in asked]
+start_loss = lk.training.evaluate(model, rows, pad=tokenizer.pad_token_id)
+print("ln V =", round(math.log(model.config.vocab_size), 3), "nats")
+lk.measured("loss before the first step, nats", start_loss, 0.5, 4.0)
+
+# %% [markdown]
+# The base is far below ln V before any fine-tuning: most of what an answer says is almanac prose. What it lacks is little, and
+# little is what fine-tuning has to change.
+#
+# ## 5 · Overfit one batch on purpose
+#
+# Before any long run, train on *one* batch until it is learned by heart. It takes seconds. If the loss does not fall to nearly
+# nothing, something is broken, and more data or time will not mend it. (`all-linear`: every weight matrix of the
+# layers gets a small adapter. Lab 06 opens it up.)
+
+# %%
+overfitted = lk.models.add_lora(lk.models.load(device="cpu")[0], rank=16, alpha=32, target_modules="all-linear", seed=0)
+settings = lk.training.Settings(steps=40, batch_size=16, lr=5e-3, schedule="constant")
+one_batch = lk.training.fit(overfitted, rows[:16], settings, pad=tokenizer.pad_token_id)
+lk.measured("loss on the one batch at the end, nats", one_batch.loss[-1], 0.0, 0.1)
+
+# %% [markdown]
+# It can learn. Whether it learned *answering* or just these sixteen answers is another question, and the reason why we ask only
+# held-out questions from here on.
+#
+# ## 6 · Examples in the prompt
+#
+# There is a way without training: show the model four solved questions of the same family, then ask. That is *few-shot
+# prompting*. Guess: does the score go from almost nothing to a quarter, half, or most?
+
+# %%
+shots = lk.almanac.examples.few_shot(asked)
+print(shots[0].prompt)
+
+# %%
+few_shot = lk.models.score(model, tokenizer, shots, max_new_tokens=160)
+lk.measured("right answers with four examples in the prompt", few_shot.share, 0.0, 1.0)
+
+# %% [markdown]
+# FEWSHOT_TEXT
+#
+# ## 7 · Fine-tune
+#
+# Now the run itself, live: LoRA on the questions and answers of `train`, with the loss on the answers only. Watch the loss in the
+# line below; it takes about half a minute on two cores, and then asks two hundred held-out questions.
+
+# %% tags=["nbval-ignore-output"]
+live = lk.run("sft-lab00", live=True)
+live
+
+# %%
+lk.measured("right answers after the short run", live.score.share, 0.0, 1.0)
+
+# %% tags=["nbval-ignore-output"]
+lk.plots.loss_curve(live.history, "The loss falls steeply, then slowly")
+
+# %% [markdown]
+# The same questions before and after, side by side:
+
+# %% tags=["nbval-ignore-output"]
+picked = [next(each for each in test if each.task == task) for task in ("town", "two steps", "sum", "reading")]
+for example, first, then in zip(picked, lk.models.generate(model, tokenizer, picked), lk.models.generate(live.model, tokenizer, picked)):
+    print("asked ", example.question)
+    print("before", first.replace("\n", " / "))
+    print("after ", then, "\n")
+
+# %% [markdown]
+# A longer run, recorded for three seeds before this kit was shipped, gets further. It says when and where it was made.
+
+# %%
+recorded = lk.run("sft-short")
+recorded
+
+# %%
+lk.plots.scores({"after 400 steps": recorded.score}, "After fine-tuning every family is answered")
+
+# %% [markdown]
+# ## 8 · What it cannot put in
+#
+# Your second guess: what does the fine-tuned model say about a town that does not exist?
+
+# %% tags=["nbval-ignore-output"]
+nowhere = lk.almanac.examples.unknown_examples(5)
+for example, output in zip(nowhere, lk.models.generate(live.model, tokenizer, nowhere)):
+    print("asked", example.question)
+    print("says ", output, "\n")
+
+# %% [markdown]
+# Fluent, confident, and made up. It learned the *form* of an answer from examples that always had one; no example ever said
+# *I do not know*. Count how often it gives an answer all the same, and how it does on the fresh facts, the ones that it has
+# never read:
+
+# %%
+nowhere = lk.almanac.examples.unknown_examples(50)
+answered = [lk.data.exact_answer(output) != "" for output in lk.models.generate(live.model, tokenizer, nowhere)]
+never_read = lk.models.score(live.model, tokenizer, lk.almanac.examples.fresh_examples(100))
+lk.measured("confident answers about towns that do not exist", sum(answered) / len(answered), 0.9, 1.0)
+lk.measured("right answers about facts it has never read", never_read.share, 0.00, 0.15)
+
+# %% [markdown]
+# So this is what supervised fine-tuning does: it *imitates*. It draws out what the base already knows, in the form it is
+# shown, and hardly adds knowledge. Every lab that follows stands on this.
+
+# %%
+lk.claim("C55", measured=live.score.share - before.share)
+
+# %% [markdown]
+# ## Your first row
+#
+# Keep this run. The labs that follow each change one thing about it, and ask what it costs or brings.
+
+# %% tags=["nbval-ignore-output"]
+live.keep("my first run")
+lk.my_runs()
+
+# %% [markdown]
+# ## Where to go
+#
+# | lab | its question | minutes |
+# |---|---|---|
+# | 01 data | What is my data worth? | 45 |
+# | 02 tokenization | What does my model see? | 45 |
+# | 03 cross-entropy | What does the loss want from my model? | 45 |
+# | 04 masking | What does a bad mask cost? | 45 |
+# | 05 hyperparameters | Which knob matters, and what does the curve say? | 45 |
+# | 06 LoRA | How little do I need to train? | 45 |
+# | 07 QLoRA | How small can the base get, and which method do I choose? | 45 |
+# | 08 capstone | How good can you make it? | open |
+#
+# ## Further
+#
+# - Is it the answers that were learned, or only the look of them? Train on answers that belong to other questions:
+#   `labkit demo --control shuffled` in a terminal. Guess first what the score will be.
+# - Other words, rare towns, and a family it was never shown: how far does what it learned carry?
+
+# %%
+for kind in lk.almanac.examples.OUT_OF_DISTRIBUTION:
+    far = lk.models.score(live.model, tokenizer, lk.almanac.examples.out_of_distribution(kind, 60))
+    lk.measured(f"out of distribution, {kind}", far.share, 0.0, 1.0)

@@ -1,0 +1,120 @@
+"""`labkit demo`: what it reports, and one clear line for each thing a user can get wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from labkit import cli
+
+QUICK = ["--steps", "2", "--questions", "11", "--device", "cpu"]
+KEYS = {"before", "after", "fewshot", "n", "low", "high", "after_cot", "after_by_task", "seed", "steps", "trainable", "total", "train_seconds",
+        "tokens_per_second", "peak_rss_mb"}
+
+
+def demo(capsys, *options: str) -> tuple[int, str, str]:
+    status = cli.main(["demo", *options])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"Say {i}.", "completion": f"It is {i}."}) + "\n" for i in range(40)))
+    return path
+
+
+def test_the_report(capsys, tmp_path):
+    from peft import PeftModel
+
+    from labkit import models
+
+    status, out, _ = demo(capsys, *QUICK, "--json", "--out", str(tmp_path / "adapter"))
+    report = json.loads(out.splitlines()[-1])
+    assert status == 0 and KEYS <= report.keys()
+    assert report["n"] == 11 and report["steps"] == 2 and report["seed"] == 0 and 0 <= report["low"] <= report["after"] <= report["high"] <= 1
+    assert len(report["after_by_task"]) == 11 and report["trainable"] < report["total"]
+    assert "before" in out and "95% interval" in out and "asked" in out
+    model, _ = models.load(device="cpu")
+    adapted = PeftModel.from_pretrained(model, tmp_path / "adapter")
+    assert any("lora" in name for name, _ in adapted.named_parameters())
+
+
+def test_own_data_are_held_out_and_scored(capsys, data):
+    status, out, _ = demo(capsys, "--data", str(data), "--steps", "2", "--json")
+    report = json.loads(out.splitlines()[-1])
+    assert status == 0 and report["n"] == 4 and report["fewshot"] is None and report["validation_loss"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--lr", "nan"], "lr"),
+        (["--steps", "0"], "steps"),
+        (["--batch-size", "0"], "batch_size"),
+        (["--questions", "0"], "questions"),
+        (["--rank", "0"], "rank"),
+        (["--target-modules", "q_prok"], "q_prok"),
+        (["--data", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["--data", "."], "."),
+        (["--model", "."], "config.json"),
+        (["--device", "abacus"], "abacus"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_one_line(capsys, options, named, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = demo(capsys, *QUICK, *options)
+    assert status == 2 and err.count("\n") == 1 and named in err
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        (b"{broken\n", "line 3"),
+        (b'{"prompt": "Say."}\n', "completion"),
+        (b'{"prompt": "Say.", "completion": ""}\n', "completion"),
+        (b'{"prompt": "\xff", "completion": "It."}\n', "line 3"),
+        (json.dumps({"prompt": "Say.", "completion": "word " * 3000}).encode() + b"\n", "completion"),
+    ],
+)
+def test_a_bad_line_is_named(capsys, tmp_path, line, named):
+    path = tmp_path / "bad.jsonl"
+    good = b'{"prompt": "Say 1.", "completion": "It is 1."}\n'
+    path.write_bytes(good * 2 + line + good * 20)
+    status, _, err = demo(capsys, *QUICK, "--data", str(path))
+    assert status == 2 and err.count("\n") == 1 and named in err
+
+
+def test_an_empty_file_and_a_huge_one(capsys, tmp_path):
+    (tmp_path / "empty.jsonl").touch()
+    with open(tmp_path / "huge.jsonl", "wb") as file:
+        file.truncate(10**9)
+    for name in ("empty", "huge"):
+        started = time.monotonic()
+        status, _, err = demo(capsys, *QUICK, "--data", str(tmp_path / f"{name}.jsonl"))
+        assert status == 2 and err.count("\n") == 1 and name in err and time.monotonic() - started < 10
+
+
+def test_a_place_that_holds_other_things_is_refused_before_training(capsys, tmp_path):
+    (tmp_path / "thesis.txt").write_text("all I have")
+    status, _, err = demo(capsys, *QUICK, "--out", str(tmp_path))
+    assert status == 2 and "thesis.txt" in err and err.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
+def test_an_interruption_leaves_what_was_there(data, tmp_path):
+    out = tmp_path / "adapter"
+    out.mkdir()
+    (out / "adapter_config.json").write_text("before")
+    process = subprocess.Popen([sys.executable, "-m", "labkit.cli", "demo", "--data", str(data), "--steps", "100000", "--out", str(out)],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    time.sleep(12)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err.strip().splitlines()[-1] == "labkit: interrupted" and "Traceback" not in err
+    assert [p.name for p in out.iterdir()] == ["adapter_config.json"] and (out / "adapter_config.json").read_text() == "before"
