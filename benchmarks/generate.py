@@ -32,11 +32,11 @@ def main(args) -> dict:
     from labkit.training import Settings, fit
 
     model, tokenizer = models.load(device="cpu")
-    examples = short_mix(seed=0)
+    examples, held_out = short_mix(seed=0, train=ADAPTATION_STEPS * 32, test=PROMPTS)
     adapted = models.add_lora(model)  # a model that has learned to end its answers, as in use
-    rows = [render(example, tokenizer) for example in examples[PROMPTS:]]
+    rows = [render(example, tokenizer) for example in examples]
     fit(adapted, rows, Settings(steps=ADAPTATION_STEPS), pad=tokenizer.pad_token_id)
-    return compare(adapted, tokenizer, [prompt_ids(e, tokenizer) for e in examples[:PROMPTS]], REPETITIONS)
+    return compare(adapted, tokenizer, [prompt_ids(example, tokenizer) for example in held_out], REPETITIONS)
 
 
 def compare(model, tokenizer, prompts: list[list[int]], repetitions: int) -> dict:

@@ -35,8 +35,8 @@ def main(args) -> dict:
     from labkit.almanac.examples import short_mix
 
     model, tokenizer = models.load(device="cpu")
-    examples = short_mix(seed=0)[: HELD_OUT + STEPS * SETTINGS.batch_size]
-    return compare(model, tokenizer, examples[HELD_OUT:], examples[:HELD_OUT], SETTINGS, REPETITIONS)
+    examples, held_out = short_mix(seed=0, train=STEPS * SETTINGS.batch_size, test=HELD_OUT)
+    return compare(model, tokenizer, examples, held_out, SETTINGS, REPETITIONS)
 
 
 def compare(model, tokenizer, examples, held_out, settings: Settings, repetitions: int) -> dict:
