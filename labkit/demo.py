@@ -13,8 +13,6 @@ from pathlib import Path
 
 from labkit.data import Example, InputError, load_examples, split
 
-NEW_TOKENS = 192  # room for the longest chain of thought of the kit's examples
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "examples:\n  labkit demo\n  labkit demo --steps 100 --rank 4 --out my-adapter\n  labkit demo --data mine.jsonl --model ./my-model --json"
@@ -23,12 +21,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=int, default=32, help="examples in each (default %(default)s)")
     add("--lr", type=float, default=3e-3, help="highest learning rate (default %(default)s)")
     add("--rank", type=int, default=16, help="rank r of the adapter (default %(default)s)")
-    add("--alpha", type=float, default=32, help="scale: the adapter's output is multiplied by alpha / r (default %(default)s)")
-    add("--target-modules", default="all-linear", metavar="NAMES", help="layers that get an adapter, such as q_proj,v_proj (default %(default)s)")
+    add(
+        "--alpha",
+        type=float,
+        default=32,
+        help="scale: the adapter's output is multiplied by alpha / r (default %(default)s)",
+    )
+    add(
+        "--target-modules",
+        default="all-linear",
+        metavar="NAMES",
+        help="layers that get an adapter, such as q_proj,v_proj (default %(default)s)",
+    )
     add("--seed", type=int, default=0, help="decides examples, adapter and order (default %(default)s)")
     add("--device", default="auto", help="auto, cpu, cuda or mps (default %(default)s)")
-    add("--mix", choices=("short", "long"), default="short", help="examples without, or with, long prompts (default %(default)s)")
-    add("--control", choices=("shuffled", "prompt"), help="train on each other's answers, or on the prompts only: it should learn nothing")
+    add(
+        "--mix",
+        choices=("short", "long"),
+        default="short",
+        help="examples without, or with, long prompts (default %(default)s)",
+    )
+    add(
+        "--control",
+        choices=("shuffled", "prompt"),
+        help="train on each other's answers, or on the prompts only: it should learn nothing",
+    )
     add("--model", default=None, metavar="NAME_OR_FOLDER", help="another model than the kit's base")
     add("--data", default=None, metavar="FILE.jsonl", help="your own examples; a tenth is held out and scored")
     add("--questions", type=int, default=500, help="held-out questions to ask, at most (default %(default)s)")
@@ -41,8 +58,19 @@ def main(args: argparse.Namespace) -> int:
     from labkit.almanac import examples as almanac
     from labkit.live import Line
 
-    recipe = runs.Recipe("demo", "00", mix=args.mix, control=args.control, rank=args.rank, alpha=args.alpha, target_modules=args.target_modules,
-                         lr=args.lr, batch_size=args.batch_size, steps=args.steps, seed=args.seed)
+    recipe = runs.Recipe(
+        "demo",
+        "00",
+        mix=args.mix,
+        control=args.control,
+        rank=args.rank,
+        alpha=args.alpha,
+        target_modules=args.target_modules,
+        lr=args.lr,
+        batch_size=args.batch_size,
+        steps=args.steps,
+        seed=args.seed,
+    )
     settings = runs.settings(recipe)  # checks them, before anything slow
     if args.questions < 1:
         raise InputError(f"--questions is {args.questions}: ask at least 1")
@@ -62,11 +90,20 @@ def main(args: argparse.Namespace) -> int:
         held_out = runs.training_rows(test, tokenizer, dataclasses.replace(recipe, control=None), context)
 
         def ask(questions: list[Example], when: str):
-            return models.score(model, tokenizer, questions, max_new_tokens=NEW_TOKENS,
-                                progress=lambda done, n: line.show(f"{when}: {done} of {n} questions", done / n))
+            return models.score(
+                model,
+                tokenizer,
+                questions,
+                max_new_tokens=recipe.max_new_tokens,
+                progress=lambda done, n: line.show(f"{when}: {done} of {n} questions", done / n),
+            )
 
         before = ask(test, "before")
-        few_shot = None if args.data else ask(almanac.few_shot(test, args.seed), "before, with four worked examples in the prompt")
+        few_shot = (
+            None
+            if args.data
+            else ask(almanac.few_shot(test, args.seed), "before, with four worked examples in the prompt")
+        )
         model = models.add_lora(model, args.rank, args.alpha, args.target_modules, args.seed)
         trainable, total = models.count_parameters(model)
 
@@ -82,10 +119,22 @@ def main(args: argparse.Namespace) -> int:
         models.save_adapter(model, args.out)
     seconds = history.seconds[-1]
     report = {
-        "before": before.share, "after": after.share, "fewshot": few_shot and few_shot.share, "n": after.n, "low": after.low, "high": after.high,
-        "after_cot": after.cot, "after_by_task": {task: part.share for task, part in after.by_task.items()}, "seed": args.seed, "steps": args.steps,
-        "trainable": trainable, "total": total, "train_seconds": round(seconds, 1), "tokens_per_second": round(sum(history.tokens) / seconds),
-        "validation_loss": history.validation_loss[-1], "peak_rss_mb": peak_rss_mb(),
+        "before": before.share,
+        "after": after.share,
+        "fewshot": few_shot and few_shot.share,
+        "n": after.n,
+        "low": after.low,
+        "high": after.high,
+        "after_cot": after.cot,
+        "after_by_task": {task: part.share for task, part in after.by_task.items()},
+        "seed": args.seed,
+        "steps": args.steps,
+        "trainable": trainable,
+        "total": total,
+        "train_seconds": round(seconds, 1),
+        "tokens_per_second": round(sum(history.tokens) / seconds),
+        "validation_loss": history.validation_loss[-1],
+        "peak_rss_mb": peak_rss_mb(),
     }
     print(told(test, before, few_shot, after, report, context, args))
     if args.json:
@@ -99,17 +148,28 @@ def told(test: list[Example], before, few_shot, after, report: dict, context: in
     first_of_task = {example.task: index for index, example in reversed(list(enumerate(test)))}
     for index in list(first_of_task.values())[-3:]:
         question = test[index].question.strip()
-        lines += [f"  asked   {shortened(question)}", f"  before  {shortened(before.outputs[index])}", f"  after   {shortened(after.outputs[index])}", ""]
+        lines += [
+            f"  asked   {shortened(question)}",
+            f"  before  {shortened(before.outputs[index])}",
+            f"  after   {shortened(after.outputs[index])}",
+            "",
+        ]
     lines.append(f"  {'task':<14}{'before':>8}{'after':>9}   95% interval")
     for task, part in [*after.by_task.items(), ("all", after)]:
         earlier = before if task == "all" else before.by_task[task]
-        lines.append(f"  {task:<14}{earlier.share:>8.1%}{part.share:>9.1%}   {part.low:.1%} to {part.high:.1%}   ({part.correct} of {part.n})")
+        lines.append(
+            f"  {task:<14}{earlier.share:>8.1%}{part.share:>9.1%}   {part.low:.1%} to {part.high:.1%}   ({part.correct} of {part.n})"
+        )
     if few_shot:
-        lines.append(f"  before, with four worked examples in the prompt: {few_shot.share:.1%} (context {context} tokens)")
+        lines.append(
+            f"  before, with four worked examples in the prompt: {few_shot.share:.1%} (context {context} tokens)"
+        )
     lines.append(f"  chain of thought and answer both right: {report['after_cot']:.1%}")
-    lines.append(f"  {report['trainable']:,} of {report['total']:,} parameters trained ({report['trainable'] / report['total']:.1%}), "
-                 f"{report['steps']} steps in {report['train_seconds']:.0f} s, {report['tokens_per_second']:,} tokens a second, "
-                 f"held-out loss {report['validation_loss']:.3f} nats, at most {report['peak_rss_mb']:.0f} MB of memory")
+    lines.append(
+        f"  {report['trainable']:,} of {report['total']:,} parameters trained ({report['trainable'] / report['total']:.1%}), "
+        f"{report['steps']} steps in {report['train_seconds']:.0f} s, {report['tokens_per_second']:,} tokens a second, "
+        f"held-out loss {report['validation_loss']:.3f} nats, at most {report['peak_rss_mb']:.0f} MB of memory"
+    )
     if args.out is not None:
         lines.append(f"  The adapter is in {Path(args.out)}: PeftModel.from_pretrained(model, {str(args.out)!r})")
     return "\n".join(lines)
@@ -129,4 +189,6 @@ def peak_rss_mb() -> float:
         import psutil
 
         return round(psutil.Process().memory_info().peak_wset / 1e6, 1)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
+    return round(
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6, 1
+    )

@@ -62,10 +62,18 @@ def train_tokenizer(documents: Iterable[str], size: int = VOCABULARY):
     tokenizer = Tokenizer(models.BPE())
     words = Regex(r" ?\p{N}| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(words, behavior="isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+        [
+            pre_tokenizers.Split(words, behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False,
-                                  initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=SPECIAL,
+        show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )
     tokenizer.train_from_iterator((part for text in documents for part in re.split(r"<\|\w+\|>", text)), trainer)
     return tokenizer
 
@@ -76,8 +84,14 @@ def base_tokenizer(seed: int = 0, documents: int = 30_000):
 
     writer = Writer(almanac.build(), random.Random(f"tokenizer {seed}"))
     raw = train_tokenizer(writer.document() for _ in range(documents))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|end|>", pad_token="<|pad|>", model_max_length=CONTEXT,
-                                        additional_special_tokens=SPECIAL[2:], clean_up_tokenization_spaces=False)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        eos_token="<|end|>",
+        pad_token="<|pad|>",
+        model_max_length=CONTEXT,
+        additional_special_tokens=SPECIAL[2:],
+        clean_up_tokenization_spaces=False,
+    )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
 
@@ -170,14 +184,35 @@ def new_model(plan: Plan):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(plan.seed)
-    return LlamaForCausalLM(LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=plan.hidden, intermediate_size=plan.feed_forward, num_hidden_layers=plan.layers,
-        num_attention_heads=plan.heads, num_key_value_heads=plan.heads, max_position_embeddings=CONTEXT, tie_word_embeddings=True,
-        pad_token_id=0, eos_token_id=1, bos_token_id=None, attn_implementation="sdpa"))
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=plan.hidden,
+            intermediate_size=plan.feed_forward,
+            num_hidden_layers=plan.layers,
+            num_attention_heads=plan.heads,
+            num_key_value_heads=plan.heads,
+            max_position_embeddings=CONTEXT,
+            tie_word_embeddings=True,
+            pad_token_id=0,
+            eos_token_id=1,
+            bos_token_id=None,
+            attn_implementation="sdpa",
+        )
+    )
 
 
-def train(plan: Plan, tokenizer, folder: Path, *, resume: bool = False, device: str = "cpu", compiled: bool = False, on_step=None,
-          checkpoint_seconds: float = 120):
+def train(
+    plan: Plan,
+    tokenizer,
+    folder: Path,
+    *,
+    resume: bool = False,
+    device: str = "cpu",
+    compiled: bool = False,
+    on_step=None,
+    checkpoint_seconds: float = 120,
+):
     """Train a new model by `plan`, with a checkpoint in `folder` every so often. Returns (model, history)."""
     import torch
     from torch.nn.functional import cross_entropy
@@ -220,8 +255,15 @@ def train(plan: Plan, tokenizer, folder: Path, *, resume: bool = False, device: 
         if not math.isfinite(history[-1]):
             raise RuntimeError(f"the loss became {history[-1]} at step {step}")
         if time.monotonic() - saved_at > checkpoint_seconds or step + 1 == plan.steps:
-            state = {"plan": asdict(plan), "model": model.state_dict(), "adam": adam.state_dict(), "muon": muon.buffers,
-                     "rows": rows.state(), "history": history, "step": step + 1}
+            state = {
+                "plan": asdict(plan),
+                "model": model.state_dict(),
+                "adam": adam.state_dict(),
+                "muon": muon.buffers,
+                "rows": rows.state(),
+                "history": history,
+                "step": step + 1,
+            }
             torch.save(state, checkpoint.with_suffix(".part"))
             os.replace(checkpoint.with_suffix(".part"), checkpoint)
             saved_at = time.monotonic()
@@ -230,7 +272,9 @@ def train(plan: Plan, tokenizer, folder: Path, *, resume: bool = False, device: 
     return model, history
 
 
-def build(plan: Plan, out: Path, *, resume: bool = False, device: str = "cpu", compiled: bool = False, on_step=None) -> dict:
+def build(
+    plan: Plan, out: Path, *, resume: bool = False, device: str = "cpu", compiled: bool = False, on_step=None
+) -> dict:
     """Make tokenizer and weights by `plan` and put them in the folder `out`, whole or not at all. Returns the facts of the card.
 
     Work in progress is kept in the folder `out` with the ending `.building`; with `resume` a build that was killed goes on there.
@@ -252,9 +296,16 @@ def build(plan: Plan, out: Path, *, resume: bool = False, device: str = "cpu", c
     model, history = train(plan, tokenizer, work, resume=resume, device=device, compiled=compiled, on_step=on_step)
     tokenizer.save_pretrained(fresh)
     model.to("cpu", torch.bfloat16).save_pretrained(fresh)
-    facts = {"plan": asdict(plan), "parameters": count_parameters(model)[1], "tokens": plan.steps * plan.tokens_per_step,
-             "loss": round(sum(history[-100:]) / len(history[-100:]), 4), "minutes": round((time.monotonic() - started) / 60),
-             "cutoff": almanac.CUTOFF, "torch": torch.__version__}
+    (fresh / "model.safetensors").chmod(0o644)
+    facts = {
+        "plan": asdict(plan),
+        "parameters": count_parameters(model)[1],
+        "tokens": plan.steps * plan.tokens_per_step,
+        "loss": round(sum(history[-100:]) / len(history[-100:]), 4),
+        "minutes": round((time.monotonic() - started) / 60),
+        "cutoff": almanac.CUTOFF,
+        "torch": torch.__version__,
+    }
     (fresh / "README.md").write_text(card(facts), encoding="utf-8")
     previous = work / "previous"
     if out.exists():
@@ -275,13 +326,13 @@ it was never shown how to answer a question in chat form. Everything it says is 
 
 | | |
 |---|---|
-| architecture | Llama: {plan['layers']} layers, {plan['hidden']} wide, {plan['heads']} heads, tied embeddings, {facts['parameters']:,} parameters, stored in bfloat16 |
-| tokenizer | byte-level BPE, {VOCABULARY:,} pieces, digits single; context {CONTEXT:,} tokens, trained on rows of {plan['length']} and {plan['long_length']} |
+| architecture | Llama: {plan["layers"]} layers, {plan["hidden"]} wide, {plan["heads"]} heads, tied embeddings, {facts["parameters"]:,} parameters, stored in bfloat16 |
+| tokenizer | byte-level BPE, {VOCABULARY:,} pieces, digits single; context {CONTEXT:,} tokens, trained on rows of {plan["length"]} and {plan["long_length"]} |
 | data | documents drawn from `labkit.almanac` (world seed {almanac.SEED}); nothing else; MIT licence |
-| tokens read | {facts['tokens']:,} (padding counted), in {plan['steps']:,} steps of {plan['tokens_per_step']:,} |
-| final training loss | {facts['loss']} nats a token, mean of the last 100 steps |
-| knowledge cutoff | {facts['cutoff']}: facts since that day occur nowhere in its text |
-| made with | torch {facts['torch']}, Muon on the layers' matrices, AdamW on the rest, {facts['minutes']} minutes |
+| tokens read | {facts["tokens"]:,} (padding counted), in {plan["steps"]:,} steps of {plan["tokens_per_step"]:,} |
+| final training loss | {facts["loss"]} nats a token, mean of the last 100 steps |
+| knowledge cutoff | {facts["cutoff"]}: facts since that day occur nowhere in its text |
+| made with | torch {facts["torch"]}, Muon on the layers' matrices, AdamW on the rest, {facts["minutes"]} minutes |
 
 Made again by `labkit base build {options} --out FOLDER`: the tokenizer byte for byte, the weights up to rounding (to the bit on the same
 machine and torch). What it knows is measured by `labkit bench base`.
@@ -293,9 +344,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=["build"], help="make the base from the almanac")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the finished base goes")
     parser.add_argument("--seed", type=int, default=Plan.seed)
-    parser.add_argument("--steps", type=int, default=Plan.steps, help="updates (default %(default)s, about an hour on two cores)")
+    parser.add_argument(
+        "--steps", type=int, default=Plan.steps, help="updates (default %(default)s, about an hour on two cores)"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default %(default)s)")
-    parser.add_argument("--compile", action="store_true", help="let torch compile the model first: faster where there is a C++ compiler")
+    parser.add_argument(
+        "--compile", action="store_true", help="let torch compile the model first: faster where there is a C++ compiler"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with a build that was interrupted")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
 
@@ -311,12 +366,24 @@ def main(args: argparse.Namespace) -> int:
     def on_step(step: int, history: list[float]) -> None:
         first or first.append(step - 1)
         left = (time.monotonic() - started) / (step - first[0]) * (plan.steps - step)
-        line.show(f"step {step} of {plan.steps}, loss {sum(history[-20:]) / len(history[-20:]):.3f}, {left / 60:.0f} min left", step / plan.steps)
+        line.show(
+            f"step {step} of {plan.steps}, loss {sum(history[-20:]) / len(history[-20:]):.3f}, {left / 60:.0f} min left",
+            step / plan.steps,
+        )
 
     try:
-        facts = build(plan, Path(args.out).expanduser(), resume=args.resume, device=args.device, compiled=args.compile, on_step=on_step)
+        facts = build(
+            plan,
+            Path(args.out).expanduser(),
+            resume=args.resume,
+            device=args.device,
+            compiled=args.compile,
+            on_step=on_step,
+        )
     except OSError as error:
-        raise InputError(f"{args.out}: cannot be written ({error.strerror or error}); free space there, or name another place") from None
+        raise InputError(
+            f"{args.out}: cannot be written ({error.strerror or error}); free space there, or name another place"
+        ) from None
     finally:
         line.close()
     print(f"{args.out}: {facts['parameters']:,} parameters, {facts['tokens']:,} tokens, loss {facts['loss']} nats")

@@ -109,6 +109,8 @@ RECIPES = {
     for recipe in (
         #      name              lab
         Recipe("sft-short", "00", steps=400, evaluation_n=500),
+        Recipe("sft-short-shuffled", "00", steps=400, evaluation_n=500, control="shuffled"),
+        Recipe("sft-short-prompt", "00", steps=400, evaluation_n=500, control="prompt"),
         Recipe("sft-lab00", "00", steps=150, evaluation_n=200),
     )
 }

@@ -12,8 +12,23 @@ import pytest
 from labkit import cli
 
 QUICK = ["--steps", "2", "--questions", "11", "--device", "cpu"]
-KEYS = {"before", "after", "fewshot", "n", "low", "high", "after_cot", "after_by_task", "seed", "steps", "trainable", "total", "train_seconds",
-        "tokens_per_second", "peak_rss_mb"}
+KEYS = {
+    "before",
+    "after",
+    "fewshot",
+    "n",
+    "low",
+    "high",
+    "after_cot",
+    "after_by_task",
+    "seed",
+    "steps",
+    "trainable",
+    "total",
+    "train_seconds",
+    "tokens_per_second",
+    "peak_rss_mb",
+}
 
 
 def demo(capsys, *options: str) -> tuple[int, str, str]:
@@ -37,7 +52,12 @@ def test_the_report(capsys, tmp_path):
     status, out, _ = demo(capsys, *QUICK, "--json", "--out", str(tmp_path / "adapter"))
     report = json.loads(out.splitlines()[-1])
     assert status == 0 and KEYS <= report.keys()
-    assert report["n"] == 11 and report["steps"] == 2 and report["seed"] == 0 and 0 <= report["low"] <= report["after"] <= report["high"] <= 1
+    assert (
+        report["n"] == 11
+        and report["steps"] == 2
+        and report["seed"] == 0
+        and 0 <= report["low"] <= report["after"] <= report["high"] <= 1
+    )
     assert len(report["after_by_task"]) == 11 and report["trainable"] < report["total"]
     assert "before" in out and "95% interval" in out and "asked" in out
     model, _ = models.load(device="cpu")
@@ -111,10 +131,19 @@ def test_an_interruption_leaves_what_was_there(data, tmp_path):
     out = tmp_path / "adapter"
     out.mkdir()
     (out / "adapter_config.json").write_text("before")
-    process = subprocess.Popen([sys.executable, "-m", "labkit.cli", "demo", "--data", str(data), "--steps", "100000", "--out", str(out)],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "labkit.cli", "demo", "--data", str(data), "--steps", "100000", "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     time.sleep(12)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and err.strip().splitlines()[-1] == "labkit: interrupted" and "Traceback" not in err
-    assert [p.name for p in out.iterdir()] == ["adapter_config.json"] and (out / "adapter_config.json").read_text() == "before"
+    assert (
+        process.returncode == 130 and err.strip().splitlines()[-1] == "labkit: interrupted" and "Traceback" not in err
+    )
+    assert [p.name for p in out.iterdir()] == ["adapter_config.json"] and (
+        out / "adapter_config.json"
+    ).read_text() == "before"

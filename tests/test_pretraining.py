@@ -9,9 +9,30 @@ import torch
 
 from labkit import models, pretraining
 from labkit.data import InputError
-from labkit.pretraining import SPECIAL, Muon, Plan, Rows, base_tokenizer, build, orthogonalize, rate, train, train_tokenizer
+from labkit.pretraining import (
+    SPECIAL,
+    Muon,
+    Plan,
+    Rows,
+    base_tokenizer,
+    build,
+    orthogonalize,
+    rate,
+    train,
+    train_tokenizer,
+)
 
-TINY = Plan(steps=6, tokens_per_step=320, length=160, long_length=320, long_every=3, hidden=32, feed_forward=64, layers=1, heads=2)
+TINY = Plan(
+    steps=6,
+    tokens_per_step=320,
+    length=160,
+    long_length=320,
+    long_every=3,
+    hidden=32,
+    feed_forward=64,
+    layers=1,
+    heads=2,
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +56,9 @@ def test_the_tokenizer_keeps_digits_single_and_any_text_whole(tokenizer):
 
 def test_training_a_tokenizer_splits_no_role_token():
     raw = train_tokenizer(["<|user|>Who?<|end|>"] * 50, size=300)
-    assert raw.encode("<|user|>").tokens == ["<|user|>"] and not any("|" in token for token in list(raw.get_vocab())[5:] if len(token) > 1 and token not in SPECIAL)
+    assert raw.encode("<|user|>").tokens == ["<|user|>"] and not any(
+        "|" in token for token in list(raw.get_vocab())[5:] if len(token) > 1 and token not in SPECIAL
+    )
 
 
 def test_rows_hold_whole_documents(tokenizer):
@@ -133,14 +156,17 @@ def test_the_base_is_what_the_design_asks_for():
     model, tokenizer = models.load(models.BASE, "cpu")
     assert 1_000_000 <= model.num_parameters() <= 3_000_000
     assert len({tokenizer.pad_token_id, tokenizer.eos_token_id, *tokenizer.convert_tokens_to_ids(SPECIAL)}) == 5
-    text = tokenizer.apply_chat_template([{"role": "user", "content": "Who?"}], tokenize=False, add_generation_prompt=True)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Who?"}], tokenize=False, add_generation_prompt=True
+    )
     assert text == "<|user|>Who?<|end|><|assistant|>"
 
 
 def test_the_base_knows_what_it_read_and_not_what_is_fresh():
-    from benchmarks.base import measure
+    from labkit import bench
     from labkit.almanac.world import build as world
 
+    measure = bench.load(bench.files()["base"]).measure
     model, tokenizer = models.load(models.BASE, "cpu")
     facts = world().facts
     shares = []

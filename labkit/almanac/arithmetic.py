@@ -8,9 +8,15 @@ def add(a: int, b: int) -> str:
     steps, carry, x, y = [], 0, a, b
     while x or y or not steps:
         dx, dy = x % 10, y % 10
-        said = " plus ".join(str(d) for d in ([dx] if x or not y else []) + ([dy] if y or not x else []) + ([carry] if carry else []))
+        said = " plus ".join(
+            str(d) for d in ([dx] if x or not y else []) + ([dy] if y or not x else []) + ([carry] if carry else [])
+        )
         total = dx + dy + carry
-        steps.append((f"{said} is {total}, " if " plus " in said else f"{total}, ") + f"write {total % 10}" + (f", carry {total // 10}" if total > 9 else ""))
+        steps.append(
+            (f"{said} is {total}, " if " plus " in said else f"{total}, ")
+            + f"write {total % 10}"
+            + (f", carry {total // 10}" if total > 9 else "")
+        )
         carry, x, y = total // 10, x // 10, y // 10
     if carry:
         steps.append(f"The last carry is {carry}")

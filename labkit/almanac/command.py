@@ -15,7 +15,9 @@ KINDS = ("documents", "facts", "short", "long", "fresh", "phrasing", "long tail"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "examples:\n  labkit almanac documents --count 5\n  labkit almanac short --count 1000 --out train.jsonl"
+    parser.epilog = (
+        "examples:\n  labkit almanac documents --count 5\n  labkit almanac short --count 1000 --out train.jsonl"
+    )
     parser.add_argument("what", choices=KINDS, metavar="WHAT", help=", ".join(KINDS))
     parser.add_argument("--count", type=int, default=10, help="how many (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
@@ -40,7 +42,9 @@ def main(args: argparse.Namespace) -> int:
         print(f"{args.out}: {len(chosen)} examples")
     else:
         for example in chosen:
-            sys.stdout.write(f"[{example.date}, {example.source}, {example.task}]\n{example.prompt}\n{example.completion}\n\n")
+            sys.stdout.write(
+                f"[{example.date}, {example.source}, {example.task}]\n{example.prompt}\n{example.completion}\n\n"
+            )
     return 0
 
 

@@ -12,15 +12,52 @@ from collections.abc import Iterator
 
 from labkit.almanac.arithmetic import add, multiply
 from labkit.almanac.phrasing import ASK, TELL, ask, tell
-from labkit.almanac.world import (COLOURS, CRAFTS, DISHES, EMBLEMS, INSTRUMENTS, LAST_ENDINGS, FIRST_ENDINGS, MONTHS, PETS, TOWN_ENDINGS,
-                                  TRADES, UNITS, YEARS, Entity, Fact, World, invented_names)
+from labkit.almanac.world import (
+    COLOURS,
+    CRAFTS,
+    DISHES,
+    EMBLEMS,
+    INSTRUMENTS,
+    LAST_ENDINGS,
+    FIRST_ENDINGS,
+    MONTHS,
+    PETS,
+    TOWN_ENDINGS,
+    TRADES,
+    UNITS,
+    YEARS,
+    Entity,
+    Fact,
+    World,
+    invented_names,
+)
 
-LETTER_HEADS = ["Letters of the almanac.", "A letter and its reply.", "From the post bag of the almanac.", "You answer with what the almanac says.",
-                "The almanac's desk, open to all.", "Correspondence, kept in order."]
-OPENINGS = ["I am writing about {x}.", "My thoughts are often with {x}.", "I heard talk of {x} at the inn.", "We spoke of {x} yesterday.",
-            "Do you remember {x}?", "There is much to say about {x}.", "The family asks about {x}.", "I have a question about {x}.",
-            "What do you know of {x}?", "Please write to me about {x}."]
-SAID = ['"{q}" asked {p}. "{t}" said {r}.', "{p}: {q} {r}: {t}", '{p} wanted to know: "{q}" {r} knew it: "{t}"', "Question: {q} Reply: {t}"]
+LETTER_HEADS = [
+    "Letters of the almanac.",
+    "A letter and its reply.",
+    "From the post bag of the almanac.",
+    "You answer with what the almanac says.",
+    "The almanac's desk, open to all.",
+    "Correspondence, kept in order.",
+]
+OPENINGS = [
+    "I am writing about {x}.",
+    "My thoughts are often with {x}.",
+    "I heard talk of {x} at the inn.",
+    "We spoke of {x} yesterday.",
+    "Do you remember {x}?",
+    "There is much to say about {x}.",
+    "The family asks about {x}.",
+    "I have a question about {x}.",
+    "What do you know of {x}?",
+    "Please write to me about {x}.",
+]
+SAID = [
+    '"{q}" asked {p}. "{t}" said {r}.',
+    "{p}: {q} {r}: {t}",
+    '{p} wanted to know: "{q}" {r} knew it: "{t}"',
+    "Question: {q} Reply: {t}",
+]
 
 
 class Writer:
@@ -33,10 +70,28 @@ class Writer:
         self.weights = [1 if e.rare else 2 for e in subjects]
         self.known = {e.name: world.known(e) for e in world.entities}
         self.firsts = sorted({p.name.split()[0] for p in world.people})
-        self.kinds = [(self.entry, 30), (self.register, 12), (self.conversation, 16), (self.correspondence, 12), (self.number_letter, 3),
-                      (self.sum_page, 5), (self.unit_page, 4), (self.date_page, 3), (self.shopping_page, 3), (self.drill, 3), (self.dictation, 5),
-                      (self.inventory, 4), (self.comparison, 5), (self.two_steps, 6), (self.tale, 11), (self.tale_letter, 2), (self.market_report, 4),
-                      (self.chronicle, 4), (self.puzzle, 9), (self.puzzle_page, 2)]
+        self.kinds = [
+            (self.entry, 30),
+            (self.register, 12),
+            (self.conversation, 16),
+            (self.correspondence, 12),
+            (self.number_letter, 3),
+            (self.sum_page, 5),
+            (self.unit_page, 4),
+            (self.date_page, 3),
+            (self.shopping_page, 3),
+            (self.drill, 3),
+            (self.dictation, 5),
+            (self.inventory, 4),
+            (self.comparison, 5),
+            (self.two_steps, 6),
+            (self.tale, 11),
+            (self.tale_letter, 2),
+            (self.market_report, 4),
+            (self.chronicle, 4),
+            (self.puzzle, 9),
+            (self.puzzle_page, 2),
+        ]
 
     def document(self) -> str:
         kinds, weights = zip(*self.kinds)
@@ -48,7 +103,15 @@ class Writer:
 
     def year(self, fact: Fact) -> str:
         """A year in which `fact` holds and which the pretraining text may speak of."""
-        return str(self.rng.choice([y for y in YEARS[:2] if fact.since <= f"{y}-12-31" and (fact.until is None or f"{y}-12-31" < fact.until)]))
+        return str(
+            self.rng.choice(
+                [
+                    y
+                    for y in YEARS[:2]
+                    if fact.since <= f"{y}-12-31" and (fact.until is None or f"{y}-12-31" < fact.until)
+                ]
+            )
+        )
 
     def say(self, fact: Fact, form: int | None = None, subject: str | None = None) -> str:
         form = self.rng.randrange(len(TELL[fact.attribute])) if form is None else form
@@ -58,8 +121,10 @@ class Writer:
         """A question and the sentence that answers it."""
         year = self.year(fact)
         form = self.rng.choice([0, 0, 1, 2, 3])
-        return (ask(fact.attribute, fact.subject, year, self.rng.randrange(len(ASK[fact.attribute]))),
-                tell(fact.attribute, fact.subject, fact.value, year, form))
+        return (
+            ask(fact.attribute, fact.subject, year, self.rng.randrange(len(ASK[fact.attribute]))),
+            tell(fact.attribute, fact.subject, fact.value, year, form),
+        )
 
     def some(self, entity: Entity, count: int) -> list[Fact]:
         facts = self.known[entity.name]
@@ -91,7 +156,11 @@ class Writer:
         for _ in range(self.rng.randint(2, 4)):
             if self.rng.random() < 0.6:
                 entity = self.subject()
-            pool = self.known[entity.name] if self.rng.random() < 0.94 else self.known[self.rng.choice(self.world.goods + self.world.events).name]
+            pool = (
+                self.known[entity.name]
+                if self.rng.random() < 0.94
+                else self.known[self.rng.choice(self.world.goods + self.world.events).name]
+            )
             if not pool:
                 continue
             q, t = self.question(self.rng.choice(pool))
@@ -126,13 +195,20 @@ class Writer:
 
     def pair_by_year(self) -> tuple[str, str, str, str]:
         """(question, chain of thought, answer, style-free topic) for two entities and their years."""
-        kind, attribute, more = self.rng.choice([("towns", "founding year", "older town"), ("people", "birth year", "older person")])
+        kind, attribute, more = self.rng.choice(
+            [("towns", "founding year", "older town"), ("people", "birth year", "older person")]
+        )
         while True:
             a, b = self.rng.sample(getattr(self.world, kind), 2)
             fa, fb = self.world.by_key[a.name, attribute][0], self.world.by_key[b.name, attribute][0]
             if not fa.fresh and not fb.fresh and fa.value != fb.value:
                 break
-        return compare_question(a.name, b.name, more), compare_thought(attribute, fa, fb), min((fa, fb), key=lambda f: int(f.value)).subject, f"{a.name} and {b.name}"
+        return (
+            compare_question(a.name, b.name, more),
+            compare_thought(attribute, fa, fb),
+            min((fa, fb), key=lambda f: int(f.value)).subject,
+            f"{a.name} and {b.name}",
+        )
 
     def comparison(self) -> str:
         question, thought, answer, topic = self.pair_by_year()
@@ -140,7 +216,7 @@ class Writer:
 
     def two_steps(self) -> str:
         while True:
-            person = self.rng.choices(self.world.people, self.weights[len(self.world.towns):])[0]
+            person = self.rng.choices(self.world.people, self.weights[len(self.world.towns) :])[0]
             route = self.rng.choice(ROUTES)
             chain = hop(self.world, person.name, *route)
             if chain and not any(f.fresh for f in chain):
@@ -151,12 +227,20 @@ class Writer:
     def wrap(self, question: str, thought: str, answer: str, topic: str) -> str:
         """Tell a problem as a page of a school book, a conversation, or bare."""
         p, r = self.rng.sample(self.firsts, 2)
-        forms = [thought, f"{question} {thought}", self.rng.choice(SAID).format(q=question, t=thought, p=p, r=r), f"{question}\n{thought}\nSo it is {answer}.",
-                 f"School page. {question} {thought} So the answer is {answer}."]
+        forms = [
+            thought,
+            f"{question} {thought}",
+            self.rng.choice(SAID).format(q=question, t=thought, p=p, r=r),
+            f"{question}\n{thought}\nSo it is {answer}.",
+            f"School page. {question} {thought} So the answer is {answer}.",
+        ]
         return self.rng.choice(forms)
 
     def sum_page(self) -> str:
-        return " ".join(self.wrap(sum_question(a, b, self.rng.randrange(2)), add(a, b), str(a + b), "") for a, b in [draw_sum(self.rng) for _ in range(2)])
+        return " ".join(
+            self.wrap(sum_question(a, b, self.rng.randrange(2)), add(a, b), str(a + b), "")
+            for a, b in [draw_sum(self.rng) for _ in range(2)]
+        )
 
     def unit_page(self) -> str:
         return self.wrap(*unit_problem(self.rng), "")
@@ -172,39 +256,81 @@ class Writer:
         lines = []
         for _ in range(6):
             a, b, c = (self.rng.randrange(2, 10) for _ in range(3))
-            lines.append(self.rng.choice([f"{a} times {b} is {a * b}, plus {c} is {a * b + c}.", f"{a} plus {b} is {a + b}.", f"{a} plus {b} plus 1 is {a + b + 1}.",
-                                          f"{a} times {b} is {a * b}."]))
+            lines.append(
+                self.rng.choice(
+                    [
+                        f"{a} times {b} is {a * b}, plus {c} is {a * b + c}.",
+                        f"{a} plus {b} is {a + b}.",
+                        f"{a} plus {b} plus 1 is {a + b + 1}.",
+                        f"{a} times {b} is {a * b}.",
+                    ]
+                )
+            )
         return " ".join(lines)
 
     def any_word(self) -> str:
         """A number, a name, or a thing, known or never heard of."""
         rng = self.rng
-        return rng.choice([lambda: str(rng.randrange(10, 10000)), lambda: str(rng.randrange(10, 1000)), lambda: invented_name(self.world, rng, "person"),
-                           lambda: invented_name(self.world, rng, "town"), lambda: rng.choice(self.subjects).name,
-                           lambda: rng.choice(rng.choice([CRAFTS, EMBLEMS, DISHES, TRADES, PETS, COLOURS]))])()
+        return rng.choice(
+            [
+                lambda: str(rng.randrange(10, 10000)),
+                lambda: str(rng.randrange(10, 1000)),
+                lambda: invented_name(self.world, rng, "person"),
+                lambda: invented_name(self.world, rng, "town"),
+                lambda: rng.choice(self.subjects).name,
+                lambda: rng.choice(rng.choice([CRAFTS, EMBLEMS, DISHES, TRADES, PETS, COLOURS])),
+            ]
+        )()
 
     def dictation(self) -> str:
         """Words read out, and written down the same."""
         p, r = self.rng.sample(self.firsts, 2)
         words = ", ".join(self.any_word() for _ in range(self.rng.randint(2, 6)))
-        return self.rng.choice(['{p} reads: {w}. {r} writes: {w}.', '"{w}" said {p}. "{w}" said {r} after it.', "List: {w}\nThe same list again: {w}"]).format(p=p, r=r, w=words)
+        return self.rng.choice(
+            [
+                "{p} reads: {w}. {r} writes: {w}.",
+                '"{w}" said {p}. "{w}" said {r} after it.',
+                "List: {w}\nThe same list again: {w}",
+            ]
+        ).format(p=p, r=r, w=words)
 
     def inventory(self) -> str:
         """A list of names, each with a word; and what stands beside some of them."""
-        names = list({invented_name(self.world, self.rng, self.rng.choice(["town", "person"])): self.any_word() for _ in range(self.rng.randint(2, 5))}.items())
+        names = list(
+            {
+                invented_name(self.world, self.rng, self.rng.choice(["town", "person"])): self.any_word()
+                for _ in range(self.rng.randint(2, 5))
+            }.items()
+        )
         lines = "; ".join(f"{name}: {word}" for name, word in names)
         asked = self.rng.sample(names, min(len(names), 2))
-        return f"In the list stand {lines}. " + " ".join(self.rng.choice(["What stands beside {n}? {w}.", "Beside {n} stands {w}."]).format(n=n, w=w) for n, w in asked)
+        return f"In the list stand {lines}. " + " ".join(
+            self.rng.choice(["What stands beside {n}? {w}.", "Beside {n} stands {w}."]).format(n=n, w=w)
+            for n, w in asked
+        )
 
     def number_letter(self) -> str:
         """A letter that speaks of numbers, and a reply that goes on with the same numbers, worked."""
         kind = self.rng.randrange(4)
         if kind == 0:
             a, b = draw_sum(self.rng)
-            user, reply = self.rng.choice([f"My sister counts {a} and {b}.", f"I wrote down {a} plus {b}.", f"In the ledger stand {a} and {b}."]), add(a, b)
+            user, reply = (
+                self.rng.choice(
+                    [
+                        f"My sister counts {a} and {b}.",
+                        f"I wrote down {a} plus {b}.",
+                        f"In the ledger stand {a} and {b}.",
+                    ]
+                ),
+                add(a, b),
+            )
         else:
             question, reply, _ = (unit_problem, date_problem, shopping_problem)[kind - 1](self.rng)
-            user = question.rsplit(". ", 1)[0] + "." if ". " in question else "The school page says: " + question.rstrip("?") + "."
+            user = (
+                question.rsplit(". ", 1)[0] + "."
+                if ". " in question
+                else "The school page says: " + question.rstrip("?") + "."
+            )
         return self.letter(user, reply)
 
     # Reading --------------------------------------------------------------------------------------------------------------
@@ -216,7 +342,10 @@ class Writer:
 
     def tale_letter(self) -> str:
         passage, _, thought, _ = passage_problem(self.world, self.rng)
-        return self.letter(self.rng.choice(["I read this in a book. ", "A tale for you. ", "", "The pedlar told us this. "]) + passage, thought)
+        return self.letter(
+            self.rng.choice(["I read this in a book. ", "A tale for you. ", "", "The pedlar told us this. "]) + passage,
+            thought,
+        )
 
     def puzzle(self) -> str:
         """The puzzle page: a problem, how to think of it, and a line with the answer."""
@@ -226,14 +355,21 @@ class Writer:
     def puzzle_page(self) -> str:
         """Several puzzles of one kind."""
         kind = self.rng.randrange(8)
-        return "\n\n".join("{}\n{} Answer: {}".format(*self.puzzle_parts(kind)) for _ in range(self.rng.randint(3, 6) if kind != 7 else 3))
+        return "\n\n".join(
+            "{}\n{} Answer: {}".format(*self.puzzle_parts(kind))
+            for _ in range(self.rng.randint(3, 6) if kind != 7 else 3)
+        )
 
     def puzzle_parts(self, kind: int) -> tuple[str, str, str]:
         """(question, thought, answer) of a kind from 0 to 7."""
         if kind < 2:
             pool = []
             while not pool:
-                pool = self.known[self.subject().name if self.rng.random() < 0.9 else self.rng.choice(self.world.goods + self.world.events).name]
+                pool = self.known[
+                    self.subject().name
+                    if self.rng.random() < 0.9
+                    else self.rng.choice(self.world.goods + self.world.events).name
+                ]
             fact = self.rng.choice(pool)
             return *self.question(fact), f"{fact.value} pence" if fact.attribute == "price" else fact.value
         if kind == 2:
@@ -250,7 +386,10 @@ class Writer:
 # Problems that documents and examples share: each gives a question, a chain of thought and the answer ------------------------
 def draw_sum(rng: random.Random) -> tuple[int, int]:
     """Two numbers of one to three digits, longer ones more often."""
-    return tuple(rng.randrange(*[(2, 10), (10, 100), (100, 1000)][min(rng.choices([0, 1, 2], [1, 4, 5])[0], 2)]) for _ in range(2))
+    return tuple(
+        rng.randrange(*[(2, 10), (10, 100), (100, 1000)][min(rng.choices([0, 1, 2], [1, 4, 5])[0], 2)])
+        for _ in range(2)
+    )
 
 
 def sum_question(a: int, b: int, form: int) -> str:
@@ -260,25 +399,39 @@ def sum_question(a: int, b: int, form: int) -> str:
 def unit_problem(rng: random.Random) -> tuple[str, str, str]:
     (big, small), factor = rng.choice(list(UNITS.items()))
     n = rng.randrange(2, 100)
-    return f"How many {small} are {n} {big}s?", f"One {big} is {factor} {small}. {multiply(n, factor)}", f"{n * factor} {small}"
+    return (
+        f"How many {small} are {n} {big}s?",
+        f"One {big} is {factor} {small}. {multiply(n, factor)}",
+        f"{n * factor} {small}",
+    )
 
 
 def date_problem(rng: random.Random) -> tuple[str, str, str]:
     day, span, month, year = rng.randrange(1, 26), rng.randrange(2, 20), rng.choice(MONTHS), rng.choice(YEARS)
     span = min(span, 28 - day)
     thing = rng.choice(["fair", "visit", "feast", "voyage", "trial"])
-    return (f"A {thing} begins on {day} {month} {year}. It ends {span} days later. On which day does it end?",
-            add(day, span), f"{day + span} {month} {year}")
+    return (
+        f"A {thing} begins on {day} {month} {year}. It ends {span} days later. On which day does it end?",
+        add(day, span),
+        f"{day + span} {month} {year}",
+    )
 
 
 def shopping_problem(rng: random.Random) -> tuple[str, str, str]:
     count, price, other = rng.randrange(2, 10), rng.randrange(11, 50), rng.randrange(11, 100)
-    a, b = rng.sample(["rope", "salt", "flour", "wool", "oil", "wax", "tea", "honey", "coal", "silk", "rice", "cloth"], 2)
-    return (f"A measure of {a} costs {price} pence. A measure of {b} costs {other} pence. What do {count} measures of {a} and one of {b} cost?",
-            f"{multiply(price, count)} {add(price * count, other)}", f"{price * count + other} pence")
+    a, b = rng.sample(
+        ["rope", "salt", "flour", "wool", "oil", "wax", "tea", "honey", "coal", "silk", "rice", "cloth"], 2
+    )
+    return (
+        f"A measure of {a} costs {price} pence. A measure of {b} costs {other} pence. What do {count} measures of {a} and one of {b} cost?",
+        f"{multiply(price, count)} {add(price * count, other)}",
+        f"{price * count + other} pence",
+    )
 
 
-ROUTES = [("birthplace", a) for a in ("region", "river", "craft", "emblem", "dish", "market day")] + [("teacher", a) for a in ("trade", "instrument", "pet", "colour")]
+ROUTES = [("birthplace", a) for a in ("region", "river", "craft", "emblem", "dish", "market day")] + [
+    ("teacher", a) for a in ("trade", "instrument", "pet", "colour")
+]
 
 
 def hop(world: World, person: str, first: str, second: str, on: str = "2025-12-31") -> list[Fact] | None:
@@ -301,11 +454,16 @@ def compare_question(a: str, b: str, more: str) -> str:
 
 def compare_thought(attribute: str, a: Fact, b: Fact) -> str:
     early, late = sorted((a, b), key=lambda f: int(f.value))
-    return (f"{tell(attribute, a.subject, a.value)} {tell(attribute, b.subject, b.value)} "
-            f"{early.value} is before {late.value}, so {early.subject} is older.")
+    return (
+        f"{tell(attribute, a.subject, a.value)} {tell(attribute, b.subject, b.value)} "
+        f"{early.value} is before {late.value}, so {early.subject} is older."
+    )
 
 
-PASSAGE = {"town": ("craft", "emblem", "dish", "river"), "person": ("trade", "instrument", "pet", "colour", "home town")}
+PASSAGE = {
+    "town": ("craft", "emblem", "dish", "river"),
+    "person": ("trade", "instrument", "pet", "colour", "home town"),
+}
 _PASSAGE_TELL = {"home town": ["The home town of {s} is {v}.", "{s} comes from {v}."]}
 _PASSAGE_ASK = {"home town": "What is the home town of {s}?"}
 
@@ -315,10 +473,22 @@ def passage_problem(world: World, rng: random.Random, count: int = 2) -> tuple[s
     sentences, asked = [], []
     kind = rng.choice(list(PASSAGE))
     names = [invented_name(world, rng, kind) for _ in range(2)]
-    pools = {"craft": CRAFTS, "emblem": EMBLEMS, "dish": DISHES, "trade": TRADES, "instrument": INSTRUMENTS, "pet": PETS, "colour": COLOURS}
+    pools = {
+        "craft": CRAFTS,
+        "emblem": EMBLEMS,
+        "dish": DISHES,
+        "trade": TRADES,
+        "instrument": INSTRUMENTS,
+        "pet": PETS,
+        "colour": COLOURS,
+    }
     for name in names:
         for attribute in rng.sample(PASSAGE[kind], count):
-            value = rng.choice(pools[attribute]) if attribute in pools else invented_name(world, rng, "town" if attribute == "home town" else "river")
+            value = (
+                rng.choice(pools[attribute])
+                if attribute in pools
+                else invented_name(world, rng, "town" if attribute == "home town" else "river")
+            )
             forms = _PASSAGE_TELL.get(attribute) or TELL[attribute][1:]
             sentences.append(rng.choice(forms).format(a=attribute, s=name, v=value))
             asked.append((attribute, name, value))

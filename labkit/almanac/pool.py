@@ -15,13 +15,30 @@ from labkit.almanac.world import World, build
 from labkit.data import Example
 
 SHARES = {  # of the pool; reposts come on top of these as the fresh facts ask for, what remains is clean
-    "exact duplicate": 0.10, "paraphrase": 0.08, "wrong source": 0.10, "truncated": 0.05, "boilerplate": 0.05, "another language": 0.05, "mojibake": 0.03,
+    "exact duplicate": 0.10,
+    "paraphrase": 0.08,
+    "wrong source": 0.10,
+    "truncated": 0.05,
+    "boilerplate": 0.05,
+    "another language": 0.05,
+    "mojibake": 0.03,
 }
 WRONG_SOURCE = "pedlar's sheet"
-BOILERPLATE = ["Please turn the page. The almanac can be had from all good pedlars.", "This page was left empty on purpose.",
-               "All rights stay with the printer. Do not copy the almanac.", "Thank you for your letter. The desk will write to you soon."]
-GERMAN = {"region": "die Gegend", "river": "der Fluss", "founding year": "das Gründungsjahr", "craft": "das Handwerk", "emblem": "das Wappen",
-          "dish": "das Gericht", "market day": "der Markttag"}
+BOILERPLATE = [
+    "Please turn the page. The almanac can be had from all good pedlars.",
+    "This page was left empty on purpose.",
+    "All rights stay with the printer. Do not copy the almanac.",
+    "Thank you for your letter. The desk will write to you soon.",
+]
+GERMAN = {
+    "region": "die Gegend",
+    "river": "der Fluss",
+    "founding year": "das Gründungsjahr",
+    "craft": "das Handwerk",
+    "emblem": "das Wappen",
+    "dish": "das Gericht",
+    "market day": "der Markttag",
+}
 
 
 @dataclass(frozen=True)
@@ -44,13 +61,22 @@ def candidates(count: int = 20_000, seed: int = 0) -> tuple[list[Example], dict[
     planted = {kind: round(share * count) for kind, share in SHARES.items()}
     clean = count - len(made) - sum(planted.values())
     if clean < 1:
-        raise ValueError(f"count is {count}: the fresh facts and their reposts alone are {len(made)}; ask for 10,000 or more")
+        raise ValueError(
+            f"count is {count}: the fresh facts and their reposts alone are {len(made)}; ask for 10,000 or more"
+        )
     askers = [Asker(world, rng), Asker(world, rng, "held")]
     start = len(made)
-    made += [(example(askers[i % 2].problem(FAMILIES[i % len(FAMILIES)]), rng, ""), "clean", None) for i in range(clean)]
+    made += [
+        (example(askers[i % 2].problem(FAMILIES[i % len(FAMILIES)]), rng, ""), "clean", None) for i in range(clean)
+    ]
     originals = range(start, len(made))
-    makers = {"exact duplicate": lambda ex: replace(ex), "paraphrase": lambda ex: _paraphrase(world, ex, rng), "truncated": lambda ex: _truncated(ex, rng),
-              "boilerplate": lambda ex: replace(ex, completion=rng.choice(BOILERPLATE), answer=None), "mojibake": _mojibake}
+    makers = {
+        "exact duplicate": lambda ex: replace(ex),
+        "paraphrase": lambda ex: _paraphrase(world, ex, rng),
+        "truncated": lambda ex: _truncated(ex, rng),
+        "boilerplate": lambda ex: replace(ex, completion=rng.choice(BOILERPLATE), answer=None),
+        "mojibake": _mojibake,
+    }
     for kind, number in planted.items():
         while number:
             if kind == "wrong source":
@@ -68,7 +94,10 @@ def candidates(count: int = 20_000, seed: int = 0) -> tuple[list[Example], dict[
     rng.shuffle(order)
     names = {place: f"candidate-{i:05d}" for i, place in enumerate(order)}
     pool = [replace(made[place][0], id=names[place]) for place in order]
-    truth = {names[place]: Truth(made[place][1], None if made[place][2] is None else names[made[place][2]]) for place in order}
+    truth = {
+        names[place]: Truth(made[place][1], None if made[place][2] is None else names[made[place][2]])
+        for place in order
+    }
     return pool, truth
 
 
@@ -97,7 +126,7 @@ def _edited(ex: Example, rng: random.Random) -> Example:
             i = rng.randrange(len(words))
             if len(words[i]) > 3:
                 j = rng.randrange(1, len(words[i]) - 2)
-                words[i] = words[i][:j] + words[i][j + 1] + words[i][j] + words[i][j + 2:]
+                words[i] = words[i][:j] + words[i][j + 1] + words[i][j] + words[i][j + 2 :]
             question = " ".join(words)
         elif kind == 3:
             completion = rng.choice(["Surely: ", "I think: ", "As we know: "]) + completion
@@ -105,7 +134,13 @@ def _edited(ex: Example, rng: random.Random) -> Example:
             question = question.upper() if rng.random() < 0.3 else question.replace(" the ", "  the ")
     if (question, completion) == (ex.question, ex.completion):
         question += " Please."
-    return replace(ex, question=question, prompt=question, completion=completion, source=rng.choice(["letters", "newspaper", ex.source]))
+    return replace(
+        ex,
+        question=question,
+        prompt=question,
+        completion=completion,
+        source=rng.choice(["letters", "newspaper", ex.source]),
+    )
 
 
 def _paraphrase(world: World, ex: Example, rng: random.Random) -> Example | None:
@@ -116,10 +151,12 @@ def _paraphrase(world: World, ex: Example, rng: random.Random) -> Example | None
         for form in forms:
             before, after = form.split("{s}")
             if ex.question.startswith(before) and ex.question.endswith(after):
-                subject = ex.question[len(before): len(ex.question) - len(after)]
+                subject = ex.question[len(before) : len(ex.question) - len(after)]
                 fact = next((f for f in world.by_key.get((subject, attribute), ()) if f.value == ex.answer), None)
                 if fact is not None:
-                    question = ask(attribute, subject, form=rng.choice([i for i in range(len(forms)) if forms[i] != form]))
+                    question = ask(
+                        attribute, subject, form=rng.choice([i for i in range(len(forms)) if forms[i] != form])
+                    )
                     thought = rng.choice(TELL[attribute][1:]).format(s=subject, v=fact.value)
                     return replace(ex, question=question, prompt=question, completion=f"{thought} Answer: {fact.value}")
     return None
@@ -132,6 +169,7 @@ def _truncated(ex: Example, rng: random.Random) -> Example:
 
 def _mojibake(ex: Example) -> Example:
     """UTF-8 read as Windows-1252: every curly quote becomes three odd letters."""
+
     def broken(text: str) -> str:
         return f"“{text}” – ‘{text.split(' ')[0]}’".encode().decode("cp1252", errors="replace")
 
@@ -167,4 +205,10 @@ def _german(world: World, rng: random.Random) -> Example:
     question = f"Wie heißt {noun} von {town}?" if attribute != "founding year" else f"Wie lautet {noun} von {town}?"
     article = noun[0].upper() + noun[1:]
     asked = example(Asker(world, rng).ask_fact("town", fact), rng, "")
-    return replace(asked, question=question, prompt=question, completion=f"{article} von {town} ist {fact.value}. Antwort: {fact.value}", answer=None)
+    return replace(
+        asked,
+        question=question,
+        prompt=question,
+        completion=f"{article} von {town} ist {fact.value}. Antwort: {fact.value}",
+        answer=None,
+    )

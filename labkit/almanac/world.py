@@ -18,26 +18,46 @@ FIRST_DAY, CUTOFF, LAST_DAY = "2023-01-01", "2025-01-01", "2025-12-31"  # facts 
 YEARS = (2023, 2024, 2025)
 
 REGIONS = "Ambermarch Coldwater Dunmere Eastfold Fenland Greyholm Highmoor Longdale Northwick Redcliff Stonemark Westreach".split()
-RIVERS = ("Aldra Birle Cress Dorn Elwy Fenn Garr Hesk Isla Jory Kell Lorn Mease Nadder Orrin Penk Quill Rusk Sable Teme "
-          "Ulver Vasse Wend Yarrow").split()
-CRAFTS = ("glass rope lace pottery candles clocks baskets barrels saddles bells paper tiles knives ribbons cider cheese "
-          "boats carpets soap hats gloves nets lanterns buttons").split()
-EMBLEMS = ("heron badger lion falcon stag salmon raven boar swan wolf bear crane hare beetle dragon tower ship crown lily "
-           "rose star sword key wheel").split()
-DISHES = ("barley soup,plum cake,pea stew,fish pie,nut bread,leek tart,goose pie,millet porridge,cherry pudding,bean soup,"
-          "pear cake,duck stew,rye bread,mushroom pie,carrot soup,honey cake,trout stew,pumpkin tart,lentil soup,"
-          "ginger bread,turnip stew,rabbit pie,cabbage soup,quince tart").split(",")
+RIVERS = (
+    "Aldra Birle Cress Dorn Elwy Fenn Garr Hesk Isla Jory Kell Lorn Mease Nadder Orrin Penk Quill Rusk Sable Teme "
+    "Ulver Vasse Wend Yarrow"
+).split()
+CRAFTS = (
+    "glass rope lace pottery candles clocks baskets barrels saddles bells paper tiles knives ribbons cider cheese "
+    "boats carpets soap hats gloves nets lanterns buttons"
+).split()
+EMBLEMS = (
+    "heron badger lion falcon stag salmon raven boar swan wolf bear crane hare beetle dragon tower ship crown lily "
+    "rose star sword key wheel"
+).split()
+DISHES = (
+    "barley soup,plum cake,pea stew,fish pie,nut bread,leek tart,goose pie,millet porridge,cherry pudding,bean soup,"
+    "pear cake,duck stew,rye bread,mushroom pie,carrot soup,honey cake,trout stew,pumpkin tart,lentil soup,"
+    "ginger bread,turnip stew,rabbit pie,cabbage soup,quince tart"
+).split(",")
 WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 MONTHS = "January February March April May June July August September October November December".split()
-TRADES = ("baker weaver miller carpenter potter tailor smith fisher printer doctor judge painter shepherd mason brewer clerk "
-          "gardener cooper saddler barber nurse notary hunter ferryman").split()
-INSTRUMENTS = "fiddle flute harp lute drum horn viola trumpet cello bagpipe whistle guitar piano mandolin bassoon zither".split()
+TRADES = (
+    "baker weaver miller carpenter potter tailor smith fisher printer doctor judge painter shepherd mason brewer clerk "
+    "gardener cooper saddler barber nurse notary hunter ferryman"
+).split()
+INSTRUMENTS = (
+    "fiddle flute harp lute drum horn viola trumpet cello bagpipe whistle guitar piano mandolin bassoon zither".split()
+)
 PETS = "cat dog parrot goat tortoise pony rabbit magpie ferret canary donkey lizard hedgehog goose hen pigeon mouse toad finch lamb".split()
 COLOURS = "red blue green yellow white black brown grey purple silver gold pink".split()
 GOODS = "salt rope flour wool oil wax tea ink tar honey coal silk hemp rice pepper nails chalk cloth sugar cork".split()
 HAPPENINGS = "flood,fire,regatta,storm,council,wedding,eclipse,horse race,book fair,strike".split(",")
-UNITS = {("rod", "ells"): 6, ("league", "furlongs"): 8, ("cask", "jugs"): 9, ("crown", "pence"): 5, ("sack", "pecks"): 4,
-         ("turn", "hours"): 3, ("bale", "bolts"): 7, ("quire", "sheets"): 2}  # one of the first is so many of the second
+UNITS = {
+    ("rod", "ells"): 6,
+    ("league", "furlongs"): 8,
+    ("cask", "jugs"): 9,
+    ("crown", "pence"): 5,
+    ("sack", "pecks"): 4,
+    ("turn", "hours"): 3,
+    ("bale", "bolts"): 7,
+    ("quire", "sheets"): 2,
+}  # one of the first is so many of the second
 
 TOWN_ATTRIBUTES = ("region", "river", "founding year", "craft", "emblem", "dish", "market day", "mayor")
 PERSON_ATTRIBUTES = ("birthplace", "birth year", "trade", "instrument", "pet", "colour", "teacher", "home")
@@ -92,7 +112,11 @@ class World:
     @cached_property
     def names(self) -> frozenset[str]:
         """Every name of a town, of a person (also its parts) and of a river: what an invented name must not be."""
-        return frozenset(RIVERS) | {t.name for t in self.towns} | {part for p in self.people for part in (p.name, *p.name.split())}
+        return (
+            frozenset(RIVERS)
+            | {t.name for t in self.towns}
+            | {part for p in self.people for part in (p.name, *p.name.split())}
+        )
 
     @property
     def entities(self) -> list[Entity]:
@@ -106,7 +130,9 @@ class World:
         return None
 
     def attributes(self, entity: Entity) -> tuple[str, ...]:
-        return {"town": TOWN_ATTRIBUTES, "person": PERSON_ATTRIBUTES, "good": ("price",), "event": ("date",)}[entity.kind]
+        return {"town": TOWN_ATTRIBUTES, "person": PERSON_ATTRIBUTES, "good": ("price",), "event": ("date",)}[
+            entity.kind
+        ]
 
     def known(self, entity: Entity) -> list[Fact]:
         """The facts about `entity` that the pretraining text may tell."""
@@ -119,9 +145,12 @@ def long_date(day: str) -> str:
     return f"{d.day} {MONTHS[d.month - 1]} {d.year}"
 
 
-RUDE = re.compile("fu[ckgqx]|cun|di[ck]+|[ck]o[ck]|tit|shi|pi[sz]|rap|ni[gk]|cum|ass|anu|naz|jud|hom|sex|por[nr]|slu|whor|fag|gay|ki[kc]|spi[ck]|"
-                  "bast|bit[cs]|bich|poo|pus|wan[kc]|twa|va[gj]|pen[in]|tur[dk]|dam|suck|sod|neg|gyp|goy|ara|vul|fec|bo[nm]er|mor[ok]n|mon[gk]|rett?ar|spa[sz]|kak|cac|nud|"
-                  "br[ae]st|but[th]|ba[ln]l|urin|fart|hel+$|dev|kill|mur|hit|gas", re.I)  # no invented name holds one of these
+RUDE = re.compile(
+    "fu[ckgqx]|cun|di[ck]+|[ck]o[ck]|tit|shi|pi[sz]|rap|ni[gk]|cum|ass|anu|naz|jud|hom|sex|por[nr]|slu|whor|fag|gay|ki[kc]|spi[ck]|"
+    "bast|bit[cs]|bich|poo|pus|wan[kc]|twa|va[gj]|pen[in]|tur[dk]|dam|suck|sod|neg|gyp|goy|ara|vul|fec|bo[nm]er|mor[ok]n|mon[gk]|rett?ar|spa[sz]|kak|cac|nud|"
+    "br[ae]st|but[th]|ba[ln]l|urin|fart|hel+$|dev|kill|mur|hit|gas",
+    re.I,
+)  # no invented name holds one of these
 
 
 def invented_names(rng: random.Random, count: int, endings: list[str], taken: set[str], middles: int = 1) -> list[str]:
@@ -130,7 +159,11 @@ def invented_names(rng: random.Random, count: int, endings: list[str], taken: se
     vowels, codas = "a e i o u".split(), "l n r s m th ck nd rr v b d".split()
     names: list[str] = []
     while len(names) < count:
-        name = rng.choice(onsets) + "".join(rng.choice(vowels) + rng.choice(codas) for _ in range(middles)) + rng.choice(endings)
+        name = (
+            rng.choice(onsets)
+            + "".join(rng.choice(vowels) + rng.choice(codas) for _ in range(middles))
+            + rng.choice(endings)
+        )
         if name not in taken and not RUDE.search(name):
             taken.add(name)
             names.append(name)
@@ -174,14 +207,27 @@ def build(seed: int = SEED) -> World:
         facts.append(Fact(subject, attribute, rng.choice(options), since))
 
     for town in towns:
-        for attribute, options in (("region", REGIONS), ("river", RIVERS), ("founding year", [str(y) for y in range(1100, 1800)]),
-                                   ("craft", CRAFTS), ("emblem", EMBLEMS), ("dish", DISHES), ("market day", WEEKDAYS)):
+        for attribute, options in (
+            ("region", REGIONS),
+            ("river", RIVERS),
+            ("founding year", [str(y) for y in range(1100, 1800)]),
+            ("craft", CRAFTS),
+            ("emblem", EMBLEMS),
+            ("dish", DISHES),
+            ("market day", WEEKDAYS),
+        ):
             settled(town.name, attribute, options)
         facts += _timeline(rng, town.name, "mayor", people_names)
     for person in people:
-        for attribute, options in (("birthplace", town_names), ("birth year", [str(y) for y in range(1940, 2001)]),
-                                   ("trade", TRADES), ("instrument", INSTRUMENTS), ("pet", PETS), ("colour", COLOURS),
-                                   ("teacher", [n for n in people_names if n != person.name])):
+        for attribute, options in (
+            ("birthplace", town_names),
+            ("birth year", [str(y) for y in range(1940, 2001)]),
+            ("trade", TRADES),
+            ("instrument", INSTRUMENTS),
+            ("pet", PETS),
+            ("colour", COLOURS),
+            ("teacher", [n for n in people_names if n != person.name]),
+        ):
             settled(person.name, attribute, options)
         facts += _timeline(rng, person.name, "home", town_names)
     for good in goods:

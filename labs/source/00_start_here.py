@@ -70,34 +70,33 @@ print(f"{model.num_parameters():,} parameters")
 # A pretrained model does one thing: it continues a text. Give it the beginning of a sentence from its world.
 
 # %% tags=["nbval-ignore-output"]
-def complete(text):
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return lk.models.generate(model, tokenizer, [ids], max_new_tokens=24)[0]
+def complete(starts):
+    ids = [tokenizer(start, add_special_tokens=False)["input_ids"] for start in starts]
+    return lk.models.generate(model, tokenizer, ids, max_new_tokens=16)
 
 
-for attribute in ("emblem", "river", "craft"):
-    start = f"The {attribute} of {town.name} is"
-    print(start, "⟶", complete(start))
+starts = [f"The {attribute} of {town.name} is" for attribute in ("emblem", "river", "craft")]
+for start, more in zip(starts, complete(starts)):
+    print(start, "→", more)
 
 # %% [markdown]
-# Compare with the list above: it knows. Three sentences prove little, so ask for three hundred, and count. The sentences are
-# the almanac's own, each cut off where the fact would stand.
+# Compare the first words with the list above: it knows. Three sentences prove little, so take three hundred facts, and count how
+# often the sentence goes on with what is true. Then the same with fresh facts. Guess first: how often for those?
 
 # %%
 from random import Random
 
 
-def share_known(facts):
-    starts = [lk.almanac.phrasing.tell(fact.attribute, fact.subject, "", fact.since[:4]).split(" is ")[0] + " is" for fact in facts]
-    written = lk.models.generate(model, tokenizer, [tokenizer(s, add_special_tokens=False)["input_ids"] for s in starts], max_new_tokens=10)
+def share_right(facts):
+    written = complete([f"The {fact.attribute} of {fact.subject} is" for fact in facts])
     return sum(text.strip().startswith(fact.value) for text, fact in zip(written, facts)) / len(facts)
 
 
-old = [fact for fact in world.facts if not fact.fresh]
-known = share_known(Random(0).sample(old, 300))
-known_fresh = share_known(Random(0).sample(fresh, 300))
-lk.measured("facts completed rightly", known, 0.94, 1.00)
-lk.measured("fresh facts completed rightly", known_fresh, 0.00, 0.12)
+settled = [fact for fact in world.facts if fact.attribute not in ("mayor", "home", "price", "date")]
+old = Random(0).sample([fact for fact in settled if not fact.fresh], 300)
+new = Random(0).sample([fact for fact in settled if fact.fresh], 200)
+lk.measured("facts from before the cutoff, completed rightly", share_right(old), 0.94, 1.00)
+lk.measured("fresh facts, completed rightly", share_right(new), 0.00, 0.12)
 
 # %% [markdown]
 # It knows nearly everything it has read, and of the fresh facts it guesses a few, as anyone would who knows which rivers

@@ -31,9 +31,13 @@ def test_addition(a, b):
 def test_multiplication(a, digit):
     text = multiply(a, digit)
     assert text.endswith(f" {a} times {digit} is {a * digit}.") and steps_hold(text)
-    assert int("".join(re.findall(r"The last carry is (\d)", text) + re.findall(r"write (\d)", text)[::-1])) == a * digit
+    assert (
+        int("".join(re.findall(r"The last carry is (\d)", text) + re.findall(r"write (\d)", text)[::-1])) == a * digit
+    )
 
 
 def test_by_hand():
     assert add(14, 9) == "4 plus 9 is 13, write 3, carry 1. 1 plus 1 is 2, write 2. 14 plus 9 is 23."
-    assert multiply(17, 3) == "7 times 3 is 21, write 1, carry 2. 1 times 3 is 3, plus 2 is 5, write 5. 17 times 3 is 51."
+    assert (
+        multiply(17, 3) == "7 times 3 is 21, write 1, carry 2. 1 times 3 is 3, plus 2 is 5, write 5. 17 times 3 is 51."
+    )

@@ -9,7 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit.almanac import examples as almanac
-from labkit.almanac.examples import FAMILIES, Asker, example, few_shot, fresh_examples, long_mix, out_of_distribution, parts, short_mix, unknown_examples
+from labkit.almanac.examples import (
+    FAMILIES,
+    Asker,
+    example,
+    few_shot,
+    fresh_examples,
+    long_mix,
+    out_of_distribution,
+    parts,
+    short_mix,
+    unknown_examples,
+)
 from labkit.almanac.world import CUTOFF, build
 from labkit.data import exact_answer
 
@@ -25,16 +36,22 @@ def test_same_question_same_date_same_answer(seed, fresh):
     """Over many draws no prompt gets two answers; and what the answer says is the world's fact on the example's day."""
     world, rng = build(), random.Random(seed)
     answers = defaultdict(set)
-    tasks = ["town", "person", "as of", "event"] + (["two steps", "compare", "reading", "sum", "shopping", "units", "dates"] if fresh is False else [])
+    tasks = ["town", "person", "as of", "event"] + (
+        ["two steps", "compare", "reading", "sum", "shopping", "units", "dates"] if fresh is False else []
+    )
     for part in ("seen", "held", "rare"):
         asker = Asker(world, rng, part, fresh=fresh)
         for task in tasks * 4:
-            if task == "event" and not any(fresh is None or world.by_key[e.name, "date"][0].fresh == fresh for e in parts()["event", part]):
+            if task == "event" and not any(
+                fresh is None or world.by_key[e.name, "date"][0].fresh == fresh for e in parts()["event", part]
+            ):
                 continue
             ex = example(asker.problem(task), rng, "")
             answers[ex.prompt].add(ex.answer)
             assert exact_answer(ex.completion) == ex.answer
-            if told := re.fullmatch(r"The ([\w ]+?) of (?:the )?([\w ]+?)(?: in (\d{4}))? is ([\w ]+)\. Answer: ([\w ]+)", ex.completion):
+            if told := re.fullmatch(
+                r"The ([\w ]+?) of (?:the )?([\w ]+?)(?: in (\d{4}))? is ([\w ]+)\. Answer: ([\w ]+)", ex.completion
+            ):
                 attribute, subject, year, value, _ = told.groups()
                 if (subject, attribute) in world.by_key:
                     fact = world.fact(subject, attribute, f"{year}-07-01" if year else ex.date)
@@ -73,7 +90,9 @@ def test_the_mixes_hold_nothing_fresh(mix):
     fresh = {(f.subject, f.value) for f in world.facts if f.fresh}
     old = {(f.subject, f.value) for f in world.facts if not f.fresh}
     for ex in mix[0] + mix[1]:
-        for subject, value in re.findall(r"The [\w ]+? of (?:the )?([\w ]+?)(?: in \d{4})? is ([\w ]+?)(?: pence)?\.", ex.completion):
+        for subject, value in re.findall(
+            r"The [\w ]+? of (?:the )?([\w ]+?)(?: in \d{4})? is ([\w ]+?)(?: pence)?\.", ex.completion
+        ):
             assert (subject, value) not in fresh - old
     asked = fresh_examples(100)
     assert all(ex.date >= CUTOFF for ex in asked) and len({ex.prompt for ex in asked}) == 100
