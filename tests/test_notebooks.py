@@ -32,9 +32,9 @@ SOURCE = """# ---
 # %% tags=["nbval-ignore-output"] labkit={"rtol": 0.02}
 import os, sys
 from labkit.live import Line
+print("kept in", os.listdir(os.environ["LABKIT_HOME"]))
 line = Line()
 line.show("half", 0.5)
-print("kept in", os.listdir(os.environ["LABKIT_HOME"]))
 print("and more")
 
 # %%
