@@ -98,14 +98,12 @@ def main(args: argparse.Namespace) -> int:
                 progress=lambda done, n: line.show(f"{when}: {done} of {n} questions", done / n),
             )
 
-        before = ask(test, "before")
-        few_shot = (
-            None
-            if args.data
-            else ask(almanac.few_shot(test, args.seed), "before, with four worked examples in the prompt")
-        )
         model = models.add_lora(model, args.rank, args.alpha, args.target_modules, args.seed)
         trainable, total = models.count_parameters(model)
+        with model.disable_adapter():
+            before = ask(test, "before")
+            shots = None if args.data else almanac.few_shot(test, args.seed)
+            few_shot = shots and ask(shots, "before, with four worked examples in the prompt")
 
         def on_step(step: int, history: training.History) -> None:
             left = history.seconds[-1] / step * (args.steps - step)

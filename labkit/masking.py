@@ -111,4 +111,4 @@ def _template(tokenizer, messages: list[dict], add_generation_prompt: bool) -> s
 
 
 def _encode(tokenizer, text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]  # what is too long is told elsewhere

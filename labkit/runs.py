@@ -111,7 +111,7 @@ RECIPES = {
         Recipe("sft-short", "00", steps=400, evaluation_n=500),
         Recipe("sft-short-shuffled", "00", steps=400, evaluation_n=500, control="shuffled"),
         Recipe("sft-short-prompt", "00", steps=400, evaluation_n=500, control="prompt"),
-        Recipe("sft-lab00", "00", steps=150, evaluation_n=200),
+        Recipe("sft-lab00", "00", steps=80, evaluation_n=110),
     )
 }
 

@@ -95,7 +95,7 @@ def share_right(facts):
 settled = [fact for fact in world.facts if fact.attribute not in ("mayor", "home", "price", "date")]
 old = Random(0).sample([fact for fact in settled if not fact.fresh], 300)
 new = Random(0).sample([fact for fact in settled if fact.fresh], 200)
-lk.measured("facts from before the cutoff, completed rightly", share_right(old), 0.94, 1.00)
+lk.measured("facts from before the cutoff, completed rightly", share_right(old), 0.96, 1.00)
 lk.measured("fresh facts, completed rightly", share_right(new), 0.00, 0.12)
 
 # %% [markdown]
@@ -153,7 +153,7 @@ import math
 rows = [lk.masking.render(example, tokenizer) for example in asked]
 start_loss = lk.training.evaluate(model, rows, pad=tokenizer.pad_token_id)
 print("ln V =", round(math.log(model.config.vocab_size), 3), "nats")
-lk.measured("loss before the first step, nats", start_loss, 0.5, 4.0)
+lk.measured("loss before the first step, nats", start_loss, 0.4, 0.6)
 
 # %% [markdown]
 # The base is far below ln V before any fine-tuning: most of what an answer says is almanac prose. What it lacks is little, and
@@ -167,12 +167,12 @@ lk.measured("loss before the first step, nats", start_loss, 0.5, 4.0)
 
 # %%
 overfitted = lk.models.add_lora(lk.models.load(device="cpu")[0], rank=16, alpha=32, target_modules="all-linear", seed=0)
-settings = lk.training.Settings(steps=40, batch_size=16, lr=5e-3, schedule="constant")
-one_batch = lk.training.fit(overfitted, rows[:16], settings, pad=tokenizer.pad_token_id)
-lk.measured("loss on the one batch at the end, nats", one_batch.loss[-1], 0.0, 0.1)
+settings = lk.training.Settings(steps=25, batch_size=8, lr=5e-3, schedule="constant")
+one_batch = lk.training.fit(overfitted, rows[:8], settings, pad=tokenizer.pad_token_id)
+lk.measured("loss on the one batch at the end, nats", one_batch.loss[-1], 0.0, 0.05)
 
 # %% [markdown]
-# It can learn. Whether it learned *answering* or just these sixteen answers is another question, and the reason why we ask only
+# It can learn. Whether it learned *answering* or just these eight answers is another question, and the reason why we ask only
 # held-out questions from here on.
 #
 # ## 6 · Examples in the prompt
@@ -186,22 +186,24 @@ print(shots[0].prompt)
 
 # %%
 few_shot = lk.models.score(model, tokenizer, shots, max_new_tokens=160)
-lk.measured("right answers with four examples in the prompt", few_shot.share, 0.0, 1.0)
+lk.measured("right answers with four examples in the prompt", few_shot.share, 0.02, 0.15)
 
 # %% [markdown]
-# FEWSHOT_TEXT
+# Less than one in six. The examples show the form, and a model of this size hardly takes it from there: it goes on in its own
+# prose, or copies what stands in the examples. Models a thousand times as large do this much better, and that is why it is worth
+# trying first with them: it costs no training at all.
 #
 # ## 7 · Fine-tune
 #
 # Now the run itself, live: LoRA on the questions and answers of `train`, with the loss on the answers only. Watch the loss in the
-# line below; it takes about half a minute on two cores, and then asks two hundred held-out questions.
+# line below; it takes about half a minute on two cores, and then asks the same held-out questions.
 
 # %% tags=["nbval-ignore-output"]
 live = lk.run("sft-lab00", live=True)
 live
 
 # %%
-lk.measured("right answers after the short run", live.score.share, 0.0, 1.0)
+lk.measured("right answers after the short run", live.score.share, 0.85, 1.00)
 
 # %% tags=["nbval-ignore-output"]
 lk.plots.loss_curve(live.history, "The loss falls steeply, then slowly")
@@ -224,9 +226,13 @@ recorded = lk.run("sft-short")
 recorded
 
 # %%
-lk.plots.scores({"after 400 steps": recorded.score}, "After fine-tuning every family is answered")
+lk.plots.scores({"after 400 steps": recorded.score}, "All families are answered; comparing and reading least well")
 
 # %% [markdown]
+# Nine of eleven families are right throughout. *Compare* and *reading* are not, and more steps do not mend that: both ask the
+# model to find, in the text before it, which name belongs to which value, and the base itself does that unreliably.
+# Fine-tuning drew out what was there, its weaknesses included.
+#
 # ## 8 · What it cannot put in
 #
 # Your second guess: what does the fine-tuned model say about a town that does not exist?
@@ -247,7 +253,7 @@ nowhere = lk.almanac.examples.unknown_examples(50)
 answered = [lk.data.exact_answer(output) != "" for output in lk.models.generate(live.model, tokenizer, nowhere)]
 never_read = lk.models.score(live.model, tokenizer, lk.almanac.examples.fresh_examples(100))
 lk.measured("confident answers about towns that do not exist", sum(answered) / len(answered), 0.9, 1.0)
-lk.measured("right answers about facts it has never read", never_read.share, 0.00, 0.15)
+lk.measured("right answers about facts it has never read", never_read.share, 0.00, 0.08)
 
 # %% [markdown]
 # So this is what supervised fine-tuning does: it *imitates*. It draws out what the base already knows, in the form it is
@@ -283,9 +289,11 @@ lk.my_runs()
 #
 # - Is it the answers that were learned, or only the look of them? Train on answers that belong to other questions:
 #   `labkit demo --control shuffled` in a terminal. Guess first what the score will be.
-# - Other words, rare towns, and a family it was never shown: how far does what it learned carry?
+# - Unseen phrasings, towns that its text seldom names, and a family it was never shown (subtraction): how far does what it
+#   learned carry? Guess three shares.
 
 # %%
+expected = {"phrasing": (0.4, 0.9), "long tail": (0.8, 1.0), "family": (0.0, 0.05)}
 for kind in lk.almanac.examples.OUT_OF_DISTRIBUTION:
     far = lk.models.score(live.model, tokenizer, lk.almanac.examples.out_of_distribution(kind, 60))
-    lk.measured(f"out of distribution, {kind}", far.share, 0.0, 1.0)
+    lk.measured(f"out of distribution, {kind}", far.share, *expected[kind])
