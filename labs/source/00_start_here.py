@@ -189,9 +189,9 @@ few_shot = lk.models.score(model, tokenizer, shots, max_new_tokens=160)
 lk.measured("right answers with four examples in the prompt", few_shot.share, 0.02, 0.15)
 
 # %% [markdown]
-# Less than one in six. The examples show the form, and a model of this size hardly takes it from there: it goes on in its own
-# prose, or copies what stands in the examples. Models a thousand times as large do this much better, and that is why it is worth
-# trying first with them: it costs no training at all.
+# Less than one in six. Mostly it goes on in its own prose, often truly, and without `Answer:`; the form of the examples hardly
+# carries over. Larger models are much better at this (Brown et al. 2020, *Language Models are Few-Shot Learners*), so with them
+# it is the first thing to try: it costs no training.
 #
 # ## 7 · Fine-tune
 #
@@ -219,7 +219,8 @@ for example, first, then in zip(picked, lk.models.generate(model, tokenizer, pic
     print("after ", then, "\n")
 
 # %% [markdown]
-# A longer run, recorded for three seeds before this kit was shipped, gets further. It says when and where it was made.
+# Five times as many steps, recorded before this kit was shipped, with more questions: hardly further. Nearly all of it was learned in
+# the first steps.
 
 # %%
 recorded = lk.run("sft-short")
