@@ -167,15 +167,16 @@ def test_byte_order_mark_and_windows_line_ends(tmp_path):
     assert [example.completion for example in load_examples(path)] == ["b", "d"]
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
+@pytest.mark.parametrize("broken", ["fsync", "replace"])
+def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch, broken):
     path = tmp_path / "rows.jsonl"
     before = number_questions(2)
     save_examples(before, path)
 
-    def full(descriptor):
+    def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, broken, full)
     with pytest.raises(InputError, match="rows.jsonl: cannot be written .No space left"):
         save_examples(number_questions(5), path)
     assert load_examples(path) == before
