@@ -50,7 +50,7 @@ lab: setup  ## copy the labs to my-labs/ and open JupyterLab (JUPYTER_ARGS="--no
 
 test: setup  ## run every test that needs no browser and no GPU, then check every lab against its stored outputs
 	$(VENV)/bin/python -m pytest
-	$(VENV)/bin/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 labs
+	$(VENV)/bin/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=900 labs
 
 test-browser: setup  ## run the tests that open pages in Chromium
 	$(VENV)/bin/python -m pytest -m browser
