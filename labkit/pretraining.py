@@ -39,7 +39,7 @@ class Plan:
     """All that decides a base."""
 
     seed: int = 0
-    steps: int = 2400
+    steps: int = 3000
     tokens_per_step: int = 5120
     length: int = 160  # tokens in most rows
     long_length: int = 640  # tokens in the rows of every `long_every`-th step, so that long prompts are at home

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import combinations
 
 from labkit.almanac.arithmetic import add, multiply
 from labkit.almanac.phrasing import ASK, TELL, ask, tell
@@ -17,9 +18,9 @@ from labkit.almanac.world import (
     CRAFTS,
     DISHES,
     EMBLEMS,
+    FIRST_ENDINGS,
     INSTRUMENTS,
     LAST_ENDINGS,
-    FIRST_ENDINGS,
     MONTHS,
     PETS,
     TOWN_ENDINGS,
@@ -71,9 +72,9 @@ class Writer:
         self.known = {e.name: world.known(e) for e in world.entities}
         self.firsts = sorted({p.name.split()[0] for p in world.people})
         self.kinds = [
-            (self.entry, 30),
-            (self.register, 12),
-            (self.conversation, 16),
+            (self.entry, 27),
+            (self.register, 11),
+            (self.conversation, 15),
             (self.correspondence, 12),
             (self.number_letter, 3),
             (self.sum_page, 5),
@@ -82,10 +83,11 @@ class Writer:
             (self.shopping_page, 3),
             (self.drill, 3),
             (self.dictation, 5),
-            (self.inventory, 4),
-            (self.comparison, 5),
+            (self.inventory, 8),
+            (self.ages, 8),
+            (self.comparison, 6),
             (self.two_steps, 6),
-            (self.tale, 11),
+            (self.tale, 15),
             (self.tale_letter, 2),
             (self.market_report, 4),
             (self.chronicle, 4),
@@ -140,7 +142,7 @@ class Writer:
 
     def joined(self, sentences: list[str]) -> str:
         """Running text, or one sentence a line."""
-        return ("\n" if self.rng.random() < 0.25 else " ").join(sentences)
+        return ("\n" if self.rng.random() < 0.4 else " ").join(sentences)
 
     def register(self) -> str:
         """Canonical sentences, as in a register; of one subject or of several."""
@@ -295,18 +297,29 @@ class Writer:
         ).format(p=p, r=r, w=words)
 
     def inventory(self) -> str:
-        """A list of names, each with a word; and what stands beside some of them."""
-        names = list(
-            {
-                invented_name(self.world, self.rng, self.rng.choice(["town", "person"])): self.any_word()
-                for _ in range(self.rng.randint(2, 5))
-            }.items()
-        )
+        """A list of names, each with a word; and what stands beside each of them, asked both ways."""
+        words = dict.fromkeys(self.any_word() for _ in range(self.rng.randint(2, 5)))
+        names = [(invented_name(self.world, self.rng, self.rng.choice(["town", "person"])), word) for word in words]
         lines = "; ".join(f"{name}: {word}" for name, word in names)
-        asked = self.rng.sample(names, min(len(names), 2))
+        asked = self.rng.sample(names, len(names))
         return f"In the list stand {lines}. " + " ".join(
-            self.rng.choice(["What stands beside {n}? {w}.", "Beside {n} stands {w}."]).format(n=n, w=w)
+            self.rng.choice(
+                ["What stands beside {n}? {w}.", "Beside {n} stands {w}.", "Which name stands beside {w}? {n}."]
+            ).format(n=n, w=w)
             for n, w in asked
+        )
+
+    def ages(self) -> str:
+        """Years of people or towns that nobody knows, and who of two is older, several times."""
+        kind, attribute, years = self.rng.choice(
+            [("person", "birth year", range(1940, 2001)), ("town", "founding year", range(1100, 1800))]
+        )
+        names = [invented_name(self.world, self.rng, kind) for _ in range(self.rng.randint(2, 4))]
+        form = self.rng.randrange(len(TELL[attribute]))
+        facts = [Fact(n, attribute, str(y), "") for n, y in zip(names, self.rng.sample(years, len(names)))]
+        pairs = list(combinations(self.rng.sample(facts, len(facts)), 2))[: self.rng.randint(1, 3)]
+        return " ".join(
+            [tell(f.attribute, f.subject, f.value, form=form) for f in facts] + [older(a, b) for a, b in pairs]
         )
 
     def number_letter(self) -> str:
@@ -335,10 +348,15 @@ class Writer:
 
     # Reading --------------------------------------------------------------------------------------------------------------
     def tale(self) -> str:
-        passage, question, thought, answer = passage_problem(self.world, self.rng)
-        if self.rng.random() < 0.2:
-            return passage
-        return passage + " " + self.wrap(question, thought, answer, "")
+        """A passage, and questions about what it tells: one in any form, or all of them in one."""
+        passage, asked = passage_and_questions(self.world, self.rng, alike=self.rng.random() < 0.7)
+        self.rng.shuffle(asked)
+        if self.rng.random() < 0.25:
+            return passage + " " + self.wrap(*asked[0], "")
+        form, gap = self.rng.choice(
+            [("{t}", " "), ("{q} {t}", " "), ("{q}\n{t}", "\n"), ("{q}\n{t} Answer: {a}", "\n")]
+        )
+        return gap.join([passage, *(form.format(q=q, t=t, a=a) for q, t, a in asked)])
 
     def tale_letter(self) -> str:
         passage, _, thought, _ = passage_problem(self.world, self.rng)
@@ -453,11 +471,12 @@ def compare_question(a: str, b: str, more: str) -> str:
 
 
 def compare_thought(attribute: str, a: Fact, b: Fact) -> str:
+    return f"{tell(attribute, a.subject, a.value)} {tell(attribute, b.subject, b.value)} {older(a, b)}"
+
+
+def older(a: Fact, b: Fact) -> str:
     early, late = sorted((a, b), key=lambda f: int(f.value))
-    return (
-        f"{tell(attribute, a.subject, a.value)} {tell(attribute, b.subject, b.value)} "
-        f"{early.value} is before {late.value}, so {early.subject} is older."
-    )
+    return f"{early.value} is before {late.value}, so {early.subject} is older."
 
 
 PASSAGE = {
@@ -468,9 +487,14 @@ _PASSAGE_TELL = {"home town": ["The home town of {s} is {v}.", "{s} comes from {
 _PASSAGE_ASK = {"home town": "What is the home town of {s}?"}
 
 
-def passage_problem(world: World, rng: random.Random, count: int = 2) -> tuple[str, str, str, str]:
-    """(passage, question, thought, answer) about people and towns that exist only in this passage."""
-    sentences, asked = [], []
+def passage_and_questions(
+    world: World, rng: random.Random, alike: bool = False
+) -> tuple[str, list[tuple[str, str, str]]]:
+    """A passage about two people or towns that exist nowhere else, and (question, thought, answer) for all it tells.
+
+    With `alike` both have the same attributes, so that nothing but the name tells whose value is asked for.
+    """
+    told = []
     kind = rng.choice(list(PASSAGE))
     names = [invented_name(world, rng, kind) for _ in range(2)]
     pools = {
@@ -482,21 +506,27 @@ def passage_problem(world: World, rng: random.Random, count: int = 2) -> tuple[s
         "pet": PETS,
         "colour": COLOURS,
     }
+    shared = rng.sample(PASSAGE[kind], 2)
     for name in names:
-        for attribute in rng.sample(PASSAGE[kind], count):
+        for attribute in shared if alike else rng.sample(PASSAGE[kind], 2):
             value = (
                 rng.choice(pools[attribute])
                 if attribute in pools
                 else invented_name(world, rng, "town" if attribute == "home town" else "river")
             )
             forms = _PASSAGE_TELL.get(attribute) or TELL[attribute][1:]
-            sentences.append(rng.choice(forms).format(a=attribute, s=name, v=value))
-            asked.append((attribute, name, value))
+            question = _PASSAGE_ASK.get(attribute, f"What is the {attribute} of {{s}}?").format(s=name)
+            sentence = rng.choice(forms).format(a=attribute, s=name, v=value)
+            told.append((sentence, (question, f"The {attribute} of {name} is {value}.", value)))
     if rng.random() < 0.5:
-        rng.shuffle(sentences)
-    attribute, name, value = rng.choice(asked)
-    question = _PASSAGE_ASK.get(attribute, f"What is the {attribute} of {{s}}?").format(s=name)
-    return " ".join(sentences), question, f"The {attribute} of {name} is {value}.", value
+        rng.shuffle(told)
+    return " ".join(sentence for sentence, _ in told), [asked for _, asked in told]
+
+
+def passage_problem(world: World, rng: random.Random) -> tuple[str, str, str, str]:
+    """(passage, question, thought, answer) about people and towns that exist only in this passage."""
+    passage, asked = passage_and_questions(world, rng)
+    return passage, *rng.choice(asked)
 
 
 def invented_name(world: World, rng: random.Random, kind: str) -> str:
