@@ -24,6 +24,7 @@ _MODULES = (
     "claims",
     "cluster",
     "data",
+    "dedup",
     "masking",
     "models",
     "plots",

@@ -1,0 +1,456 @@
+"""Near-duplicates in a collection of texts: shingles, MinHash, bands, true Jaccard, clusters.
+
+First come the plain functions, one idea each. Then the same in bulk: `find` takes texts in memory through the whole
+pipeline and keeps what every stage found. Files of any size go through `labkit dedup` (`dedup_command`), which is
+made of the same parts. All of this compares words: what is said again in other words is not found.
+
+The numbers behind a signature: a shingle becomes the crc32 of its UTF-8 bytes, which the last steps of MurmurHash3
+mix (no two numbers become one); permutation k takes x to (a_k·x + b_k) mod 2^32 with an odd a_k (again no two become
+one). It is what `minhash` gives for the modulus 2^32, and the scheme "affine32" of datasketch with `hashfunc=crc32`,
+seed for seed. That such permutations estimate Jaccard well is measured, not proven.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from zlib import crc32
+
+import numpy as np
+
+from labkit.data import InputError
+
+RECALL = 0.95  # what the bands are chosen for: the share of the pairs at the threshold that become candidates
+BUCKET_LIMIT = 128  # in a larger bucket not every pair is tried: there would be too many
+WINDOW = 8  # there a member is tried against this many before it, and against the bucket's first
+BATCH = 1000  # documents whose numbers are worked on together: what the processor's cache holds
+KEEP = ("first", "last", "longest")
+
+
+# The plain functions
+
+
+def shingles(text: str, n: int) -> set[str]:
+    """The runs of n words, as a set: lower case, split at white space, joined by one space.
+
+    A text of fewer than n words is one shingle; one without words has none. Broder 1997, "On the resemblance and
+    containment of documents", section 2.
+    """
+    words = text.lower().split()
+    if not words:
+        return set()
+    return {" ".join(words[start : start + n]) for start in range(max(len(words) - n + 1, 1))}
+
+
+def jaccard(a: set[str], b: set[str]) -> float:
+    """The elements in both over the elements in either, from 0 to 1; two empty sets: 1.0."""
+    if not a and not b:
+        return 1.0
+    shared = len(a & b)
+    return shared / (len(a) + len(b) - shared)
+
+
+def minhash(ids: list[int], a: list[int], b: list[int], prime: int) -> list[int]:
+    """For each pair (a, b) the smallest (a·x + b) mod prime over the ids x: a signature as long as `a`.
+
+    Two sets agree in a place of their signatures about as often as their Jaccard similarity says. Raises ValueError
+    without ids. Broder 1997, section 3.
+    """
+    if not ids:
+        raise ValueError("there are no ids: an empty set has no smallest hash")
+    return [min((factor * x + shift) % prime for x in ids) for factor, shift in zip(a, b)]
+
+
+def candidate_probability(s: float, bands: int, rows: int) -> float:
+    """The probability that two sets of similarity s agree in all rows of at least one band: 1 − (1 − s^rows)^bands.
+
+    Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", section 3.4.2.
+    """
+    return 1 - (1 - s**rows) ** bands
+
+
+def clusters(n: int, pairs: list[tuple[int, int]]) -> list[list[int]]:
+    """The groups that the pairs tie 0…n−1 into, directly or over others; what no pair names is a group of its own."""
+    parent = list(range(n))
+
+    def root(member: int) -> int:
+        while parent[member] != member:
+            parent[member] = parent[parent[member]]
+            member = parent[member]
+        return member
+
+    for i, j in pairs:
+        low, high = sorted((root(i), root(j)))
+        parent[high] = low
+    groups: dict[int, list[int]] = {}
+    for member in range(n):
+        groups.setdefault(root(member), []).append(member)
+    return list(groups.values())
+
+
+# The same in bulk
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """What decides which pairs are found: made by `scheme`, which checks it."""
+
+    threshold: float
+    shingle: int
+    permutations: int
+    bands: int
+    rows: int
+    seed: int
+
+    @property
+    def recall(self) -> float:
+        """The probability that a pair at the threshold becomes a candidate."""
+        return candidate_probability(self.threshold, self.bands, self.rows)
+
+
+def scheme(
+    threshold: float = 0.8,
+    shingle: int = 3,
+    permutations: int = 128,
+    bands: int | None = None,
+    rows: int | None = None,
+    seed: int = 1,
+) -> Scheme:
+    """A scheme; without bands and rows, the one with the fewest false candidates that finds 95% at the threshold.
+
+    With one of the two given, the other takes all permutations there are. Raises `InputError`.
+    """
+    if not 0 < threshold <= 1:
+        raise InputError(f"the threshold is {threshold}: a Jaccard similarity above 0 and up to 1 is needed")
+    for name, value in (("shingle", shingle), ("permutations", permutations), ("bands", bands), ("rows", rows)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} is {value}: at least 1 is needed")
+    if not 0 <= seed < 2**32:
+        raise InputError(f"the seed is {seed}: give one from 0 to {2**32 - 1}")
+    if bands is None and rows is None:
+        possible = [
+            Scheme(threshold, shingle, permutations, permutations // count, count, seed)
+            for count in range(permutations, 0, -1)
+        ]
+        for chosen in possible:
+            if chosen.recall >= RECALL:
+                return chosen
+        raise InputError(
+            f"no bands of {permutations} permutations find {RECALL:.0%} of the pairs at {threshold:g} "
+            f"(at best {possible[-1].recall:.0%}); take more permutations, or a higher threshold"
+        )
+    bands = bands or max(permutations // rows, 1)
+    rows = rows or max(permutations // bands, 1)
+    if bands * rows > permutations:
+        raise InputError(
+            f"{bands} bands of {rows} rows need {bands * rows} permutations, and there are {permutations}; "
+            "take fewer bands or rows, or more permutations"
+        )
+    return Scheme(threshold, shingle, permutations, bands, rows, seed)
+
+
+def permutation_numbers(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(a, b): uint32 arrays of length `count`, every a odd; the ones datasketch draws for that seed."""
+    draw = np.random.RandomState(seed)
+    a = draw.randint(0, 2**31, count, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+    return a, draw.randint(0, 2**32, count, dtype=np.uint32)
+
+
+def shingle_ids(shingle_sets: Sequence[Iterable[str]]) -> tuple[np.ndarray, np.ndarray]:
+    """(the shingles' numbers, set after set, uint32; the sets' sizes, int64)."""
+    sizes = np.fromiter(map(len, shingle_sets), np.int64, len(shingle_sets))
+    raw = map(crc32, map(str.encode, chain.from_iterable(shingle_sets)))
+    return _mixed(np.fromiter(raw, np.uint32, int(sizes.sum()))), sizes
+
+
+def _mixed(x: np.ndarray) -> np.ndarray:
+    """The finalizer of MurmurHash3 for 32 bits: crc32 is linear, so like shingles would stay in step without it."""
+    x = (x ^ (x >> np.uint32(16))) * np.uint32(0x85EBCA6B)
+    x = (x ^ (x >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+    return x ^ (x >> np.uint32(16))
+
+
+def signatures(shingle_sets: Sequence[Iterable[str]], a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """uint32 of shape (sets, permutations): the MinHash of each set. Raises ValueError if a set is empty."""
+    result = np.empty((len(a), len(shingle_sets)), np.uint32)
+    for start in range(0, len(shingle_sets), BATCH):
+        ids, sizes = shingle_ids(shingle_sets[start : start + BATCH])
+        if not sizes.all():
+            raise ValueError("there is a set without shingles: it has no smallest hash")
+        starts = np.cumsum(sizes) - sizes
+        for k in range(len(a)):
+            np.minimum.reduceat(ids * a[k] + b[k], starts, out=result[k, start : start + BATCH])
+    return result.T
+
+
+def band_keys(signature: np.ndarray, bands: int, rows: int) -> np.ndarray:
+    """uint64 of shape (bands, sets): equal where two sets agree in all rows of the band.
+
+    Sets that differ there have the same key with a probability of about 2^-64, which costs one comparison in vain.
+    """
+    draw = np.random.RandomState(0)
+    factors = draw.randint(0, 2**63, rows, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    keys = np.zeros((bands, len(signature)), np.uint64)
+    for band in range(bands):
+        for row in range(rows):
+            keys[band] = (keys[band] ^ signature[:, band * rows + row]) * factors[row]
+            keys[band] ^= keys[band] >> np.uint64(32)
+    return keys
+
+
+def candidate_pairs(keys: Iterable[np.ndarray], limit: int = BUCKET_LIMIT) -> tuple[np.ndarray, int]:
+    """(int64 of shape (pairs, 2): each pair i < j with an equal key in some band, once, in order; how many were not
+    tried).
+
+    `keys` gives one band at a time. The members of a bucket, one band's equal keys, are all paired, up to `limit`
+    members. In a larger one a member is paired with the `WINDOW` members before it and with the first; the other
+    pairs count as not tried, in every band anew.
+    """
+    found, untried = np.empty(0, np.uint64), 0
+    waiting: list[np.ndarray] = []
+    for column in keys:
+        first, second, missed = _bucket_pairs(np.asarray(column), limit)
+        waiting.append(first.astype(np.uint64) << np.uint64(32) | second.astype(np.uint64))
+        untried += missed
+        if sum(map(len, waiting)) > 10_000_000:  # bounds the memory; most pairs come back in other bands
+            found, waiting = np.unique(np.concatenate([found, *waiting])), []
+    found = np.unique(np.concatenate([found, *waiting]))
+    pairs = np.stack([found >> np.uint64(32), found & np.uint64(2**32 - 1)], axis=1)
+    return pairs.astype(np.int64), untried
+
+
+def _bucket_pairs(column: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """(i, j, pairs not tried) of one band, i < j."""
+    order = np.argsort(column, kind="stable")  # stable: within a bucket the members stand in their order
+    column = column[order]
+    starts = np.flatnonzero(np.r_[True, column[1:] != column[:-1]]) if len(column) else np.empty(0, np.int64)
+    sizes = np.diff(np.r_[starts, len(column)])
+    size = np.repeat(sizes, sizes)  # of the bucket that a place lies in
+    place = np.arange(len(column)) - np.repeat(starts, sizes)  # in its bucket
+    reach = np.where(size > limit, WINDOW, limit)
+    first, second = [], []
+    at, distance = np.flatnonzero(place), 1
+    while len(at):
+        first.append(order[at - distance])
+        second.append(order[at])
+        distance += 1
+        at = at[(place[at] >= distance) & (distance <= reach[at])]
+    far = np.flatnonzero((size > limit) & (place > WINDOW))
+    first.append(order[far - place[far]])
+    second.append(order[far])
+    tried = sum(map(len, first))
+    return np.concatenate(first), np.concatenate(second), int((sizes * (sizes - 1) // 2).sum()) - tried
+
+
+def candidates(shingle_sets: Sequence[Iterable[str]], chosen: Scheme) -> tuple[np.ndarray, int]:
+    """`candidate_pairs` of sets of shingles, none of them empty."""
+    a, b = permutation_numbers(chosen.permutations, chosen.seed)
+    keys = [
+        band_keys(signatures(shingle_sets[start : start + 10 * BATCH], a, b), chosen.bands, chosen.rows)
+        for start in range(0, len(shingle_sets), 10 * BATCH)
+    ]
+    return candidate_pairs(np.concatenate(keys, axis=1) if keys else np.empty((chosen.bands, 0), np.uint64))
+
+
+# From pairs to what is removed
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A document that is taken out: it is as similar as said to its neighbour, another member of its cluster.
+
+    From neighbour to neighbour one comes to the member that is kept; it may itself be less similar than the threshold.
+    """
+
+    index: int
+    cluster: int
+    neighbour: int
+    similarity: float
+    reason: str  # "exact": the same words; "near": similar enough
+    kept: int
+
+
+def removals(
+    edges: Iterable[tuple[int, int, float, str]], prefer: Callable[[int], object] = lambda index: index
+) -> tuple[list[list[int]], list[Removal]]:
+    """(the clusters of at least two, the documents to remove), both by their first index.
+
+    `edges` are verified pairs with similarity and reason. The member with the smallest `prefer` is kept. The
+    neighbour is the most similar of those that are a step nearer to it.
+    """
+    edges = list(edges)
+    members = sorted({index for edge in edges for index in edge[:2]})
+    place = {index: position for position, index in enumerate(members)}
+    groups = clusters(len(members), [(place[i], place[j]) for i, j, _, _ in edges])
+    groups = [[members[position] for position in group] for group in groups]
+    ties: dict[int, list[tuple[int, float, str]]] = {index: [] for index in members}
+    for i, j, similarity, reason in edges:
+        ties[i].append((j, similarity, reason))
+        ties[j].append((i, similarity, reason))
+    removed = []
+    for number, group in enumerate(groups):
+        kept = min(group, key=prefer)
+        reached, frontier = {kept}, [kept]
+        while frontier:
+            best: dict[int, tuple[float, int, str]] = {}
+            for neighbour in frontier:
+                for index, similarity, reason in ties[neighbour]:
+                    if index not in reached and (index not in best or similarity > best[index][0]):
+                        best[index] = (similarity, neighbour, reason)
+            removed += [
+                Removal(index, number, neighbour, similarity, reason, kept)
+                for index, (similarity, neighbour, reason) in best.items()
+            ]
+            frontier = list(best)
+            reached.update(frontier)
+    return groups, sorted(removed, key=lambda removal: removal.index)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage let through, and of how many."""
+
+    name: str
+    count: int
+    of: int
+    unit: str
+
+    @property
+    def share(self) -> float:
+        return self.count / self.of if self.of else 0.0
+
+
+def stages(documents: int, distinct: int, tried: int, close: int, kept: int) -> list[Stage]:
+    """The pipeline in numbers, each with its denominator."""
+    return [
+        Stage("exact hash", distinct, documents, "documents stay"),
+        Stage("MinHash and bands", tried, distinct * (distinct - 1) // 2, "pairs are candidates"),
+        Stage("true Jaccard", close, tried, "candidates are verified"),
+        Stage("clusters", kept, distinct, "documents stay"),
+        Stage("in all", kept, documents, "documents stay"),
+    ]
+
+
+def stage_table(rows: Iterable[Stage]) -> str:
+    """The stages as lines of text."""
+    return "\n".join(
+        f"{row.name:<18} {row.count:>12,} of {row.of:>16,} {row.unit:<24} {share_text(row.share):>9}" for row in rows
+    )
+
+
+def share_text(share: float) -> str:
+    """A share in percent, with enough digits that a small one is not called none."""
+    return f"{share:.1%}" if share >= 0.001 or share == 0 else f"{share:.1g}".replace("e-0", "e-")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What `find` found, stage by stage. Indices count the given texts."""
+
+    scheme: Scheme
+    stages: list[Stage]
+    candidates: list[tuple[int, int, float]]  # pairs that share a band, with their true Jaccard
+    pairs: list[tuple[int, int, float]]  # those at or above the threshold, and each exact copy with its first
+    clusters: list[list[int]]  # of at least two
+    removed: list[Removal]
+    kept: list[int]
+
+    def borderline(self, count: int = 5) -> list[tuple[int, int, float]]:
+        """The candidates nearest to the threshold, above and below it, most similar first: these a person decides."""
+        nearest = sorted(self.candidates, key=lambda pair: abs(pair[2] - self.scheme.threshold))[:count]
+        return sorted(nearest, key=lambda pair: -pair[2])
+
+    def table(self) -> str:
+        """The stages as lines of text."""
+        return stage_table(self.stages)
+
+
+def find(
+    texts: Sequence[str],
+    threshold: float = 0.8,
+    shingle: int = 3,
+    permutations: int = 128,
+    bands: int | None = None,
+    rows: int | None = None,
+    seed: int = 1,
+    keep: str = "first",
+) -> Found:
+    """The near-duplicates among texts: exact copies (the same words), then MinHash, bands, true Jaccard, clusters.
+
+    `keep` says which member of a cluster stays: the first, the last, or the longest. Raises `InputError`, also for a
+    text without words.
+    """
+    chosen = scheme(threshold, shingle, permutations, bands, rows, seed)
+    prefer = preference(keep, lambda index: len(texts[index]))
+    first: dict[str, int] = {}
+    edges: list[tuple[int, int, float, str]] = []
+    for index, text in enumerate(texts):
+        check_text(text, f"text {index}")
+        original = first.setdefault(" ".join(text.lower().split()), index)
+        if original != index:
+            edges.append((original, index, 1.0, "exact"))
+    distinct = list(first.values())
+    sets = [shingles(texts[index], shingle) for index in distinct]
+    tried = [(distinct[i], distinct[j], jaccard(sets[i], sets[j])) for i, j in candidates(sets, chosen)[0].tolist()]
+    close = [pair for pair in tried if pair[2] >= threshold]
+    edges += [(*pair, "near") for pair in close]
+    groups, removed = removals(edges, prefer)
+    gone = {removal.index for removal in removed}
+    kept = [index for index in range(len(texts)) if index not in gone]
+    return Found(
+        chosen,
+        stages(len(texts), len(distinct), len(tried), len(close), len(kept)),
+        tried,
+        sorted(edge[:3] for edge in edges),
+        groups,
+        removed,
+        kept,
+    )
+
+
+def check_text(text: object, name: str) -> None:
+    """Raise an `InputError` that begins with `name` for what has no words or cannot be written as UTF-8."""
+    if not isinstance(text, str):
+        raise InputError(f"{name} is of type {type(text).__name__}, not text; put it in quotes")
+    if not text.strip():
+        raise InputError(f"{name} has no words; take it out")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"{name} holds half of a surrogate pair; write the whole character") from None
+
+
+def preference(keep: str, length: Callable[[int], int]) -> Callable[[int], object]:
+    """The key by which the smallest member of a cluster is the one to keep."""
+    keys = {
+        "first": lambda index: index,
+        "last": lambda index: -index,
+        "longest": lambda index: (-length(index), index),
+    }
+    if keep not in keys:
+        raise InputError(f"keep is {keep!r}: choose one of {', '.join(KEEP)}")
+    return keys[keep]
+
+
+def exact_pairs(sets: Sequence[set[str]], threshold: float) -> Iterator[tuple[int, int, float]]:
+    """Every pair at or above the threshold with its Jaccard similarity, by search without chance: what recall is
+    measured against.
+
+    Only pairs that share one of their rarest shingles are compared: two sets of similarity t share at least
+    t·max(sizes) elements, so they meet among the rarest size − ceil(t·size) + 1 of each (Bayardo, Ma and Srikant
+    2007, "Scaling up all pairs similarity search", section 4).
+    """
+    counts: dict[str, int] = {}
+    for shingle in chain.from_iterable(sets):
+        counts[shingle] = counts.get(shingle, 0) + 1
+    index: dict[str, list[int]] = {}
+    for j, members in enumerate(sets):
+        rarest = sorted(members, key=lambda shingle: (counts[shingle], shingle))
+        prefix = rarest[: len(rarest) - int(np.ceil(threshold * len(rarest) - 1e-9)) + 1]
+        for i in sorted({i for shingle in prefix for i in index.get(shingle, ())}):
+            smaller, larger = sorted((len(sets[i]), len(members)))
+            if smaller >= threshold * larger - 1e-9 and (similarity := jaccard(sets[i], members)) >= threshold:
+                yield i, j, similarity
+        for shingle in prefix:
+            index.setdefault(shingle, []).append(j)

@@ -1,0 +1,494 @@
+"""`labkit dedup FILE.jsonl`: near-duplicates of a file of any size.
+
+The file is read three times, a part of it at a time: for the bands' keys, to compare the candidates' texts, to write.
+What has been done is kept in `DIR/unfinished`, part by part, so that the same command goes on after an interruption;
+that folder is taken away at the end. Memory holds some 200 bytes for a document, whatever its length.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import hashlib
+import json
+import shutil
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from labkit import dedup
+from labkit.data import MAX_LINE_BYTES, InputError, write_atomically
+from labkit.live import Line
+
+PART_LINES = 10_000  # lines worked on together, and saved together
+PART_BYTES = 32_000_000
+PART_PAIRS = 200_000
+CACHED_SHINGLES = 2_000_000  # about 250 MB of texts that were just compared
+SHOWN_BYTES = 10_000  # of a line that is too long, what the rejected file keeps
+OUTPUTS = ("kept.jsonl", "removed.jsonl", "rejected.jsonl")
+FORMAT = 1  # of the unfinished parts and the report; another one begins anew
+
+
+@dataclass(frozen=True)
+class Documents:
+    """The usable lines of the file: arrays with an entry for each."""
+
+    line: np.ndarray  # from 1
+    offset: np.ndarray  # of the line's first byte
+    size: np.ndarray  # bytes of the line
+    length: np.ndarray  # characters of the text
+    exact: np.ndarray  # (documents, 2) uint64: a hash of the words
+    rejected: list[tuple[int, str]]  # (line, what is wrong with it)
+    lines: int  # of the file, all in all
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE.jsonl", type=Path, help="one JSON object a line")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where the results go")
+    parser.add_argument(
+        "--threshold", type=float, default=0.8, help="Jaccard similarity from which on two are one (default 0.8)"
+    )
+    parser.add_argument(
+        "--shingle", type=int, default=3, metavar="WORDS", help="words in a shingle (default %(default)s)"
+    )
+    parser.add_argument(
+        "--text",
+        action="append",
+        metavar="KEY",
+        help="the key that holds the text; give it again for more than one (default: text; or messages; or prompt and "
+        "completion)",
+    )
+    parser.add_argument("--keep", choices=dedup.KEEP, default="first", help="which of a cluster stays (default first)")
+    parser.add_argument(
+        "--permutations", type=int, default=128, metavar="N", help="length of a signature (default %(default)s)"
+    )
+    parser.add_argument("--bands", type=int, metavar="N", help="default: what finds 95%% of the pairs at the threshold")
+    parser.add_argument("--rows", type=int, metavar="N", help="permutations in a band")
+    parser.add_argument("--seed", type=int, default=1, help="of the permutations (default %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace other results in DIR")
+    parser.add_argument("--json", action="store_true", help="end with one JSON object, the report")
+    parser.epilog = (
+        "Writes to DIR: kept.jsonl, the lines as they were; removed.jsonl, each with its cluster, its neighbour (a\n"
+        "line number), their similarity and the reason; rejected.jsonl, what has no text; report.json. Each line of\n"
+        "FILE is in exactly one of the three. Interrupted, the same command goes on. Exit status 1 if lines were\n"
+        "rejected.\n\n"
+        "examples:\n  labkit dedup candidates.jsonl --threshold 0.8 --out deduplicated\n"
+        "  labkit dedup posts.jsonl --text title --text body --keep longest --out deduplicated"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    chosen = dedup.scheme(args.threshold, args.shingle, args.permutations, args.bands, args.rows, args.seed)
+    report = deduplicate(args.file, args.out, chosen, tuple(args.text or ()), args.keep, args.overwrite)
+    print(table(report, args.out))
+    if args.json:
+        print(json.dumps(report))
+    return 1 if report["rejected"] else 0
+
+
+def deduplicate(
+    path: Path,
+    out: Path,
+    chosen: dedup.Scheme,
+    keys: tuple[str, ...] = (),
+    keep: str = "first",
+    overwrite: bool = False,
+) -> dict:
+    """Write the four files into `out` and return the report; goes on where an interrupted call stopped.
+
+    A folder that holds the results of the same file and settings is left as it is, and its report returned. Raises
+    `InputError`: the file cannot be read or has no usable line, the folder holds something else, or cannot be written.
+    """
+    path, out = path.expanduser(), out.expanduser()
+    asked = {"format": FORMAT, "file": str(path.resolve()), **_fingerprint(path)}
+    asked |= {**dataclasses.asdict(chosen), "text": list(keys), "keep": keep}
+    work = out / "unfinished"
+    if path.resolve() in [(out / name).resolve() for name in OUTPUTS]:
+        raise InputError(f"{path}: would be replaced by its own result; name another folder with --out")
+    earlier, there = _read_json(out / "report.json"), [name for name in OUTPUTS if (out / name).exists()]
+    if earlier and earlier.get("asked") == asked and len(there) == len(OUTPUTS):
+        print(f"{out}: done before, with the same file and settings", file=sys.stderr)
+        return earlier
+    if (earlier or there) and not overwrite and _read_json(work / "asked.json") != asked:
+        raise InputError(f"{out}: holds other results; name another folder, or replace them with --overwrite")
+    line = Line()
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        if _read_json(work / "asked.json") != asked:
+            shutil.rmtree(work)
+            work.mkdir()
+            _write_json(work / "asked.json", asked)
+        report = _Run(path, out, work, chosen, keys, keep, line).report(asked)
+        shutil.rmtree(work)
+        return report
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or out}: {error.strerror or error}; free space there, or name another place"
+        ) from None
+    finally:
+        line.close()
+
+
+class _Run:
+    """One call's path through the stages; what each has saved is not done again."""
+
+    def __init__(self, path, out, work, chosen, keys, keep, line: Line):
+        self.path, self.out, self.work, self.line = path, out, work, line
+        self.chosen, self.keys, self.keep = chosen, keys, keep
+        self.seconds: dict[str, float] = {}
+
+    def report(self, asked: dict) -> dict:
+        with self._timed("read"):
+            documents = self._documents()
+        if not len(documents.line):
+            number, problem = documents.rejected[0] if documents.rejected else (1, "the file is empty")
+            shutil.rmtree(self.work)
+            raise InputError(f"{self.path}: no usable line in it; line {number}: {problem}")
+        with self._timed("pairs"):
+            distinct, pairs, untried = self._pairs(documents)
+        with self._timed("verify"):
+            similarity = self._similarities(documents, pairs, len(distinct))
+        with self._timed("write"):
+            copies = len(documents.line) - len(distinct)
+            close = similarity >= self.chosen.threshold
+            reasons = ["exact"] * copies + ["near"] * (len(pairs) - copies)
+            edges = [
+                (i, j, value, reasons[place])
+                for place, (i, j), value in zip(
+                    np.flatnonzero(close).tolist(), pairs[close].tolist(), similarity[close].tolist(), strict=True
+                )
+            ]
+            prefer = dedup.preference(self.keep, lambda index: int(documents.length[index]))
+            groups, removed = dedup.removals(edges, prefer)
+            if asked | _fingerprint(self.path) != asked:
+                raise InputError(f"{self.path}: was changed while it was read; start again, and let it rest")
+            (self.out / "report.json").unlink(missing_ok=True)
+            self._write(documents, removed)
+        exact = sum(removal.reason == "exact" for removal in removed)
+        kept = len(documents.line) - len(removed)
+        rows = dedup.stages(len(documents.line), len(distinct), len(pairs) - copies, int(close[copies:].sum()), kept)
+        report = {
+            "asked": asked,
+            "recall_at_threshold": self.chosen.recall,
+            "lines": documents.lines,
+            "rejected": len(documents.rejected),
+            "documents": len(documents.line),
+            "removed": len(removed),
+            "removed_exact": exact,
+            "removed_near": len(removed) - exact,
+            "kept": kept,
+            "clusters": len(groups),
+            "largest_cluster": max(map(len, groups), default=0),
+            "least_similarity": min((removal.similarity for removal in removed), default=None),
+            "pairs_not_tried": untried,
+            "stages": [dataclasses.asdict(row) | {"share": row.share} for row in rows],
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "peak_rss_mb": _peak_rss_mb(),
+        }
+        _write_json(self.out / "report.json", report)
+        return report
+
+    # Stage 1: every line once
+
+    def _documents(self) -> Documents:
+        """What the file holds, read part by part; the parts that were saved before are not read again."""
+        parts = sorted(self.work.glob("part-*.npz"))
+        at, number = 0, 0
+        if parts:
+            with np.load(parts[-1]) as last:
+                at, number = int(last["next"][0]), int(last["next"][1])
+            print(f"{self.out}: goes on after line {number:,}", file=sys.stderr)
+        total = self.path.stat().st_size
+        factors = dedup.permutation_numbers(self.chosen.permutations, self.chosen.seed)
+        for lines in _parts(_lines(self.path, at, number)):
+            arrays, (at, number) = self._part(lines, *factors), (lines[-1][1] + lines[-1][2], lines[-1][0])
+            target = self.work / f"part-{len(parts):06d}.npz"
+            with open(target.with_suffix(".tmp"), "wb") as file:
+                np.savez(file, next=np.array([at, number]), **arrays)
+            target.with_suffix(".tmp").replace(target)
+            parts.append(target)
+            self.line.show(f"reading: line {number:,}", at / max(total, 1))
+
+        def column(name: str) -> np.ndarray:
+            empty = np.empty((0, 2) if name == "exact" else 0, np.uint64 if name == "exact" else np.int64)
+            return np.concatenate([empty, *(_member(part, name) for part in parts)])
+
+        rejected = [tuple(row) for part in parts for row in json.loads(bytes(_member(part, "rejected")))]
+        self.parts = parts
+        return Documents(
+            *(column(name) for name in ("line", "offset", "size", "length", "exact")), rejected, lines=number
+        )
+
+    def _part(self, lines: list[tuple[int, int, int, bytes | None]], a: np.ndarray, b: np.ndarray) -> dict:
+        """The arrays of one part."""
+        rows, exact, sets, rejected = [], [], [], []
+        for number, offset, size, raw in lines:
+            try:
+                text = _text(raw, size, self.keys)
+            except InputError as error:
+                rejected.append((number, str(error)))
+                continue
+            rows.append((number, offset, size, len(text)))
+            exact.append(hashlib.blake2b(" ".join(text.lower().split()).encode(), digest_size=16).digest())
+            sets.append(dedup.shingles(text, self.chosen.shingle))
+        keys = dedup.band_keys(dedup.signatures(sets, a, b), self.chosen.bands, self.chosen.rows)
+        columns = np.array(rows, np.int64).reshape(-1, 4).T
+        return {
+            **dict(zip(("line", "offset", "size", "length"), columns)),
+            "exact": np.frombuffer(b"".join(exact), np.uint64).reshape(-1, 2),
+            "rejected": np.frombuffer(json.dumps(rejected).encode(), np.uint8),
+            **{f"band-{band}": keys[band] for band in range(self.chosen.bands)},
+        }
+
+    # Stage 2: which pairs to compare
+
+    def _pairs(self, documents: Documents) -> tuple[np.ndarray, np.ndarray, int]:
+        """(the documents whose words are new, the pairs to compare, how many pairs of the buckets were not tried).
+
+        First come the pairs of each exact copy with the first of its kind, then the candidates among the distinct.
+        """
+        _, first, which = np.unique(documents.exact, axis=0, return_index=True, return_inverse=True)
+        original = first[which.reshape(-1)]
+        everything = np.arange(len(original))
+        distinct = np.flatnonzero(original == everything)
+        copied = np.flatnonzero(original != everything)
+        copies = np.stack([original[copied], copied], axis=1)
+        self.line.show("finding pairs")
+        if not (self.work / "pairs.npz").exists():
+            bands = (
+                np.concatenate([_member(part, f"band-{band}") for part in self.parts])[distinct]
+                for band in range(self.chosen.bands)
+            )
+            near, untried = dedup.candidate_pairs(bands)
+            near = distinct[near]
+            if len(near):  # those of one connected group together, so that their texts are at hand together
+                members, places = np.unique(near, return_inverse=True)
+                places = places.reshape(-1, 2)
+                group = np.empty(len(members), np.int64)
+                for number, tied in enumerate(dedup.clusters(len(members), places.tolist())):
+                    group[tied] = number
+                near = near[np.argsort(group[places[:, 0]], kind="stable")]
+            with open(self.work / "pairs.tmp", "wb") as file:
+                np.savez(file, near=near, untried=untried)
+            (self.work / "pairs.tmp").replace(self.work / "pairs.npz")
+        near, untried = _member(self.work / "pairs.npz", "near"), int(_member(self.work / "pairs.npz", "untried"))
+        copies = copies[np.lexsort((copies[:, 1], copies[:, 0]))]
+        return distinct, np.concatenate([copies, near]), untried
+
+    # Stage 3: the texts themselves
+
+    def _similarities(self, documents: Documents, pairs: np.ndarray, distinct: int) -> np.ndarray:
+        """The true Jaccard similarity of each pair, from the two texts as they stand in the file."""
+        done = []
+        with open(self.path, "rb") as file:
+            sets = _Sets(file, documents, self.keys, self.chosen.shingle)
+            for number, start in enumerate(range(0, len(pairs), PART_PAIRS)):
+                target = self.work / f"similarity-{number:06d}.npy"
+                if not target.exists():
+                    part = pairs[start : start + PART_PAIRS].tolist()
+                    values = np.array([dedup.jaccard(sets[i], sets[j]) for i, j in part])
+                    with open(target.with_suffix(".tmp"), "wb") as saved:
+                        np.save(saved, values)
+                    target.with_suffix(".tmp").replace(target)
+                done.append(np.load(target))
+                self.line.show(f"comparing: pair {start:,} of {len(pairs):,}", start / len(pairs))
+        return np.concatenate([np.empty(0), *done])
+
+    # Stage 4: each line into its file
+
+    def _write(self, documents: Documents, removed: list[dedup.Removal]) -> None:
+        problems = dict(documents.rejected)
+        gone = {int(documents.line[removal.index]): removal for removal in removed}
+        with contextlib.ExitStack() as stack:
+            kept, out, rejected = (stack.enter_context(write_atomically(self.out / name)) for name in OUTPUTS)
+            for number, _, size, raw in _lines(self.path):
+                if number % PART_LINES == 0:
+                    self.line.show(f"writing: line {number:,}", number / documents.lines)
+                if number in problems:
+                    text = raw[:SHOWN_BYTES].decode("utf-8", "backslashreplace") if size > MAX_LINE_BYTES else None
+                    text = text if text is not None else raw.decode("utf-8", "backslashreplace")
+                    row = {"line": number, "problem": problems[number], "bytes": size, "text": text}
+                    rejected.write(json.dumps(row, ensure_ascii=False) + "\n")
+                elif number in gone:
+                    removal = gone[number]
+                    row = {
+                        "line": number,
+                        "reason": removal.reason,
+                        "similarity": removal.similarity,
+                        "neighbour": int(documents.line[removal.neighbour]),
+                        "cluster": removal.cluster,
+                        "kept": int(documents.line[removal.kept]),
+                    }
+                    out.write(f'{json.dumps(row)[:-1]}, "row": {raw.decode().strip()}}}\n')
+                else:
+                    kept.write(raw.decode().rstrip("\r\n") + "\n")
+
+    @contextlib.contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[stage] = time.perf_counter() - started
+
+
+class _Sets:
+    """The sets of shingles by document, read from the file when asked for; the latest are at hand."""
+
+    def __init__(self, file, documents: Documents, keys: tuple[str, ...], shingle: int):
+        self._file, self._keys, self._shingle = file, keys, shingle
+        self._offset, self._size = documents.offset, documents.size
+        self._held: OrderedDict[int, set[str]] = OrderedDict()
+        self._count = 0
+
+    def __getitem__(self, index: int) -> set[str]:
+        if index in self._held:
+            self._held.move_to_end(index)
+            return self._held[index]
+        self._file.seek(int(self._offset[index]))
+        size = int(self._size[index])
+        found = dedup.shingles(_text(self._file.read(size), size, self._keys), self._shingle)
+        self._held[index] = found
+        self._count += len(found)
+        while self._count > CACHED_SHINGLES and len(self._held) > 1:
+            self._count -= len(self._held.popitem(last=False)[1])
+        return found
+
+
+def _lines(path: Path, at: int = 0, number: int = 0) -> Iterator[tuple[int, int, int, bytes]]:
+    """(number from 1, offset, size in bytes, its bytes) of each line after the first `number`, which end at `at`.
+
+    Of a line over `MAX_LINE_BYTES` the beginning is given: its size says so.
+    """
+    with open(path, "rb") as file:
+        file.seek(at)
+        while raw := file.readline(MAX_LINE_BYTES + 1):
+            number, size, last = number + 1, len(raw), raw
+            while not last.endswith(b"\n") and size > MAX_LINE_BYTES:
+                last = file.readline(MAX_LINE_BYTES)
+                size += len(last)
+                if not last:
+                    break
+            if at == 0 and raw.startswith(b"\xef\xbb\xbf"):  # the mark some editors put before UTF-8
+                yield number, 3, size - 3, raw[3:]
+            else:
+                yield number, at, size, raw
+            at += size
+
+
+def _parts(lines: Iterable[tuple[int, int, int, bytes]]) -> Iterator[list[tuple[int, int, int, bytes]]]:
+    """The lines in lists, each of a size that is worked on together."""
+    part, held = [], 0
+    for line in lines:
+        part.append(line)
+        held += len(line[3])
+        if len(part) == PART_LINES or held > PART_BYTES:
+            yield part
+            part, held = [], 0
+    if part:
+        yield part
+
+
+def _text(raw: bytes, size: int, keys: tuple[str, ...]) -> str:
+    """The text of a line. Raises `InputError` with what is wrong, without saying where."""
+    if size > MAX_LINE_BYTES:
+        raise InputError(f"longer than {MAX_LINE_BYTES / 1e6:.0f} MB; split the document")
+    if not raw.strip():
+        raise InputError("the line is blank")
+    try:
+        row = json.loads(raw)
+    except UnicodeDecodeError as error:
+        raise InputError(f"byte {error.start + 1} is no UTF-8; save the file as UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"broken JSON at column {error.colno} ({error.msg})") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"broken JSON ({error})") from None
+    if not isinstance(row, dict):
+        raise InputError(f'holds a value of type {type(row).__name__}, not an object like {{"text": …}}')
+    if not keys:
+        keys = ("text",) if "text" in row else ("messages",) if "messages" in row else ("prompt", "completion")
+    pieces = []
+    for key in keys:
+        if key not in row:
+            has = ", ".join(map(str, list(row)[:8])) or "none"
+            raise InputError(f'the key "{key}" is missing (there are: {has}); say with --text where the text is')
+        value = row[key]
+        for piece in value if isinstance(value, list) else [value]:
+            pieces.append(piece.get("content") if isinstance(piece, dict) else piece)
+            if not isinstance(pieces[-1], str):
+                raise InputError(f'"{key}" holds a value of type {type(pieces[-1]).__name__}, not text or messages')
+    text = "\n".join(pieces)
+    dedup.check_text(text, " and ".join(f'"{key}"' for key in keys))
+    return text
+
+
+def _member(path: Path, name: str) -> np.ndarray:
+    with np.load(path) as arrays:
+        return arrays[name]
+
+
+def _fingerprint(path: Path) -> dict:
+    """What tells whether a file is still the same one."""
+    try:
+        if not path.is_file():
+            problem = "is no file of JSON lines" if path.exists() else "there is no such file"
+            raise InputError(f"{path}: {problem}; name one, it is read more than once")
+        with open(path, "rb"):
+            stat = path.stat()
+            return {"bytes": stat.st_size, "modified": stat.st_mtime_ns}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _read_json(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _write_json(path: Path, value: dict) -> None:
+    with write_atomically(path) as file:
+        json.dump(value, file, indent=1)
+        file.write("\n")
+
+
+def _peak_rss_mb() -> float | None:
+    """The most memory this process has held so far, in MB; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
+
+
+def table(report: dict, out: Path) -> str:
+    """The report as lines of text."""
+    asked = report["asked"]
+    rows = [dedup.Stage(row["name"], row["count"], row["of"], row["unit"]) for row in report["stages"]]
+    lines = [
+        f"{report['lines']:,} lines, {report['rejected']:,} rejected",
+        f"threshold {asked['threshold']:g}, shingles of {asked['shingle']} words, {asked['bands']} bands of "
+        + f"{asked['rows']} rows: finds {report['recall_at_threshold']:.1%} of the pairs at the threshold",
+        dedup.stage_table(rows),
+        f"{report['removed']:,} removed: {report['removed_exact']:,} exact copies and {report['removed_near']:,} "
+        + f"near-duplicates; {report['clusters']:,} clusters, the largest of {report['largest_cluster']:,}",
+    ]
+    if report["recall_at_threshold"] < dedup.RECALL:
+        lines.append(
+            f"Fewer than {dedup.RECALL:.0%} of the pairs at the threshold are found so; take more bands or fewer rows."
+        )
+    if report["pairs_not_tried"]:
+        lines.append(
+            f"{report['pairs_not_tried']:,} pairs of buckets over {dedup.BUCKET_LIMIT} members were not tried "
+            "(a pair counts once for each such band)."
+        )
+    if report["largest_cluster"] > max(report["documents"] / 2, 2):
+        lines.append("One cluster holds more than half of all documents: look at it, and at the threshold.")
+    lines.append(f"{out}: {', '.join(OUTPUTS)}, report.json")
+    return "\n".join(lines)
