@@ -15,9 +15,12 @@ __version__ = "0.1.0"
 _NAMES = {  # name: the module that holds it
     "claim": "labkit.claims",
     "device": "labkit.models",
+    "exercise": "labkit.exercises",
     "measured": "labkit.claims",
     "my_runs": "labkit.runs",
+    "predict": "labkit.predictions",
     "run": "labkit.runs",
+    "use": "labkit.exercises",
 }
 _MODULES = (
     "almanac",

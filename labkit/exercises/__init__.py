@@ -1,0 +1,209 @@
+"""Exercises: what a learner writes, checked at once, and answered with the name of the mistake.
+
+Here are the decorator, `use`, and the command `labkit exercise`. What an exercise is made of stands in `kinds`, how a
+cell is tried in `engine`, how it is shown in `view`; the exercises themselves stand in one file for each lab.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import inspect
+import json
+import linecache
+import random
+from collections.abc import Callable, Iterable
+from functools import cache
+from importlib import import_module
+
+from labkit.data import InputError
+from labkit.exercises.engine import Verdict, check, isolated, judge
+from labkit.exercises.kinds import Exercise, Outcome, plain, same
+
+LABS = ("data", "tokenization")  # the files of exercises, in the order of the labs
+
+_passed: dict[str, Callable] = {}  # in this kernel: the learner's functions that passed, by exercise
+
+
+@cache
+def catalogue() -> dict[str, Exercise]:
+    """All exercises, by id, in the order of the labs."""
+    return {exercise.id: exercise for lab in LABS for exercise in import_module(f"{__name__}.{lab}").EXERCISES}
+
+
+def find(id: str) -> Exercise:
+    """The exercise with this id. Raises `InputError`, with the nearest id, if there is none such."""
+    if id not in catalogue():
+        near = difflib.get_close_matches(str(id), catalogue(), n=1)
+        raise InputError(
+            f"there is no exercise {id!r}; " + (f"did you mean {near[0]!r}?" if near else "`labkit exercise list`")
+        )
+    return catalogue()[id]
+
+
+def exercise(id: str) -> Callable:
+    """Decorator over a learner's function: tries it as soon as its cell runs, and shows one line of verdict.
+
+    The name stays the learner's function, right or wrong. The cell is tried once more by itself: what it takes from
+    other cells is not there.
+    """
+    found = find(id)
+
+    def over(function: Callable) -> Callable:
+        from labkit.exercises.view import show
+
+        verdict = check(found, cell_source(function))
+        if verdict.passed:
+            _passed[id] = verdict.function
+        else:
+            _passed.pop(id, None)
+        show(found, verdict)
+        return function
+
+    return over
+
+
+def use(id: str) -> Callable:
+    """The learner's function if it passed, else the kit's own. Prints nothing: the exercise's cell says which it is."""
+    return _passed.get(id) or find(id).reference
+
+
+def cell_source(function: Callable) -> str:
+    """The source of the notebook cell that defines a function; of one from a file, the function alone."""
+    code = getattr(function, "__code__", None)
+    if code is None:  # a class, or a call's result
+        raise InputError("an exercise's decorator stands over a function; write `def …` under it")
+    lines = linecache.getlines(code.co_filename)
+    if "ipykernel" in code.co_filename or code.co_filename.startswith("<"):
+        return "".join(lines)
+    return inspect.cleandoc("\n" + inspect.getsource(function))
+
+
+# The check of the exercises themselves
+
+
+def examine(exercise: Exercise, seeds: Iterable[int]) -> list[str]:
+    """What is wrong with an exercise on these seeds, a line each; none if its checks can be trusted.
+
+    The reference passes, by itself too; each misconception is caught by its name; the stub is not attempted; what gives
+    None, a constant or an argument back is rejected, and earns no group of probes.
+    """
+    problems = []
+    source = reference_cell(exercise)
+    try:
+        alone = isolated(exercise, source)
+    except Exception as error:  # the reference needs something that the preamble has not
+        return [f"the reference does not run by itself: {error}"]
+    stub = f'@lk.exercise("{exercise.id}")\ndef {exercise.name}(*args):\n    """…"""\n    ...\n'
+    if (verdict := check(exercise, stub)).kind != "not attempted":
+        problems.append(f"the stub is answered {verdict.text!r}")
+    names = [known.name for known in exercise.misconceptions]
+    if len(set(names)) < 3:
+        problems.append(f"{len(set(names))} misconceptions; at least three are needed")
+    for seed in seeds:
+        problems += [f"seed {seed}: {problem}" for problem in _examine(exercise, alone, seed)]
+    return problems
+
+
+def reference_cell(exercise: Exercise) -> str:
+    """The reference as a learner would hand it in: its own source, under the decorator."""
+    source = inspect.cleandoc("\n" + inspect.getsource(exercise.reference))
+    return f"@lk.exercise({exercise.id!r})\n{source}\n"
+
+
+def _examine(exercise: Exercise, alone: Callable, seed: int) -> list[str]:
+    from labkit.exercises.engine import _call, _expected, _mistaken
+
+    problems = []
+    for what, function in (("the reference", exercise.reference), ("the reference by itself", alone)):
+        if not (verdict := judge(exercise, function, seed)).passed:
+            problems.append(f"{what} is answered {verdict.text!r}")
+    probes, expected = exercise.draw(seed), _expected(exercise, seed)
+    groups: dict[str, list[int]] = {}
+    for index, probe in enumerate(probes):
+        groups.setdefault(probe.group, []).append(index)
+
+    def earns(outcomes: list[Outcome]) -> list[str]:
+        right = [same(a, b, exercise.compare) for a, b in zip(outcomes, expected)]
+        return [group for group, members in groups.items() if all(right[i] for i in members)]
+
+    results = [_mistaken(exercise, i, seed) for i in range(len(exercise.misconceptions))]
+    for i, known in enumerate(exercise.misconceptions):
+        verdict = judge(exercise, known.function, seed)
+        if verdict.misconception != known.name:
+            problems.append(f"misconception {known.name!r} is answered {verdict.text!r}")
+        for group in earns(results[i]):
+            problems.append(f"misconception {known.name!r} earns the group {group!r}")
+        for j in range(i):
+            if all(same(a, b, exercise.compare) for a, b in zip(results[i], results[j])):
+                problems.append(f"{known.name!r} and {exercise.misconceptions[j].name!r} cannot be told apart")
+    for what, function in idle(exercise, seed):
+        if judge(exercise, function, seed).passed:
+            problems.append(f"what {what} passes")
+        for group in earns([_call(function, probe.args)[0] for probe in probes]):
+            problems.append(f"what {what} earns the group {group!r}")
+    return problems
+
+
+def idle(exercise: Exercise, seed: int) -> list[tuple[str, Callable]]:
+    """Functions that do no work, each with what it does: they must earn nothing."""
+    functions: list[tuple[str, Callable]] = [
+        (f"gives {value!r} back", lambda *args, value=value: value)
+        for value in (None, 0, 1, -1, 0.5, True, False, "", "ok", [], (), {}, set(), [[]], ([], []), (True, None))
+    ]
+    probes = exercise.draw(seed)
+    for place in range(max(len(probe.args) for probe in probes)):
+        functions.append((f"gives argument {place + 1} back", lambda *args, place=place: args[place]))
+    for index, probe in enumerate(random.Random(seed).sample(probes, min(6, len(probes)))):
+        try:
+            value = exercise.reference(*probe.args)
+        except ValueError:
+            continue
+        functions.append((f"always gives one probe's answer {plain(value)!r:.60} back", lambda *args, value=value: value))
+
+    def raises(*args):
+        raise ValueError("no")
+
+    return [*functions, ("always raises ValueError", raises)]
+
+
+# The command
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "examples:\n  labkit exercise list\n  labkit exercise check\n  labkit exercise check data.jaccard --seeds 5"
+    parser.add_argument("action", choices=("list", "check"), help="list the exercises, or try their checks")
+    parser.add_argument("ids", metavar="ID", nargs="*", help="only these exercises")
+    parser.add_argument("--seeds", type=int, default=50, help="try the seeds 0 … SEEDS−1 (default %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+
+
+def main(args: argparse.Namespace) -> int:
+    if args.seeds < 1:
+        raise InputError(f"--seeds is {args.seeds}: give at least 1")
+    chosen = [find(id) for id in args.ids] or list(catalogue().values())
+    rows, bad = {}, 0
+    for each in chosen:
+        row = {
+            "lab": each.lab,
+            "points": each.points,
+            "probes": len(each.draw(0)),
+            "groups": len({probe.group for probe in each.draw(0)}),
+            "misconceptions": len(each.misconceptions),
+        }
+        rows[each.id] = row
+        line = f"{each.id:<36} lab {each.lab}  {each.points} points  {row['probes']:>3} probes in {row['groups']} groups"
+        line += f"  {row['misconceptions']} misconceptions"
+        if args.action == "check":
+            problems = row["problems"] = examine(each, range(args.seeds))
+            bad += bool(problems)
+            line += "  " + (f"{len(problems)} problems" if problems else f"all caught on {args.seeds} seeds")
+        print(line)
+        for problem in row.get("problems", [])[:10]:
+            print(f"    {problem}")
+    if args.json:
+        print(json.dumps(rows))
+    return 1 if bad else 0
+
+
+__all__ = ["Exercise", "Verdict", "catalogue", "exercise", "find", "use"]

@@ -1,0 +1,364 @@
+"""Trying a learner's cell: in a namespace of the preamble and that cell alone, within limits, on the probes of a seed.
+
+`check` takes the source of a cell, `judge` a function that is there already; both give a `Verdict` of one line. The limits
+are for mistakes, not for malice: what strangers hand in is graded in a sandbox.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+import io
+import linecache
+import math
+import signal
+import threading
+import traceback
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count
+from typing import Any
+
+from labkit.exercises.kinds import Exercise, Misconception, Outcome, difference, plain, same, shown
+
+SECONDS = 5.0  # for a cell and all its probes
+MAX_PRINTED = 100_000  # characters
+_cells = count(1)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be said about a learner's function: its kind, and one line. `function` is there if it passed."""
+
+    kind: str  # passed, not attempted, misconception, wrong, raised, slow, flood, changed, shared
+    text: str
+    misconception: str | None = None
+    function: Callable | None = None
+    details: str = ""  # the traceback, where there is one
+
+    @property
+    def passed(self) -> bool:
+        return self.kind == "passed"
+
+
+class TooSlow(BaseException):
+    """The limit on time has passed. No `Exception`, so that a learner's `except Exception` does not keep it."""
+
+
+class TooMuchPrinted(BaseException):
+    """The limit on output has been reached."""
+
+
+def check(exercise: Exercise, source: str, seed: int = 0, seconds: float = SECONDS) -> Verdict:
+    """Run the cell `source` by itself and judge the function it defines under `@lk.exercise(exercise.id)`."""
+    if is_stub(source, exercise.id):
+        return Verdict("not attempted", "not attempted")
+    try:
+        with limits(seconds):
+            function = isolated(exercise, source)
+    except (TooSlow, TooMuchPrinted) as error:
+        return _limit_verdict(error, seconds)
+    except Exception as error:  # whatever the cell raises
+        outcome = _raised(error)
+        return Verdict("raised", _in_words(outcome), details=outcome.details)
+    return judge(exercise, function, seed, seconds)
+
+
+def judge(exercise: Exercise, function: Any, seed: int = 0, seconds: float = SECONDS) -> Verdict:
+    """Call `function` on the probes of `seed` and say what came of it."""
+    if not callable(function):
+        return Verdict("wrong", f"{exercise.name} is no function; write `def {exercise.name}(…):` under the decorator")
+    probes, expected = exercise.draw(seed), _expected(exercise, seed)
+    outcomes, faults = [], []
+    try:
+        with limits(seconds):
+            for probe in probes:
+                outcome, fault = _call(function, probe.args)
+                outcomes.append(outcome)
+                faults.append(fault)
+    except (TooSlow, TooMuchPrinted) as error:
+        return _limit_verdict(error, seconds)
+    if all(outcome.error == "NotImplementedError" for outcome in outcomes):
+        return Verdict("not attempted", "not attempted")
+
+    wrong = [i for i, outcome in enumerate(outcomes) if not same(outcome, expected[i], exercise.compare)]
+    if wrong and (known := _misconception(exercise, outcomes, wrong, seed)):
+        return Verdict("misconception", f"misconception: {known.message}", misconception=known.name)
+    for kind, said in (
+        ("changed", "changes its argument; build a new object and leave what came in as it is"),
+        ("shared", "hands its argument itself back, so that changing one changes the other; return a new object"),
+    ):
+        if kind in faults:
+            probe = probes[faults.index(kind)]
+            return Verdict(kind, f"{said} (for {_called(exercise, probe.args)})")
+    if wrong:
+        first = min(wrong, key=lambda i: len(_called(exercise, probes[i].args, 10_000)))
+        outcome, call = outcomes[first], _called(exercise, probes[first].args)
+        if outcome.error and not expected[first].error:
+            return Verdict("raised", f"{_in_words(outcome)} (for {call})", details=outcome.details)
+        return Verdict("wrong", f"wrong for {call}: {difference(outcome, expected[first], exercise.compare)}")
+    return Verdict("passed", "passed", function=function)
+
+
+def is_stub(source: str, id: str) -> bool:
+    """Whether the function under `@lk.exercise(id)` has no body yet: a docstring, `...`, `pass`, NotImplementedError."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return False
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and any(
+            isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Constant) and call.args[0].value == id
+            for call in node.decorator_list
+        ):
+            return all(_says_nothing(statement) for statement in node.body)
+    return False
+
+
+def _says_nothing(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.Raise) and statement.exc is not None:
+        raised = statement.exc.func if isinstance(statement.exc, ast.Call) else statement.exc
+        return isinstance(raised, ast.Name) and raised.id == "NotImplementedError"
+    return isinstance(statement, ast.Pass) or (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and (statement.value.value is ... or isinstance(statement.value.value, str))
+    )
+
+
+def isolated(exercise: Exercise, source: str) -> Any:
+    """What the cell puts under the exercise's decorator, in a namespace of the preamble and this cell alone."""
+    found: dict[str, Any] = {}
+    namespace = preamble(exercise.torch, found)
+    name = f"<cell {next(_cells)}>"
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    exec(compile(source, name, "exec"), namespace)
+    if exercise.id not in found:
+        raise NameError(f"nothing in this cell stands under @lk.exercise({exercise.id!r})")
+    return found[exercise.id]
+
+
+def preamble(torch: bool, found: dict[str, Any]) -> dict[str, Any]:
+    """The fixed preamble of an exercise's cell. Its `lk` has the decorator and nothing else, and notes in `found`."""
+    import numpy
+
+    def exercise(id: str) -> Callable:
+        def note(function: Any) -> Any:
+            found[id] = function
+            return function
+
+        return note
+
+    lk = types.ModuleType("labkit")
+    lk.exercise = exercise
+    lk.__getattr__ = lambda name: _no_attribute(name)
+    namespace = {"__name__": "__exercise__", "math": math, "np": numpy, "lk": lk}
+    if torch:
+        import torch as library
+
+        namespace["torch"] = library
+    return namespace
+
+
+def _no_attribute(name: str):
+    raise AttributeError(f"an exercise's cell is tried by itself and may use `lk.exercise` only, not `lk.{name}`")
+
+
+@lru_cache(maxsize=64)
+def _expected(exercise: Exercise, seed: int) -> list[Outcome]:
+    return [_call(exercise.reference, probe.args)[0] for probe in exercise.draw(seed)]
+
+
+@lru_cache(maxsize=512)
+def _mistaken(exercise: Exercise, index: int, seed: int) -> list[Outcome]:
+    function = exercise.misconceptions[index].function
+    return [_call(function, probe.args)[0] for probe in exercise.draw(seed)]
+
+
+def _misconception(exercise: Exercise, outcomes: list[Outcome], wrong: list[int], seed: int) -> Misconception | None:
+    """The misconception whose results these are; else one that explains all that is wrong, and half of it shows."""
+    expected = _expected(exercise, seed)
+    best = None
+    for index, known in enumerate(exercise.misconceptions):
+        its = _mistaken(exercise, index, seed)
+        if all(same(a, b, exercise.compare) for a, b in zip(outcomes, its)):
+            return known
+        shows = [i for i, outcome in enumerate(its) if not same(outcome, expected[i], exercise.compare)]
+        explains = all(same(outcomes[i], its[i], exercise.compare) for i in wrong)
+        if best is None and explains and len(wrong) >= 2 and 2 * len(wrong) >= len(shows):
+            best = known
+    return best
+
+
+def _call(function: Callable, args: tuple) -> tuple[Outcome, str | None]:
+    """What the call does, and its fault towards the arguments: "changed", "shared" or None."""
+    given = copy.deepcopy(args)
+    try:
+        with _silence():
+            result = function(*given)
+            outcome = Outcome(value=plain(result))
+    except Exception as error:  # whatever the function raises is its outcome
+        return _raised(error), None
+    except SystemExit as error:
+        return _raised(error), None
+    if plain(given) != plain(args):
+        return outcome, "changed"
+    return outcome, "shared" if _shares(result, given) else None
+
+
+def _shares(result: Any, args: tuple) -> bool:
+    """Whether a result, or a part of the tuple or dict that it is, is an argument or shares its memory."""
+    parts = [result, *(result if type(result) is tuple else result.values() if type(result) is dict else ())]
+    return any(_one(part, arg) for part in parts for arg in args)
+
+
+def _one(a: Any, b: Any) -> bool:
+    if a is b:
+        return isinstance(a, (list, dict, set, bytearray)) or hasattr(a, "shape")
+    if hasattr(a, "untyped_storage") and hasattr(b, "untyped_storage"):
+        return a.numel() > 0 and a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+    if hasattr(a, "__array_interface__") and hasattr(b, "__array_interface__"):
+        import numpy as np
+
+        return bool(np.may_share_memory(a, b))
+    return False
+
+
+def _raised(error: BaseException) -> Outcome:
+    """An exception as an outcome; the line is the last one within the learner's cell."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith("<cell ")]
+    line = frames[-1].lineno if frames else None
+    if isinstance(error, SyntaxError) and error.filename and error.filename.startswith("<cell "):
+        line = error.lineno
+    try:
+        message = str(error)
+    except Exception:  # a learner's exception may fail at that too
+        message = ""
+    message = " ".join(message.split())[:200]
+    kept = traceback.TracebackException.from_exception(error, limit=-10)
+    try:
+        details = "".join(kept.format())[-4000:]
+    except Exception:
+        details = ""
+    kind = "ValueError" if isinstance(error, ValueError) else type(error).__name__
+    return Outcome(error=kind, message=message, line=line, details=details)
+
+
+def _in_words(outcome: Outcome) -> str:
+    where = f" in your line {outcome.line}" if outcome.line else ""
+    if outcome.error == "NameError" and outcome.message.startswith("name '"):
+        name = outcome.message.split("'")[1]
+        if name == "get_ipython":
+            return f"a line with % or ! cannot be in an exercise's cell{where.replace(' in', ', it is')}"
+        return f"`{name}` is not defined in this cell{where}; the cell is tried by itself, without the notebook's other names"
+    return f"raised {outcome.error}{where}: {outcome.message}".rstrip(": ")
+
+
+def _called(exercise: Exercise, args: tuple, width: int = 160) -> str:
+    each = max(30, width // max(len(args), 1))
+    return f"{exercise.name}({', '.join(shown(plain(arg), each) for arg in args)})"
+
+
+def _limit_verdict(error: BaseException, seconds: float) -> Verdict:
+    if isinstance(error, TooSlow):
+        return Verdict("slow", f"took longer than {seconds:g} s; is there a loop that never ends?")
+    return Verdict("flood", f"prints more than {MAX_PRINTED:,} characters; take the print out of the loop")
+
+
+class _Counting(io.TextIOBase):
+    """Takes what is printed and keeps nothing of it but the count."""
+
+    def __init__(self) -> None:
+        self.printed = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self.printed += len(text)
+        if self.printed > MAX_PRINTED:
+            raise TooMuchPrinted
+        return len(text)
+
+
+_output: list[_Counting] = []  # the one in force within `limits`, so that all calls of a check count together
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    counting = _output[-1] if _output else _Counting()
+    with contextlib.redirect_stdout(counting), contextlib.redirect_stderr(counting):
+        yield
+
+
+@contextlib.contextmanager
+def limits(seconds: float) -> Iterator[None]:
+    """Within it, output is counted and not shown, and `TooSlow` is raised once `seconds` have passed.
+
+    Where there is SIGALRM it is raised again and again, so that a bare `except` in a loop cannot keep it for ever;
+    elsewhere (Windows) the main thread is interrupted. Outside the main thread there is no limit on time.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        with _counted():
+            yield
+        return
+    if hasattr(signal, "SIGALRM"):
+        with _counted(), _alarm(seconds):
+            yield
+    else:
+        with _counted(), _interrupt(seconds):
+            yield
+
+
+@contextlib.contextmanager
+def _counted() -> Iterator[None]:
+    _output.append(_Counting())
+    try:
+        with _silence():
+            yield
+    finally:
+        _output.pop()
+
+
+@contextlib.contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    over = False
+
+    def ring(*_) -> None:
+        if not over:
+            raise TooSlow
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.02)
+    try:
+        yield
+    finally:
+        over = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def _interrupt(seconds: float) -> Iterator[None]:
+    import _thread
+
+    late = threading.Event()
+
+    def ring() -> None:
+        late.set()
+        _thread.interrupt_main()
+
+    timer = threading.Timer(seconds, ring)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if late.is_set():
+            raise TooSlow from None
+        raise
+    finally:
+        timer.cancel()

@@ -1,0 +1,346 @@
+"""What an exercise is made of, and when two results are the same.
+
+Results are compared as *plain data*, which JSON can hold: what a learner's function returns is brought into that form
+first, so that a comparison never runs code of the learner's (an `__eq__`, a `__repr__`). Nothing here runs a function;
+that is `engine`.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+MAX_ITEMS, MAX_DEPTH = 1_000_000, 20  # of a result; a larger one is no answer to any probe
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One call: the arguments, and the grading group it counts in."""
+
+    args: tuple
+    group: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """When two results are the same.
+
+    Lists are ordered, sets are not; a tuple is a list; numbers of all libraries are numbers; a nested list of numbers is
+    as good as an array of its shape. Numbers agree within max(atol, rtol·|expected|), NaN with NaN only. `dtype` asks for
+    tensors or arrays of this type. With `partition` the result is a list of groups, and neither their order nor the order
+    within them counts.
+    """
+
+    rtol: float = 1e-6
+    atol: float = 1e-9
+    dtype: str | None = None
+    partition: bool = False
+
+
+@dataclass(frozen=True)
+class Misconception:
+    """A mistake people make, as a small wrong function, and what to say about it to the person who made it."""
+
+    name: str
+    function: Callable
+    message: str
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """Something to write: the reference, the calls that try it, the mistakes that are known, and help."""
+
+    id: str
+    lab: str
+    objective: str
+    points: int
+    minutes: int
+    reference: Callable
+    probes: Callable[[random.Random], Iterable[Probe]]
+    misconceptions: tuple[Misconception, ...]
+    hints: tuple[str, str, str]
+    compare: Comparison = Comparison()
+    torch: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.id.split(".")[1]
+
+    def draw(self, seed: int) -> list[Probe]:
+        """The probes of a seed."""
+        return list(self.probes(random.Random(f"{self.id} {seed}")))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call did: it gave a value (as plain data), or raised an error of some kind."""
+
+    value: Any = None
+    error: str | None = None  # the name of the exception's class
+    message: str = ""
+    line: int | None = None  # in the learner's cell, from 1
+    details: str = ""  # the traceback
+
+
+def plain(value: Any) -> Any:
+    """`value` in a form that JSON can hold: numbers, text and None as they are; everything else as a dict of one tag.
+
+    Of a type that no exercise returns only the name is kept. Never raises for what a function may have returned.
+    """
+    return _plain(value, 0, [MAX_ITEMS])
+
+
+def _plain(value: Any, depth: int, room: list[int]) -> Any:
+    room[0] -= 1
+    if depth > MAX_DEPTH or room[0] < 0:
+        return {"other": "something too large"}
+    kind = type(value)
+    if value is None or kind in (bool, int, str):
+        return value
+    if kind is float:
+        return value if math.isfinite(value) else {"float": repr(value)}
+    if kind in (list, tuple):
+        return {"list": [_plain(item, depth + 1, room) for item in value]}
+    if kind in (set, frozenset):
+        return {"set": _sorted(_plain(item, depth + 1, room) for item in value)}
+    if kind is dict:
+        pairs = ([_plain(key, depth + 1, room), _plain(item, depth + 1, room)] for key, item in value.items())
+        return {"dict": _sorted(pairs)}
+    if kind is bytes:
+        return {"bytes": value.hex()}
+    array = _array(value)
+    if array is None:
+        return {"other": f"a value of type {kind.__name__}"}
+    if array.size > room[0]:
+        return {"other": "something too large"}
+    room[0] -= array.size
+    numbers = [_plain(item, depth + 1, room) for item in array.reshape(-1).tolist()]
+    if array.ndim == 0:
+        return numbers[0]
+    return {"array": numbers, "shape": list(array.shape), "dtype": str(array.dtype)}
+
+
+def _array(value: Any):
+    """A numpy array for numpy's and torch's arrays and scalars of plain numbers; None for all else."""
+    import sys
+
+    import numpy as np
+
+    torch = sys.modules.get("torch")  # where torch was never loaded nothing can be a tensor
+    if torch is not None and type(value) in (torch.Tensor, torch.nn.Parameter):
+        value = value.detach().cpu()
+        value = value.to_dense() if value.layout != torch.strided else value
+        value = (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).numpy()
+    if type(value) is np.ndarray or isinstance(value, np.generic):
+        array = np.asarray(value)
+        return array if array.dtype.kind in "biuf" else None
+    return None
+
+
+def _sorted(items: Iterable) -> list:
+    return sorted(items, key=repr)
+
+
+def difference(yours: Outcome, expected: Outcome, compare: Comparison) -> str | None:
+    """None if two outcomes are the same, else how they differ, in words: "yours 3, expected 4"."""
+    if yours.error or expected.error:
+        if yours.error and expected.error:
+            return (
+                None if yours.error == expected.error else f"it raises {yours.error}, where a {expected.error} is right"
+            )
+        if expected.error:
+            return f"yours {shown(yours.value)}, expected a {expected.error}"
+        return f"it raises {yours.error}: {yours.message}".rstrip(": ")
+    a, b = yours.value, expected.value
+    if compare.partition:
+        a, b = _groups(a), _groups(b)
+    if compare.dtype and (said := _wrong_type(a, b, compare.dtype)):
+        return said
+    if _same(a, b, compare):
+        return None
+    shape_a, shape_b = _shape(a), _shape(b)
+    if "array" in _tags(b) and shape_a is not None and shape_a != shape_b:
+        return f"shape {_tuple(shape_a)}, expected {_tuple(shape_b)}"
+    if (kind_a := _kind(yours.value)) != (kind_b := _kind(expected.value)):
+        return f"yours is {kind_a} ({shown(yours.value)}), expected {kind_b} ({shown(expected.value)})"
+    text_a, text_b = shown(yours.value), shown(expected.value)
+    if text_a == text_b:  # they differ beyond the digits or the items that are shown
+        text_a, text_b = shown(yours.value, 400, 17), shown(expected.value, 400, 17)
+    return f"yours {text_a}, expected {text_b}"
+
+
+def same(yours: Outcome, expected: Outcome, compare: Comparison) -> bool:
+    """Whether two outcomes are the same."""
+    return difference(yours, expected, compare) is None
+
+
+def _same(a: Any, b: Any, compare: Comparison) -> bool:
+    numbers = _number(a), _number(b)
+    if None not in numbers:
+        return _close(*numbers, compare)
+    if isinstance(a, dict) and isinstance(b, dict):
+        for tag in ("list", "set", "dict"):
+            if tag in a and tag in b:
+                if len(a[tag]) != len(b[tag]):
+                    return False
+                if tag == "set":
+                    return _same_sets(a[tag], b[tag], compare)
+                if tag == "dict":
+                    return _same_dicts(a[tag], b[tag], compare)
+                return all(_same(x, y, compare) for x, y in zip(a[tag], b[tag]))
+        if "array" in a or "array" in b:
+            if _shape(a) is None or _shape(a) != _shape(b):
+                return False
+            return all(_same(x, y, compare) for x, y in zip(_flat(a), _flat(b)))
+    return type(a) is type(b) and a == b and not _is_other(a)
+
+
+def _same_sets(a: list, b: list, compare: Comparison) -> bool:
+    left = list(b)
+    for item in a:
+        found = next((i for i, other in enumerate(left) if _same(item, other, compare)), None)
+        if found is None:
+            return False
+        left.pop(found)
+    return True
+
+
+def _same_dicts(a: list, b: list, compare: Comparison) -> bool:
+    expected = {repr(key): item for key, item in b}
+    return all(repr(key) in expected and _same(item, expected[repr(key)], compare) for key, item in a)
+
+
+def _number(value: Any) -> float | int | None:
+    if isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, dict) and "float" in value:
+        return float(value["float"])
+    return None
+
+
+def _close(a: float, b: float, compare: Comparison) -> bool:
+    if isinstance(a, int) and isinstance(b, int):
+        return a == b  # also where they are too large for a float
+    try:
+        a, b = float(a), float(b)
+    except OverflowError:
+        return False
+    if math.isnan(a) or math.isnan(b):
+        return math.isnan(a) and math.isnan(b)
+    if math.isinf(a) or math.isinf(b):
+        return a == b
+    return abs(a - b) <= max(compare.atol, compare.rtol * abs(b))
+
+
+def _groups(value: Any) -> Any:
+    """A list of groups in an order that does not depend on theirs."""
+    items = value.get("list") if isinstance(value, dict) else None
+    if items is None:
+        return value
+    inner = [
+        {"list": _sorted(item.get("list", item.get("set", [])))}
+        if isinstance(item, dict) and ("list" in item or "set" in item)
+        else item
+        for item in items
+    ]
+    return {"list": _sorted(inner)}
+
+
+def _wrong_type(a: Any, b: Any, dtype: str) -> str | None:
+    """What to say where an array of `dtype` is asked for and something else was given, anywhere within."""
+    if isinstance(b, dict) and "array" in b:
+        if not isinstance(a, dict) or "array" not in a:
+            return f"yours is {_kind(a)} ({shown(a)}), expected a tensor of {dtype}"
+        if a["dtype"] != dtype:
+            return f"a tensor of {a['dtype']}, expected {dtype}"
+    if isinstance(a, dict) and isinstance(b, dict):
+        if "list" in a and "list" in b:
+            pairs = zip(a["list"], b["list"])
+        elif "dict" in a and "dict" in b:
+            others = {repr(key): item for key, item in a["dict"]}
+            pairs = [(others[repr(key)], item) for key, item in b["dict"] if repr(key) in others]
+        else:
+            return None
+        return next((said for x, y in pairs if (said := _wrong_type(x, y, dtype))), None)
+    return None
+
+
+def _tags(value: Any) -> set[str]:
+    return set(value) if isinstance(value, dict) else set()
+
+
+def _is_other(value: Any) -> bool:
+    return "other" in _tags(value)
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    """The shape of an array, or of a nested list of numbers that is as good as one; None for all else."""
+    if isinstance(value, dict) and "array" in value:
+        return tuple(value["shape"])
+    if isinstance(value, dict) and "list" in value:
+        if all(_number(item) is not None for item in value["list"]):
+            return (len(value["list"]),)
+        shapes = {_shape(item) for item in value["list"]}
+        inner = shapes.pop() if len(shapes) == 1 else None
+        return None if inner is None else (len(value["list"]), *inner)
+    return None
+
+
+def _flat(value: Any) -> list:
+    if "array" in value:
+        return value["array"]
+    return [x for item in value["list"] for x in (_flat(item) if isinstance(item, dict) and "list" in item else [item])]
+
+
+def _tuple(shape: tuple[int, ...]) -> str:
+    return str(tuple(shape))
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, str):
+        return "text"
+    if _number(value) is not None:
+        return "a number"
+    if _is_other(value):
+        return value["other"]
+    return {"list": "a list", "set": "a set", "dict": "a dict", "array": "an array", "bytes": "bytes"}[next(iter(value))]
+
+
+def shown(value: Any, width: int = 70, digits: int = 6) -> str:
+    """Plain data as Python would write it, cut to `width` characters."""
+    text = _written(value, digits)
+    return text if len(text) <= width else text[: width - 2] + " …"
+
+
+def _written(value: Any, digits: int) -> str:
+    if isinstance(value, float):
+        return f"{value:.{digits}g}" if value != int(value) or abs(value) > 1e15 else repr(value)
+    if not isinstance(value, dict):
+        return repr(value)
+    if "float" in value:
+        return value["float"]
+    if "list" in value:
+        return f"[{', '.join(_written(item, digits) for item in value['list'][:200])}]"
+    if "set" in value:
+        return f"{{{', '.join(_written(item, digits) for item in value['set'][:200])}}}" if value["set"] else "set()"
+    if "dict" in value:
+        return f"{{{', '.join(f'{_written(k, digits)}: {_written(v, digits)}' for k, v in value['dict'][:200])}}}"
+    if "array" in value:
+        return _written(_nested(value["array"][:400], value["shape"]), digits)
+    if "bytes" in value:
+        return repr(bytes.fromhex(value["bytes"]))
+    return value["other"]
+
+
+def _nested(numbers: list, shape: list[int]) -> dict:
+    if len(shape) <= 1:
+        return {"list": numbers}
+    size = math.prod(shape[1:])
+    if not size:
+        return {"list": []}
+    return {"list": [_nested(numbers[i : i + size], shape[1:]) for i in range(0, len(numbers), size)]}

@@ -1,0 +1,63 @@
+"""How a verdict is shown: one line, and where there is a kernel two buttons, for hints and for the traceback."""
+
+from __future__ import annotations
+
+import html
+import sys
+
+from labkit.exercises.engine import Verdict
+from labkit.exercises.kinds import Exercise
+from labkit.live import VIEW
+
+MARKS = {"passed": "✓", "not attempted": "○"}
+
+
+def line(exercise: Exercise, verdict: Verdict) -> str:
+    """The verdict as text, with what later cells will use."""
+    whose = "yours" if verdict.passed else "the kit's"
+    return f"{MARKS.get(verdict.kind, '✗')} {exercise.id}: {verdict.text}. Later cells use {whose}.".replace("?.", "?")
+
+
+def show(exercise: Exercise, verdict: Verdict) -> None:
+    """Print the line; in a notebook, with a button that climbs the hints and one that opens the traceback."""
+    print(line(exercise, verdict))
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if verdict.passed or not hasattr(shell, "kernel"):
+        return
+    try:
+        _buttons(exercise, verdict)
+    except ImportError:  # without ipywidgets the line is all
+        return
+
+
+def _buttons(exercise: Exercise, verdict: Verdict) -> None:
+    import ipywidgets as widgets
+    from IPython.display import display
+
+    wide = widgets.Layout(width="auto")
+    hint = widgets.Button(description=f"Hint 1 of {len(exercise.hints)}", layout=wide)
+    hints, details = widgets.HTML(), widgets.HTML()
+    shown = 0
+
+    def climb(_) -> None:
+        nonlocal shown
+        shown += 1
+        hints.value = "<ol>" + "".join(f"<li>{html.escape(text)}</li>" for text in exercise.hints[:shown]) + "</ol>"
+        hint.description = f"Hint {shown + 1} of {len(exercise.hints)}"
+        hint.disabled = shown == len(exercise.hints)
+        if hint.disabled:
+            hint.description = "No more hints"
+
+    hint.on_click(climb)
+    row = [hint]
+    if verdict.details:
+        button = widgets.Button(description="Show the traceback", layout=wide)
+
+        def unfold(_) -> None:
+            details.value = "" if details.value else f"<pre>{html.escape(verdict.details)}</pre>"
+            button.description = "Hide the traceback" if details.value else "Show the traceback"
+
+        button.on_click(unfold)
+        row.append(button)
+    box = widgets.VBox([widgets.HBox(row), hints, details])
+    display({VIEW: {"version_major": 2, "version_minor": 0, "model_id": box.model_id}}, raw=True)

@@ -1,0 +1,141 @@
+"""Predictions: the learner commits to a number or a choice before a run, and sees it beside the outcome after it.
+
+`predict(id, question, …)` asks, `predict(id, outcome=…)` compares. What is stored in a notebook is the question and the
+outcome alone; what somebody guessed is shown live, and kept in the learner's own store. *Run All* passes by: nothing
+waits for a guess.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from labkit import progress
+from labkit.data import InputError
+from labkit.live import VIEW, Line
+
+KEY = "prediction:"
+_asked: dict[str, dict] = {}  # in this kernel: how each question was put, for its outcome
+
+
+def predict(
+    id: str,
+    question: str | None = None,
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[str] | None = None,
+    outcome: Any = None,
+) -> None:
+    """Ask for a guess (`question`), or show how it came out (`outcome`).
+
+    A guess is a number from `low` to `high` in `unit`, or one of `choices`. The first one that is locked in counts.
+    Raises `InputError` for a call that does neither, or for an outcome that could not have been guessed.
+    """
+    if (question is None) == (outcome is None):
+        raise InputError(f"{id}: give a question to ask, or the outcome to show, one of the two")
+    if question is not None:
+        if choices is not None and len(choices) < 2:
+            raise InputError(f"{id}: a choice needs at least two options")
+        _asked[id] = {"unit": unit, "choices": None if choices is None else list(choices)}
+        _ask(id, question, low, high)
+    else:
+        _show_outcome(id, outcome)
+
+
+def guess(id: str) -> Any:
+    """What the learner locked in, or None."""
+    return progress.store().kept(KEY + id)
+
+
+def _ask(id: str, question: str, low: float | None, high: float | None) -> None:
+    put = _asked[id]
+    print(f"Predict: {question}")
+    for option in put["choices"] or ():
+        print(f"  ○ {option}")
+    if not _in_notebook():
+        return
+    try:
+        import ipywidgets as widgets
+        from IPython.display import display
+    except ImportError:
+        return
+    if put["choices"]:
+        field = widgets.RadioButtons(options=put["choices"], value=None, description="", layout={"width": "auto"})
+    else:
+        field = widgets.Text(placeholder="a number", description=put["unit"] or "number", layout={"width": "16em"})
+    button = widgets.Button(description="Lock in", disabled=False)
+    said = widgets.HTML()
+
+    def lock(_=None) -> None:
+        value, problem = _read(field.value, put, low, high)
+        if problem:
+            said.value = f"<p>{html.escape(problem)}</p>"
+            return
+        progress.store().keep(KEY + id, value)
+        locked(value)
+
+    def locked(value: Any) -> None:
+        field.disabled = button.disabled = True
+        said.value = f"<p>Locked in: <b>{html.escape(_written(value, put))}</b></p>"
+
+    button.on_click(lock)
+    if (kept := guess(id)) is not None:
+        locked(kept)
+    box = widgets.VBox([field, button, said])
+    display({VIEW: {"version_major": 2, "version_minor": 0, "model_id": box.model_id}}, raw=True)
+
+
+def _show_outcome(id: str, outcome: Any) -> None:
+    put = _asked.get(id, {"unit": "", "choices": None})
+    if put["choices"] is not None and outcome not in put["choices"]:
+        raise InputError(f"{id}: the outcome {outcome!r} is not among the choices")
+    if isinstance(outcome, (int, float)) and not isinstance(outcome, bool) and not math.isfinite(outcome):
+        raise InputError(f"{id}: the outcome is {outcome}; look at what was measured")
+    print(f"Outcome: {_written(outcome, put)}")
+    guessed = guess(id)
+    if guessed is None or not _in_notebook():
+        return
+    Line().show(f"You said {_written(guessed, put)}. {_comment(guessed, outcome, put)}")
+
+
+def _comment(guessed: Any, outcome: Any, put: dict) -> str:
+    if put["choices"] is not None or isinstance(outcome, str):
+        return "So it came out." if guessed == outcome else "It came out otherwise: what made you think so?"
+    off = guessed - outcome
+    if abs(off) <= 0.1 * abs(outcome):
+        return "Within a tenth of it."
+    return f"That is {_written(abs(off), put)} too {'high' if off > 0 else 'low'}."
+
+
+def _read(typed: Any, put: dict, low: float | None, high: float | None) -> tuple[Any, str | None]:
+    """(the guess, None), or (None, what is wrong with it). `35%` is 0.35, unless the unit is %."""
+    if put["choices"] is not None:
+        return (typed, None) if typed in put["choices"] else (None, "Choose one of them first.")
+    text = str(typed).strip().replace(",", ".").replace("−", "-")
+    percent = text.endswith("%") and put["unit"] != "%"
+    try:
+        value = float(text.rstrip("% ")) / (100 if percent else 1)
+    except ValueError:
+        return None, "Type a number, such as 12 or 0.5."
+    if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
+        return None, f"Type a number from {_number(low)} to {_number(high)}."
+    return value, None
+
+
+def _written(value: Any, put: dict) -> str:
+    text = value if isinstance(value, str) else _number(value)
+    return f"{text} {put['unit']}".strip() if put["choices"] is None else text
+
+
+def _number(value: float | None) -> str:
+    return "…" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _in_notebook() -> bool:
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel")

@@ -1,0 +1,145 @@
+"""All exercises: their references pass, by themselves too, and every known mistake is caught by its name."""
+
+import inspect
+import json
+import subprocess
+import sys
+
+import pytest
+
+import labkit as lk
+from labkit import cli, exercises
+from labkit.data import InputError
+from labkit.exercises import catalogue, examine, find, reference_cell
+from labkit.exercises.engine import check, judge
+from labkit.exercises.kinds import Probe
+from toy_exercise import TOY, mean
+
+CATALOGUE = catalogue()
+SEEDS = 50
+
+
+@pytest.mark.parametrize("id", CATALOGUE)
+def test_an_exercise_can_be_trusted(id):
+    assert examine(CATALOGUE[id], range(SEEDS)) == []
+
+
+@pytest.mark.parametrize("id", CATALOGUE)
+def test_the_reference_handed_in_as_a_cell_passes(id):
+    verdict = check(CATALOGUE[id], reference_cell(CATALOGUE[id]), seed=SEEDS)
+    assert verdict.passed, verdict.text
+
+
+@pytest.mark.parametrize("id", CATALOGUE)
+def test_an_exercise_is_told_completely(id):
+    each = CATALOGUE[id]
+    assert each.id == id and each.name == each.reference.__name__
+    assert each.objective in ("FRI-2.1", "FRI-2.2", "FRI-2.3", "FRI-2.4")
+    assert each.points >= 1 and each.minutes >= 1 and len(each.hints) == 3
+    assert 8 <= len(each.draw(0)) <= 25
+    assert all(text.strip().endswith((".", "?", ")", "`", "]")) for text in each.hints)
+    assert all(known.message.strip().endswith((".", "?")) for known in each.misconceptions)
+    assert each.reference.__doc__ and inspect.signature(each.reference)
+
+
+def test_references_run_where_there_is_nothing_but_python_numpy_torch_and_a_stub(tmp_path):
+    """As in grading: a fresh interpreter whose `labkit` is the decorator alone, and torch only where it is declared."""
+    (tmp_path / "labkit.py").write_text("def exercise(id):\n    return lambda function: function\n")
+    for torch in (False, True):
+        cells = [reference_cell(each) for each in CATALOGUE.values() if each.torch == torch]
+        source = "import math\nimport numpy as np\nimport labkit as lk\n" + "import torch\n" * torch + "\n".join(cells)
+        blocked = "" if torch else "import sys\nsys.modules['torch'] = None\n"
+        (tmp_path / "cells.py").write_text(blocked + source + "\nprint('done')\n")
+        done = subprocess.run([sys.executable, "cells.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.stdout == "done\n", done.stderr
+
+
+def test_an_exercise_with_a_hole_is_found():
+    """The examination itself: probes that miss a mistake, a group that a constant earns, a stub that passes."""
+    from dataclasses import replace
+
+    blunt = replace(TOY, probes=lambda rng: [Probe(([1.0],), "edges"), Probe(([0.0, -4.0],), "edges")])
+    assert any("'median'" in problem for problem in examine(blunt, [0]))
+    giving = replace(TOY, probes=lambda rng: [*TOY.probes(rng), Probe(([7.0],), "alone")])
+    assert any("earns the group 'alone'" in problem for problem in examine(giving, [0]))
+    few = replace(TOY, misconceptions=TOY.misconceptions[:2])
+    assert any("at least three" in problem for problem in examine(few, [0]))
+    other = replace(TOY, reference=lambda values: mean(values))
+    assert examine(other, [0])
+    assert examine(TOY, range(5)) == []
+
+
+def notebook_cell(source):
+    """Run a cell as a kernel does: in a shared namespace, its source in linecache under a file name."""
+    import linecache
+
+    name = "/tmp/ipykernel_1/1.py"
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    namespace = {"lk": lk}
+    exec(compile(source, name, "exec"), namespace)
+    return namespace
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    monkeypatch.setattr(exercises, "catalogue", lambda: {TOY.id: TOY})
+    yield TOY
+    exercises._passed.clear()
+
+
+def test_the_name_stays_the_learners_and_later_cells_use_what_is_right(toy, capsys):
+    namespace = notebook_cell('@lk.exercise("toy.mean")\ndef mean(values):\n    return 0\n')
+    assert namespace["mean"]([4]) == 0
+    assert lk.use("toy.mean") is mean
+    assert "✗ toy.mean: " in capsys.readouterr().out
+
+    namespace = notebook_cell(
+        '@lk.exercise("toy.mean")\ndef mean(values):\n    if not values: raise ValueError\n    return sum(values) / len(values)\n'
+    )
+    assert capsys.readouterr().out == "✓ toy.mean: passed. Later cells use yours.\n"
+    assert lk.use("toy.mean")([1, 3]) == 2 and lk.use("toy.mean") is not mean
+    assert capsys.readouterr().out == ""
+
+    notebook_cell('@lk.exercise("toy.mean")\ndef mean(values):\n    ...\n')
+    assert capsys.readouterr().out == "○ toy.mean: not attempted. Later cells use the kit's.\n"
+    assert lk.use("toy.mean") is mean
+
+
+def test_an_unknown_exercise_is_told_with_the_nearest(toy):
+    with pytest.raises(InputError, match="did you mean 'toy.mean'"):
+        lk.use("toy.meen")
+    with pytest.raises(InputError, match="there is no exercise"):
+        lk.exercise("nothing like it")
+
+
+def test_a_class_under_the_decorator_is_an_error_in_words(toy):
+    with pytest.raises(InputError, match="stands over a function"):
+        lk.exercise("toy.mean")(int)
+
+
+def test_every_wrong_verdict_ends_with_what_later_cells_use(toy, capsys):
+    for body in ("return None", "return 1 / 0", "return sum(values)"):
+        notebook_cell(f'@lk.exercise("toy.mean")\ndef mean(values):\n    {body}\n')
+        said = capsys.readouterr().out
+        assert said.count("\n") == 1 and said.endswith("Later cells use the kit's.\n")
+
+
+def test_the_command_lists_and_checks(toy, capsys):
+    assert cli.main(["exercise", "list"]) == 0
+    assert "toy.mean" in capsys.readouterr().out
+    assert cli.main(["exercise", "check", "toy.mean", "--seeds", "3", "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "all caught on 3 seeds" in lines[0]
+    assert json.loads(lines[-1])["toy.mean"]["problems"] == []
+    assert cli.main(["exercise", "check", "toy.nothing"]) == 2
+    assert cli.main(["exercise", "check", "--seeds", "0"]) == 2
+    assert find("toy.mean") is TOY
+    assert judge(TOY, mean).passed
+
+
+def test_the_command_says_what_is_wrong(monkeypatch, capsys):
+    from dataclasses import replace
+
+    monkeypatch.setattr(exercises, "catalogue", lambda: {TOY.id: replace(TOY, misconceptions=TOY.misconceptions[:2])})
+    assert cli.main(["exercise", "check", "--seeds", "1"]) == 1
+    assert "at least three" in capsys.readouterr().out

@@ -1,0 +1,124 @@
+"""When two results are the same, and how their difference is told."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit.exercises.kinds import Comparison, Outcome, difference, plain, same, shown
+
+
+def equal(a, b, **options):
+    return same(Outcome(plain(a)), Outcome(plain(b)), Comparison(**options))
+
+
+def told(a, b, **options):
+    return difference(Outcome(plain(a)), Outcome(plain(b)), Comparison(**options))
+
+
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        ((1, 2), [1, 2]),
+        (np.float32(0.5), 0.5),
+        (torch.tensor(3), 3),
+        (np.bool_(True), True),
+        ({1, 2}, frozenset([2, 1])),
+        (float("nan"), float("nan")),
+        (float("inf"), np.inf),
+        ([[1, 2], [3, 4]], np.array([[1, 2], [3, 4]])),
+        (torch.tensor([1.0, 2.0], dtype=torch.bfloat16), np.array([1, 2])),
+        (0.1 + 0.2, 0.3),
+        ({"a": [1.0]}, {"a": (1,)}),
+        ({(1, 2): 3}, {(1, 2): 3}),
+        (10**400, 10**400),
+        ([], ()),
+    ],
+)
+def test_the_same(a, b):
+    assert equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        ([1, 2], [2, 1]),
+        ([1, 2], {1, 2}),
+        (None, 0),
+        (None, []),
+        ("1", 1),
+        (float("nan"), 1.0),
+        (float("inf"), float("-inf")),
+        (0.30001, 0.3),
+        (np.zeros((2, 3)), np.zeros((3, 2))),
+        ([1, 2, 3], np.array([[1, 2, 3]])),
+        ({1, 2}, {1, 2, 3}),
+        ({"a": 1}, {"b": 1}),
+        (10**400, 10**400 + 1),
+        (object(), object()),
+        ([[1], [2]], [[1, 2]]),
+    ],
+)
+def test_not_the_same(a, b):
+    assert not equal(a, b)
+    assert told(a, b)
+
+
+def test_groups_count_up_to_their_order_and_the_order_within():
+    assert equal([[3], [2, 1]], [[1, 2], [3]], partition=True)
+    assert equal([{2, 1}, {3}], [[1, 2], [3]], partition=True)
+    assert not equal([[1], [2], [3]], [[1, 2], [3]], partition=True)
+    assert not equal([[1, 2], [3], [3]], [[1, 2], [3]], partition=True)
+
+
+def test_a_type_is_compared_where_it_is_asked_for():
+    a = torch.tensor([1, 2])
+    assert equal(a, a, dtype="int64")
+    assert told(a.float(), a, dtype="int64") == "a tensor of float32, expected int64"
+    assert "expected a tensor of int64" in told([1, 2], a, dtype="int64")
+    assert "int64" in told((a, a.bool()), (a, a), dtype="int64")
+    assert "int64" in told({"ids": a.int()}, {"ids": a}, dtype="int64")
+
+
+def test_differences_are_told_in_words():
+    assert told(np.zeros((4, 7)), np.zeros((4, 8))) == "shape (4, 7), expected (4, 8)"
+    assert told(3, 4) == "yours 3, expected 4"
+    assert told([1], {1}) == "yours is a list ([1]), expected a set ({1})"
+    assert told(None, 1.5) == "yours is None (None), expected a number (1.5)"
+    assert told(1.00000011, 1.0, rtol=1e-9) == "yours 1.0000001100000001, expected 1.0"
+    error = Outcome(error="ValueError", message="no")
+    assert difference(Outcome(value=3), error, Comparison()) == "yours 3, expected a ValueError"
+    assert same(error, Outcome(error="ValueError", message="other"), Comparison())
+
+
+def test_what_is_too_large_or_strange_is_named_and_never_equal():
+    endless = []
+    endless.append(endless)
+    assert not equal(endless, endless)
+    assert not equal(list(range(1_100_000)), list(range(1_100_000)))
+    assert plain(len) == {"other": "a value of type builtin_function_or_method"}
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(values)
+def test_plain_data_is_json_and_equal_to_itself(value):
+    data = plain(value)
+    assert json.loads(json.dumps(data, allow_nan=False)) == data
+    assert same(Outcome(data), Outcome(data), Comparison())
+    assert isinstance(shown(data), str) and len(shown(data)) <= 70
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e100, max_value=1e100))
+def test_a_number_a_little_off_is_another(value):
+    assert not equal(value + max(abs(value), 1) * 1e-5, value)
+    assert equal(value, math.nextafter(value, math.inf))

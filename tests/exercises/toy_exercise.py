@@ -1,0 +1,53 @@
+"""A small exercise for the tests of the engine: the mean of a list, an error if it is empty."""
+
+import statistics
+
+from labkit.exercises.kinds import Exercise, Misconception, Probe
+
+
+def mean(values: list[float]) -> float:
+    if not values:
+        raise ValueError("no values")
+    return sum(values) / len(values)
+
+
+def probes(rng):
+    yield Probe(([],), "edges")
+    yield Probe(([1.0],), "edges")
+    yield Probe(([0.0, -4.0],), "edges")
+    for _ in range(5):
+        yield Probe(([float(rng.randrange(100)) for _ in range(rng.randrange(2, 6))],), "typical")
+
+
+def sample_mean(values):
+    return sum(values) / (len(values) - 1)
+
+
+def median(values):
+    return statistics.median(values)
+
+
+def total(values):
+    return sum(values)
+
+
+TOY = Exercise(
+    id="toy.mean",
+    lab="00",
+    objective="FRI-2.1",
+    points=1,
+    minutes=1,
+    reference=mean,
+    probes=probes,
+    misconceptions=(
+        Misconception("one less", sample_mean, "You divide by one less than there are."),
+        Misconception("median", median, "This is the median: half lie below it."),
+        Misconception("sum", total, "You forgot to divide."),
+    ),
+    hints=("Add them up.", "Divide by how many there are.", "sum(values) / len(values)"),
+)
+
+
+def cell(body: str, head: str = "def mean(values):") -> str:
+    lines = "\n".join("    " + line for line in body.splitlines())
+    return f'@lk.exercise("toy.mean")\n{head}\n{lines}\n'
