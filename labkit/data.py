@@ -1,7 +1,7 @@
 """Examples: what one is, and how they come from files and go to files.
 
 Here live the `Example`, the readers of the three forms people have (this kit's, TRL's prompt and completion, chat
-messages), writing, and holding a share out. Every fault a user can cause is an `InputError` of one line. Tokens are
+messages), writing, and the splits: by chance, by time, by cluster. Every fault a user can cause is an `InputError` of one line. Tokens are
 elsewhere (`masking`).
 """
 
@@ -123,6 +123,45 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Ex
     held = set(random.Random(seed).sample(range(len(examples)), count))
     kept = [example for index, example in enumerate(examples) if index not in held]
     return kept, [examples[index] for index in sorted(held)]
+
+
+def split_by_time(examples: list[dict], cutoff: str) -> tuple[list[dict], list[dict]]:
+    """(the examples from before the cutoff, those of its day and later), both in the given order.
+
+    `examples` are dicts with a "date"; dates are ISO days such as "2024-06-30", which sort as text. A cutoff before or
+    after all of them leaves a side empty. Raises ValueError for a date that is missing or written otherwise. Reposts
+    lie on both sides of any day: cluster first, and cut by a cluster's first day.
+    """
+    from datetime import date
+
+    days = {"the cutoff": cutoff} | {f"example {number}": row.get("date") for number, row in enumerate(examples)}
+    for name, day in days.items():
+        try:
+            is_day = date.fromisoformat(day).isoformat() == day
+        except (TypeError, ValueError):
+            is_day = False
+        if not is_day:
+            raise ValueError(f"{name} has the date {day!r}; write the day as 2024-06-30, or leave the example out")
+    train = [example for example in examples if example["date"] < cutoff]
+    test = [example for example in examples if example["date"] >= cutoff]
+    return train, test
+
+
+def split_by_cluster(clusters: list[list], order: list[int], share: float) -> tuple[list, list]:
+    """(train, test): ids, of which no cluster has some on both sides.
+
+    The clusters are taken in the given order (their places in `clusters`) until train holds at least `share` of the
+    ids: the cluster that crosses the line is the last one there. A cluster that holds everything leaves test empty.
+    Raises ValueError unless `order` names each cluster once.
+    """
+    if sorted(order) != list(range(len(clusters))):
+        raise ValueError(f"the order must name each of the {len(clusters)} clusters once, by its place")
+    total = sum(len(cluster) for cluster in clusters)
+    train, test = [], []
+    for place in order:
+        side = train if len(train) < share * total else test
+        side.extend(clusters[place])
+    return train, test
 
 
 @contextmanager
