@@ -34,6 +34,7 @@ _MODULES = (
     "pretraining",
     "progress",
     "runs",
+    "tokenization",
     "training",
 )
 

@@ -1,0 +1,600 @@
+"""Exercises of lab 02: byte-pair encoding by hand, padding, and whether a tokenizer fits a model."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from itertools import pairwise
+
+from labkit import tokenization
+from labkit.exercises.kinds import Comparison, Exercise, Misconception, Probe
+
+# count_pairs
+
+
+def pairs_probes(rng: random.Random) -> Iterator[Probe]:
+    yield Probe(({},), "edges")
+    yield Probe(({(7,): 3},), "edges")
+    yield Probe(({(1, 1, 1): 1},), "edges")
+    yield Probe(({(1, 2): 1, (2, 1): 1},), "edges")
+    yield Probe(({(1, 2): 5},), "edges")
+    yield Probe(({(1, 2, 1, 2): 1},), "edges")
+    yield Probe(({(3, 4): 1, (5, 6): 1},), "edges")
+    for _ in range(6):
+        a, b, c = rng.sample(range(20), 3)
+        low, high = min(a, b), max(a, b)
+        words = {(high, low, high, low): rng.randint(2, 9), (c, c, c, *rng.choices((a, b), k=2)): rng.randint(2, 9)}
+        words[tuple(rng.choices((a, b, c), k=3))] = rng.randint(1, 9)
+        yield Probe((words,), "typical")
+
+
+def pairs_without_counts(words):
+    pairs = {}
+    for ids in words:
+        for pair in pairwise(ids):
+            pairs[pair] = pairs.get(pair, 0) + 1
+    return pairs
+
+
+def pairs_across_words(words):
+    stream = [id for ids, count in words.items() for _ in range(count) for id in ids]
+    pairs = {}
+    for pair in pairwise(stream):
+        pairs[pair] = pairs.get(pair, 0) + 1
+    return pairs
+
+
+def pairs_once_a_word(words):
+    pairs = {}
+    for ids, count in words.items():
+        for pair in set(pairwise(ids)):
+            pairs[pair] = pairs.get(pair, 0) + count
+    return pairs
+
+
+def pairs_without_overlap(words):
+    pairs = {}
+    for ids, count in words.items():
+        ended = {}
+        for place, pair in enumerate(pairwise(ids)):
+            if ended.get(pair) != place:
+                pairs[pair] = pairs.get(pair, 0) + count
+                ended[pair] = place + 1
+    return pairs
+
+
+def pairs_without_order(words):
+    pairs = {}
+    for ids, count in words.items():
+        for pair in pairwise(ids):
+            pair = (min(pair), max(pair))
+            pairs[pair] = pairs.get(pair, 0) + count
+    return pairs
+
+
+# merge
+
+
+def merge_probes(rng: random.Random) -> Iterator[Probe]:
+    yield Probe(([], (1, 2), 9), "edges")
+    yield Probe(([1], (1, 2), 9), "edges")
+    yield Probe(([2, 1, 3], (1, 2), 9), "edges")
+    yield Probe(([1, 2], (1, 2), 9), "edges")
+    yield Probe(([1, 1, 1], (1, 1), 9), "edges")
+    yield Probe(([3, 1, 2, 1, 2], (1, 2), 9), "edges")
+    yield Probe(([1, 1, 1, 1], (1, 1), 9), "edges")
+    for _ in range(3):
+        a, b, c = rng.sample(range(20), 3)
+        start = rng.choices((a, b, c), k=rng.randint(0, 3))
+        yield Probe(([*start, a, b, c, b, a, c, a, b], (a, b), 256 + rng.randrange(99)), "typical")
+        yield Probe(
+            ([c, *[a] * rng.choice((3, 5)), *rng.choices((b, c), k=2)], (a, a), 256 + rng.randrange(99)), "typical"
+        )
+
+
+def merge_overlapping(ids, pair, new):
+    starts = [place for place, here in enumerate(pairwise(ids)) if here == tuple(pair)]
+    return [
+        new if place in starts else id for place, id in enumerate(ids) if place in starts or place - 1 not in starts
+    ]
+
+
+def merge_keeping_second(ids, pair, new):
+    return [new if tuple(ids[place : place + 2]) == tuple(pair) else id for place, id in enumerate(ids)]
+
+
+def merge_first_only(ids, pair, new):
+    for place, here in enumerate(pairwise(ids)):
+        if here == tuple(pair):
+            return [*ids[:place], new, *ids[place + 2 :]]
+    return list(ids)
+
+
+def merge_from_the_right(ids, pair, new):
+    return tokenization.merge(ids[::-1], tuple(pair)[::-1], new)[::-1]
+
+
+def merge_either_order(ids, pair, new):
+    merged, place = [], 0
+    while place < len(ids):
+        found = sorted(ids[place : place + 2]) == sorted(pair)
+        merged.append(new if found else ids[place])
+        place += 2 if found else 1
+    return merged
+
+
+# encode
+
+
+def encode_probes(rng: random.Random) -> Iterator[Probe]:
+    yield Probe(([], {(1, 2): 256}), "edges")
+    yield Probe(([1], {(1, 2): 256}), "edges")
+    yield Probe(([1, 2, 3], {}), "edges")
+    yield Probe(([1, 1, 1, 1, 1], {(1, 1): 256, (256, 256): 257}), "edges")
+    for names, group in (((1, 2, 3, 4), "edges"), (rng.sample(range(5, 99), 4), "typical")):
+        a, b, c, d = names
+        first = 256 if group == "edges" else 256 + rng.randrange(99)
+        ranked = (first, first + 1, first + 2)
+        yield Probe(([a, b, c, b, c], _ranks(ranked, (a, b), (b, c))), group)
+        yield Probe(([a, b, c], _ranks(ranked, (b, c), (a, b))), group)
+        yield Probe(([a, b, c], _ranks(ranked, (a, b), (b, c), (a, first + 1))), group)
+        yield Probe(([a, b, d, a, b], _ranks(ranked, (a, b), (c, d))), group)
+        yield Probe(([d, a, b, c], _ranks(ranked, (a, b), (first, c), (d, first + 1))), group)
+    for _ in range(5):
+        names = rng.sample(range(100), 3)
+        merges: dict[tuple[int, int], int] = {}
+        for new in range(256, 261):
+            merges[rng.choice(names), rng.choice([*names, *merges.values()])] = new
+        merges = (
+            {pair: 256 + rank for rank, pair in enumerate(merges)} if len(merges) == 5 else {(names[0], names[1]): 256}
+        )
+        yield Probe((rng.choices(names, k=rng.randint(5, 9)), merges), "typical")
+
+
+def _ranks(new: tuple[int, ...], *pairs: tuple[int, int]) -> dict[tuple[int, int], int]:
+    return dict(zip(pairs, new))
+
+
+def encode_most_frequent_first(ids, merges):
+    ids = list(ids)
+    while known := [pair for pair in pairwise(ids) if pair in merges]:
+        pair = max(known, key=lambda each: (known.count(each), -merges[each]))
+        ids = tokenization.merge(ids, pair, merges[pair])
+    return ids
+
+
+def encode_leftmost_first(ids, merges):
+    ids = list(ids)
+    while known := [place for place, pair in enumerate(pairwise(ids)) if pair in merges]:
+        place = known[0]
+        ids[place : place + 2] = [merges[ids[place], ids[place + 1]]]
+    return ids
+
+
+def encode_longest_first(ids, merges):
+    spelled = {}
+    for (left, right), new in merges.items():
+        spelled[new] = spelled.get(left, (left,)) + spelled.get(right, (right,))
+    found, place = [], 0
+    while place < len(ids):
+        fitting = [new for new, parts in spelled.items() if tuple(ids[place : place + len(parts)]) == parts]
+        longest = max(fitting, key=lambda new: len(spelled[new]), default=None)
+        found.append(ids[place] if longest is None else longest)
+        place += 1 if longest is None else len(spelled[longest])
+    return found
+
+
+def encode_last_merge_first(ids, merges):
+    ids = list(ids)
+    while known := set(pairwise(ids)) & merges.keys():
+        pair = max(known, key=merges.get)
+        ids = tokenization.merge(ids, pair, merges[pair])
+    return ids
+
+
+def encode_each_once(ids, merges):
+    for pair, new in merges.items():
+        ids = merge_first_only(ids, pair, new)
+    return list(ids)
+
+
+def encode_first_merge_only(ids, merges):
+    known = set(pairwise(ids)) & merges.keys()
+    if not known:
+        return list(ids)
+    pair = min(known, key=merges.get)
+    return tokenization.merge(ids, pair, merges[pair])
+
+
+# pad_batch
+
+
+def pad_probes(rng: random.Random) -> Iterator[Probe]:
+    for side in ("right", "left"):
+        yield Probe(([[5, 6, 7], [8]], 0, side), "edges")
+        yield Probe(([[5, 0], [0, 6, 0]], 0, side), "edges")
+        yield Probe(([[], [4]], 9, side), "edges")
+        yield Probe(([[1, 2]], 0, side), "edges")
+        for _ in range(2):
+            pad = rng.randrange(10)
+            lengths = rng.sample(range(1, 6), 3)
+            rows = [[rng.randrange(10) for _ in range(length)] for length in lengths]
+            rows[lengths.index(max(lengths))][0] = pad
+            yield Probe((rows, pad, side), "typical")
+    yield Probe(([], 0, "right"), "edges")
+    yield Probe(([[1]], 0, "middle"), "edges")
+
+
+def pad_mask_by_value(rows, pad, side):
+    ids, _ = tokenization.pad_batch(rows, pad, side)
+    return ids, (ids != pad).long()
+
+
+def pad_wrong_side(rows, pad, side):
+    return tokenization.pad_batch(rows, pad, {"left": "right", "right": "left"}.get(side, side))
+
+
+def pad_always_right(rows, pad, side):
+    tokenization.pad_batch(rows, pad, side)
+    return tokenization.pad_batch(rows, pad, "right")
+
+
+def pad_by_cutting(rows, pad, side):
+    tokenization.pad_batch(rows, pad, side)
+    shortest = min(len(row) for row in rows)
+    return tokenization.pad_batch([row[:shortest] for row in rows], pad, side)
+
+
+def pad_mask_inverted(rows, pad, side):
+    ids, mask = tokenization.pad_batch(rows, pad, side)
+    return ids, 1 - mask
+
+
+# matches
+
+
+def matches_probes(rng: random.Random) -> Iterator[Probe]:
+    yield Probe(({"a": 0, "b": 1}, {"a": 0, "b": 1}, 2), "edges")
+    yield Probe(({"a": 0, "b": 1}, {"a": 0, "b": 1}, 5), "edges")
+    yield Probe(({"a": 0, "b": 1}, {"b": 0, "a": 1}, 2), "edges")
+    yield Probe(({"a": 0, "b": 2}, {"a": 0, "b": 2}, 2), "edges")
+    yield Probe(({"a": 0, "b": 1}, {"a": 0, "b": 1}, 0), "edges")
+    yield Probe(({"a": 0, "c": 1}, {"a": 0, "b": 1}, 2), "edges")
+    yield Probe(({"a": 0}, {"a": 0, "b": 1}, 2), "edges")
+    yield Probe(({"a": 0, "b": 1, "c": 2}, {"a": 0, "b": 1}, 3), "edges")
+    yield Probe(({}, {}, 0), "edges")
+    for _ in range(2):
+        tokens = rng.sample(["the", "ing", "er", "an", "ou", "st"], 4)
+        model = {token: id for id, token in enumerate(tokens)}
+        swapped = dict(model)
+        swapped[tokens[1]], swapped[tokens[3]] = 3, 1
+        yield Probe((dict(model), dict(model), 4), "typical")
+        yield Probe((dict(model), dict(model), 4 + rng.randint(1, 60)), "typical")
+        yield Probe((swapped, dict(model), 4), "typical")
+        yield Probe((dict(model), dict(model), 3), "typical")
+        yield Probe((model | {"new": 4}, dict(model), 5), "typical")
+
+
+def matches_by_size(tokenizer_vocab, model_vocab, rows):
+    return len(tokenizer_vocab) == len(model_vocab), None
+
+
+def matches_by_tokens(tokenizer_vocab, model_vocab, rows):
+    for token in sorted(tokenizer_vocab, key=tokenizer_vocab.get):
+        if token not in model_vocab or tokenizer_vocab[token] >= rows:
+            return False, token
+    for token in sorted(model_vocab, key=model_vocab.get):
+        if token not in tokenizer_vocab:
+            return False, token
+    return True, None
+
+
+def matches_without_spare_rows(tokenizer_vocab, model_vocab, rows):
+    ok, token = tokenization.matches(tokenizer_vocab, model_vocab, rows)
+    return (ok and rows == len(model_vocab)), token
+
+
+def matches_without_the_table(tokenizer_vocab, model_vocab, rows):
+    return tokenization.matches(tokenizer_vocab, model_vocab, 10**9)
+
+
+def matches_one_row_too_many(tokenizer_vocab, model_vocab, rows):
+    return tokenization.matches(tokenizer_vocab, model_vocab, rows + 1)
+
+
+def matches_by_highest_id(tokenizer_vocab, model_vocab, rows):
+    for token in sorted(tokenizer_vocab, key=tokenizer_vocab.get):
+        if tokenizer_vocab[token] >= rows:
+            return False, token
+    return True, None
+
+
+EXERCISES = [
+    Exercise(
+        id="tokenization.count_pairs",
+        lab="02",
+        objective="FRI-2.1",
+        points=2,
+        minutes=4,
+        reference=tokenization.count_pairs,
+        probes=pairs_probes,
+        compare=Comparison(),
+        misconceptions=(
+            Misconception(
+                "counts each word once",
+                pairs_without_counts,
+                (
+                    "You count each word once, however often it occurs: a pair in a frequent word must weigh "
+                    "more, or the merges learn the dictionary and not the text."
+                ),
+            ),
+            Misconception(
+                "crosses words",
+                pairs_across_words,
+                (
+                    "You count pairs across the border of two words: no merge may cross it, so the last id of one "
+                    "word and the first of the next are no pair."
+                ),
+            ),
+            Misconception(
+                "counts a pair once a word",
+                pairs_once_a_word,
+                (
+                    "You count a pair once in each word: in 1, 2, 1, 2 the pair (1, 2) stands at two positions, "
+                    "and both count."
+                ),
+            ),
+            Misconception(
+                "leaves out overlaps",
+                pairs_without_overlap,
+                (
+                    "You leave out overlapping pairs: 1, 1, 1 has two positions where (1, 1) begins. Overlaps "
+                    "matter when you merge, not when you count."
+                ),
+            ),
+            Misconception(
+                "forgets the order",
+                pairs_without_order,
+                "You count (1, 2) and (2, 1) as one pair: `th` and `ht` are not the same token.",
+            ),
+        ),
+        hints=(
+            "Two loops: over the words, and over the neighbours within one word.",
+            "`zip(ids, ids[1:])` gives the neighbours of one word; `words.items()` gives each word with its count.",
+            "For each pair: `pairs[pair] = pairs.get(pair, 0) + count`.",
+        ),
+    ),
+    Exercise(
+        id="tokenization.merge",
+        lab="02",
+        objective="FRI-2.1",
+        points=2,
+        minutes=5,
+        reference=tokenization.merge,
+        probes=merge_probes,
+        compare=Comparison(),
+        misconceptions=(
+            Misconception(
+                "merges overlap",
+                merge_overlapping,
+                (
+                    "Your merges overlap: in 1, 1, 1 the middle 1 went into two tokens. Once a pair is merged, go "
+                    "on behind it."
+                ),
+            ),
+            Misconception(
+                "keeps the second id",
+                merge_keeping_second,
+                (
+                    "You put the new id in place of the first of the pair and keep the second: the text gets a "
+                    "letter twice. Skip two positions after a merge."
+                ),
+            ),
+            Misconception(
+                "merges the first place only",
+                merge_first_only,
+                "You merge the first place only: every occurrence of the pair is replaced.",
+            ),
+            Misconception(
+                "goes from right to left",
+                merge_from_the_right,
+                (
+                    "You go from right to left: with the pair (1, 1), 1, 1, 1 becomes new, 1 and not 1, new. "
+                    "Other tools would cut the same word in another way."
+                ),
+            ),
+            Misconception(
+                "merges either order",
+                merge_either_order,
+                "You merge (2, 1) as if it were (1, 2): the token would stand for letters in the wrong order.",
+            ),
+        ),
+        hints=(
+            "Walk along the ids with a position that you move yourself: a `while`, not a `for`.",
+            "At each position: do the id here and the next one make the pair? Then take the new id, and move by two.",
+            (
+                "`if tuple(ids[place:place + 2]) == pair:` append `new`, `place += 2`; else append `ids[place]`, "
+                "`place += 1`."
+            ),
+        ),
+    ),
+    Exercise(
+        id="tokenization.encode",
+        lab="02",
+        objective="FRI-2.1",
+        points=3,
+        minutes=6,
+        reference=tokenization.encode,
+        probes=encode_probes,
+        compare=Comparison(),
+        misconceptions=(
+            Misconception(
+                "takes the most frequent pair",
+                encode_most_frequent_first,
+                (
+                    "You merge the pair that is most frequent in this text: that is how a vocabulary is "
+                    "*learned*. Encoding goes by the rank, so that a word gets the same ids in every text."
+                ),
+            ),
+            Misconception(
+                "takes the leftmost pair",
+                encode_leftmost_first,
+                (
+                    "You merge the first pair from the left that you know: a merge further right may have a lower "
+                    "rank, and goes first."
+                ),
+            ),
+            Misconception(
+                "takes the longest token",
+                encode_longest_first,
+                (
+                    "You take the longest token that fits at each place: that is WordPiece. Byte-pair encoding "
+                    "replays its merges, and may miss a longer token."
+                ),
+            ),
+            Misconception(
+                "takes the last merge first",
+                encode_last_merge_first,
+                "You start with the merge that was learned last: the rank counts from the first, which goes first.",
+            ),
+            Misconception(
+                "merges each pair once",
+                encode_each_once,
+                "You apply each merge at its first place only: it holds for every occurrence in the word.",
+            ),
+            Misconception(
+                "stops after one merge",
+                encode_first_merge_only,
+                "You stop after the first merge that applies: go on until no pair of the word is in `merges`.",
+            ),
+        ),
+        hints=(
+            "Replay the training: which merge was learned first?",
+            (
+                "`merges` is in rank order. Go through it once, and replace each pair wherever it is; a later "
+                "pass can use the ids that an earlier one made."
+            ),
+            (
+                "`for pair, new in merges.items():` and inside the loop of `merge`: walk along, replace, and make "
+                "the result the new `ids`. Begin with `ids = list(ids)`."
+            ),
+        ),
+    ),
+    Exercise(
+        id="tokenization.pad_batch",
+        lab="02",
+        objective="FRI-2.1",
+        points=3,
+        minutes=6,
+        reference=tokenization.pad_batch,
+        probes=pad_probes,
+        compare=Comparison(dtype="int64"),
+        torch=True,
+        misconceptions=(
+            Misconception(
+                "takes the mask from the values",
+                pad_mask_by_value,
+                (
+                    "You take the mask from `ids != pad`: a real token with that id is masked too. Where the end "
+                    "token also pads, the model never learns to stop. The mask goes by position."
+                ),
+            ),
+            Misconception(
+                "pads on the wrong side",
+                pad_wrong_side,
+                "Your sides are exchanged: `left` means that the padding stands on the left, before the tokens.",
+            ),
+            Misconception(
+                "pads on the right always",
+                pad_always_right,
+                (
+                    "You pad on the right whatever `side` says: a model that continues the rows would continue "
+                    "the padding."
+                ),
+            ),
+            Misconception(
+                "cuts to the shortest row",
+                pad_by_cutting,
+                "You cut all rows to the shortest: tokens are lost. Pad to the longest.",
+            ),
+            Misconception(
+                "inverts the mask",
+                pad_mask_inverted,
+                "Your mask is 1 on padding: in `transformers` 1 means a real token and 0 padding.",
+            ),
+        ),
+        hints=(
+            "How long is the longest row, and how many pads does each row lack?",
+            (
+                "Build lists first: `row + [pad] * lacking` or `[pad] * lacking + row`, and the mask beside it "
+                "from ones and zeros."
+            ),
+            (
+                "`[1] * len(row) + [0] * lacking` is the mask on the right side; at the end `torch.tensor(…, "
+                "dtype=torch.int64)` twice. Raise `ValueError` for no rows and for another side."
+            ),
+        ),
+    ),
+    Exercise(
+        id="tokenization.matches",
+        lab="02",
+        objective="FRI-2.1",
+        points=2,
+        minutes=6,
+        reference=tokenization.matches,
+        probes=matches_probes,
+        compare=Comparison(),
+        misconceptions=(
+            Misconception(
+                "compares sizes",
+                matches_by_size,
+                (
+                    "You compare how many tokens there are: a permuted vocabulary has as many, and every word "
+                    "means another."
+                ),
+            ),
+            Misconception(
+                "compares tokens without their ids",
+                matches_by_tokens,
+                (
+                    "You compare the tokens and not their ids: the model sees ids only, so the same token must "
+                    "have the same one."
+                ),
+            ),
+            Misconception(
+                "refuses spare rows",
+                matches_without_spare_rows,
+                (
+                    "You want exactly as many rows as tokens: many models have spare rows, rounded up for speed, "
+                    "which no id uses."
+                ),
+            ),
+            Misconception(
+                "does not look at the table",
+                matches_without_the_table,
+                "You do not look at `rows`: an id that has no row is an error in the first step.",
+            ),
+            Misconception(
+                "allows the id after the last row",
+                matches_one_row_too_many,
+                "You allow an id that equals `rows`: ids begin at 0, so the last row is `rows - 1`.",
+            ),
+            Misconception(
+                "looks at the highest id only",
+                matches_by_highest_id,
+                (
+                    "You look whether the ids have a row, not whose row it is: a permuted vocabulary passes, and "
+                    "trains to garbage."
+                ),
+            ),
+        ),
+        hints=(
+            "Which token stands at id 0 in the one and in the other? At id 1? …",
+            "Turn both dictionaries round, {id: token}, and go through all ids upwards.",
+            (
+                "At each id: `here.get(id) != there.get(id) or id >= rows` is the first difference; return False "
+                "and `here.get(id, there.get(id))`."
+            ),
+        ),
+    ),
+]
