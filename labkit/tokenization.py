@@ -253,28 +253,27 @@ def byte_characters() -> dict[int, str]:
     return {byte: chr(byte) for byte in prints} | {byte: chr(256 + place) for place, byte in enumerate(others)}
 
 
-def from_transformers(tokenizer) -> BytePairs:
-    """A byte-level BPE tokenizer of `transformers` as `BytePairs`: its tokens, merges and pattern. Ids stay the same.
+def from_library(tokenizer) -> BytePairs:
+    """A byte-level BPE of `transformers` or `tokenizers` as `BytePairs`: its tokens, merges and pattern, the same ids.
 
     Raises `InputError` if it is of another kind: not BPE, not over bytes, with a normalizer, or numbered otherwise.
     """
-    read = json.loads(tokenizer.backend_tokenizer.to_str())
+    read = json.loads(getattr(tokenizer, "backend_tokenizer", tokenizer).to_str())
     steps = (read["pre_tokenizer"] or {}).get("pretokenizers", [])
     patterns = [step["pattern"]["Regex"] for step in steps if step["type"] == "Split" and "Regex" in step["pattern"]]
     if read["model"]["type"] != "BPE" or read["normalizer"] or len(patterns) != 1 or steps[-1]["type"] != "ByteLevel":
         raise InputError("the tokenizer is no byte-level BPE with one pattern; take one like the kit's own")
     vocabulary = read["model"]["vocab"]
     special = tuple(token["content"] for token in read["added_tokens"])
-    pairs = [tuple(vocabulary[part] for part in pair) for pair in read["model"]["merges"]]
-    byte_of = {character: byte for byte, character in byte_characters().items()}
     tokens = [token.encode() for token in special] + [bytes([byte]) for byte in alphabet()]
-    merges = {}
-    for pair in pairs:
-        merges[pair] = len(tokens)
-        tokens.append(tokens[pair[0]] + tokens[pair[1]])
-    spelled = {bytes(byte_of[c] for c in token): id for token, id in vocabulary.items() if token not in special}
-    if any(spelled.get(token) != id for id, token in enumerate(tokens) if id >= len(special)):
-        raise InputError("the tokenizer numbers its tokens in another order: special tokens, bytes, merges is needed")
+    first = [*special, *(byte_characters()[byte] for byte in alphabet())]
+    ordered = [vocabulary.get(token) for token in first] == list(range(len(tokens)))
+    merges: dict[tuple[int, int], int] = {}
+    for left, right in read["model"]["merges"]:
+        if not ordered or vocabulary.get(left + right) != len(tokens):
+            raise InputError("the tokenizer has another order of ids; the kit's is special tokens, bytes, merges")
+        merges[vocabulary[left], vocabulary[right]] = len(tokens)
+        tokens.append(tokens[vocabulary[left]] + tokens[vocabulary[right]])
     return BytePairs(tuple(tokens), merges, special, patterns[0])
 
 

@@ -1,0 +1,674 @@
+# %% [markdown]
+# # 02 · Tokenization
+#
+# **The question of this lab: what does my model see?**
+#
+# Not letters, and not words. Between your text and the model stands a tokenizer. If it is the right one, you forget
+# that it is there. If it is the wrong one, training goes on as if nothing were the matter, and the model is ruined.
+#
+# You will be able to
+#
+# - learn a vocabulary from text by byte-pair encoding, and encode text with it, by hand and in code;
+# - say which text is expensive, and why;
+# - pad rows to a batch, mask what is not real, and cut the waste;
+# - tell, before the first step, whether a tokenizer belongs to a model.
+#
+# About 45 minutes, with four exercises. Whatever you leave unsolved, the kit's own function does in its place.
+
+# %%
+import torch
+
+import labkit as lk
+
+# %% [markdown]
+# Your runs so far. This lab will add one, and for once it will be a bad one.
+
+# %% tags=["nbval-ignore-output"]
+lk.my_runs()
+
+# %% [markdown]
+# ## Two guesses before you begin
+#
+# 1. Which costs the model more tokens: a word that every page of the almanac holds, or the name of one small town? How
+#    many times as many?
+# 2. You fine-tune with a tokenizer that cuts the text just as the model's own does, but numbers the tokens in another
+#    order. Is there an error? Does the loss fall?
+#
+# Say your guesses out loud, or write them down.
+
+# %% [markdown]
+# ## 1 · Ids and vectors
+#
+# Take one question, and see what becomes of it. First it is cut into *tokens*, pieces of text. Each token has a number
+# in the vocabulary, its *id*.
+
+# %%
+model, tokenizer = lk.models.load(device="cpu")
+world = lk.almanac.world.build()
+text = f"What is the emblem of {world.towns[0].name}?"
+ids = tokenizer(text)["input_ids"]
+for id in ids:
+    print(f"{id:>5}  {tokenizer.decode([id])!r}")
+
+# %% [markdown]
+# Look at the spaces: a token brings the one before it along. And look at the name.
+#
+# The model does not see these pieces either. An id is the number of a row in its *embedding table*, one row of numbers
+# for each token. That row is all that goes in. Below, the model gets the ids, and then the rows without any ids. Look
+# for a difference.
+
+# %%
+table = model.get_input_embeddings().weight
+print("table:", tuple(table.shape), "rows of the vocabulary, numbers in a row")
+with torch.no_grad():
+    from_ids = model(input_ids=torch.tensor([ids])).logits
+    from_rows = model(inputs_embeds=table[ids][None]).logits
+difference = (from_ids - from_rows).abs().max().item()
+print("greatest difference of the outputs:", difference)
+
+# %%
+lk.claim("C09", measured=difference)
+
+# %% [markdown]
+# Nothing else goes in. A token of five letters is one row of the table, and how it is spelled is not written there: if
+# the model knows, it has learned it by heart.
+#
+# ## 2 · Where the tokens come from
+#
+# *Byte-pair encoding* starts with single letters (in practice with bytes) and merges, again and again, the pair of
+# neighbours that is most frequent in a text (Sennrich et al. 2016, arXiv 1508.07909). Here is a text of four words,
+# with how often each occurs:
+#
+# | word | times |
+# |---|---|
+# | h u t | 5 |
+# | h u b | 3 |
+# | t u b | 4 |
+# | t u b s | 2 |
+#
+# Count the pairs. *h u* is in *hut* (5 times) and in *hub* (3 times): 8. *u t*: 5. *u b* is in three words: 3 + 4 + 2
+# = 9. *t u*: 4 + 2 = 6. *b s*: 2. So **u b** is merged first, and becomes a token of its own:
+#
+# | word | times |
+# |---|---|
+# | h u t | 5 |
+# | h ub | 3 |
+# | t ub | 4 |
+# | t ub s | 2 |
+#
+# Now you, on paper, before you open the answer: *h u* ▁, *u t* ▁, *h ub* ▁, *t ub* ▁, *ub s* ▁. Which is merged next?
+#
+# <details><summary>The answer</summary>
+#
+# *h u* 5 (*hub* no longer has it), *u t* 5, *h ub* 3, *t ub* 4 + 2 = 6, *ub s* 2. Next is **t ub**. Then *h u* and *u
+# t* are equal, with 5 each; a tie goes to the pair with the smaller ids, which is *h u*, if letters are numbered by
+# the alphabet.
+#
+# </details>
+
+# %%
+letters = ["b", "h", "s", "t", "u"]
+counted = {"hut": 5, "hub": 3, "tub": 4, "tubs": 2}
+toy = {tuple(letters.index(letter) for letter in word): times for word, times in counted.items()}
+print(toy)
+
+# %% [markdown]
+# ### Exercise: count the pairs
+#
+# Every merge begins with this count. *Easy, 4 minutes.* You get words as above: `{ids of the word: times}`. You give
+# back `{pair: count}`. Pairs lie within a word, never across two. Each position counts: 1, 1, 1 holds the pair (1, 1)
+# twice.
+#
+# You should see (4, 0), which is *u b*, with 9.
+
+
+# %% tags=["nbval-ignore-output"]
+@lk.exercise("tokenization.count_pairs")
+def count_pairs(words: dict[tuple[int, ...], int]) -> dict[tuple[int, int], int]:
+    """How often each pair of neighbours occurs; a word counts as often as it occurs."""
+    ...
+
+
+# %%
+count_pairs_checked = lk.use("tokenization.count_pairs")
+pairs = count_pairs_checked(toy)
+for (left, right), count in sorted(pairs.items(), key=lambda item: -item[1]):
+    print(letters[left], letters[right], count)
+
+# %% [markdown]
+# ### Exercise: merge a pair
+#
+# *Easy, with one trap, 5 minutes.* Replace every occurrence of a pair by the new id, from left to right. Occurrences
+# do not overlap: with the pair (1, 1), 1, 1, 1 becomes new, 1.
+
+
+# %% tags=["nbval-ignore-output"]
+@lk.exercise("tokenization.merge")
+def merge(ids: list[int], pair: tuple[int, int], new: int) -> list[int]:
+    """`ids` with every occurrence of `pair` replaced by `new`, from left to right, none overlapping."""
+    ...
+
+
+# %% [markdown]
+# With these two, learning a vocabulary is a loop of four lines. It is given; read it, and find the line that decides
+# ties.
+
+# %%
+merge_checked = lk.use("tokenization.merge")
+
+
+def learn(words: dict, first_new: int, count: int) -> dict:
+    merges = {}
+    for new in range(first_new, first_new + count):
+        pairs = count_pairs_checked(words)
+        best = max(pairs, key=lambda pair: (pairs[pair], -pair[0], -pair[1]))
+        merges[best] = new
+        words = {tuple(merge_checked(list(word), best, new)): times for word, times in words.items()}
+    return merges
+
+
+toy_merges = learn(toy, first_new=len(letters), count=3)
+print(toy_merges)
+
+# %% [markdown]
+# Is that what you found on paper? Id 5 is *ub*, id 6 is *t ub*, id 7 is *h u*.
+#
+# Now on real text. `lk.tokenization.train` is the same loop; it only keeps its counts from merge to merge, and starts
+# from the 256 bytes, so that no text in the world is unknown to it. Beside it the library that everybody uses,
+# `tokenizers`.
+
+# %%
+from itertools import islice
+
+pages = list(islice(lk.almanac.documents.documents(world), 1500))
+learned = lk.tokenization.train(pages, size=600, special=lk.pretraining.SPECIAL)
+library = lk.tokenization.from_library(lk.pretraining.train_tokenizer(pages, size=600))
+print(sum(map(len, pages)), "characters,", len(learned.merges), "merges")
+print("merge for merge what `tokenizers` learns:", list(learned.merges.items()) == list(library.merges.items()))
+print("the first twelve:", [learned.tokens[id].decode() for id in islice(learned.merges.values(), 12)])
+
+# %% [markdown]
+# The frequent pairs of English come first, most of them with a space in front. No merge crosses a space, because the
+# text is cut into words before anything is counted.
+#
+# ## 3 · How a text is cut
+#
+# Learning takes the most *frequent* pair. Encoding does not count anything: it replays the merges in the order in
+# which they were learned. That order is their *rank*. With the toy merges, *ub* (rank 1), *tub* (rank 2), *hu* (rank
+# 3):
+#
+# *hub*: both *h u* and *u b* are known. *u b* has the lower rank, so it goes first: *h*, *ub*. Now no pair is known.
+# Done.
+#
+# Your turn: *tub* → ▁, *huts* → ▁, *hubtub* → ▁
+#
+# <details><summary>The answer</summary>
+#
+# *tub* → *t ub* → *tub*. *huts* → *hu*, *t*, *s*. *hubtub* → *h ub t ub* → *h*, *ub*, *tub*.
+#
+# </details>
+#
+# ### Exercise: encode
+#
+# *Medium, 6 minutes.* You get the ids of one word, and the merges in rank order, `{pair: new id}`. Merge what has the
+# lowest rank, until no pair of the word is known.
+
+
+# %% tags=["nbval-ignore-output"]
+@lk.exercise("tokenization.encode")
+def encode(ids: list[int], merges: dict[tuple[int, int], int]) -> list[int]:
+    """Apply the merges to the ids of one word: always the one of lowest rank that is there, until none is."""
+    ...
+
+
+# %%
+encode_checked = lk.use("tokenization.encode")
+names = letters + ["ub", "tub", "hu"]
+for word in ("hub", "tub", "huts", "hubtub"):
+    found = encode_checked([letters.index(letter) for letter in word], toy_merges)
+    print(f"{word:<7}", [names[id] for id in found])
+
+# %% [markdown]
+# Now take the merges out of the model's own tokenizer, and encode questions with them. Count how many come out exactly
+# as in the library.
+
+# %%
+kit = lk.tokenization.from_library(tokenizer)
+train, test = lk.almanac.examples.short_mix(seed=0, train=2240)
+alike = sum(kit.encode(example.prompt) == tokenizer(example.prompt)["input_ids"] for example in train)
+print(alike, "of", len(train), "questions get the same ids")
+
+# %%
+lk.claim("C10", measured=alike / len(train))
+
+# %% [markdown]
+# The same sentence after 0, 50, 200 and all merges. Put in a text of your own. Try a number, a name, another language.
+
+# %%
+text = f"The emblem of {world.towns[0].name} is not an elephant."
+for count in (0, 50, 200, len(kit.merges)):
+    pieces = kit.with_merges(count).pieces(text)
+    print(f"{count:>5} merges, {len(pieces):>2} tokens: {'|'.join(pieces)}")
+
+# %%
+counts = [0, 10, 25, 50, 100, 200, 400, 800, len(kit.merges)]
+prompts = [example.prompt for example in test[:200]]
+size = sum(len(prompt.encode()) for prompt in prompts)
+worth = [size / sum(len(kit.with_merges(count).encode(prompt)) for prompt in prompts) for count in counts]
+figure, axes = lk.plots.figure("The first merges save most", "merges", "bytes a token")
+axes.plot(counts, worth, "o-", color=lk.plots.COLOURS[0])
+axes.set_ylim(bottom=0)
+said = ", ".join(f"{count}: {value:.2f}" for count, value in zip(counts, worth))
+lk.plots.show(figure, f"The first merges save most. Bytes a token on 200 questions, by the number of merges: {said}.")
+
+# %% [markdown]
+# More merges mean shorter rows, so a cheaper model to run; and a larger table, most of whose rows are seldom trained.
+# Real families settle here:
+#
+# | vocabulary | tokens | source |
+# |---|---|---|
+# | the kit's | 2,048 | 5 special tokens, 256 bytes, 1,787 merges |
+# | Llama 2 | 32,000 | `vocab_size` in its `config.json`; arXiv 2307.09288 |
+# | GPT-2 | 50,257 | Radford et al. 2019: 50,000 merges, 256 bytes, one special token |
+# | cl100k (GPT-4) | 100,277 | `tiktoken`, highest id 100,276 |
+# | Llama 3 | 128,256 | `vocab_size` in its `config.json` |
+# | Qwen2.5 | 151,665 | `tokenizer_config.json`, highest id 151,664; spare rows: the 0.5B model has 151,936 |
+# | o200k (GPT-4o) | 200,019 | `tiktoken`, highest id 200,018 |
+#
+# ## 4 · Not all words cost the same
+#
+# A word gets a token of its own if it is frequent. What of the others? Count the words of the pages above, put them
+# together by how often they occur, and ask how many tokens a word takes.
+
+# %%
+lk.predict(
+    "tokenization.rare", "How many tokens, on average, is a word that occurs once in these pages?", low=1, high=12
+)
+
+# %%
+from collections import Counter
+
+found = Counter(word.strip() for page in pages for word in lk.tokenization.words(page) if word.strip().isalpha())
+groups = {"once": (1, 1), "2–9 times": (2, 9), "10–99": (10, 99), "100–999": (100, 999), "1,000 or more": (1000, 10**9)}
+cost = {}
+for name, (low, high) in groups.items():
+    words = [word for word, times in found.items() if low <= times <= high]
+    cost[name] = sum(len(kit.encode(f" {word}")) for word in words) / len(words)
+    print(f"{name:<14}{len(words):>5} words, {cost[name]:.2f} tokens a word, such as {sorted(words)[:3]}")
+
+# %%
+lk.predict("tokenization.rare", outcome=round(cost["once"], 2))
+
+# %%
+title = "The rarer a word, the more tokens it takes"
+figure, axes = lk.plots.figure(title, "how often it occurs in the pages", "tokens a word")
+axes.bar(list(cost), list(cost.values()), color=lk.plots.COLOURS[0], hatch="///", edgecolor="white")
+said = ", ".join(f"{name}: {value:.2f}" for name, value in cost.items())
+lk.plots.show(figure, f"{title}. Mean tokens a word, by how often it occurs: {said}.")
+
+# %%
+lk.claim("C11", measured=cost["once"] / cost["1,000 or more"])
+
+# %% [markdown]
+# This is not only a matter of cost. A name in pieces can go wrong at every one of them, and its pieces are shared with
+# other names. And text from outside is dearer still:
+
+# %%
+for text in ("the river", "1984", "naïve", "Ελλάδα", "河", "🐘"):
+    print(f"{text:<10} {len(text)} characters, {len(text.encode())} bytes, {len(kit.encode(text))} tokens")
+
+# %% [markdown]
+# The almanac holds no Greek, so nothing of it was ever merged: every byte is a token. Digits stand alone on purpose:
+# 1984 is four tokens, so that the model can add column by column.
+#
+# ## 5 · Rows of one length
+#
+# A batch is a table of ids, and a table has rows of one length. Short rows are filled up with a *pad* token, and a
+# *mask* says what is real. Three rows of 2, 5 and 3 tokens, padded on the right, with 0 for padding:
+#
+# | ids | mask |
+# |---|---|
+# | 7 4 0 0 0 | 1 1 0 0 0 |
+# | 9 1 3 3 8 | 1 1 1 1 1 |
+# | 5 0 6 0 0 | 1 1 1 0 0 |
+#
+# 15 positions, 10 of them real: a third of the work is for nothing. Look at the last row: its first 0 is a *real*
+# token with that id. The mask knows by the position. Nobody could know by the value.
+#
+# Your turn: the same three rows padded on the *left*. Which masks?
+#
+# <details><summary>The answer</summary>
+#
+# 0 0 0 1 1, then 1 1 1 1 1, then 0 0 1 1 1.
+#
+# </details>
+#
+# ### Exercise: pad a batch
+#
+# *Medium, 6 minutes.* Give back `(ids, mask)`, two tensors of type `torch.int64`, as many rows as came in, as wide as
+# the longest. `side` is `"left"` or `"right"`: where the padding stands. Raise a `ValueError` for any other side, and
+# for no rows at all.
+
+
+# %% tags=["nbval-ignore-output"]
+@lk.exercise("tokenization.pad_batch")
+def pad_batch(rows: list[list[int]], pad: int, side: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ids, mask), int64, rows × longest; the mask is 1 on real tokens, by position."""
+    ...
+
+
+# %%
+pad_batch_checked = lk.use("tokenization.pad_batch")
+for side in ("right", "left"):
+    padded, mask = pad_batch_checked([[7, 4], [9, 1, 3, 3, 8], [5, 0, 6]], 0, side)
+    print(side, padded.tolist(), mask.tolist())
+
+# %% [markdown]
+# Why two sides? A model that *writes* goes on at the end of the row, so there the padding has to stand on the left. In
+# training nothing is written, and most code pads on the right.
+#
+# With the mask, padding is as good as not there. Without it, the model reads it. Take a short question alone, then
+# beside a long one, padded on the left, and compare what it predicts next:
+
+# %%
+asked = [kit.encode(example.prompt) for example in test[:50]]
+short, long = min(asked, key=len), max(asked, key=len)
+padded, mask = pad_batch_checked([short, long], tokenizer.pad_token_id, "left")
+with torch.no_grad():
+    alone = model(input_ids=torch.tensor([short])).logits[0, -1]
+    masked = model(input_ids=padded, attention_mask=mask).logits[0, -1]
+    unmasked = model(input_ids=padded, attention_mask=torch.ones_like(mask)).logits[0, -1]
+lk.measured("greatest difference of a logit, with the mask", (masked - alone).abs().max(), 0, 0.01)
+lk.measured("greatest difference of a logit, without it", (unmasked - alone).abs().max(), 0.5, 100)
+
+# %% [markdown]
+# How much is wasted on the rows that you trained on in lab 00? They are whole conversations, question and answer.
+
+# %%
+lk.predict("tokenization.padding", "What share of random batches of 32 is padding?", unit="%", low=0, high=100)
+
+# %%
+from random import Random
+
+rows = [lk.masking.render(example, tokenizer) for example in train]
+lengths = [len(row.input_ids) for row in rows]
+by_length = sorted(range(len(rows)), key=lengths.__getitem__)
+orders = {
+    "random": lk.tokenization.in_turn(Random(0).sample(range(len(rows)), len(rows)), 32),
+    "as the kit trains": lk.training.batches(lengths, 32, steps=len(rows) // 32, seed=0),
+    "sorted by length": lk.tokenization.in_turn(by_length, 32),
+}
+wasted = {name: lk.tokenization.padded_share(lengths, batches) for name, batches in orders.items()}
+for name, share in wasted.items():
+    print(f"{name:<20}{share:.1%} padding")
+
+# %%
+lk.predict("tokenization.padding", outcome=round(100 * wasted["random"], 1))
+
+# %%
+title = "Rows of like length waste little"
+figure, axes = lk.plots.figure(title, "row of a batch", "tokens")
+for place, name in enumerate(("random", "as the kit trains")):
+    batch = sorted((lengths[row] for row in orders[name][0]), reverse=True)
+    axes.step(range(1, 33), batch, lk.plots.DASHES[place], where="mid", color=lk.plots.COLOURS[place], label=name)
+    axes.hlines(batch[0], 1, 32, color=lk.plots.COLOURS[place], linewidth=0.8)
+axes.set_ylim(bottom=0)
+axes.legend(title="first batch of", frameon=False)
+said = ", ".join(f"{name} {share:.1%}" for name, share in wasted.items())
+alt = f"{title}. Between the steps and the line above them lies padding. Its share over all batches: {said}."
+lk.plots.show(figure, alt)
+
+# %%
+lk.claim("C12", measured=wasted["random"])
+
+# %% [markdown]
+# Sorting all rows wastes least, and is no way to train: the model would see all short answers first. The kit shuffles,
+# sorts within groups of 16 batches, and shuffles the batches again.
+#
+# ### The trap: pad = end
+#
+# Many models come without a pad token, and everybody writes `tokenizer.pad_token = tokenizer.eos_token`. Then the end
+# token and padding have one id. Some collators decide by the *value* where loss is taken: they set every label to −100
+# that equals pad (the one for language modelling in `transformers` does). Count the end tokens that carry loss:
+
+# %%
+end = tokenizer.eos_token_id
+batch = lk.masking.collate(rows[:32], pad=end)
+by_value = batch["labels"].masked_fill(batch["labels"] == end, -100)
+for name, labels in (("by position", batch["labels"]), ("by value", by_value)):
+    print(f"{name}: the end token carries loss in {(labels == end).any(dim=1).sum().item()} of 32 rows")
+
+# %% [markdown]
+# By value, no row ever teaches the model to stop. The loss looks fine. The model answers, and goes on, and on.
+#
+# ## 6 · The wrong tokenizer
+#
+# Two ways to get it wrong. The first: the tokenizer has more tokens than the model has rows. Here is one of 3,000
+# tokens, and the last of its ids.
+
+# %%
+larger = lk.tokenization.with_backend(tokenizer, lk.pretraining.train_tokenizer(pages, size=3000))
+try:
+    model(input_ids=torch.tensor([[len(larger) - 1]]))
+except IndexError as error:
+    print("IndexError:", error)
+
+# %% [markdown]
+# That is the lucky case: it breaks. (On a GPU it is a `device-side assert`, after which nothing works until you
+# restart.) It breaks only when a high id comes by, which may be after an hour. So look before the first step;
+# `lk.models.load` always does:
+
+# %%
+try:
+    lk.models.check_tokenizer(larger, model)
+except lk.data.InputError as error:
+    print(error)
+
+# %% [markdown]
+# The second way is the bad one. A tokenizer from another model of the same size, or your own one trained again with
+# another seed of the data: as many tokens, other numbers. To see it alone, take the model's own tokenizer and only
+# shuffle its ids.
+
+# %%
+foreign = lk.tokenization.permuted(tokenizer, seed=1)
+text = f"The emblem of {world.towns[0].name} is"
+print("own    ", tokenizer(text)["input_ids"])
+print("foreign", foreign(text)["input_ids"])
+print("foreign ids, read by its own tokenizer: ", foreign.decode(foreign(text)["input_ids"]))
+print("foreign ids, as the model understands them:", tokenizer.decode(foreign(text)["input_ids"]))
+lk.models.check_tokenizer(foreign, model)
+
+# %% [markdown]
+# The check says nothing: every id has a row. You fine-tune as in lab 00, with LoRA, on the same questions, through the
+# foreign tokenizer. Then you ask held-out questions in the ordinary way, with the model's own tokenizer. Lock in what
+# you expect:
+
+# %%
+outcomes = [
+    "an error in the first steps",
+    "the loss does not fall",
+    "the loss falls, and the answers are right",
+    "the loss falls, and the answers are garbage",
+]
+lk.predict("tokenization.mismatch", "What happens?", choices=outcomes)
+
+# %%
+foreign_rows = [lk.masking.render(example, foreign) for example in train]
+settings = lk.training.Settings(steps=len(train) // 32, batch_size=32, lr=3e-3)
+ruined = lk.models.add_lora(lk.models.load(device="cpu")[0], rank=16, alpha=32, seed=0)
+before = lk.training.evaluate(ruined, foreign_rows[:110], pad=tokenizer.pad_token_id)
+history = lk.training.fit(ruined, foreign_rows, settings, pad=tokenizer.pad_token_id)
+score = lk.models.score(ruined, tokenizer, test[:55])
+last = sum(history.loss[-10:]) / 10
+lk.measured("loss over the last ten steps, as a share of the loss before", last / before, 0.1, 0.7)
+lk.measured("right answers", score.share, 0, 0.02)
+
+# %%
+lk.predict("tokenization.mismatch", outcome=outcomes[3 if score.share < 0.02 and last < before else 2])
+
+# %% tags=["nbval-ignore-output"]
+curves = {"own tokenizer (recorded)": lk.run("sft-lab00").history, "foreign tokenizer": history}
+lk.plots.loss_curve(curves, "Both curves fall, and look like training")
+
+# %% tags=["nbval-ignore-output"]
+for example, output in zip(test[:4], score.outputs):
+    print("asked", example.question)
+    print("says ", output.replace("\n", " / "), "\n")
+
+# %% [markdown]
+# No error, and a curve that goes down. It falls because there is much to learn even so: which ids are frequent, which
+# follows which, how an answer is built. But what the base knows hangs on its own ids, and through the foreign ones
+# nothing of it can be reached.
+#
+# Nobody who looks only at whether the loss falls will notice. Someone who remembers lab 00 will: a loss *before the
+# first step* that is above ln V means that something is wired up wrongly.
+
+# %%
+import math
+
+own_before = lk.training.evaluate(model, rows[:110], pad=tokenizer.pad_token_id)
+print("a model that knows nothing, ln V:", round(math.log(len(table)), 2), "nats")
+lk.measured("own tokenizer, before the first step, nats", own_before, 0.2, 1.5)
+lk.measured("foreign tokenizer, before the first step, nats", before, 7.7, 20)
+
+# %% [markdown]
+# And it can be known without a step and without data. The tokenizer that was saved with a model says which token has
+# which id. `lk.tokenization.matches` compares token by token and id by id, and tells the first difference. It catches
+# both ways:
+
+# %%
+vocabulary = tokenizer.get_vocab()
+for name, other in (("own", tokenizer), ("larger", larger), ("foreign", foreign)):
+    print(f"{name:<8}", lk.tokenization.matches(other.get_vocab(), vocabulary, rows=len(table)))
+
+# %%
+lk.claim("C13", measured=score.share)
+
+# %% [markdown]
+# ## What you keep
+#
+# The row of this lab. It stands there as a warning.
+
+# %% tags=["nbval-ignore-output"]
+row = {"lab": "02", "recipe": "foreign tokenizer", "hash": "", "note": "the loss fell, the answers are garbage"}
+lk.progress.store().add_run(**row, score=score.share, low=score.low, high=score.high)
+lk.my_runs()
+
+# %% [markdown]
+# ## Four questions to end with
+#
+# Answer each before you open it.
+#
+# <details><summary>1. Training a vocabulary takes the most frequent pair. What does encoding take?</summary>
+#
+# The pair of lowest rank that is in the word: the one that was learned first. Nothing is counted.
+#
+# </details>
+#
+# <details><summary>2. Rows of 10, 10, 10 and 50 tokens in one batch. What share is padding?</summary>
+#
+# 4 × 50 = 200 positions, 80 real: 60%. The three short rows would have cost 30 positions in a batch of their own.
+#
+# </details>
+#
+# <details><summary>3. After fine-tuning, a model answers rightly and never stops. Where do you look first?</summary>
+#
+# At the labels of the end token. If pad and end share an id and labels are masked by value, it never carried loss.
+#
+# </details>
+#
+# <details><summary>4. The loss starts at 11 nats with a vocabulary of 50,257 tokens. What do you do?</summary>
+#
+# Stop. ln 50,257 is 10.8: the model does worse than one that knows nothing. Compare the tokenizer with the model's
+# own.
+#
+# </details>
+#
+# Next is lab 03, *cross-entropy*: what does the loss want from your model?
+
+# %% [markdown]
+# ## Further
+#
+# ### Exercise: does the tokenizer match?
+#
+# *Medium, 6 minutes.* Give back `(True, None)`, or `(False, token)`. Both vocabularies are `{token: id}`; the model
+# has `rows` rows in its table, and spare rows are fine. Go through the ids upwards. At the first id where the two hold
+# different tokens, or that has no row, give back the token that the tokenizer holds there, or the model's if the
+# tokenizer holds none.
+
+
+# %% tags=["nbval-ignore-output"]
+@lk.exercise("tokenization.matches")
+def matches(tokenizer_vocab: dict[str, int], model_vocab: dict[str, int], rows: int) -> tuple[bool, str | None]:
+    """(True, None) if the same tokens have the same ids and all ids have a row, else (False, first differing token)."""
+    ...
+
+
+# %% [markdown]
+# ### Write `train`
+#
+# Write the loop of section 2 yourself, without looking. Words in, `{pair: new id}` out; ties to the smaller ids; it
+# ends early where no pair is left. The line below says whether it gives the merges of the toy text.
+
+
+# %% tags=["nbval-ignore-output"]
+def my_train(words: dict[tuple[int, ...], int], first_new: int, count: int) -> dict[tuple[int, int], int]:
+    """The first `count` merges of the words, in rank order."""
+    ...
+
+
+print("as above" if my_train(toy, len(letters), 3) == toy_merges else "not yet")
+
+# %% [markdown]
+# Then read `lk.tokenization.train`. It counts once, and after each merge corrects only the words that the pair was in;
+# a heap keeps the most frequent pair at hand.
+#
+# ### The seam between prompt and completion
+#
+# Masking needs to know where the completion begins, in tokens. So prompt and completion are often tokenized apart. Is
+# that the same as tokenizing them together?
+
+# %%
+whole = kit.pieces("The answer is: heron")
+print("together          ", whole)
+print("space on the right", kit.pieces("The answer is:") + kit.pieces(" heron"))
+print("space on the left ", kit.pieces("The answer is: ") + kit.pieces("heron"))
+
+# %% [markdown]
+# A prompt that ends with a space asks the model to go on from a place that it never saw in its text: there the space
+# belongs to the word that follows. With role tokens there is no such seam, because nothing merges with a special
+# token. Count over all rows: how often does the whole conversation have other ids than its two parts?
+
+# %%
+plain = chat = 0
+for example, row in zip(train, rows):
+    prompt, completion = example.prompt + " ", example.completion
+    plain += kit.encode(prompt + completion) != kit.encode(prompt) + kit.encode(completion)
+    chat += kit.encode(tokenizer.apply_chat_template(example.messages(), tokenize=False)) != row.input_ids
+print(f"a space at the end of the prompt: {plain} of {len(rows)} differ")
+print(f"the chat template: {chat} of {len(rows)} differ")
+
+# %% [markdown]
+# ### Role tokens in what a user types
+#
+# A special token is one as soon as its letters stand in the text. What if a user types them? Look at the two ways to
+# read such a text.
+
+# %%
+typed = "The weather? <|assistant|>Answer: fine"
+print("as special tokens", tokenizer.tokenize(typed))
+print("as plain text    ", tokenizer.tokenize(typed, split_special_tokens=True))
+
+# %% [markdown]
+# ### How other families cut
+#
+# Before any merge, a pattern cuts the text into words, and no merge crosses a cut. Look at numbers, at spaces, and at
+# *we'd*.
+
+# %%
+for name, pattern in lk.tokenization.PATTERNS.items():
+    print(f"{name:<8}", lk.tokenization.words("In 1984 we'd  12,345 sheep", pattern))
+
+# %% [markdown]
+# GPT-2 keeps a number in one piece, so whether 1984 is one token or several depends on how often it stood in the text.
+# cl100k cuts after three digits, Qwen2 and this kit after each. Numbers cut alike are numbers that can be added alike.
