@@ -1,8 +1,8 @@
 """Examples: what one is, and how they come from files and go to files.
 
 Here live the `Example`, the readers of the three forms people have (this kit's, TRL's prompt and completion, chat
-messages), writing, and the splits: by chance, by time, by cluster. Every fault a user can cause is an `InputError` of one line. Tokens are
-elsewhere (`masking`).
+messages), writing, and the splits: by chance, by time, by cluster. Every fault a user can cause is an `InputError` of
+one line. Tokens are elsewhere (`masking`).
 """
 
 from __future__ import annotations

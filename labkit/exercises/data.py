@@ -1,0 +1,846 @@
+"""Exercises of lab 01: from texts to near-duplicates, and splits that do not leak."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+
+from labkit import data, dedup
+from labkit.exercises.kinds import Comparison, Exercise, Misconception, Probe
+
+WORDS = (
+    "the",
+    "old",
+    "river",
+    "town",
+    "market",
+    "bread",
+    "price",
+    "of",
+    "salt",
+    "pepper",
+    "mill",
+    "runs",
+    "north",
+    "day",
+)
+
+# split_by_time
+
+
+def time_probes(rng: random.Random) -> Iterator[Probe]:
+    def rows(*dates):
+        return [{"id": number, "date": date} for number, date in enumerate(dates)]
+
+    yield Probe(([], "2024-06-01"), "edges")
+    yield Probe((rows("2024-06-01"), "2024-06-01"), "edges")
+    yield Probe((rows("2024-05-31", "2024-06-02"), "2024-06-01"), "edges")
+    yield Probe((rows("2024-06-02", "2024-05-31"), "2024-06-01"), "edges")
+    yield Probe((rows("2023-01-01", "2023-02-01", "2023-01-15"), "2024-01-01"), "edges")
+    yield Probe((rows("2025-03-01", "2025-02-01", "2025-02-15"), "2024-01-01"), "edges")
+    yield Probe((rows("2024-12-31", "2025-01-01", "2024-12-31"), "2025-01-01"), "edges")
+    yield Probe((rows("2024-02-10", "2024-02-09", "2024-01-11"), "2024-02-10"), "edges")
+    for _ in range(4):
+        month = rng.randint(2, 11)
+        day = rng.randint(2, 27)
+        cutoff, eve = f"2024-{month:02d}-{day:02d}", f"2024-{month:02d}-{day - 1:02d}"
+        before = [f"2024-{rng.randint(1, month - 1):02d}-{rng.randint(1, 28):02d}" for _ in range(rng.randint(1, 2))]
+        after = [f"2024-{rng.randint(month + 1, 12):02d}-{rng.randint(1, 28):02d}" for _ in range(rng.randint(1, 2))]
+        dates = [*before, *after, cutoff, eve]
+        rng.shuffle(dates)
+        yield Probe((rows(after[0], *dates, before[0]), cutoff), "typical")
+
+
+def time_boundary_in_train(examples, cutoff):
+    return [e for e in examples if e["date"] <= cutoff], [e for e in examples if e["date"] > cutoff]
+
+
+def time_boundary_in_both(examples, cutoff):
+    return [e for e in examples if e["date"] <= cutoff], [e for e in examples if e["date"] >= cutoff]
+
+
+def time_boundary_in_none(examples, cutoff):
+    return [e for e in examples if e["date"] < cutoff], [e for e in examples if e["date"] > cutoff]
+
+
+def time_share_of_rows(examples, cutoff):
+    examples = sorted(examples, key=lambda e: e["date"])
+    count = round(0.8 * len(examples))
+    return examples[:count], examples[count:]
+
+
+def time_sides_exchanged(examples, cutoff):
+    return [e for e in examples if e["date"] >= cutoff], [e for e in examples if e["date"] < cutoff]
+
+
+def time_sorted(examples, cutoff):
+    examples = sorted(examples, key=lambda e: e["date"])
+    return [e for e in examples if e["date"] < cutoff], [e for e in examples if e["date"] >= cutoff]
+
+
+def time_first_late_row(examples, cutoff):
+    count = next((number for number, e in enumerate(examples) if e["date"] >= cutoff), len(examples))
+    return list(examples[:count]), list(examples[count:])
+
+
+def time_by_month(examples, cutoff):
+    return (
+        [e for e in examples if e["date"][:7] < cutoff[:7]],
+        [e for e in examples if e["date"][:7] >= cutoff[:7]],
+    )
+
+
+# split_by_cluster
+
+
+def cluster_split_probes(rng: random.Random) -> Iterator[Probe]:
+    yield Probe(([], [], 0.5), "edges")
+    yield Probe(([[0, 1, 2, 3]], [0], 0.5), "edges")
+    yield Probe(([[0, 1], [2], [3]], [0, 1, 2], 0.5), "edges")
+    yield Probe(([[0], [1], [2, 3, 4, 5]], [2, 0, 1], 0.5), "edges")
+    yield Probe(([[0, 1], [2, 3]], [0, 1], 0.0), "edges")
+    yield Probe(([[0, 1], [2, 3]], [1, 0], 1.0), "edges")
+    yield Probe(([[0], [1, 2, 3, 4], [5, 6], [7]], [0, 1, 2, 3], 0.5), "edges")
+    yield Probe(([[0], [1, 2, 3, 4, 5], [6], [7]], [0, 1, 2, 3], 0.25), "edges")
+    yield Probe(([[4, 1], [0], [3, 2, 5]], [1, 2, 0], 0.5), "edges")
+    for _ in range(4):
+        sizes = [1, rng.randint(6, 7), 1, 2, rng.randint(1, 3)]
+        ids = list(range(100, 100 + sum(sizes)))
+        rng.shuffle(ids)
+        clusters = [[ids.pop() for _ in range(size)] for size in sizes]
+        places = rng.sample(range(5), 5)  # where the clusters stand; they are taken in the order of `sizes`
+        listed = [clusters[places.index(place)] for place in range(5)]
+        yield Probe((listed, places, rng.choice([0.4375, 0.5])), "typical")
+    yield Probe(([["a", "b"], ["c"], ["d", "e", "f"]], [2, 1, 0], 0.5), "typical")
+
+
+def cluster_split_rows(clusters, order, share):
+    ids = [id for place in order for id in clusters[place]]
+    count = int(np.ceil(share * len(ids)))
+    return ids[:count], ids[count:]
+
+
+def cluster_split_one_of_each(clusters, order, share):
+    return [clusters[place][0] for place in order], [id for place in order for id in clusters[place][1:]]
+
+
+def cluster_split_share_of_clusters(clusters, order, share):
+    count = int(np.ceil(share * len(order)))
+    return (
+        [id for place in order[:count] for id in clusters[place]],
+        [id for place in order[count:] for id in clusters[place]],
+    )
+
+
+def cluster_split_crossing_to_test(clusters, order, share):
+    total = sum(map(len, clusters))
+    train, test = [], []
+    for place in order:
+        fits = not test and len(train) + len(clusters[place]) <= share * total
+        (train if fits else test).extend(clusters[place])
+    return train, test
+
+
+def cluster_split_filling_up(clusters, order, share):
+    total = sum(map(len, clusters))
+    train, test = [], []
+    for place in order:
+        (train if len(train) + len(clusters[place]) <= share * total else test).extend(clusters[place])
+    return train, test
+
+
+def cluster_split_as_listed(clusters, order, share):
+    return data.split_by_cluster(clusters, list(range(len(clusters))), share)
+
+
+def cluster_split_one_too_many(clusters, order, share):
+    total = sum(map(len, clusters))
+    train, test = [], []
+    for place in order:
+        (train if len(train) <= share * total else test).extend(clusters[place])
+    return train, test
+
+
+# shingles
+
+
+def shingles_probes(rng: random.Random) -> Iterator[Probe]:
+    yield Probe(("", 3), "edges")
+    yield Probe((" \n\t ", 2), "edges")
+    yield Probe(("Salt", 3), "edges")
+    yield Probe(("Hello World", 3), "edges")
+    yield Probe(("One two three", 3), "edges")
+    yield Probe(("One two three", 2), "edges")
+    yield Probe(("To  be\tor\nnot to be", 2), "edges")
+    yield Probe(("a b c a b c a", 3), "edges")
+    yield Probe(("Yes yes YES no", 1), "edges")
+    for n in (2, 3, 3, 4):
+        words = [rng.choice(WORDS).title() if rng.random() < 0.3 else rng.choice(WORDS) for _ in range(n + 4)]
+        words[0] = words[0].capitalize()
+        text = "".join(word + rng.choice([" ", " ", "\n", "  "]) for word in words[:-2])
+        yield Probe((f"{text}  {words[-2]} {words[-1]}.", n), "typical")
+    yield Probe((f"{rng.choice(WORDS).title()} {rng.choice(WORDS)}", 3), "typical")
+
+
+def shingles_short_at_the_end(text, n):
+    words = text.lower().split()
+    if len(words) < n:
+        return {" ".join(words)} if words else set()
+    return {" ".join(words[i : i + n]) for i in range(len(words) - n)}
+
+
+def shingles_of_characters(text, n):
+    text = " ".join(text.lower().split())
+    return {text[i : i + n] for i in range(max(len(text) - n + 1, 1))} if text else set()
+
+
+def shingles_in_chunks(text, n):
+    words = text.lower().split()
+    return {" ".join(words[i : i + n]) for i in range(0, len(words), n)}
+
+
+def shingles_with_capitals(text, n):
+    words = text.split()
+    return {" ".join(words[i : i + n]) for i in range(max(len(words) - n + 1, 1))} if words else set()
+
+
+def shingles_without_short_texts(text, n):
+    words = text.lower().split()
+    return {" ".join(words[i : i + n]) for i in range(len(words) - n + 1)}
+
+
+def shingles_over_the_end(text, n):
+    words = text.lower().split()
+    return {" ".join(words[i : i + n]) for i in range(len(words))}
+
+
+def shingles_split_at_each_blank(text, n):
+    words = text.lower().split(" ") if text else []
+    return {" ".join(words[i : i + n]) for i in range(max(len(words) - n + 1, 1))} if words else set()
+
+
+# jaccard
+
+
+def jaccard_probes(rng: random.Random) -> Iterator[Probe]:
+    for group, names in (("letters", list("abcdefghij")), ("shingles", _runs(rng))):
+        rng_names = names if group == "letters" else rng.sample(names, len(names))
+        p, q, r, s, t, u, *_ = rng_names
+        yield Probe((set(), set()), group)
+        yield Probe(({p}, set()), group)
+        yield Probe(({p, q}, {q, p}), group)
+        yield Probe(({p, q}, {r, s}), group)
+        yield Probe(({p}, {p, q, r}), group)
+        yield Probe(({p, q, r}, {q, r, s, t}), group)
+        yield Probe(({p, q, r, s}, {s, t, u}), group)
+    for _ in range(4):
+        shared, only_a, only_b = rng.sample(range(1, 5), 3)
+        pool = rng.sample(names, shared + only_a + only_b)
+        yield Probe((set(pool[: shared + only_a]), {*pool[:shared], *pool[shared + only_a :]}), "shingles")
+
+
+def _runs(rng: random.Random) -> list[str]:
+    """Sixteen different runs of two words."""
+    runs = [f"{first} {second}" for first in WORDS for second in WORDS if first != second]
+    return rng.sample(runs, 16)
+
+
+def jaccard_of_smaller(a, b):
+    return len(a & b) / min(len(a), len(b)) if a and b else float(not a and not b)
+
+
+def jaccard_of_larger(a, b):
+    return len(a & b) / max(len(a), len(b)) if a or b else 1.0
+
+
+def jaccard_of_sum(a, b):
+    return len(a & b) / (len(a) + len(b)) if a or b else 1.0
+
+
+def jaccard_dice(a, b):
+    return 2 * len(a & b) / (len(a) + len(b)) if a or b else 1.0
+
+
+def jaccard_empty_is_nothing(a, b):
+    return len(a & b) / len(a | b) if a or b else 0.0
+
+
+def jaccard_distance(a, b):
+    return 1 - dedup.jaccard(a, b)
+
+
+def jaccard_of_first(a, b):
+    return len(a & b) / len(a) if a else float(not b)
+
+
+# minhash
+
+SMALL, LARGE = 101, 2**61 - 1
+
+
+def minhash_probes(rng: random.Random) -> Iterator[Probe]:
+    yield Probe(([], [3], [1], SMALL), "edges")
+    yield Probe(([], [3, 5, 7], [1, 2, 0], LARGE), "edges")
+    yield Probe(([0], [3], [0], SMALL), "edges")
+    yield Probe(([7], [50, 1], [9, 100], SMALL), "edges")
+    yield Probe(([4, 4, 9], [30, 77], [5, 60], SMALL), "edges")
+    yield Probe(([90, 12, 33, 5], [30, 77, 2, 99], [5, 60, 0, 1], SMALL), "edges")
+    yield Probe(([2**32 - 1, 2**31, 12345], [LARGE - 1, 2**60 + 3, 10**18], [LARGE - 5, 7, 10**17], LARGE), "edges")
+    yield Probe(([], [rng.randrange(2, 97)], [1], 97), "typical")
+    for prime, count, highest in ((97, 4, 97), (10_007, 5, 2**32), (LARGE, 4, 2**32), (LARGE, 3, 2**61)):
+        ids = rng.sample(range(1, highest), count)
+        factors = [rng.randrange(2, prime) for _ in range(count + rng.choice((-1, 2)))]
+        yield Probe((ids, factors, [rng.randrange(prime) for _ in factors], prime), "typical")
+
+
+def minhash_maximum(ids, a, b, prime):
+    return [max((p * x + q) % prime for x in ids) for p, q in zip(a, b)]
+
+
+def minhash_position(ids, a, b, prime):
+    hashes = [[(p * x + q) % prime for x in ids] for p, q in zip(a, b)]
+    return [row.index(min(row)) for row in hashes]
+
+
+def minhash_id(ids, a, b, prime):
+    return [min(ids, key=lambda x: (p * x + q) % prime) for p, q in zip(a, b)]
+
+
+def minhash_of_smallest_id(ids, a, b, prime):
+    return [(p * min(ids) + q) % prime for p, q in zip(a, b)]
+
+
+def minhash_without_modulus(ids, a, b, prime):
+    return [min(p * x + q for x in ids) for p, q in zip(a, b)]
+
+
+def minhash_overflowing(ids, a, b, prime):
+    if not ids:
+        raise ValueError("no ids")
+    x = np.array(ids, dtype=np.int64)
+    return [int(((x * np.array([p]) + np.array([q])) % prime).min()) for p, q in zip(a, b)]
+
+
+def minhash_for_each_id(ids, a, b, prime):
+    if not ids:
+        raise ValueError("no ids")
+    return [min((p * x + q) % prime for p, q in zip(a, b)) for x in ids]
+
+
+def minhash_of_nothing(ids, a, b, prime):
+    return [min(((p * x + q) % prime for x in ids), default=prime) for p, q in zip(a, b)]
+
+
+# candidate_probability
+
+
+def probability_probes(rng: random.Random) -> Iterator[Probe]:
+    yield Probe((0.0, 5, 3), "edges")
+    yield Probe((1.0, 5, 3), "edges")
+    yield Probe((0.5, 1, 1), "edges")
+    yield Probe((0.5, 1, 3), "edges")
+    yield Probe((0.5, 3, 1), "edges")
+    yield Probe((0.8, 9, 13), "edges")
+    yield Probe((0.6, 4, 2), "edges")
+    for _ in range(6):
+        bands, rows = rng.sample(range(2, 8), 2)
+        yield Probe((rng.randint(40, 85) / 100, bands, rows), "typical")
+
+
+def probability_exchanged(s, bands, rows):
+    return 1 - (1 - s**bands) ** rows
+
+
+def probability_of_missing(s, bands, rows):
+    return (1 - s**rows) ** bands
+
+
+def probability_of_one_band(s, bands, rows):
+    return s**rows
+
+
+def probability_of_all_bands(s, bands, rows):
+    return s ** (rows * bands)
+
+
+def probability_of_any_row(s, bands, rows):
+    return 1 - (1 - s) ** (rows * bands)
+
+
+def probability_added_up(s, bands, rows):
+    return min(bands * s**rows, 1.0)
+
+
+# clusters
+
+
+def clusters_probes(rng: random.Random) -> Iterator[Probe]:
+    yield Probe((0, []), "edges")
+    yield Probe((1, []), "edges")
+    yield Probe((3, []), "edges")
+    yield Probe((3, [(0, 1), (1, 2)]), "edges")
+    yield Probe((4, [(0, 1), (1, 2), (2, 3)]), "edges")
+    yield Probe((5, [(2, 3), (1, 2), (0, 1)]), "edges")
+    yield Probe((4, [(0, 2), (1, 2)]), "edges")
+    yield Probe((5, [(0, 1), (2, 3), (1, 3)]), "edges")
+    yield Probe((3, [(0, 1), (1, 2), (0, 2), (0, 1)]), "edges")
+    yield Probe((3, [(1, 1)]), "edges")
+    for _ in range(5):
+        n = rng.randint(7, 9)
+        members = rng.sample(range(n), n)
+        chain, pair = members[:4], members[4:6]  # what is left stands alone
+        pairs = [tuple(sorted(tie)) for tie in (*pairwise(chain), pair)]
+        rng.shuffle(pairs)
+        yield Probe((n, pairs), "typical")
+    yield Probe((6, [(0, 1), (1, 2), (2, 3), (3, 4)]), "typical")
+    yield Probe((7, [(0, 3), (1, 2), (2, 3), (4, 5)]), "typical")
+
+
+def clusters_direct_only(n, pairs):
+    groups, taken = [], set()
+    for i in range(n):
+        if i not in taken:
+            near = {y if x == i else x for x, y in pairs if i in (x, y)} - taken
+            groups.append(sorted({i, *near}))
+            taken |= {i, *near}
+    return groups
+
+
+def clusters_without_single(n, pairs):
+    return [group for group in dedup.clusters(n, pairs) if len(group) > 1]
+
+
+def clusters_label_once(n, pairs):
+    label = list(range(n))
+    for i, j in pairs:
+        label[j] = label[i]
+    return [[i for i in range(n) if label[i] == name] for name in sorted(set(label))]
+
+
+def clusters_pairs_as_groups(n, pairs):
+    named = {i for pair in pairs for i in pair}
+    return [sorted(set(pair)) for pair in dict.fromkeys(pairs)] + [[i] for i in range(n) if i not in named]
+
+
+def clusters_one_way(n, pairs):
+    groups, taken = [], set()
+    for start in range(n):
+        if start in taken:
+            continue
+        group, waiting = [], [start]
+        while waiting:
+            i = waiting.pop()
+            if i not in taken:
+                taken.add(i)
+                group.append(i)
+                waiting += [y for x, y in pairs if x == i]
+        groups.append(group)
+    return groups
+
+
+def clusters_first_group_that_fits(n, pairs):
+    groups = []
+    for i, j in pairs:
+        for group in groups:
+            if i in group or j in group:
+                group |= {i, j}
+                break
+        else:
+            groups.append({i, j})
+    named = {i for pair in pairs for i in pair}
+    return [sorted(group) for group in groups] + [[i] for i in range(n) if i not in named]
+
+
+EXERCISES = [
+    Exercise(
+        id="data.split_by_time",
+        lab="01",
+        objective="FRI-2.1",
+        points=1,
+        minutes=3,
+        reference=data.split_by_time,
+        probes=time_probes,
+        misconceptions=(
+            Misconception(
+                "boundary day in train",
+                time_boundary_in_train,
+                "You put the cutoff's own day into train. It belongs to test: train ends on the day before.",
+            ),
+            Misconception(
+                "boundary day on both sides",
+                time_boundary_in_both,
+                "The cutoff's own day is in train and in test: what is trained on is tested, which is the leak that a "
+                "split is there to prevent.",
+            ),
+            Misconception(
+                "boundary day on neither side",
+                time_boundary_in_none,
+                "The cutoff's own day is on neither side: those examples are lost. One of the two comparisons must "
+                "include it, the one for test.",
+            ),
+            Misconception(
+                "a share of the rows",
+                time_share_of_rows,
+                "You cut at a share of the rows, whatever their dates. The cutoff decides, however many rows that gives.",
+            ),
+            Misconception(
+                "sides exchanged",
+                time_sides_exchanged,
+                "Your sides are exchanged: you train on the later examples and test on the past. First comes train.",
+            ),
+            Misconception(
+                "sorted by date",
+                time_sorted,
+                "You sorted the examples by date. The split is right, but both sides keep the given order.",
+            ),
+            Misconception(
+                "cut at the first late row",
+                time_first_late_row,
+                "You cut the list at the first example that is late enough. It need not be sorted: an older one after "
+                "that place lands in test.",
+            ),
+            Misconception(
+                "compares months",
+                time_by_month,
+                "You compare months: days of the cutoff's month that lie before it land in test. Compare the whole date.",
+            ),
+        ),
+        hints=(
+            "Each example is looked at by itself: is its date before the cutoff, or not?",
+            "ISO days compare rightly as text: '2024-05-31' < '2024-06-01'. The cutoff's own day is test.",
+            "Two list comprehensions over examples: one with example['date'] < cutoff, one with >=.",
+        ),
+    ),
+    Exercise(
+        id="data.split_by_cluster",
+        lab="01",
+        objective="FRI-2.1",
+        points=2,
+        minutes=6,
+        reference=data.split_by_cluster,
+        probes=cluster_split_probes,
+        misconceptions=(
+            Misconception(
+                "splits rows",
+                cluster_split_rows,
+                "You cut within a cluster: near-duplicates of what is trained on are tested. A cluster goes to one side "
+                "as a whole, even if train gets more than its share.",
+            ),
+            Misconception(
+                "one of each cluster",
+                cluster_split_one_of_each,
+                "You train on one row of each cluster and test on the others: then every test row has a near-duplicate "
+                "in train, which is the worst leak there is.",
+            ),
+            Misconception(
+                "a share of the clusters",
+                cluster_split_share_of_clusters,
+                "You take a share of the clusters. The share is one of the rows: a large cluster counts for more.",
+            ),
+            Misconception(
+                "the crossing cluster to test",
+                cluster_split_crossing_to_test,
+                "The cluster that crosses the line goes to test with you, so train holds less than its share. It goes "
+                "to train: at least the share is asked for.",
+            ),
+            Misconception(
+                "fills up with smaller clusters",
+                cluster_split_filling_up,
+                "You leave out a cluster that would cross the line and fill train up with smaller ones later on. Take "
+                "them as they come; the one that crosses goes to train.",
+            ),
+            Misconception(
+                "ignores the order",
+                cluster_split_as_listed,
+                "You take the clusters as they are listed. They are to be taken in the order that `order` gives: its "
+                "numbers are places in `clusters`.",
+            ),
+            Misconception(
+                "one cluster too many",
+                cluster_split_one_too_many,
+                "You go on though train holds its share already: compare with <, not with <=.",
+            ),
+        ),
+        hints=(
+            "Near-duplicates stand in one cluster. What must never happen to a cluster?",
+            "Go through `order`. As long as train holds fewer than share × all rows, the whole cluster goes to train.",
+            "for place in order: side = train if len(train) < share * total else test; side.extend(clusters[place])",
+        ),
+    ),
+    Exercise(
+        id="data.shingles",
+        lab="01",
+        objective="FRI-2.1",
+        points=1,
+        minutes=5,
+        reference=dedup.shingles,
+        probes=shingles_probes,
+        misconceptions=(
+            Misconception(
+                "one short at the end",
+                shingles_short_at_the_end,
+                "The last shingle is missing: with w words there are w − n + 1 places to begin at, and `range` leaves "
+                "its end out.",
+            ),
+            Misconception(
+                "characters",
+                shingles_of_characters,
+                "You take runs of n characters. Here a shingle is a run of n words, joined by one space.",
+            ),
+            Misconception(
+                "chunks side by side",
+                shingles_in_chunks,
+                "You cut the text into chunks. Shingles overlap, one begins at each word: with chunks, a single word put "
+                "in front would change every one of them.",
+            ),
+            Misconception(
+                "capitals kept",
+                shingles_with_capitals,
+                "You keep capitals, so a text in capitals shares nothing with itself in small letters. Lower the case "
+                "first.",
+            ),
+            Misconception(
+                "short texts have none",
+                shingles_without_short_texts,
+                "A text with fewer than n words gets no shingle, so it can never be a duplicate of anything. It is one "
+                "shingle as a whole.",
+            ),
+            Misconception(
+                "runs over the end",
+                shingles_over_the_end,
+                "You begin at every word, and the last runs are shorter than n words. Stop at the last full one.",
+            ),
+            Misconception(
+                "splits at each blank",
+                shingles_split_at_each_blank,
+                "You split at single blanks: two blanks give an empty word, and a line break none at all. split() "
+                "without an argument takes any white space.",
+            ),
+        ),
+        hints=(
+            "Lower the case, split at white space, then take n neighbouring words from each place.",
+            "The runs begin at 0, 1, …, w − n for w words. Fewer than n words: one run. None: the empty set.",
+            '{" ".join(words[i : i + n]) for i in range(max(len(words) - n + 1, 1))}, if there are words at all',
+        ),
+    ),
+    Exercise(
+        id="data.jaccard",
+        lab="01",
+        objective="FRI-2.1",
+        points=1,
+        minutes=3,
+        reference=dedup.jaccard,
+        probes=jaccard_probes,
+        misconceptions=(
+            Misconception(
+                "divides by the smaller set",
+                jaccard_of_smaller,
+                "You divide by the smaller set: then a short text that stands in a long one counts as its copy (1.0). "
+                "Divide by the elements in either.",
+            ),
+            Misconception(
+                "divides by the larger set",
+                jaccard_of_larger,
+                "You divide by the larger set, but what only the smaller one has counts too. Divide by the elements in "
+                "either.",
+            ),
+            Misconception(
+                "counts shared elements twice",
+                jaccard_of_sum,
+                "You divide by the two sizes added up, which counts every shared element twice: equal sets would have "
+                "0.5. Divide by the size of the union.",
+            ),
+            Misconception(
+                "Dice's coefficient",
+                jaccard_dice,
+                "That is Dice's coefficient, 2·shared over both sizes: it is higher than Jaccard's, so a threshold of "
+                "0.8 would take out more.",
+            ),
+            Misconception(
+                "two empty sets are unlike",
+                jaccard_empty_is_nothing,
+                "Two empty sets are equal, so their similarity is 1.0; the formula alone gives 0/0.",
+            ),
+            Misconception(
+                "distance",
+                jaccard_distance,
+                "That is the Jaccard distance, one minus the similarity. Equal sets should have 1.0.",
+            ),
+            Misconception(
+                "divides by the first set",
+                jaccard_of_first,
+                "You divide by the first set: then it matters which comes first. Divide by the elements in either.",
+            ),
+        ),
+        hints=(
+            "Two counts: elements in both, and elements in either.",
+            "a & b is the set of shared elements, a | b the set of all. What if both are empty?",
+            "len(a & b) / len(a | b), and 1.0 where a | b is empty",
+        ),
+    ),
+    Exercise(
+        id="data.minhash",
+        lab="01",
+        objective="FRI-2.1",
+        points=2,
+        minutes=6,
+        reference=dedup.minhash,
+        probes=minhash_probes,
+        misconceptions=(
+            Misconception(
+                "maximum",
+                minhash_maximum,
+                "You take the largest hash. It would estimate Jaccard as well, but the signatures would not agree with "
+                "anybody else's: MinHash takes the smallest.",
+            ),
+            Misconception(
+                "position of the minimum",
+                minhash_position,
+                "You give the position of the smallest hash. The same shingle stands elsewhere in another text: give the "
+                "hash itself.",
+            ),
+            Misconception(
+                "id of the minimum",
+                minhash_id,
+                "You give the id whose hash is smallest. Give the hash itself.",
+            ),
+            Misconception(
+                "hash of the smallest id",
+                minhash_of_smallest_id,
+                "You hash the smallest id. Each pair (a, b) puts the ids in an order of its own: hash all of them, then "
+                "take the smallest hash.",
+            ),
+            Misconception(
+                "no modulus",
+                minhash_without_modulus,
+                "You forgot mod prime: without it the smallest id wins under every pair, and all places of the signature "
+                "say the same.",
+            ),
+            Misconception(
+                "overflow",
+                minhash_overflowing,
+                "The products do not fit into 64 bits: numpy wraps around without a word, and the hashes are wrong. "
+                "Python's own integers have no end.",
+            ),
+            Misconception(
+                "one number for each id",
+                minhash_for_each_id,
+                "You give one number for each id. The signature has one for each pair (a, b): the smallest over all ids.",
+            ),
+            Misconception(
+                "no ids give a signature",
+                minhash_of_nothing,
+                "Without ids there is no smallest hash. If you make one up, all empty texts become each other's copies; "
+                "raise a ValueError.",
+            ),
+        ),
+        hints=(
+            "For one pair (a, b): hash every id, keep the smallest. Then the same for each pair.",
+            "(p * x + q) % prime for x in ids; min of that; p and q come from zip(a, b). No ids: ValueError.",
+            "[min((p * x + q) % prime for x in ids) for p, q in zip(a, b)]; min raises a ValueError for no ids",
+        ),
+    ),
+    Exercise(
+        id="data.candidate_probability",
+        lab="01",
+        objective="FRI-2.1",
+        points=1,
+        minutes=4,
+        reference=dedup.candidate_probability,
+        probes=probability_probes,
+        misconceptions=(
+            Misconception(
+                "bands and rows exchanged",
+                probability_exchanged,
+                "You exchanged bands and rows: within a band all rows must agree (a power of s), and one of the bands is "
+                "enough.",
+            ),
+            Misconception(
+                "probability of missing",
+                probability_of_missing,
+                "That is the probability that no band agrees, so that the pair is missed. Take it from 1.",
+            ),
+            Misconception(
+                "one band",
+                probability_of_one_band,
+                "That is the probability for one given band. There are several, and any of them will do.",
+            ),
+            Misconception(
+                "all bands must agree",
+                probability_of_all_bands,
+                "You ask that all bands agree. One is enough: that is why near-duplicates are found at all.",
+            ),
+            Misconception(
+                "any row is enough",
+                probability_of_any_row,
+                "With you a single agreeing row makes a candidate. All rows of a band must agree: raise s to the number "
+                "of rows first.",
+            ),
+            Misconception(
+                "probabilities added up",
+                probability_added_up,
+                "You add the bands' probabilities up. Two bands may agree at once, so the sum is too high; go by the "
+                "probability that none agrees.",
+            ),
+        ),
+        hints=(
+            "One row agrees with probability s. When does a whole band agree? When does none of the bands?",
+            "A band agrees with s^rows. None of them does with (1 − s^rows)^bands.",
+            "1 - (1 - s**rows) ** bands",
+        ),
+    ),
+    Exercise(
+        id="data.clusters",
+        lab="01",
+        objective="FRI-2.1",
+        points=2,
+        minutes=8,
+        reference=dedup.clusters,
+        probes=clusters_probes,
+        compare=Comparison(partition=True),
+        misconceptions=(
+            Misconception(
+                "direct neighbours only",
+                clusters_direct_only,
+                "You take direct neighbours only. A chain counts: if 0 goes with 1 and 1 with 2, all three are one group.",
+            ),
+            Misconception(
+                "singletons lost",
+                clusters_without_single,
+                "What no pair names is missing. It is a group of its own; without it the split would lose those rows.",
+            ),
+            Misconception(
+                "labels once",
+                clusters_label_once,
+                "You give j the label of i, and the others that had j's label keep it: groups that meet late stay apart. "
+                "When two groups meet, all members change.",
+            ),
+            Misconception(
+                "each pair a group",
+                clusters_pairs_as_groups,
+                "You make each pair a group of its own, so a document can stand in several. Groups that share a member "
+                "are one group.",
+            ),
+            Misconception(
+                "follows pairs one way",
+                clusters_one_way,
+                "You follow a pair from its first to its second member only. Being alike has no direction: follow it "
+                "both ways.",
+            ),
+            Misconception(
+                "groups are never joined",
+                clusters_first_group_that_fits,
+                "You put a pair into the first group that has one of the two. If both have a group already, the two "
+                "groups must become one.",
+            ),
+        ),
+        hints=(
+            "Begin with n groups of one. What does a pair do to the groups of its two members?",
+            "Give each member a label. For a pair, give everybody who has j's label the label of i.",
+            "For each pair: old, new = label[j], label[i]; label = [new if x == old else x for x in label]",
+        ),
+    ),
+]
