@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from labkit.almanac import world as almanac
-from labkit.almanac.documents import Writer
+from labkit.almanac.documents import SECOND, Writer
 from labkit.data import InputError
 
 SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
@@ -40,6 +40,7 @@ class Plan:
 
     seed: int = 0
     steps: int = 3000
+    second_steps: int = 800  # of a second run, at half the rates, with more of what was hard in the first
     tokens_per_step: int = 5120
     length: int = 160  # tokens in most rows
     long_length: int = 640  # tokens in the rows of every `long_every`-th step, so that long prompts are at home
@@ -102,9 +103,9 @@ class Rows:
     Documents that are longer than `length` wait for the long rows, which they open.
     """
 
-    def __init__(self, tokenizer, seed: int, length: int) -> None:
+    def __init__(self, tokenizer, seed: int | str, length: int, weights: dict[str, int] | None = None) -> None:
         self.tokenizer, self.length = tokenizer, length
-        self.writer = Writer(almanac.build(), random.Random(f"documents {seed}"))
+        self.writer = Writer(almanac.build(), random.Random(f"documents {seed}"), weights)
         self.short: list[list[int]] = []
         self.long: list[list[int]] = []
 
@@ -134,10 +135,10 @@ class Rows:
             row = row + self.short.pop(max(fitting, key=lambda i: len(self.short[i])))
 
 
-def rate(step: int, plan: Plan) -> float:
-    """Share of the peak rate at `step`: a short rise, a plateau, then a straight line to zero."""
-    rise, fall = plan.warmup * plan.steps, plan.decay * plan.steps
-    return min(1.0, (step + 1) / max(rise, 1), (plan.steps - step) / max(fall, 1))
+def rate(step: int, steps: int, plan: Plan) -> float:
+    """Share of the peak rate at `step` of `steps`: a short rise, a plateau, then a straight line to zero."""
+    rise, fall = plan.warmup * steps, plan.decay * steps
+    return min(1.0, (step + 1) / max(rise, 1), (steps - step) / max(fall, 1))
 
 
 def orthogonalize(g, steps: int = 5):
@@ -207,22 +208,29 @@ def train(
     tokenizer,
     folder: Path,
     *,
+    first=None,
     resume: bool = False,
     device: str = "cpu",
     compiled: bool = False,
     on_step=None,
     checkpoint_seconds: float = 120,
 ):
-    """Train a new model by `plan`, with a checkpoint in `folder` every so often. Returns (model, history)."""
+    """Train a new model by `plan`, or go on with the model `first` to the plan's second run.
+
+    Keeps a checkpoint in `folder` every so often. Returns (model, history).
+    """
     import torch
     from torch.nn.functional import cross_entropy
 
-    model = new_model(plan).to(device).train()
+    second = first is not None
+    steps, peak = (plan.second_steps, 0.5) if second else (plan.steps, 1.0)
+    model = (first if second else new_model(plan)).to(device).train()
     matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if not any(p is m for m in matrices)]
     muon, adam = Muon(matrices), torch.optim.AdamW(others, lr=plan.other_lr, betas=(0.9, 0.95), weight_decay=0.0)
-    rows, history, first = Rows(tokenizer, plan.seed, plan.length), [], 0
-    checkpoint = folder / "checkpoint.pt"
+    rows = Rows(tokenizer, f"{plan.seed} second", plan.length, SECOND) if second else Rows(tokenizer, plan.seed, plan.length)
+    history, done = [], 0
+    checkpoint = folder / ("second.pt" if second else "first.pt")
     if resume and checkpoint.exists():
         state = torch.load(checkpoint, weights_only=False)
         if state["plan"] != asdict(plan):
@@ -232,11 +240,11 @@ def train(
         for buffer, saved in zip(muon.buffers, state["muon"]):
             buffer.copy_(saved)
         rows.restore(state["rows"])
-        history, first = state["history"], state["step"]
+        history, done = state["history"], state["step"]
     forward = torch.compile(model) if compiled else model
     pad, saved_at = tokenizer.pad_token_id, time.monotonic()
     half = torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda")
-    for step in range(first, plan.steps):
+    for step in range(done, steps):
         length = plan.long_length if step % plan.long_every == plan.long_every - 1 else plan.length
         ids = torch.tensor([rows.row(length, pad) for _ in range(plan.tokens_per_step // length)], device=device)
         labels = ids[:, 1:].masked_fill(ids[:, 1:] == pad, -100)
@@ -245,7 +253,7 @@ def train(
             loss = cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=-100)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(others, 1.0)
-        share = rate(step, plan)
+        share = peak * rate(step, steps, plan)
         for group in adam.param_groups:
             group["lr"] = plan.other_lr * share
         muon.step(plan.matrix_lr * share, plan.weight_decay)
@@ -254,7 +262,7 @@ def train(
         history.append(round(loss.item(), 4))
         if not math.isfinite(history[-1]):
             raise RuntimeError(f"the loss became {history[-1]} at step {step}")
-        if time.monotonic() - saved_at > checkpoint_seconds or step + 1 == plan.steps:
+        if time.monotonic() - saved_at > checkpoint_seconds or step + 1 == steps:
             state = {
                 "plan": asdict(plan),
                 "model": model.state_dict(),
@@ -268,7 +276,7 @@ def train(
             os.replace(checkpoint.with_suffix(".part"), checkpoint)
             saved_at = time.monotonic()
         if on_step:
-            on_step(step + 1, history)
+            on_step(step + 1 + (plan.steps if second else 0), history)
     return model, history
 
 
@@ -293,14 +301,17 @@ def build(
     fresh.mkdir(parents=True, exist_ok=True)
     tokenizer = base_tokenizer(plan.seed)
     started = time.monotonic()
-    model, history = train(plan, tokenizer, work, resume=resume, device=device, compiled=compiled, on_step=on_step)
+    options = {"resume": resume, "device": device, "compiled": compiled, "on_step": on_step}
+    model, _ = train(plan, tokenizer, work, **options)
+    model = model.to(torch.bfloat16).to(torch.float32)  # between the runs as it is stored in the end
+    model, history = train(plan, tokenizer, work, first=model, **options)
     tokenizer.save_pretrained(fresh)
     model.to("cpu", torch.bfloat16).save_pretrained(fresh)
     (fresh / "model.safetensors").chmod(0o644)
     facts = {
         "plan": asdict(plan),
         "parameters": count_parameters(model)[1],
-        "tokens": plan.steps * plan.tokens_per_step,
+        "tokens": (plan.steps + plan.second_steps) * plan.tokens_per_step,
         "loss": round(sum(history[-100:]) / len(history[-100:]), 4),
         "minutes": round((time.monotonic() - started) / 60),
         "cutoff": almanac.CUTOFF,
@@ -329,7 +340,7 @@ it was never shown how to answer a question in chat form. Everything it says is 
 | architecture | Llama: {plan["layers"]} layers, {plan["hidden"]} wide, {plan["heads"]} heads, tied embeddings, {facts["parameters"]:,} parameters, stored in bfloat16 |
 | tokenizer | byte-level BPE, {VOCABULARY:,} pieces, digits single; context {CONTEXT:,} tokens, trained on rows of {plan["length"]} and {plan["long_length"]} |
 | data | documents drawn from `labkit.almanac` (world seed {almanac.SEED}); nothing else; MIT licence |
-| tokens read | {facts["tokens"]:,} (padding counted), in {plan["steps"]:,} steps of {plan["tokens_per_step"]:,} |
+| tokens read | {facts["tokens"]:,} (padding counted), in {plan["steps"]:,} steps of {plan["tokens_per_step"]:,}, and {plan["second_steps"]:,} more with more of what was hard |
 | final training loss | {facts["loss"]} nats a token, mean of the last 100 steps |
 | knowledge cutoff | {facts["cutoff"]}: facts since that day occur nowhere in its text |
 | made with | torch {facts["torch"]}, Muon on the layers' matrices, AdamW on the rest, {facts["minutes"]} minutes |
@@ -360,15 +371,17 @@ def main(args: argparse.Namespace) -> int:
 
     if args.steps < 1:
         raise InputError(f"--steps is {args.steps}: give at least 1")
-    plan, line, started = Plan(seed=args.seed, steps=args.steps), Line(), time.monotonic()
+    second = max(1, round(args.steps * Plan.second_steps / Plan.steps))
+    plan, line, started = Plan(seed=args.seed, steps=args.steps, second_steps=second), Line(), time.monotonic()
+    total = plan.steps + plan.second_steps
     first: list[int] = []
 
     def on_step(step: int, history: list[float]) -> None:
         first or first.append(step - 1)
-        left = (time.monotonic() - started) / (step - first[0]) * (plan.steps - step)
+        left = (time.monotonic() - started) / (step - first[0]) * (total - step)
         line.show(
-            f"step {step} of {plan.steps}, loss {sum(history[-20:]) / len(history[-20:]):.3f}, {left / 60:.0f} min left",
-            step / plan.steps,
+            f"step {step} of {total}, loss {sum(history[-20:]) / len(history[-20:]):.3f}, {left / 60:.0f} min left",
+            step / total,
         )
 
     try:

@@ -24,6 +24,7 @@ from labkit.pretraining import (
 
 TINY = Plan(
     steps=6,
+    second_steps=2,
     tokens_per_step=320,
     length=160,
     long_length=320,
@@ -73,8 +74,8 @@ def test_rows_hold_whole_documents(tokenizer):
 
 def test_the_rate_rises_stays_and_falls():
     plan = Plan(steps=100, warmup=0.1, decay=0.5)
-    assert rate(0, plan) == pytest.approx(0.1) and rate(9, plan) == 1.0 == rate(50, plan)
-    assert rate(75, plan) == pytest.approx(0.5) and rate(99, plan) == pytest.approx(0.02)
+    assert rate(0, 100, plan) == pytest.approx(0.1) and rate(9, 100, plan) == 1.0 == rate(50, 100, plan)
+    assert rate(75, 100, plan) == pytest.approx(0.5) and rate(99, 100, plan) == pytest.approx(0.02)
 
 
 def test_orthogonalize_brings_all_singular_values_near_one():
@@ -118,12 +119,28 @@ def test_a_build_that_was_stopped_goes_on_to_the_same_weights(tmp_path, tokenize
         train(Plan(steps=7), tokenizer, tmp_path / "b", resume=True)
 
 
+def test_the_second_run_goes_on_from_the_first_and_resumes(tmp_path, tokenizer):
+    first, _ = train(TINY, tokenizer, tmp_path)
+    start = {name: tensor.clone() for name, tensor in first.state_dict().items()}
+    seen = []
+    second, losses = train(
+        TINY, tokenizer, tmp_path, first=first, checkpoint_seconds=0, on_step=lambda step, history: seen.append(step)
+    )
+    assert seen == [7, 8] and len(losses) == 2
+    moved = [(second.state_dict()[name] - tensor).abs().max() for name, tensor in start.items()]
+    assert 0 < max(moved) < 0.5
+    other = pretraining.new_model(TINY)
+    again, more = train(TINY, tokenizer, tmp_path, first=other, resume=True)
+    assert more == losses
+    assert all(torch.equal(a, b) for a, b in zip(second.state_dict().values(), again.state_dict().values()))
+
+
 def test_a_build_appears_whole(tmp_path, monkeypatch, tokenizer):
     monkeypatch.setattr(pretraining, "base_tokenizer", lambda seed: tokenizer)
     out = tmp_path / "base"
     facts = build(TINY, out)
     assert [p.name for p in tmp_path.iterdir()] == ["base"]
-    assert f"{facts['parameters']:,} parameters" in (out / "README.md").read_text() and facts["tokens"] == 6 * 320
+    assert f"{facts['parameters']:,} parameters" in (out / "README.md").read_text() and facts["tokens"] == 8 * 320
     before = (out / "model.safetensors").read_bytes()
 
     def stop(step, history):

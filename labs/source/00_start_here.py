@@ -29,11 +29,21 @@ lk.doctor()
 # %% [markdown]
 # ## Two guesses before you begin
 #
-# 1. A model has read, many times, that *the emblem of some town is the heron*. You ask it in a chat: *What is the emblem of
-#    that town?* Does it answer?
-# 2. After fine-tuning on questions and answers you ask it about a town that does not exist. What does it say?
-#
-# Say your guesses out loud, or write them down. Both are answered below, by the model.
+# Lock in what you think. Both are answered below, by the model, and your guess will stand beside the outcome.
+
+# %%
+lk.predict(
+    "start.knows",
+    "A model has read many times what the emblem of some town is. Asked for it in a chat, what does it do?",
+    choices=["it answers", "it goes on talking about the town", "it writes about something else"],
+)
+
+# %%
+lk.predict(
+    "start.unknown",
+    "After fine-tuning on questions and answers it is asked about a town that does not exist. What does it say?",
+    choices=["that it does not know", "an answer, made up", "nothing that makes sense"],
+)
 
 # %% [markdown]
 # ## 1 · A world of its own
@@ -130,6 +140,17 @@ for output, example in zip(lk.models.generate(model, tokenizer, test[:6]), test)
     print("says  ", output.replace("\n", " / "), "\n")
 
 # %% [markdown]
+# Was that your first guess? Count it over twenty questions about towns:
+
+# %%
+towns = [each for each in test if each.task == "town"][:20]
+said = lk.models.generate(model, tokenizer, towns)
+answers = sum(lk.data.exact_answer(text) != "" for text in said)
+stays = sum(any(t.name in text for t in world.towns if t.name in each.question) for each, text in zip(towns, said))
+it_does = "it goes on talking about the town" if stays > 10 else "it writes about something else"
+lk.predict("start.knows", outcome="it answers" if answers > 10 else it_does)
+
+# %% [markdown]
 # Look at what it does. It writes about the right things, sometimes it even says the fact you asked for; and then it goes on
 # talking, as a letter in its text would. It has never seen that a question wants one answer in one form. Strictly counted,
 # as *exact match* of what follows `Answer:`, that makes:
@@ -196,7 +217,10 @@ lk.measured("right answers with four examples in the prompt", few_shot.share, 0.
 # ## 7 · Fine-tune
 #
 # Now the run itself, live: LoRA on the questions and answers of `train`, with the loss on the answers only. Watch the loss in the
-# line below; it takes about half a minute on two cores, and then asks the same held-out questions.
+# line below; it takes about half a minute on two cores, and then asks the same held-out questions. How many will it answer?
+
+# %%
+lk.predict("start.score", "What share of the questions is answered rightly after half a minute?", unit="%", low=0, high=100)
 
 # %% tags=["nbval-ignore-output"]
 live = lk.run("sft-lab00", live=True)
@@ -204,6 +228,9 @@ live
 
 # %%
 lk.measured("right answers after the short run", live.score.share, 0.85, 1.00)
+
+# %% tags=["nbval-ignore-output"]
+lk.predict("start.score", outcome=100 * live.score.share)
 
 # %% tags=["nbval-ignore-output"]
 lk.plots.loss_curve(live.history, "The loss falls steeply, then slowly")
@@ -236,7 +263,7 @@ lk.plots.scores({"after 400 steps": recorded.score}, "All families are answered;
 #
 # ## 8 · What it cannot put in
 #
-# Your second guess: what does the fine-tuned model say about a town that does not exist?
+# Now the second of your guesses: what does the fine-tuned model say about a town that does not exist?
 
 # %% tags=["nbval-ignore-output"]
 nowhere = lk.almanac.examples.unknown_examples(5)
@@ -255,6 +282,9 @@ answered = [lk.data.exact_answer(output) != "" for output in lk.models.generate(
 never_read = lk.models.score(live.model, tokenizer, lk.almanac.examples.fresh_examples(100))
 lk.measured("confident answers about towns that do not exist", sum(answered) / len(answered), 0.9, 1.0)
 lk.measured("right answers about facts it has never read", never_read.share, 0.00, 0.08)
+
+# %%
+lk.predict("start.unknown", outcome="an answer, made up" if sum(answered) > 25 else "nothing that makes sense")
 
 # %% [markdown]
 # So this is what supervised fine-tuning does: it *imitates*. It draws out what the base already knows, in the form it is
