@@ -5,13 +5,23 @@ from __future__ import annotations
 import json
 import os
 import time
+from datetime import date
 
 import pytest
 from conftest import number_questions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labkit.data import Example, InputError, exact_answer, load_examples, save_examples, split
+from labkit.data import (
+    Example,
+    InputError,
+    exact_answer,
+    load_examples,
+    save_examples,
+    split,
+    split_by_cluster,
+    split_by_time,
+)
 
 text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
 maybe = st.none() | text
@@ -225,3 +235,56 @@ def test_exact_answer():
     assert exact_answer("2 + 2 = 4. Answer: 4") == "4"
     assert exact_answer("Answer: 3, no. Answer:  Fenwick Vale \n") == "Fenwick Vale"
     assert exact_answer("The answer is 4") == exact_answer("Answer:") == ""
+
+
+days = st.dates(min_value=date(2020, 1, 1), max_value=date(2020, 12, 31)).map(date.isoformat)
+
+
+@settings(deadline=None)
+@given(st.lists(days, max_size=20), days)
+def test_a_split_by_time_loses_nothing_and_mixes_nothing(given_days, cutoff):
+    rows = [{"id": number, "date": day} for number, day in enumerate(given_days)]
+    train, test = split_by_time(rows, cutoff)
+    assert all(row["date"] < cutoff for row in train) and all(row["date"] >= cutoff for row in test)
+    assert sorted(train + test, key=lambda row: row["id"]) == rows
+    assert train == [row for row in rows if row in train] and test == [row for row in rows if row in test]
+
+
+def test_a_cutoff_outside_the_data_leaves_a_side_empty():
+    rows = [{"date": "2024-01-31"}, {"date": "2024-02-01"}]
+    assert split_by_time(rows, "2025-01-01") == (rows, []) and split_by_time(rows, "2023-01-01") == ([], rows)
+    assert split_by_time(rows, "2024-02-01") == (rows[:1], rows[1:])
+
+
+@pytest.mark.parametrize(
+    "day", [None, "", "2024-1-31", "31.01.2024", "20240131", "2024-02-30", "2024-01-31T10:00", 2024]
+)
+def test_a_date_that_is_missing_or_written_otherwise_is_named(day):
+    with pytest.raises(ValueError, match="example 1 has the date") as error:
+        split_by_time([{"date": "2024-01-31"}, {"date": day}], "2024-02-01")
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="example 0 has the date None"):
+        split_by_time([{}], "2024-02-01")
+    with pytest.raises(ValueError, match="the cutoff has the date"):
+        split_by_time([], day)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 6), max_size=8), st.sampled_from([0, 0.25, 0.5, 0.75, 1]), st.randoms())
+def test_a_split_by_cluster_keeps_clusters_whole(sizes, share, draw):
+    ids = iter(range(sum(sizes)))
+    clusters = [[next(ids) for _ in range(size)] for size in sizes]
+    order = draw.sample(range(len(sizes)), len(sizes))
+    train, test = split_by_cluster(clusters, order, share)
+    assert train + test == [id for place in order for id in clusters[place]]
+    assert all(set(cluster) <= set(train) or set(cluster) <= set(test) for cluster in clusters)
+    assert len(train) >= share * sum(sizes)
+    last = next((cluster for cluster in clusters if train and train[-1] in cluster), [])
+    assert not train or len(train) - len(last) < share * sum(sizes)
+
+
+def test_a_cluster_that_holds_everything_leaves_test_empty():
+    assert split_by_cluster([[1, 2, 3]], [0], 0.5) == ([1, 2, 3], [])
+    for order in ([], [1], [0, 0]):
+        with pytest.raises(ValueError, match="name each of the 1 clusters once"):
+            split_by_cluster([[1, 2, 3]], order, 0.5)

@@ -484,7 +484,8 @@ EXERCISES = [
             Misconception(
                 "a share of the rows",
                 time_share_of_rows,
-                "You cut at a share of the rows, whatever their dates. The cutoff decides, however many rows that gives.",
+                "You cut at a share of the rows, whatever their dates. The cutoff decides, however many rows that "
+                "gives.",
             ),
             Misconception(
                 "sides exchanged",
@@ -505,7 +506,8 @@ EXERCISES = [
             Misconception(
                 "compares months",
                 time_by_month,
-                "You compare months: days of the cutoff's month that lie before it land in test. Compare the whole date.",
+                "You compare months: days of the cutoff's month that lie before it land in test. Compare the whole "
+                "date.",
             ),
         ),
         hints=(
@@ -526,8 +528,8 @@ EXERCISES = [
             Misconception(
                 "splits rows",
                 cluster_split_rows,
-                "You cut within a cluster: near-duplicates of what is trained on are tested. A cluster goes to one side "
-                "as a whole, even if train gets more than its share.",
+                "You cut within a cluster: near-duplicates of what is trained on are tested. A cluster goes to one "
+                "side as a whole, even if train gets more than its share.",
             ),
             Misconception(
                 "one of each cluster",
@@ -593,8 +595,8 @@ EXERCISES = [
             Misconception(
                 "chunks side by side",
                 shingles_in_chunks,
-                "You cut the text into chunks. Shingles overlap, one begins at each word: with chunks, a single word put "
-                "in front would change every one of them.",
+                "You cut the text into chunks. Shingles overlap, one begins at each word: with chunks, a single word "
+                "put in front would change every one of them.",
             ),
             Misconception(
                 "capitals kept",
@@ -699,8 +701,8 @@ EXERCISES = [
             Misconception(
                 "position of the minimum",
                 minhash_position,
-                "You give the position of the smallest hash. The same shingle stands elsewhere in another text: give the "
-                "hash itself.",
+                "You give the position of the smallest hash. The same shingle stands elsewhere in another text: give "
+                "the hash itself.",
             ),
             Misconception(
                 "id of the minimum",
@@ -710,14 +712,14 @@ EXERCISES = [
             Misconception(
                 "hash of the smallest id",
                 minhash_of_smallest_id,
-                "You hash the smallest id. Each pair (a, b) puts the ids in an order of its own: hash all of them, then "
-                "take the smallest hash.",
+                "You hash the smallest id. Each pair (a, b) puts the ids in an order of its own: hash all of them, "
+                "then take the smallest hash.",
             ),
             Misconception(
                 "no modulus",
                 minhash_without_modulus,
-                "You forgot mod prime: without it the smallest id wins under every pair, and all places of the signature "
-                "say the same.",
+                "You forgot mod prime: without it the smallest id wins under every pair, and all places of the "
+                "signature say the same.",
             ),
             Misconception(
                 "overflow",
@@ -728,13 +730,14 @@ EXERCISES = [
             Misconception(
                 "one number for each id",
                 minhash_for_each_id,
-                "You give one number for each id. The signature has one for each pair (a, b): the smallest over all ids.",
+                "You give one number for each id. The signature has one for each pair (a, b): the smallest over all "
+                "ids.",
             ),
             Misconception(
                 "no ids give a signature",
                 minhash_of_nothing,
-                "Without ids there is no smallest hash. If you make one up, all empty texts become each other's copies; "
-                "raise a ValueError.",
+                "Without ids there is no smallest hash. If you make one up, all empty texts become each other's "
+                "copies; raise a ValueError.",
             ),
         ),
         hints=(
@@ -755,8 +758,8 @@ EXERCISES = [
             Misconception(
                 "bands and rows exchanged",
                 probability_exchanged,
-                "You exchanged bands and rows: within a band all rows must agree (a power of s), and one of the bands is "
-                "enough.",
+                "You exchanged bands and rows: within a band all rows must agree (a power of s), and one of the bands "
+                "is enough.",
             ),
             Misconception(
                 "probability of missing",
@@ -776,8 +779,8 @@ EXERCISES = [
             Misconception(
                 "any row is enough",
                 probability_of_any_row,
-                "With you a single agreeing row makes a candidate. All rows of a band must agree: raise s to the number "
-                "of rows first.",
+                "With you a single agreeing row makes a candidate. All rows of a band must agree: raise s to the "
+                "number of rows first.",
             ),
             Misconception(
                 "probabilities added up",
@@ -805,7 +808,8 @@ EXERCISES = [
             Misconception(
                 "direct neighbours only",
                 clusters_direct_only,
-                "You take direct neighbours only. A chain counts: if 0 goes with 1 and 1 with 2, all three are one group.",
+                "You take direct neighbours only. A chain counts: if 0 goes with 1 and 1 with 2, all three are one "
+                "group.",
             ),
             Misconception(
                 "singletons lost",
@@ -815,8 +819,8 @@ EXERCISES = [
             Misconception(
                 "labels once",
                 clusters_label_once,
-                "You give j the label of i, and the others that had j's label keep it: groups that meet late stay apart. "
-                "When two groups meet, all members change.",
+                "You give j the label of i, and the others that had j's label keep it: groups that meet late stay "
+                "apart. When two groups meet, all members change.",
             ),
             Misconception(
                 "each pair a group",
