@@ -1,0 +1,302 @@
+"""`labkit dedup`: every line in one file, every removal verified, interrupted and gone on, hostile input."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_dedup import sentences
+
+from labkit import dedup, dedup_command
+from labkit.cli import main
+
+NAMES = ("kept.jsonl", "removed.jsonl", "rejected.jsonl")
+
+
+def write(path, *rows, end="\n"):
+    path.write_bytes(b"".join((row if isinstance(row, bytes) else json.dumps(row).encode()) + b"\n" for row in rows))
+    if end == "":
+        path.write_bytes(path.read_bytes()[:-1])
+    return path
+
+
+def run(path, out, *options) -> int:
+    return main(["dedup", str(path), "--out", str(out), *options])
+
+
+def results(out) -> tuple[list[str], list[dict], list[dict]]:
+    kept, removed, rejected = ((out / name).read_bytes().decode() for name in NAMES)
+    assert sorted(path.name for path in out.iterdir()) == sorted([*NAMES, "report.json"])
+    return kept.splitlines(), *([json.loads(line) for line in text.splitlines()] for text in (removed, rejected))
+
+
+junk = st.sampled_from(
+    [
+        b"",
+        b"  ",
+        b"nonsense",
+        b"[1]",
+        b'{"text": ""}',
+        b'{"text": 3}',
+        b'{"text": null}',
+        b'{"t": "x"}',
+        b'\xff{"text": "x"}',
+    ]
+    + [b'{"text": "caf\xe9"}', b"[" * 5000, b'{"text": "\\ud800"}', b'{"messages": [{"role": "user"}]}', b"null"]
+)
+good = st.sampled_from(
+    ["a b c d", "A  b c d", "a b c e", "one", "ONE", "é ü", "a b c d e f g h i j", "a b c d e f g h i k"]
+)
+lines = st.lists(junk | good.map(lambda text: json.dumps({"text": text}, ensure_ascii=False).encode()), max_size=20)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@given(lines, st.sampled_from(["", "\n"]), st.integers(1, 7), st.sampled_from([0.5, 0.8, 1.0]))
+def test_every_line_is_in_exactly_one_file(tmp_path_factory, given_lines, end, part_lines, threshold):
+    folder = tmp_path_factory.mktemp("lines")
+    path = write(folder / "in.jsonl", *given_lines, end=end if given_lines and given_lines[-1] else "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dedup_command, "PART_LINES", part_lines)
+        patch.setattr(dedup_command, "PART_PAIRS", 2)
+        patch.setattr(dedup_command, "CACHED_SHINGLES", 5)
+        status = run(path, folder / "out", "--threshold", str(threshold))
+    texts = {}
+    for number, line in enumerate(given_lines, start=1):
+        try:
+            texts[number] = dedup_command._text(line, len(line), ())
+        except ValueError:
+            continue
+    if not texts:
+        assert status == 2 and not (folder / "out" / "report.json").exists()
+        return
+    kept, removed, rejected = results(folder / "out")
+    assert status == bool(rejected)
+    assert [row["line"] for row in rejected] == [n for n in range(1, len(given_lines) + 1) if n not in texts]
+    gone = [row["line"] for row in removed]
+    assert [line.encode() for line in kept] == [given_lines[n - 1] for n in texts if n not in gone]
+    assert all(json.dumps(row["row"], ensure_ascii=False).encode() == given_lines[row["line"] - 1] for row in removed)
+    for row in removed:
+        a, b = (dedup.shingles(texts[row[name]], 3) for name in ("line", "neighbour"))
+        assert row["similarity"] == dedup.jaccard(a, b) >= threshold
+        assert row["kept"] in texts and row["kept"] not in gone
+    numbers = list(texts)
+    found = dedup.find(list(texts.values()), threshold)
+    expected = [(numbers[r.index], numbers[r.neighbour], r.similarity, r.reason, r.cluster) for r in found.removed]
+    assert [
+        tuple(row[k] for k in ("line", "neighbour", "similarity", "reason", "cluster")) for row in removed
+    ] == expected
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """(file of 600 texts, what `find` says of them)."""
+    texts = sentences(600, seed=3)
+    return write(tmp_path_factory.mktemp("corpus") / "in.jsonl", *({"text": text} for text in texts)), dedup.find(texts)
+
+
+def test_the_report_says_what_the_files_hold(corpus, tmp_path, capsys):
+    path, found = corpus
+    assert run(path, tmp_path / "out", "--json") == 0
+    out = capsys.readouterr().out
+    report = json.loads(out.splitlines()[-1])
+    kept, removed, rejected = results(tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
+    assert (report["lines"], report["documents"], report["rejected"]) == (600, 600, 0) and rejected == []
+    assert (report["kept"], report["removed"]) == (len(kept), len(removed)) == (len(found.kept), len(found.removed))
+    assert report["removed_exact"] + report["removed_near"] == len(removed) and report["removed_exact"] > 0
+    assert report["clusters"] == len(found.clusters) == len({row["cluster"] for row in removed})
+    assert report["largest_cluster"] == max(map(len, found.clusters))
+    assert report["least_similarity"] == min(row["similarity"] for row in removed) >= 0.8
+    assert report["recall_at_threshold"] == pytest.approx(0.9855, abs=1e-4) and "98.6% of the pairs" in out
+    assert [stage["count"] for stage in report["stages"]] == [stage.count for stage in found.stages]
+    assert f"{len(removed)} removed" in out and found.table() in out
+
+
+def test_which_member_is_kept(tmp_path):
+    short, long = " ".join(f"w{i}" for i in range(30)), " ".join(f"w{i}" for i in range(31))
+    path = write(tmp_path / "in.jsonl", {"text": short}, {"text": long}, {"text": short + " "})
+    for keep, kept in (("first", 1), ("last", 3), ("longest", 2)):
+        assert run(path, tmp_path / keep, "--keep", keep) == 0
+        assert {row["kept"] for row in results(tmp_path / keep)[1]} == {kept}
+
+
+def test_texts_are_found_under_their_keys(tmp_path):
+    user, assistant = {"role": "user", "content": "Where is it?"}, {"role": "assistant", "content": "Over there."}
+    path = write(
+        tmp_path / "in.jsonl",
+        {"messages": [user, assistant], "id": 1},
+        {"prompt": "Where is it?", "completion": "Over there."},
+        {"prompt": [user], "completion": [assistant]},
+        {"text": "where is it? over there."},
+    )
+    assert run(path, tmp_path / "out") == 0
+    assert [row["reason"] for row in results(tmp_path / "out")[1]] == ["exact"] * 3
+    assert run(path, tmp_path / "one", "--text", "prompt") == 1
+    kept, removed, rejected = results(tmp_path / "one")
+    assert (len(kept), len(removed), len(rejected)) == (1, 1, 2)
+    assert 'the key "prompt" is missing (there are: messages, id)' in rejected[0]["problem"]
+
+
+KILLED = """
+import os, signal, sys
+from labkit import cli, dedup_command
+dedup_command.PART_LINES, dedup_command.PART_PAIRS = 100, 50
+where, calls = sys.argv[1], int(sys.argv[2])
+before = getattr(dedup_command._Run, where) if where != "jaccard" else dedup_command.dedup.jaccard
+def dies(*args):
+    global calls
+    calls -= 1
+    if calls < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return before(*args)
+setattr(dedup_command.dedup if where == "jaccard" else dedup_command._Run, where, dies)
+cli.main(sys.argv[3:])
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_killed_at_any_stage_it_goes_on(corpus, tmp_path, monkeypatch, capsys):
+    path, _ = corpus
+    run(path, tmp_path / "whole")
+    done = []
+    part = dedup_command._Run._part
+    monkeypatch.setattr(
+        dedup_command._Run, "_part", lambda run, lines, *more: done.append(lines) or part(run, lines, *more)
+    )
+    monkeypatch.setattr(dedup_command, "PART_LINES", 100)
+    monkeypatch.setattr(dedup_command, "PART_PAIRS", 50)
+    for where, calls, parts in (("_part", 3, 3), ("jaccard", 120, 0), ("_write", 0, 0)):
+        out = tmp_path / where
+        command = [sys.executable, "-c", KILLED, where, str(calls), "dedup", str(path), "--out", str(out)]
+        assert subprocess.run(command, check=False, capture_output=True, timeout=60).returncode == -signal.SIGKILL
+        assert not any((out / name).exists() for name in (*NAMES, "report.json"))
+        compared = len(list((out / "unfinished").glob("similarity-*.npy")))
+        assert (compared > 0) == (where != "_part")
+        done.clear()
+        capsys.readouterr()
+        assert run(path, out) == 0
+        assert len(done) == parts
+        assert "goes on after line " in capsys.readouterr().err
+        assert results(out) == results(tmp_path / "whole")
+
+
+def test_other_settings_begin_anew(corpus, tmp_path, monkeypatch):
+    path, _ = corpus
+    monkeypatch.setattr(dedup_command._Run, "_write", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(path, tmp_path / "out")
+    monkeypatch.undo()
+    assert run(path, tmp_path / "out", "--threshold", "0.5") == 0
+    assert run(path, tmp_path / "fresh", "--threshold", "0.5") == 0
+    assert results(tmp_path / "out") == results(tmp_path / "fresh")
+
+
+def test_results_are_not_written_over_unless_asked(corpus, tmp_path, capsys):
+    path, _ = corpus
+    out = tmp_path / "out"
+    assert run(path, out) == 0
+    before = (out / "report.json").stat().st_mtime_ns
+    assert run(path, out) == 0 and (out / "report.json").stat().st_mtime_ns == before
+    assert "done before" in capsys.readouterr().err
+    assert run(path, out, "--threshold", "0.6") == 2
+    assert "holds other results" in capsys.readouterr().err
+    assert run(path, out, "--threshold", "0.6", "--overwrite") == 0
+    assert json.loads((out / "report.json").read_text())["asked"]["threshold"] == 0.6
+    assert run(out / "kept.jsonl", out, "--overwrite") == 2
+    assert "would be replaced by its own result" in capsys.readouterr().err
+    (tmp_path / "mine").mkdir()
+    write(tmp_path / "mine" / "kept.jsonl", {"text": "somebody's own"})
+    assert run(path, tmp_path / "mine") == 2
+    assert "somebody" in (tmp_path / "mine" / "kept.jsonl").read_text()
+
+
+def test_a_file_that_changes_meanwhile_is_told(tmp_path, monkeypatch, capsys):
+    path = write(tmp_path / "in.jsonl", {"text": "a b c"}, {"text": "d e f"})
+    pairs = dedup_command._Run._pairs
+
+    def changed(*args):
+        with open(path, "a") as file:
+            file.write('{"text": "late"}\n')
+        return pairs(*args)
+
+    monkeypatch.setattr(dedup_command._Run, "_pairs", changed)
+    assert run(path, tmp_path / "out") == 2
+    assert "was changed while it was read" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert run(path, tmp_path / "out") == 0
+    assert len(results(tmp_path / "out")[0]) == 3
+
+
+def test_what_cannot_be_read_or_written_is_one_line(tmp_path, capsys):
+    path = write(tmp_path / "in.jsonl", {"text": "a"})
+    (tmp_path / "empty.jsonl").touch()
+    bad = write(tmp_path / "bad.jsonl", b"", b"nonsense")
+    for given_path, options, says in (
+        (tmp_path / "none.jsonl", (), "there is no such file"),
+        (tmp_path, (), "is no file of JSON lines"),
+        (tmp_path / "empty.jsonl", (), "no usable line in it; line 1: the file is empty"),
+        (bad, (), "no usable line in it; line 1: the line is blank"),
+        (path, ("--threshold", "2"), "threshold is 2.0"),
+        (path, ("--text", "body"), 'the key "body" is missing'),
+    ):
+        assert run(given_path, tmp_path / "out", *options) == 2
+        error = capsys.readouterr().err
+        assert says in error and error.count("\n") == 1
+    assert run(path, path) == 2
+    assert capsys.readouterr().err.startswith(f"labkit: {path}")
+
+
+def test_a_full_disk_leaves_no_half_result(corpus, tmp_path, monkeypatch, capsys):
+    path, _ = corpus
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("labkit.data.os.fsync", full)
+    assert run(path, tmp_path / "out") == 2
+    assert "No space left on device" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert not any((tmp_path / "out" / name).exists() for name in NAMES)
+    assert run(path, tmp_path / "out") == 0
+
+
+def test_a_line_of_ten_megabytes_is_rejected_and_a_long_one_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(dedup_command, "MAX_LINE_BYTES", 1_000_000)
+    long = {"text": " ".join(f"w{i % 30_000}" for i in range(100_000))}
+    path = write(tmp_path / "in.jsonl", {"text": "a b"}, {"text": "x " * 1_500_000}, long, {"text": "b c"}, long)
+    assert run(path, tmp_path / "out") == 1
+    kept, removed, rejected = results(tmp_path / "out")
+    assert len(kept) == 3 and [(row["line"], row["reason"]) for row in removed] == [(5, "exact")]
+    (row,) = rejected
+    assert row["line"] == 2 and "longer than 1 MB" in row["problem"]
+    assert row["bytes"] == len(json.dumps({"text": "x " * 1_500_000})) + 1 and len(row["text"]) == 10_000
+
+
+@pytest.mark.parametrize(
+    "texts, kept", [(["the same words"] * 500, 1), ([f"{i} not {i}x like {i}y" for i in range(500)], 500)]
+)
+def test_all_duplicates_and_none(tmp_path, texts, kept):
+    assert run(write(tmp_path / "in.jsonl", *({"text": text} for text in texts)), tmp_path / "out") == 0
+    assert [len(part) for part in results(tmp_path / "out")] == [kept, 500 - kept, 0]
+
+
+def test_a_cluster_that_holds_everything_is_told(tmp_path, capsys):
+    common = " ".join(f"word{i}" for i in range(60))
+    path = write(tmp_path / "in.jsonl", *({"text": f"{common} number{i}"} for i in range(300)))
+    assert run(path, tmp_path / "out") == 0
+    out = capsys.readouterr().out
+    assert "One cluster holds more than half of all documents" in out and "were not tried" in out
+    assert len(results(tmp_path / "out")[0]) == 1
+
+
+def test_windows_line_ends_and_byte_order_mark(tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"text": "a b c"}\r\n{"text": "A b c"}\r\n{"text": "d"}')
+    assert run(path, tmp_path / "out") == 0
+    kept, removed, rejected = results(tmp_path / "out")
+    assert kept == ['{"text": "a b c"}', '{"text": "d"}'] and removed[0]["row"] == {"text": "A b c"} and not rejected
