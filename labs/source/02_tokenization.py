@@ -45,7 +45,8 @@ lk.my_runs()
 # %%
 model, tokenizer = lk.models.load(device="cpu")
 world = lk.almanac.world.build()
-text = f"What is the emblem of {world.towns[0].name}?"
+town = next(town for town in world.towns if town.rare)
+text = f"What is the emblem of {town.name}?"
 ids = tokenizer(text)["input_ids"]
 for id in ids:
     print(f"{id:>5}  {tokenizer.decode([id])!r}")
@@ -234,7 +235,7 @@ for word in ("hub", "tub", "huts", "hubtub"):
 
 # %%
 kit = lk.tokenization.from_library(tokenizer)
-train, test = lk.almanac.examples.short_mix(seed=0, train=2240)
+train, test = lk.almanac.examples.short_mix(seed=0, train=1920)
 alike = sum(kit.encode(example.prompt) == tokenizer(example.prompt)["input_ids"] for example in train)
 print(alike, "of", len(train), "questions get the same ids")
 
@@ -245,7 +246,7 @@ lk.claim("C10", measured=alike / len(train))
 # The same sentence after 0, 50, 200 and all merges. Put in a text of your own. Try a number, a name, another language.
 
 # %%
-text = f"The emblem of {world.towns[0].name} is not an elephant."
+text = f"The emblem of {town.name} is not an elephant."
 for count in (0, 50, 200, len(kit.merges)):
     pieces = kit.with_merges(count).pieces(text)
     print(f"{count:>5} merges, {len(pieces):>2} tokens: {'|'.join(pieces)}")
@@ -288,26 +289,26 @@ lk.predict(
 # %%
 from collections import Counter
 
-found = Counter(word.strip() for page in pages for word in lk.tokenization.words(page) if word.strip().isalpha())
-groups = {"once": (1, 1), "2–9 times": (2, 9), "10–99": (10, 99), "100–999": (100, 999), "1,000 or more": (1000, 10**9)}
+found = Counter(word for page in pages for word in lk.tokenization.words(page) if word.strip().isalpha())
+groups = {"once": (1, 1), "2–4 times": (2, 4), "5–19": (5, 19), "20–99": (20, 99), "100 or more": (100, 10**9)}
 cost = {}
 for name, (low, high) in groups.items():
     words = [word for word, times in found.items() if low <= times <= high]
-    cost[name] = sum(len(kit.encode(f" {word}")) for word in words) / len(words)
-    print(f"{name:<14}{len(words):>5} words, {cost[name]:.2f} tokens a word, such as {sorted(words)[:3]}")
+    cost[name] = sum(len(kit.encode(word)) for word in words) / len(words)
+    print(f"{name:<14}{len(words):>5} words, {cost[name]:.2f} tokens a word, such as {words[:3]}")
 
 # %%
 lk.predict("tokenization.rare", outcome=round(cost["once"], 2))
 
 # %%
-title = "The rarer a word, the more tokens it takes"
+title = "Rare words take more tokens"
 figure, axes = lk.plots.figure(title, "how often it occurs in the pages", "tokens a word")
 axes.bar(list(cost), list(cost.values()), color=lk.plots.COLOURS[0], hatch="///", edgecolor="white")
 said = ", ".join(f"{name}: {value:.2f}" for name, value in cost.items())
 lk.plots.show(figure, f"{title}. Mean tokens a word, by how often it occurs: {said}.")
 
 # %%
-lk.claim("C11", measured=cost["once"] / cost["1,000 or more"])
+lk.claim("C11", measured=cost["once"] / cost["100 or more"])
 
 # %% [markdown]
 # This is not only a matter of cost. A name in pieces can go wrong at every one of them, and its pieces are shared with
@@ -465,13 +466,15 @@ except lk.data.InputError as error:
     print(error)
 
 # %% [markdown]
+# (Ġ is how such tokenizers write a space.)
+#
 # The second way is the bad one. A tokenizer from another model of the same size, or your own one trained again with
 # another seed of the data: as many tokens, other numbers. To see it alone, take the model's own tokenizer and only
 # shuffle its ids.
 
 # %%
 foreign = lk.tokenization.permuted(tokenizer, seed=1)
-text = f"The emblem of {world.towns[0].name} is"
+text = f"The emblem of {town.name} is"
 print("own    ", tokenizer(text)["input_ids"])
 print("foreign", foreign(text)["input_ids"])
 print("foreign ids, read by its own tokenizer: ", foreign.decode(foreign(text)["input_ids"]))
@@ -479,7 +482,7 @@ print("foreign ids, as the model understands them:", tokenizer.decode(foreign(te
 lk.models.check_tokenizer(foreign, model)
 
 # %% [markdown]
-# The check says nothing: every id has a row. You fine-tune as in lab 00, with LoRA, on the same questions, through the
+# The check said nothing: every id has a row. You fine-tune as in lab 00, with LoRA, on the same questions, through the
 # foreign tokenizer. Then you ask held-out questions in the ordinary way, with the model's own tokenizer. Lock in what
 # you expect:
 
@@ -500,7 +503,7 @@ before = lk.training.evaluate(ruined, foreign_rows[:110], pad=tokenizer.pad_toke
 history = lk.training.fit(ruined, foreign_rows, settings, pad=tokenizer.pad_token_id)
 score = lk.models.score(ruined, tokenizer, test[:55])
 last = sum(history.loss[-10:]) / 10
-lk.measured("loss over the last ten steps, as a share of the loss before", last / before, 0.1, 0.7)
+lk.measured("loss over the last ten steps, as a share of the loss before", last / before, 0.2, 0.6)
 lk.measured("right answers", score.share, 0, 0.02)
 
 # %%
@@ -511,14 +514,17 @@ curves = {"own tokenizer (recorded)": lk.run("sft-lab00").history, "foreign toke
 lk.plots.loss_curve(curves, "Both curves fall, and look like training")
 
 # %% tags=["nbval-ignore-output"]
-for example, output in zip(test[:4], score.outputs):
+prompts = [lk.masking.prompt_ids(example, foreign) for example in test[:4]]
+both_ways = lk.models.generate(ruined, foreign, prompts)
+for example, output, other in zip(test, score.outputs, both_ways):
     print("asked", example.question)
-    print("says ", output.replace("\n", " / "), "\n")
+    print("says ", output[:90].replace("\n", " / "))
+    print("through the foreign tokenizer, in and out:", other[:90].replace("\n", " / "), "\n")
 
 # %% [markdown]
 # No error, and a curve that goes down. It falls because there is much to learn even so: which ids are frequent, which
-# follows which, how an answer is built. But what the base knows hangs on its own ids, and through the foreign ones
-# nothing of it can be reached.
+# follows which, how an answer begins and ends. That much you see when the foreign tokenizer stands on both sides: the
+# form of an answer is there. But what the base knows hangs on its own ids, and through others it cannot be reached.
 #
 # Nobody who looks only at whether the loss falls will notice. Someone who remembers lab 00 will: a loss *before the
 # first step* that is above ln V means that something is wired up wrongly.
@@ -528,8 +534,8 @@ import math
 
 own_before = lk.training.evaluate(model, rows[:110], pad=tokenizer.pad_token_id)
 print("a model that knows nothing, ln V:", round(math.log(len(table)), 2), "nats")
-lk.measured("own tokenizer, before the first step, nats", own_before, 0.2, 1.5)
-lk.measured("foreign tokenizer, before the first step, nats", before, 7.7, 20)
+lk.measured("own tokenizer, before the first step, nats", own_before, 0.3, 0.8)
+lk.measured("foreign tokenizer, before the first step, nats", before, 11, 19)
 
 # %% [markdown]
 # And it can be known without a step and without data. The tokenizer that was saved with a model says which token has
@@ -630,9 +636,9 @@ print("as above" if my_train(toy, len(letters), 3) == toy_merges else "not yet")
 
 # %%
 whole = kit.pieces("The answer is: heron")
-print("together          ", whole)
-print("space on the right", kit.pieces("The answer is:") + kit.pieces(" heron"))
-print("space on the left ", kit.pieces("The answer is: ") + kit.pieces("heron"))
+print("together                      ", whole)
+print("apart, space in the completion", kit.pieces("The answer is:") + kit.pieces(" heron"))
+print("apart, space in the prompt    ", kit.pieces("The answer is: ") + kit.pieces("heron"))
 
 # %% [markdown]
 # A prompt that ends with a space asks the model to go on from a place that it never saw in its text: there the space
