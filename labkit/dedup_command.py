@@ -400,7 +400,7 @@ def _text(raw: bytes, size: int, keys: tuple[str, ...]) -> str:
     if not raw.strip():
         raise InputError("the line is blank")
     try:
-        row = json.loads(raw)
+        row = json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InputError(f"byte {error.start + 1} is no UTF-8; save the file as UTF-8") from None
     except json.JSONDecodeError as error:

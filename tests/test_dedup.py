@@ -256,7 +256,13 @@ def test_one_of_each_cluster_stays_and_the_neighbours_lead_to_it(ties, keep):
         (kept,) = set(group) - set(by_index)
         right = {"first": group[0], "last": group[-1], "longest": max(group, key=lambda i: (length[i], -i))}
         assert kept == right[keep]
+        steps_to = {kept: 0}
+        for _ in group:  # a round reaches one step further
+            steps_to |= {b: steps_to[a] + 1 for (a, b), _ in similarity if a in steps_to and b not in steps_to}
         for index in set(group) - {kept}:
+            nearer = [s for (a, b), s in similarity if b == index and steps_to[a] == steps_to[index] - 1]
+            assert by_index[index].similarity == max(nearer)
+            assert steps_to[by_index[index].neighbour] == steps_to[index] - 1
             removal, steps = by_index[index], 0
             assert (removal.cluster, removal.kept) == (number, kept)
             assert ((index, removal.neighbour), removal.similarity) in similarity
