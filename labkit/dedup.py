@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import chain
 from zlib import crc32
 
@@ -357,7 +358,10 @@ class Found:
     kept: list[int]
 
     def borderline(self, count: int = 5) -> list[tuple[int, int, float]]:
-        """The candidates nearest to the threshold, above and below it, most similar first: these a person decides."""
+        """The candidates nearest to the threshold, above and below it, most similar first.
+
+        These a person decides; `difference` shows two texts as one.
+        """
         nearest = sorted(self.candidates, key=lambda pair: abs(pair[2] - self.scheme.threshold))[:count]
         return sorted(nearest, key=lambda pair: -pair[2])
 
@@ -407,6 +411,21 @@ def find(
         removed,
         kept,
     )
+
+
+def difference(a: str, b: str) -> str:
+    """Both texts as one: [-what only a has-] and {+what only b has+}, word by word."""
+    mine, theirs = a.split(), b.split()
+    shown: list[str] = []
+    for kind, start, end, other_start, other_end in SequenceMatcher(None, mine, theirs, autojunk=False).get_opcodes():
+        if kind == "equal":
+            shown += mine[start:end]
+            continue
+        if start < end:
+            shown.append(f"[-{' '.join(mine[start:end])}-]")
+        if other_start < other_end:
+            shown.append(f"{{+{' '.join(theirs[other_start:other_end])}+}}")
+    return " ".join(shown)
 
 
 def check_text(text: object, name: str) -> None:

@@ -2,7 +2,12 @@
 
 The file is read three times, a part of it at a time: for the bands' keys, to compare the candidates' texts, to write.
 What has been done is kept in `DIR/unfinished`, part by part, so that the same command goes on after an interruption;
-that folder is taken away at the end. Memory holds some 200 bytes for a document, whatever its length.
+that folder is taken away at the end. Memory holds a few hundred bytes for a document, whatever its length.
+
+What to expect at the edges: a line without words, or that is no JSON, or longer than 10 MB, is rejected with the
+reason; a text of fewer words than a shingle is one shingle; of copies one stays. Where more than 128 documents share a
+band, not every pair of them is compared, and the report counts the others; a cluster of more than half of all documents
+is told in a line.
 """
 
 from __future__ import annotations

@@ -361,6 +361,11 @@ def test_a_text_that_is_none_is_named(text, says):
         dedup.find(["good"], keep="best")
 
 
+def test_a_difference_shows_both_texts_as_one():
+    assert dedup.difference("the old mill runs", "the new mill runs well") == "the [-old-] {+new+} mill runs {+well+}"
+    assert dedup.difference("a b", "a b") == "a b" and dedup.difference("a", "") == "[-a-]"
+
+
 def test_shares_are_never_rounded_to_nothing():
     assert [dedup.share_text(share) for share in (0, 1, 0.953, 7.46e-5, 0.001)] == [
         "0.0%",
