@@ -90,6 +90,7 @@ def test_merge_by_hand():
     assert merge([], (1, 2), 9) == merge([], (1, 1), 9) == []
 
 
+@settings(deadline=None)
 @given(small, st.tuples(st.integers(0, 3), st.integers(0, 3)))
 def test_merge_replaces_the_pair_and_nothing_else(ids, pair):
     merged = merge(ids, pair, 9)
@@ -105,6 +106,7 @@ def test_encode_takes_the_lowest_rank_not_the_leftmost_nor_the_most_frequent():
     assert encode([1, 2, 3], {(1, 2): 256, (2, 3): 257, (1, 257): 258}) == [256, 3]
 
 
+@settings(deadline=None)
 @given(small, st.lists(small, min_size=1, max_size=4), st.integers(1, 12))
 def test_encode_equals_one_pass_for_each_merge(ids, words, count):
     merges = {}
@@ -122,6 +124,7 @@ def test_encode_equals_one_pass_for_each_merge(ids, words, count):
     assert encode(ids, merges) == passes and ids == before
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 5), max_size=8), min_size=1, max_size=5), st.integers(0, 5))
 def test_padding_goes_by_position(rows, pad):
     longest = max(map(len, rows))
@@ -203,7 +206,7 @@ def test_the_same_merges_as_tokenizers_on_any_text(texts, more):
 
 
 def test_training_on_hostile_text_equals_tokenizers():
-    for text in (*HOSTILE[:10], "a" * 10_000, "ab" * 5_000 + "a" * 777):
+    for text in (*HOSTILE[:11], "a" * 10_000, "ab" * 5_000 + "a" * 777):
         assert train([text], 300, special=SPECIAL) == from_library(train_tokenizer([text], 300)), text[:12]
 
 
@@ -236,6 +239,7 @@ def test_a_size_without_room_is_refused():
         train(["abc"], 260, special=SPECIAL)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_words_are_the_text(text):
     for pattern in tokenization.PATTERNS.values():
@@ -285,6 +289,7 @@ def test_the_padded_share_by_hand():
     assert in_turn([3, 1, 2], 2) == [[3, 1], [2]]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 8))
 def test_the_padded_share_is_that_of_pad_batch_and_sorting_never_adds_to_it(lengths, size):
     batches = in_turn(range(len(lengths)), size)
