@@ -95,7 +95,8 @@ def judge(exercise: Exercise, function: Any, seed: int = 0, seconds: float = SEC
             probe = probes[faults.index(kind)]
             return Verdict(kind, f"{said} (for {_called(exercise, probe.args)})")
     if wrong:
-        first = min(wrong, key=lambda i: len(_called(exercise, probes[i].args, 10_000)))
+        valued = [i for i in wrong if not expected[i].error] or wrong  # a wrong kind of error comes last
+        first = min(valued, key=lambda i: len(_called(exercise, probes[i].args, 10_000)))
         outcome, call = outcomes[first], _called(exercise, probes[first].args)
         if outcome.error and not expected[first].error:
             return Verdict("raised", f"{_in_words(outcome)} (for {call})", details=outcome.details)

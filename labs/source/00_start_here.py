@@ -207,17 +207,18 @@ print(shots[0].prompt)
 
 # %%
 few_shot = lk.models.score(model, tokenizer, shots, max_new_tokens=160)
-lk.measured("right answers with four examples in the prompt", few_shot.share, 0.02, 0.15)
+lk.measured("right answers with four examples in the prompt", few_shot.share, 0.04, 0.26)
 
 # %% [markdown]
-# Less than one in six. Mostly it goes on in its own prose, often truly, and without `Answer:`; the form of the examples hardly
+# Few: of the five hundred questions that `labkit demo` asks it is about one in eight. Mostly it goes on in its own prose, often truly, and without `Answer:`; the form of the examples hardly
 # carries over. Larger models are much better at this (Brown et al. 2020, *Language Models are Few-Shot Learners*), so with them
 # it is the first thing to try: it costs no training.
 #
 # ## 7 · Fine-tune
 #
 # Now the run itself, live: LoRA on the questions and answers of `train`, with the loss on the answers only. Watch the loss in the
-# line below; it takes about half a minute on two cores, and then asks the same held-out questions. How many will it answer?
+# line below; it takes about half a minute on two cores, and then asks the same held-out
+# questions. How many will it answer?
 
 # %%
 lk.predict("start.score", "What share of the questions is answered rightly after half a minute?", unit="%", low=0, high=100)
@@ -227,7 +228,7 @@ live = lk.run("sft-lab00", live=True)
 live
 
 # %%
-lk.measured("right answers after the short run", live.score.share, 0.85, 1.00)
+lk.measured("right answers after the short run", live.score.share, 0.90, 1.00)
 
 # %% tags=["nbval-ignore-output"]
 lk.predict("start.score", outcome=100 * live.score.share)
@@ -254,12 +255,23 @@ recorded = lk.run("sft-short")
 recorded
 
 # %%
-lk.plots.scores({"after 400 steps": recorded.score}, "All families are answered; comparing and reading least well")
+lk.plots.scores({"after 400 steps": recorded.score}, "Nine of eleven families are answered throughout; comparing least well")
 
 # %% [markdown]
-# Nine of eleven families are right throughout. *Compare* and *reading* are not, and more steps do not mend that: both ask the
-# model to find, in the text before it, which name belongs to which value, and the base itself does that unreliably.
-# Fine-tuning drew out what was there, its weaknesses included.
+# What is left is *compare*: it misses about one in eight. Look at how it fails: the years are right and rightly ordered, and then the
+# wrong name follows. Is that a fault of fine-tuning? Let the base write the same comparisons in its own prose, and count there:
+
+# %%
+compared = [each for each in lk.almanac.examples.short_mix(seed=0, train=8)[1] if each.task == "compare"]
+compared += [each for each in lk.almanac.examples.short_mix(seed=1, train=8)[1] if each.task == "compare"]
+starts = [each.question + "\n" for each in compared]
+ids = [tokenizer(start, add_special_tokens=False)["input_ids"] for start in starts]
+told = lk.models.generate(model, tokenizer, ids, max_new_tokens=64)
+right = [each.completion.split(" Answer:")[0] in text for each, text in zip(compared, told)]
+lk.measured("comparisons told rightly by the base, in prose", sum(right) / len(right), 0.78, 0.97)
+
+# %% [markdown]
+# The base errs about as often. Fine-tuning drew out what was there, its weaknesses included.
 #
 # ## 8 · What it cannot put in
 #
@@ -324,7 +336,7 @@ lk.my_runs()
 #   learned carry? Guess three shares.
 
 # %%
-expected = {"phrasing": (0.4, 0.9), "long tail": (0.8, 1.0), "family": (0.0, 0.05)}
+expected = {"phrasing": (0.35, 0.8), "long tail": (0.85, 1.0), "family": (0.0, 0.05)}
 for kind in lk.almanac.examples.OUT_OF_DISTRIBUTION:
     far = lk.models.score(live.model, tokenizer, lk.almanac.examples.out_of_distribution(kind, 60))
     lk.measured(f"out of distribution, {kind}", far.share, *expected[kind])

@@ -89,7 +89,7 @@ def test_differences_are_told_in_words():
     assert told(3, 4) == "yours 3, expected 4"
     assert told([1], {1}) == "yours is a list ([1]), expected a set ({1})"
     assert told(None, 1.5) == "yours is None (None), expected a number (1.5)"
-    assert told(1.00000011, 1.0, rtol=1e-9) == "yours 1.0000001100000001, expected 1.0"
+    assert told(1.00000011, 1.0, rtol=1e-9) == "yours 1.00000011, expected 1.0"
     error = Outcome(error="ValueError", message="no")
     assert difference(Outcome(value=3), error, Comparison()) == "yours 3, expected a ValueError"
     assert same(error, Outcome(error="ValueError", message="other"), Comparison())

@@ -15,6 +15,7 @@ def probes(rng):
     yield Probe(([],), "edges")
     yield Probe(([1.0],), "edges")
     yield Probe(([0.0, -4.0],), "edges")
+    yield Probe(([0.0, 0.0, 9.0],), "edges")
     for _ in range(5):
         yield Probe(([float(rng.randrange(100)) for _ in range(rng.randrange(2, 6))],), "typical")
 
