@@ -359,7 +359,7 @@ class _Sets:
         found = dedup.shingles(_text(self._file.read(size), size, self._keys), self._shingle)
         self._held[index] = found
         self._count += len(found)
-        while self._count > CACHED_SHINGLES and len(self._held) > 1:
+        while self._count > CACHED_SHINGLES:
             self._count -= len(self._held.popitem(last=False)[1])
         return found
 

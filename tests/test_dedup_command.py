@@ -162,7 +162,10 @@ cli.main(sys.argv[3:])
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_killed_at_any_stage_it_goes_on(corpus, tmp_path, monkeypatch, capsys):
     path, _ = corpus
+    again, jaccard = [], dedup.jaccard
+    monkeypatch.setattr(dedup, "jaccard", lambda a, b: again.append(1) or jaccard(a, b))
     run(path, tmp_path / "whole")
+    pairs = len(again)
     done = []
     part = dedup_command._Run._part
     monkeypatch.setattr(
@@ -178,9 +181,11 @@ def test_killed_at_any_stage_it_goes_on(corpus, tmp_path, monkeypatch, capsys):
         compared = len(list((out / "unfinished").glob("similarity-*.npy")))
         assert (compared > 0) == (where != "_part")
         done.clear()
+        again.clear()
         capsys.readouterr()
         assert run(path, out) == 0
         assert len(done) == parts
+        assert len(again) == pairs - 50 * compared if where == "jaccard" else bool(again) == (where == "_part")
         assert "goes on after line " in capsys.readouterr().err
         assert results(out) == results(tmp_path / "whole")
 
