@@ -1,0 +1,70 @@
+"""Labs with exercises: every cell but the exercises' own says the same with nothing solved, all solved, all wrong."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from labkit import notebooks
+from labkit.exercises import find, reference_cell
+
+LABS = Path(__file__).parent.parent / "labs"
+EXERCISE = re.compile(r"^@lk\.exercise\(\"([\w.]+)\"\)", re.MULTILINE)
+SOURCES = [source for source in sorted((LABS / "source").glob("*.py")) if EXERCISE.search(source.read_text())]
+
+# Training and scoring are cut down to a step and two questions: the same in all three states, and all that matters here.
+SHORTENED = """
+import dataclasses, labkit
+def shorten(module, name, less):
+    whole = getattr(module, name)
+    setattr(module, name, lambda *args, **options: whole(*less(*args), **options))
+shorten(labkit.training, "fit", lambda model, rows, settings: (model, rows[:4], dataclasses.replace(settings, steps=2, batch_size=2)))
+shorten(labkit.models, "score", lambda model, tokenizer, examples: (model, tokenizer, examples[:2]))
+"""
+
+
+def in_state(source: Path, state: str):
+    """The lab's notebook, run with its exercises left, solved, or wrong."""
+    import nbformat
+
+    notebook = notebooks.read_source(source)
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and (found := EXERCISE.search(cell.source)):
+            id = found[1]
+            if state == "solved":
+                cell.source = reference_cell(find(id))
+            elif state == "wrong":
+                cell.source = f'@lk.exercise("{id}")\ndef {find(id).name}(*args):\n    return None\n'
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(SHORTENED))
+    return notebooks.execute(notebook, source.parent.parent)
+
+
+def told(cell):
+    """What a cell's outputs say, pictures aside."""
+    return [
+        output.get("text") or [text for kind, text in output.data.items() if not kind.startswith("image/")]
+        for output in cell.outputs
+    ]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_the_other_cells_say_the_same_whatever_is_solved(source):
+    states = {state: in_state(source, state) for state in ("left", "solved", "wrong")}
+    for left, solved, wrong in zip(*(notebook.cells for notebook in states.values()), strict=True):
+        if left.cell_type != "code":
+            continue
+        if EXERCISE.search(left.source):
+            assert "not attempted" in str(told(left))
+            assert "passed. Later cells use yours." in str(told(solved)), solved.source
+            assert "Later cells use the kit's." in str(told(wrong)) and "not attempted" not in str(told(wrong))
+        elif "nbval-ignore-output" not in left.metadata.get("tags", []):
+            assert told(left) == told(solved) == told(wrong), left.source
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_exercise_cells_stand_alone_and_are_not_compared(source):
+    exercises = [c for c in notebooks.read_source(source).cells if c.cell_type == "code" and EXERCISE.search(c.source)]
+    ids = [EXERCISE.findall(cell.source) for cell in exercises]
+    assert all(len(found) == 1 for found in ids) and len({found[0] for found in ids}) == len(ids)
+    assert all("nbval-ignore-output" in cell.metadata.get("tags", []) for cell in exercises)
+    assert all(find(found[0]).lab == source.stem[:2] for found in ids)
