@@ -189,8 +189,8 @@ print("merge for merge what `tokenizers` learns:", list(learned.merges.items()) 
 print("the first twelve:", [learned.tokens[id].decode() for id in islice(learned.merges.values(), 12)])
 
 # %% [markdown]
-# The frequent pairs of English come first, most of them with a space in front. No merge crosses a space, because the
-# text is cut into words before anything is counted.
+# Frequent pairs of letters come first, many of them with a space in front. No merge crosses a space, because the text
+# is cut into words before anything is counted.
 #
 # ## 3 · How a text is cut
 #
@@ -311,8 +311,8 @@ lk.plots.show(figure, f"{title}. Mean tokens a word, by how often it occurs: {sa
 lk.claim("C11", measured=cost["once"] / cost["100 or more"])
 
 # %% [markdown]
-# This is not only a matter of cost. A name in pieces can go wrong at every one of them, and its pieces are shared with
-# other names. And text from outside is dearer still:
+# That was your first guess: how many times as many? And it is not only a matter of cost. A name in pieces can go wrong
+# at every one of them, and its pieces are shared with other names. And text from outside is dearer still:
 
 # %%
 for text in ("the river", "1984", "naïve", "Ελλάδα", "河", "🐘"):
