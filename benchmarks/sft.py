@@ -2,8 +2,8 @@
 
 The same model with the same LoRA adapter, examples, batch size, steps, learning rate, AdamW, float32; no gradient
 checkpointing in either. They take turns, after one short warming of each; the ratio is of the medians. Both keep
-their own order of batches: TRL's default shuffles rows, `fit` groups those of like length. The final validation loss
-is computed by one function for both.
+their own order of batches: TRL's default shuffles rows, `fit` groups those of like length. Each repetition has a seed
+of its own, the same for both; the final validation losses are computed by one function.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 import warnings
+from dataclasses import replace
 from importlib.metadata import version
 
 import torch
@@ -42,22 +43,25 @@ def main(args) -> dict:
 def compare(model, tokenizer, examples, held_out, settings: Settings, repetitions: int) -> dict:
     validation = [render(example, tokenizer) for example in held_out]
     seconds = {ours: [], peer: []}
-    losses = {}
+    losses = {ours: [], peer: []}
     for repetition in range(repetitions + 1):
-        chosen = settings if repetition else Settings(**{**vars(settings), "steps": 2})
+        seed = max(repetition - 1, 0)
+        chosen = replace(settings, seed=seed) if repetition else replace(settings, steps=2)
         for side in (ours, peer):
-            adapted = models.add_lora(copy.deepcopy(model), rank=16, alpha=32, seed=0)
+            adapted = models.add_lora(copy.deepcopy(model), rank=16, alpha=32, seed=seed)
             took = side(adapted, tokenizer, examples, chosen)
             if repetition:
                 seconds[side].append(took)
-                losses[side] = evaluate(adapted, validation, pad=tokenizer.pad_token_id)
+                losses[side].append(evaluate(adapted, validation, pad=tokenizer.pad_token_id))
     speeds = {side: settings.steps * settings.batch_size / statistics.median(times) for side, times in seconds.items()}
     figures = {
         "ratio": speeds[ours] / speeds[peer],
         "ours_examples_per_second": speeds[ours],
         "peer_examples_per_second": speeds[peer],
-        "ours_validation_loss": losses[ours],
-        "peer_validation_loss": losses[peer],
+        "ours_validation_loss": statistics.mean(losses[ours]),
+        "peer_validation_loss": statistics.mean(losses[peer]),
+        "ours_validation_losses": losses[ours],
+        "peer_validation_losses": losses[peer],
         "ours_seconds": seconds[ours],
         "peer_seconds": seconds[peer],
         "steps": settings.steps,
@@ -66,7 +70,8 @@ def compare(model, tokenizer, examples, held_out, settings: Settings, repetition
     }
     print(
         f"labkit {speeds[ours]:.1f} and TRL {speeds[peer]:.1f} examples per second (medians of {repetitions}): "
-        f"{figures['ratio']:.2f} times; validation loss {losses[ours]:.4f} and {losses[peer]:.4f}"
+        f"{figures['ratio']:.2f} times; validation loss {figures['ours_validation_loss']:.4f} and "
+        f"{figures['peer_validation_loss']:.4f} (means over the seeds)"
     )
     return figures
 
