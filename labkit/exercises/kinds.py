@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -106,7 +107,7 @@ def _plain(value: Any, depth: int, room: list[int]) -> Any:
         return {"list": [_plain(item, depth + 1, room) for item in value]}
     if kind in (set, frozenset):
         return {"set": _sorted(_plain(item, depth + 1, room) for item in value)}
-    if kind is dict:
+    if kind in (dict, Counter, defaultdict, OrderedDict):
         pairs = ([_plain(key, depth + 1, room), _plain(item, depth + 1, room)] for key, item in value.items())
         return {"dict": _sorted(pairs)}
     if kind is bytes:

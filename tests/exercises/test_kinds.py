@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
@@ -35,6 +36,8 @@ def told(a, b, **options):
         (0.1 + 0.2, 0.3),
         ({"a": [1.0]}, {"a": (1,)}),
         ({(1, 2): 3}, {(1, 2): 3}),
+        (Counter("aab"), {"a": 2, "b": 1}),
+        (defaultdict(int, {"a": 2}), {"a": 2}),
         (10**400, 10**400),
         ([], ()),
     ],
