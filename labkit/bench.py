@@ -35,7 +35,7 @@ def passed(figures: dict) -> bool:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="which benchmark: import, base, generate, sft, labs, or all")
+    parser.add_argument("name", metavar="NAME", help="which benchmark: base, dedup, generate, import, labs, sft, or all")
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
     parser.epilog = (
         "Exit status 1 if a benchmark finds something wrong.\n\n"
