@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -116,7 +117,8 @@ def _read(typed: Any, put: dict, low: float | None, high: float | None) -> tuple
     """(the guess, None), or (None, what is wrong with it). `35%` is 0.35, unless the unit is %."""
     if put["choices"] is not None:
         return (typed, None) if typed in put["choices"] else (None, "Choose one of them first.")
-    text = str(typed).strip().replace(",", ".").replace("−", "-")
+    text = str(typed).strip().replace("−", "-")
+    text = text.replace(",", "" if re.fullmatch(r"-?\d{1,3}(,\d{3})+", text) else ".")
     percent = text.endswith("%") and put["unit"] != "%"
     try:
         value = float(text.rstrip("% ")) / (100 if percent else 1)
@@ -133,7 +135,7 @@ def _written(value: Any, put: dict) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "…" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return "…" if value is None else f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
 
 
 def _in_notebook() -> bool:

@@ -47,7 +47,7 @@ def test_choices_are_listed_and_the_outcome_is_one_of_them(capsys):
 
 @pytest.mark.parametrize(
     "typed, value",
-    [("12", 12), (" 0,5 ", 0.5), ("-3", -3), ("−3", -3), ("2e-1", 0.2), ("35%", 0.35)],
+    [("12", 12), (" 0,5 ", 0.5), ("-3", -3), ("−3", -3), ("2e-1", 0.2), ("35%", 0.35), ("12,000", 12000), ("1,234,567", 1234567)],
 )
 def test_numbers_are_read_as_people_type_them(typed, value):
     assert _read(typed, NUMBER, None, None) == (value, None)

@@ -17,7 +17,7 @@ from functools import cache
 from importlib import import_module
 
 from labkit.data import InputError
-from labkit.exercises.engine import Verdict, check, isolated, judge
+from labkit.exercises.engine import Verdict, check, isolated, judge, tried_now
 from labkit.exercises.kinds import Exercise, Outcome, plain, same
 
 LABS = ("data", "tokenization")  # the files of exercises, in the order of the labs
@@ -52,6 +52,9 @@ def exercise(id: str) -> Callable:
     def over(function: Callable) -> Callable:
         from labkit.exercises.view import show
 
+        if (tried := tried_now()) is not None:  # the cell imported labkit itself, and is being tried by itself
+            tried[id] = function
+            return function
         verdict = check(found, cell_source(function))
         if verdict.passed:
             _passed[id] = verdict.function

@@ -97,6 +97,7 @@ def time_by_month(examples, cutoff):
 
 
 def cluster_split_probes(rng: random.Random) -> Iterator[Probe]:
+    yield Probe(([[0, 1], [2], [3, 4]], [0, 1, 2], 0.5), "edges")
     yield Probe(([], [], 0.5), "edges")
     yield Probe(([[0, 1, 2, 3]], [0], 0.5), "edges")
     yield Probe(([[0, 1], [2], [3]], [0, 1, 2], 0.5), "edges")

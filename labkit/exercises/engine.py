@@ -13,6 +13,7 @@ import io
 import linecache
 import math
 import signal
+import sys
 import threading
 import traceback
 import types
@@ -27,6 +28,7 @@ from labkit.exercises.kinds import Exercise, Misconception, Outcome, difference,
 SECONDS = 5.0  # for a cell and all its probes
 MAX_PRINTED = 100_000  # characters
 _cells = count(1)
+_trying: list[dict[str, Any]] = []  # what the cells that are being tried put under the decorator, innermost last
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,11 @@ def isolated(exercise: Exercise, source: str) -> Any:
     namespace = preamble(exercise.torch, found)
     name = f"<cell {next(_cells)}>"
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-    exec(compile(source, name, "exec"), namespace)
+    _trying.append(found)
+    try:
+        exec(compile(source, name, "exec", dont_inherit=True), namespace)
+    finally:
+        _trying.pop()
     if exercise.id not in found:
         raise NameError(f"nothing in this cell stands under @lk.exercise({exercise.id!r})")
     return found[exercise.id]
@@ -162,6 +168,11 @@ def preamble(torch: bool, found: dict[str, Any]) -> dict[str, Any]:
 
         namespace["torch"] = library
     return namespace
+
+
+def tried_now() -> dict[str, Any] | None:
+    """Where a cell that is being tried notes its functions, if one is: such a cell may import `labkit` itself."""
+    return _trying[-1] if _trying else None
 
 
 def _no_attribute(name: str):
@@ -316,20 +327,24 @@ def limits(seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _counted() -> Iterator[None]:
+    streams, depth = (sys.stdout, sys.stderr), len(_output)
     _output.append(_Counting())
     try:
         with _silence():
             yield
-    finally:
-        _output.pop()
+    finally:  # also where the alarm rang while a stream was being put back
+        del _output[depth:]
+        sys.stdout, sys.stderr = streams
 
 
 @contextlib.contextmanager
 def _alarm(seconds: float) -> Iterator[None]:
-    over = False
+    over = rung = False
 
-    def ring(*_) -> None:
-        if not over:
+    def ring(_, frame) -> None:
+        nonlocal rung
+        if not over and (not rung or _in_a_cell(frame)):  # again only where a learner's `except` may have kept it
+            rung = True
             raise TooSlow
 
     before = signal.signal(signal.SIGALRM, ring)
@@ -340,6 +355,14 @@ def _alarm(seconds: float) -> Iterator[None]:
         over = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _in_a_cell(frame) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<cell "):
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextlib.contextmanager

@@ -99,6 +99,8 @@ def _plain(value: Any, depth: int, room: list[int]) -> Any:
     if depth > MAX_DEPTH or room[0] < 0:
         return {"other": "something too large"}
     kind = type(value)
+    if kind is int and value.bit_length() > 10_000:
+        return {"other": "a whole number of thousands of digits"}
     if value is None or kind in (bool, int, str):
         return value
     if kind is float:
@@ -112,6 +114,11 @@ def _plain(value: Any, depth: int, room: list[int]) -> Any:
         return {"dict": _sorted(pairs)}
     if kind is bytes:
         return {"bytes": value.hex()}
+    if kind.__module__ == "numpy" and kind.__name__ in ("str_", "ndarray"):
+        if kind.__name__ == "str_":
+            return str(value)
+        if value.dtype == object and value.size <= room[0]:
+            return _plain(value.tolist(), depth + 1, room)
     array = _array(value)
     if array is None:
         return {"other": f"a value of type {kind.__name__}"}
@@ -226,8 +233,8 @@ def _number(value: Any) -> float | int | None:
 
 
 def _close(a: float, b: float, compare: Comparison) -> bool:
-    if isinstance(a, int) and isinstance(b, int):
-        return a == b  # also where they are too large for a float
+    if isinstance(b, int) and (isinstance(a, int) or abs(b) > 1000):
+        return a == b  # whole numbers are exact, also where they are too large for a float
     try:
         a, b = float(a), float(b)
     except OverflowError:

@@ -263,6 +263,8 @@ def matches_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe(({"a": 0}, {"a": 0, "b": 1}, 2), "edges")
     yield Probe(({"a": 0, "b": 1, "c": 2}, {"a": 0, "b": 1}, 3), "edges")
     yield Probe(({}, {}, 0), "edges")
+    yield Probe(({"a": 0, "x": 2}, {"a": 0, "b": 1, "y": 2}, 3), "edges")
+    yield Probe(({"p": 1, "q": 8}, {"x": 1, "y": 8}, 9), "edges")
     for _ in range(2):
         tokens = rng.sample(["the", "ing", "er", "an", "ou", "st"], 4)
         model = {token: id for id, token in enumerate(tokens)}
@@ -572,7 +574,7 @@ EXERCISES = [
             Misconception(
                 "does not look at the table",
                 matches_without_the_table,
-                "You do not look at `rows`: an id that has no row is an error in the first step.",
+                "An id that has no row gets through, and is an error in the first step: every id must lie below `rows`.",
             ),
             Misconception(
                 "allows the id after the last row",

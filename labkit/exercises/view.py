@@ -15,7 +15,8 @@ MARKS = {"passed": "✓", "not attempted": "○"}
 def line(exercise: Exercise, verdict: Verdict) -> str:
     """The verdict as text, with what later cells will use."""
     whose = "yours" if verdict.passed else "the kit's"
-    return f"{MARKS.get(verdict.kind, '✗')} {exercise.id}: {verdict.text}. Later cells use {whose}.".replace("?.", "?")
+    text = verdict.text if verdict.text.endswith((".", "?", "!")) else verdict.text + "."
+    return f"{MARKS.get(verdict.kind, '✗')} {exercise.id}: {text} Later cells use {whose}."
 
 
 def show(exercise: Exercise, verdict: Verdict) -> None:

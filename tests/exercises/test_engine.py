@@ -92,6 +92,32 @@ def test_broken_syntax_names_the_line():
     assert "SyntaxError in your line 3" in check(TOY, cell("return (")).text
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "import labkit as lk\n",
+        "from labkit import exercise\n",
+        "from dataclasses import dataclass\n\n@dataclass\nclass Pair:\n    a: int\n\n",
+        "from functools import reduce\nfrom typing import *\n",
+    ],
+)
+def test_natural_heads_of_a_cell_are_fine(head, monkeypatch):
+    monkeypatch.setattr("labkit.exercises.catalogue", lambda: {TOY.id: TOY})
+    assert check(TOY, head + cell(RIGHT)).passed
+
+
+def test_the_streams_are_back_after_a_limit():
+    before = sys.stdout, sys.stderr
+    body = "items = []\nitems.append(items)\nitems.append(items)\nreturn items"
+    assert not check(TOY, cell(body), seconds=0.5).passed
+    assert (sys.stdout, sys.stderr) == before and not engine._output
+
+
+def test_a_number_of_thousands_of_digits_is_an_answer_like_others():
+    assert "thousands of digits" in check(TOY, cell("return 10**5000")).text
+    assert check(TOY, cell("return {10**5000}")).kind == "wrong"
+
+
 def test_what_is_no_function_is_said():
     assert "no function" in check(TOY, 'lk.exercise("toy.mean")(5)').text
 

@@ -117,6 +117,12 @@ def test_a_class_under_the_decorator_is_an_error_in_words(toy):
         lk.exercise("toy.mean")(int)
 
 
+def test_a_misconception_is_told_in_one_clean_line(toy, capsys):
+    notebook_cell('import labkit as lk\n\n@lk.exercise("toy.mean")\ndef mean(values):\n    return sum(values)\n')
+    said = capsys.readouterr().out
+    assert said == "✗ toy.mean: misconception: You forgot to divide. Later cells use the kit's.\n"
+
+
 def test_every_wrong_verdict_ends_with_what_later_cells_use(toy, capsys):
     for body in ("return None", "return 1 / 0", "return sum(values)"):
         notebook_cell(f'@lk.exercise("toy.mean")\ndef mean(values):\n    {body}\n')
