@@ -63,7 +63,7 @@ def shingle_sets(count: int) -> list[set[str]]:
     size = max(SMALLEST_POOL, 8 * count // 5)
     for seed in range(100):
         for example in pool.candidates(size, seed)[0]:
-            distinct.setdefault(" ".join(text_of(example).lower().split()))
+            distinct.setdefault(dedup.same_words(text_of(example)))
         if len(distinct) >= count:
             return [dedup.shingles(text, 3) for text in list(distinct)[:count]]
     raise ValueError(f"the almanac has no {count} different candidates")

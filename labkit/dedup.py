@@ -391,7 +391,7 @@ def find(
     edges: list[tuple[int, int, float, str]] = []
     for index, text in enumerate(texts):
         check_text(text, f"text {index}")
-        original = first.setdefault(" ".join(text.lower().split()), index)
+        original = first.setdefault(same_words(text), index)
         if original != index:
             edges.append((original, index, 1.0, "exact"))
     distinct = list(first.values())
@@ -426,6 +426,11 @@ def difference(a: str, b: str) -> str:
         if other_start < other_end:
             shown.append(f"{{+{' '.join(theirs[other_start:other_end])}+}}")
     return " ".join(shown)
+
+
+def same_words(text: str) -> str:
+    """What exact copies have in common: the words in lower case, one space between them."""
+    return " ".join(text.lower().split())
 
 
 def check_text(text: object, name: str) -> None:

@@ -240,7 +240,7 @@ class _Run:
                 rejected.append((number, str(error)))
                 continue
             rows.append((number, offset, size, len(text)))
-            exact.append(hashlib.blake2b(" ".join(text.lower().split()).encode(), digest_size=16).digest())
+            exact.append(hashlib.blake2b(dedup.same_words(text).encode(), digest_size=16).digest())
             sets.append(dedup.shingles(text, self.chosen.shingle))
         keys = dedup.band_keys(dedup.signatures(sets, a, b), self.chosen.bands, self.chosen.rows)
         columns = np.array(rows, np.int64).reshape(-1, 4).T

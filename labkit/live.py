@@ -42,16 +42,27 @@ class Line:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
+def in_notebook() -> bool:
+    """Whether this runs in a kernel, where a widget can be shown."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel")
+
+
+def show_widget(widget) -> None:
+    """Display a widget's view and nothing else, so that no notebook stores it."""
+    from IPython.display import display
+
+    display({VIEW: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}}, raw=True)
+
+
 def _widget():
     """A widget for HTML whose view is shown, or None where there is no notebook."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if not hasattr(shell, "kernel"):
+    if not in_notebook():
         return None
     try:
         import ipywidgets
-        from IPython.display import display
     except ImportError:
         return None
     widget = ipywidgets.HTML()
-    display({VIEW: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}}, raw=True)
+    show_widget(widget)
     return widget

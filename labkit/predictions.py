@@ -10,13 +10,12 @@ from __future__ import annotations
 import html
 import math
 import re
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from labkit import progress
 from labkit.data import InputError
-from labkit.live import VIEW, Line
+from labkit.live import Line, in_notebook, show_widget
 
 KEY = "prediction:"
 _asked: dict[str, dict] = {}  # in this kernel: how each question was put, for its outcome
@@ -58,11 +57,10 @@ def _ask(id: str, question: str, low: float | None, high: float | None) -> None:
     print(f"Predict: {question}")
     for option in put["choices"] or ():
         print(f"  ○ {option}")
-    if not _in_notebook():
+    if not in_notebook():
         return
     try:
         import ipywidgets as widgets
-        from IPython.display import display
     except ImportError:
         return
     if put["choices"]:
@@ -87,8 +85,7 @@ def _ask(id: str, question: str, low: float | None, high: float | None) -> None:
     button.on_click(lock)
     if (kept := guess(id)) is not None:
         locked(kept)
-    box = widgets.VBox([field, button, said])
-    display({VIEW: {"version_major": 2, "version_minor": 0, "model_id": box.model_id}}, raw=True)
+    show_widget(widgets.VBox([field, button, said]))
 
 
 def _show_outcome(id: str, outcome: Any) -> None:
@@ -99,7 +96,7 @@ def _show_outcome(id: str, outcome: Any) -> None:
         raise InputError(f"{id}: the outcome is {outcome}; look at what was measured")
     print(f"Outcome: {_written(outcome, put)}")
     guessed = guess(id)
-    if guessed is None or not _in_notebook():
+    if guessed is None or not in_notebook():
         return
     Line().show(f"You said {_written(guessed, put)}. {_comment(guessed, outcome, put)}")
 
@@ -136,8 +133,3 @@ def _written(value: Any, put: dict) -> str:
 
 def _number(value: float | None) -> str:
     return "…" if value is None else f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
-
-
-def _in_notebook() -> bool:
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return hasattr(shell, "kernel")

@@ -60,11 +60,12 @@ def train_tokenizer(documents: Iterable[str], size: int = VOCABULARY):
     """A byte-level BPE over `documents`; digits stand alone; returns a `tokenizers.Tokenizer`."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+    from labkit.tokenization import WORDS
+
     tokenizer = Tokenizer(models.BPE())
-    words = Regex(r" ?\p{N}| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(words, behavior="isolated"),
+            pre_tokenizers.Split(Regex(WORDS), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

@@ -83,7 +83,7 @@ def test_calls_that_do_neither_or_both_are_refused():
 def test_in_a_kernel_the_first_guess_that_is_locked_in_counts(monkeypatch, capsys):
     widgets = pytest.importorskip("ipywidgets")
     made = []
-    monkeypatch.setattr(predictions, "_in_notebook", lambda: True)
+    monkeypatch.setattr(predictions, "in_notebook", lambda: True)
     monkeypatch.setattr("IPython.display.display", lambda *args, **options: None)
     for name in ("Text", "Button", "HTML"):
         kind = getattr(widgets, name)

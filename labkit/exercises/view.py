@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import html
-import sys
 
 from labkit.exercises.engine import Verdict
 from labkit.exercises.kinds import Exercise
-from labkit.live import VIEW
+from labkit.live import in_notebook, show_widget
 
 MARKS = {"passed": "✓", "not attempted": "○"}
 
@@ -22,8 +21,7 @@ def line(exercise: Exercise, verdict: Verdict) -> str:
 def show(exercise: Exercise, verdict: Verdict) -> None:
     """Print the line; in a notebook, with a button that climbs the hints and one that opens the traceback."""
     print(line(exercise, verdict))
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if verdict.passed or not hasattr(shell, "kernel"):
+    if verdict.passed or not in_notebook():
         return
     try:
         _buttons(exercise, verdict)
@@ -33,7 +31,6 @@ def show(exercise: Exercise, verdict: Verdict) -> None:
 
 def _buttons(exercise: Exercise, verdict: Verdict) -> None:
     import ipywidgets as widgets
-    from IPython.display import display
 
     wide = widgets.Layout(width="auto")
     hint = widgets.Button(description=f"Hint 1 of {len(exercise.hints)}", layout=wide)
@@ -60,5 +57,4 @@ def _buttons(exercise: Exercise, verdict: Verdict) -> None:
 
         button.on_click(unfold)
         row.append(button)
-    box = widgets.VBox([widgets.HBox(row), hints, details])
-    display({VIEW: {"version_major": 2, "version_minor": 0, "model_id": box.model_id}}, raw=True)
+    show_widget(widgets.VBox([widgets.HBox(row), hints, details]))
