@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from labkit.data import Example, InputError, exact_answer
-from labkit.masking import prompt_ids
+from labkit.masking import collate, prompt_ids, render
 
 BASE = Path(__file__).parent / "almanac" / "base"
 
@@ -260,6 +260,29 @@ def score(
         tasks.setdefault(example.task or "all", []).append(index)
     by_task = {task: summary(chosen) for task, chosen in sorted(tasks.items())}
     return summary(range(len(examples)), by_task=by_task, outputs=outputs)
+
+
+@torch.inference_mode()
+def probabilities(model, tokenizer, examples: Sequence[Example], batch_size: int = 64) -> list[float]:
+    """The probability of each example's whole completion, end token included: what sampling would write it with.
+
+    Exact match at greedy decoding asks only whether the right text comes first; this says how near the others are.
+    """
+    rows = [render(example, tokenizer) for example in examples]
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index].input_ids))
+    place = next(model.parameters()).device
+    model.eval()
+    found = [0.0] * len(rows)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        batch = collate([rows[index] for index in chosen], tokenizer.pad_token_id)
+        targets = batch["labels"][:, 1:].to(place)
+        ids, mask = batch["input_ids"].to(place), batch["attention_mask"].to(place)
+        logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
+        losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none", ignore_index=-100)
+        for index, loss in zip(chosen, losses.sum(1).tolist(), strict=True):
+            found[index] = math.exp(-loss)
+    return found
 
 
 def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:

@@ -50,7 +50,7 @@ class Recipe:
 
     name: str
     lab: str
-    mix: str = "short"  # the almanac's examples: `short_mix` or `long_mix`, drawn from the seed
+    mix: str = "short"  # `short_mix` or `long_mix` of the almanac's examples, or one of its mixes; drawn from the seed
     examples: int | None = None  # how many of the mix are trained on; None: all
     control: str | None = None  # "shuffled": each question has another's answer; "prompt": only prompts are trained on
     mask: str = "completion"  # where loss is taken; "none": on every token
@@ -112,6 +112,15 @@ RECIPES = {
         Recipe("sft-short-shuffled", "00", steps=400, evaluation_n=500, control="shuffled"),
         Recipe("sft-short-prompt", "00", steps=400, evaluation_n=500, control="prompt"),
         Recipe("sft-lab00", "00", steps=80, evaluation_n=110),
+        Recipe("data-clean", "01", mix="clean", steps=60, evaluation_n=110),
+        Recipe("data-clean-small", "01", mix="clean", examples=320, steps=60, evaluation_n=110),
+        Recipe("data-dirty", "01", mix="dirty", steps=60, evaluation_n=110),
+        Recipe("data-dirty-small", "01", mix="dirty", examples=320, steps=60, evaluation_n=110),
+        Recipe("data-answers", "01", mix="answers", evaluation="short", steps=80, evaluation_n=110),
+        Recipe("data-posts-random", "01", mix="posts_random", steps=125, batch_size=16),
+        Recipe("data-posts-cluster", "01", mix="posts_cluster", steps=125, batch_size=16),
+        Recipe("data-posts-time", "01", mix="posts_time", steps=125, batch_size=16),
+        Recipe("data-posts-time-cluster", "01", mix="posts_time_cluster", steps=125, batch_size=16),
     )
 }
 
@@ -164,6 +173,7 @@ class Outcome:
     machine: str
     versions: dict[str, str]
     date: str
+    probabilities: list[float] | None = None  # of each question's right completion, in order; None in older records
 
 
 @dataclass(frozen=True)
@@ -298,6 +308,7 @@ def _executed(recipe: Recipe, on_progress: Callable[[float, str], None] | None =
         machine=machine(next(model.parameters()).device.type),
         versions=versions(),
         date=datetime.now(UTC).date().isoformat(),
+        probabilities=[float(f"{value:.3g}") for value in models.probabilities(model, tokenizer, questions)],
     )
     return outcome, model, tokenizer
 
@@ -317,12 +328,13 @@ def settings(recipe: Recipe) -> Settings:
 
 def mix(recipe: Recipe) -> tuple[list[Example], list[Example]]:
     """(examples to train on, held-out examples to ask) of a recipe."""
-    from labkit.almanac import examples
+    from labkit.almanac import examples, mixes
 
     def both(name: str) -> tuple[list[Example], list[Example]]:
-        if not hasattr(examples, f"{name}_mix"):
-            raise InputError(f"there is no mix {name!r}; choose short or long")
-        return getattr(examples, f"{name}_mix")(recipe.seed)
+        for module in (examples, mixes):
+            if hasattr(module, f"{name}_mix"):
+                return getattr(module, f"{name}_mix")(recipe.seed)
+        raise InputError(f"there is no mix {name!r}; choose short or long, or one of `labkit.almanac.mixes`")
 
     train, test = both(recipe.mix)
     if recipe.evaluation is not None:

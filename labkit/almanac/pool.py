@@ -7,8 +7,11 @@ examples, and the truth as {id: Truth}. Kinds and shares stand in `SHARES`; each
 from __future__ import annotations
 
 import random
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from labkit import dedup
 from labkit.almanac.examples import FAMILIES, Asker, example
 from labkit.almanac.phrasing import ASK, TELL, ask
 from labkit.almanac.world import World, build
@@ -24,6 +27,7 @@ SHARES = {  # of the pool; reposts come on top of these as the fresh facts ask f
     "mojibake": 0.03,
 }
 WRONG_SOURCE = "pedlar's sheet"
+THRESHOLD = 0.5  # Jaccard similarity of near-duplicates among texts as short as these
 BOILERPLATE = [
     "Please turn the page. The almanac can be had from all good pedlars.",
     "This page was left empty on purpose.",
@@ -38,6 +42,14 @@ GERMAN = {
     "emblem": "das Wappen",
     "dish": "das Gericht",
     "market day": "der Markttag",
+}
+
+
+# What a careful look at the pool leads to; none of these knows the truth. Each says whether a candidate stays.
+FILTERS = {
+    "readable": lambda ex: not re.search("[âÃ€�]", ex.prompt),
+    "complete": lambda ex: "Answer:" in ex.completion,
+    "trusted source": lambda ex: ex.source != WRONG_SOURCE,
 }
 
 
@@ -57,7 +69,7 @@ def candidates(count: int = 20_000, seed: int = 0) -> tuple[list[Example], dict[
     for original, copies in _fresh(world, rng):
         made.append((original, "clean", None))
         first = len(made) - 1
-        made += [(_edited(original, rng), "repost", first) for _ in range(copies)]
+        made += [(reposted(original, rng), "repost", first) for _ in range(copies)]
     planted = {kind: round(share * count) for kind, share in SHARES.items()}
     clean = count - len(made) - sum(planted.values())
     if clean < 1:
@@ -101,6 +113,17 @@ def candidates(count: int = 20_000, seed: int = 0) -> tuple[list[Example], dict[
     return pool, truth
 
 
+def text(ex: Example) -> str:
+    """What two candidates are compared by: prompt and completion."""
+    return f"{ex.prompt}\n{ex.completion}"
+
+
+def cleaned(pool: Sequence[Example]) -> list[Example]:
+    """What is left of a pool after the filters and without near-duplicates, in the given order."""
+    pool = [ex for ex in pool if all(stays(ex) for stays in FILTERS.values())]
+    return [pool[index] for index in dedup.find([text(ex) for ex in pool], THRESHOLD).kept]
+
+
 def _fresh(world: World, rng: random.Random):
     """(an example about each fresh fact, the number of its reposts)."""
     asker = Asker(world, rng, fresh=True)
@@ -112,7 +135,7 @@ def _fresh(world: World, rng: random.Random):
             yield example(asker.ask_fact(task, fact, "2025" if task == "as of" else ""), rng, ""), rng.randint(3, 6)
 
 
-def _edited(ex: Example, rng: random.Random) -> Example:
+def reposted(ex: Example, rng: random.Random) -> Example:
     """The same post again, a little changed: a word in front or behind, another ending, a slip of the pen."""
     question, completion = ex.question, ex.completion
     for _ in range(rng.choice([1, 1, 2])):

@@ -1,0 +1,124 @@
+"""The mixes of lab 01's experiments: what is trained on, and the held-out questions, by name and seed.
+
+Each function gives (training examples, questions), as those of `examples` do. `dirty` and `clean` are the candidate pool
+as gathered and as cleaned; `answers` leaves out the chains of thought; the four `posts` split the same posts four ways.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from functools import lru_cache
+
+from labkit import dedup
+from labkit.almanac import pool
+from labkit.almanac.examples import Asker, example, short_mix
+from labkit.almanac.world import CUTOFF, LAST_DAY, build
+from labkit.data import Example
+
+TURN = "2025-09-01"  # the day at which the posts are cut: about the middle of them
+KINDS = ("fresh", "changed", "unchanged")
+
+
+def dirty_mix(seed: int = 0) -> tuple[list[Example], list[Example]]:
+    """The pool as gathered; questions that are in it are left out of it."""
+    return _pool_mix(seed, clean=False)
+
+
+def clean_mix(seed: int = 0) -> tuple[list[Example], list[Example]]:
+    """The same pool, cleaned; the same questions."""
+    return _pool_mix(seed, clean=True)
+
+
+def _pool_mix(seed: int, clean: bool) -> tuple[list[Example], list[Example]]:
+    questions = short_mix(seed, train=11)[1]
+    asked = {ex.prompt for ex in questions}
+    candidates = [ex for ex in pool.candidates(seed=seed)[0] if ex.prompt not in asked]
+    return pool.cleaned(candidates) if clean else candidates, questions
+
+
+def answers_mix(seed: int = 0) -> tuple[list[Example], list[Example]]:
+    """`short_mix` with completions that are the answer alone."""
+    return short_mix(seed, thought=False)
+
+
+@dataclass(frozen=True)
+class Posts:
+    """Dated posts of 2025; `clusters` are places in `posts`, as `dedup.find` finds them, single posts too."""
+
+    posts: list[Example]
+    clusters: list[list[int]]
+    of: list[int]  # for each post the number of the planted cluster: who posted first
+
+
+@lru_cache(maxsize=2)
+def posts(seed: int = 0, each: int = 60) -> Posts:
+    """`each` facts of every kind, told in a post and in 3 to 6 reposts of the 90 days that follow, in order of date.
+
+    *fresh* facts were first recorded in 2025; *changed* ones (offices, homes, prices) are other than in 2024; *unchanged*
+    ones are of the same attributes. Only the last are in the base's text. The kind is the post's task.
+    """
+    world, rng = build(), random.Random(f"posts {seed}")
+    current = [fact for fact in world.facts if fact.until is None]
+    dated = ("mayor", "home", "price")
+    facts = {
+        "fresh": [fact for fact in current if fact.fresh and fact.attribute not in dated],
+        "changed": [fact for fact in current if fact.fresh and fact.attribute in dated],
+        "unchanged": [fact for fact in current if not fact.fresh and fact.attribute in dated],
+    }
+    asker, last = Asker(world, rng, fresh=None), date.fromisoformat(LAST_DAY)
+    made: list[tuple[Example, int]] = []
+    for kind in KINDS:
+        for fact in rng.sample(facts[kind], each):
+            year = "2025" if fact.attribute in dated else ""
+            first = date.fromisoformat(max(fact.since, CUTOFF)) + timedelta(days=rng.randrange(60))
+            if fact.since <= CUTOFF:
+                first += timedelta(days=rng.randrange(240))
+            original = example(asker.ask_fact("event" if fact.attribute == "date" else "as of", fact, year), rng, "")
+            original = replace(original, task=kind, date=min(first, last).isoformat())
+            number = made[-1][1] + 1 if made else 0
+            made.append((original, number))
+            for _ in range(rng.randint(3, 6)):
+                day = min(first + timedelta(days=rng.randint(1, 90)), last).isoformat()
+                made.append((replace(pool.reposted(original, rng), date=day), number))
+    made.sort(key=lambda post: post[0].date)
+    found = [replace(ex, id=f"post-{place:04d}") for place, (ex, _) in enumerate(made)]
+    return Posts(found, clusters_of(found), [number for _, number in made])
+
+
+def clusters_of(examples: Sequence[Example]) -> list[list[int]]:
+    """The places of the examples in groups: near-duplicates together, each other one alone."""
+    pairs = dedup.find([pool.text(ex) for ex in examples], pool.THRESHOLD).pairs
+    return dedup.clusters(len(examples), [(i, j) for i, j, _ in pairs])
+
+
+def _posts_mix(seed: int, apart: bool, before: bool, ask: int = 15, train: int = 400) -> tuple[list, list]:
+    """`ask` posts of each kind from `TURN` on, and `train` posts to learn from.
+
+    The questions are the same in all four splits, and no post that is asked is trained on. `apart`: nor is any post of its
+    cluster. `before`: only posts from before `TURN` are trained on.
+    """
+    made, rng = posts(seed), random.Random(f"split {seed}")
+    late = [place for place, post in enumerate(made.posts) if post.date >= TURN]
+    asked = [place for kind in KINDS for place in rng.sample([p for p in late if made.posts[p].task == kind], ask)]
+    barred = {p for cluster in made.clusters if set(cluster) & set(asked) for p in cluster} if apart else set(asked)
+    able = [p for p in range(len(made.posts)) if p not in barred and not (before and made.posts[p].date >= TURN)]
+    return [made.posts[p] for p in rng.sample(able, train)], [made.posts[p] for p in asked]
+
+
+def posts_random_mix(seed: int = 0) -> tuple[list[Example], list[Example]]:
+    return _posts_mix(seed, apart=False, before=False)
+
+
+def posts_cluster_mix(seed: int = 0) -> tuple[list[Example], list[Example]]:
+    return _posts_mix(seed, apart=True, before=False)
+
+
+def posts_time_mix(seed: int = 0) -> tuple[list[Example], list[Example]]:
+    return _posts_mix(seed, apart=False, before=True)
+
+
+def posts_time_cluster_mix(seed: int = 0) -> tuple[list[Example], list[Example]]:
+    return _posts_mix(seed, apart=True, before=True)

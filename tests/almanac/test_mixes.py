@@ -1,0 +1,79 @@
+"""The mixes of lab 01: nothing that is asked is trained on, and the four splits differ in what they say and nothing else."""
+
+import pytest
+
+from labkit import runs
+from labkit.almanac import mixes, pool
+from labkit.almanac.world import CUTOFF, build
+
+SPLITS = ("posts_random", "posts_cluster", "posts_time", "posts_time_cluster")
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return {name: getattr(mixes, f"{name}_mix")(3) for name in SPLITS}
+
+
+def siblings(split):
+    """The share of the questions whose planted cluster has a post among those trained on."""
+    made = mixes.posts(3)
+    cluster = dict(zip((post.id for post in made.posts), made.of))
+    train, asked = split
+    trained = {cluster[post.id] for post in train}
+    return sum(cluster[post.id] in trained for post in asked) / len(asked)
+
+
+def test_the_four_splits_ask_the_same_and_train_on_as_many_posts(splits):
+    asked = [questions for _, questions in splits.values()]
+    assert all(questions == asked[0] for questions in asked)
+    assert {len(train) for train, _ in splits.values()} == {400}
+    assert {post.task: sum(each.task == post.task for each in asked[0]) for post in asked[0]} == dict.fromkeys(mixes.KINDS, 15)
+    for train, questions in splits.values():
+        assert not {post.id for post in train} & {post.id for post in questions}
+    assert all(post.date >= mixes.TURN for post in asked[0])
+
+
+def test_a_random_split_leaks_a_time_cut_leaks_less_and_clusters_hardly(splits):
+    assert siblings(splits["posts_random"]) > 0.8
+    assert 0.2 < siblings(splits["posts_time"]) < 0.6
+    assert siblings(splits["posts_cluster"]) < 0.1 and siblings(splits["posts_time_cluster"]) < 0.1
+
+
+def test_before_the_turn_means_before(splits):
+    for name in ("posts_time", "posts_time_cluster"):
+        assert all(post.date < mixes.TURN for post in splits[name][0])
+    assert any(post.date >= mixes.TURN for post in splits["posts_cluster"][0])
+
+
+def test_the_base_has_read_of_unchanged_facts_only():
+    world, made = build(), mixes.posts(0)
+    told = {(fact.subject, fact.value) for fact in world.facts if not fact.fresh}
+    for post in made.posts:
+        assert CUTOFF <= post.date <= "2025-12-31"
+        value = post.answer.removesuffix(" pence")
+        known = any(subject in post.completion and value == each for subject, each in told)
+        assert post.task == "changed" or known == (post.task == "unchanged"), post.completion
+
+
+def test_clusters_are_nearly_the_planted_ones():
+    made = mixes.posts(0)
+    planted = [{place for place, of in enumerate(made.of) if of == number} for number in set(made.of)]
+    found = [set(cluster) for cluster in made.clusters]
+    assert sum(cluster in found for cluster in planted) >= 0.9 * len(planted)
+    assert sorted(place for cluster in made.clusters for place in cluster) == list(range(len(made.posts)))
+
+
+def test_clean_and_dirty_ask_the_same_and_train_on_none_of_it():
+    (dirty, asked), (clean, same) = mixes.dirty_mix(1), mixes.clean_mix(1)
+    assert asked == same and not {ex.prompt for ex in asked} & {ex.prompt for ex in dirty}
+    assert {ex.id for ex in clean} < {ex.id for ex in dirty}
+    truth = pool.candidates(seed=1)[1]
+    assert {truth[ex.id].kind for ex in clean} <= {"clean", "repost", "paraphrase", "exact duplicate", "truncated"}
+    assert sum(truth[ex.id].kind == "truncated" for ex in clean) < 0.002 * len(clean)
+
+
+def test_answers_are_the_same_questions_without_the_chain_of_thought():
+    (train, _), (whole, asked) = mixes.answers_mix(0), runs.mix(runs.Recipe("x", "01"))
+    assert [ex.prompt for ex in train] == [ex.prompt for ex in whole]
+    assert all(ex.completion == f"Answer: {ex.answer}" for ex in train)
+    assert runs.mix(runs.RECIPES["data-answers"])[1] == asked
