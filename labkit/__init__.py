@@ -19,6 +19,7 @@ _NAMES = {  # name: the module that holds it
     "measured": "labkit.claims",
     "my_runs": "labkit.runs",
     "predict": "labkit.predictions",
+    "quiz": "labkit.quizzes",
     "run": "labkit.runs",
     "use": "labkit.exercises",
 }

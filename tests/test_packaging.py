@@ -65,7 +65,7 @@ def test_an_installation_in_colab_replaces_nothing(requirement):
     if name in COLAB:
         assert requirement.specifier.contains(COLAB[name])
         return
-    assert name in ("datasketch", "nbval"), f"Colab does not hold {name}: does what it requires in turn fit there?"
+    assert name in ("datasketch", "fsrs", "nbval"), f"Colab does not hold {name}: does what it requires in turn fit there?"
     for further in map(Requirement, requires(name)):
         if (not further.marker or further.marker.evaluate({"extra": ""})) and canonicalize_name(further.name) in COLAB:
             assert further.specifier.contains(COLAB[canonicalize_name(further.name)])

@@ -1,0 +1,289 @@
+"""A question as it is put to somebody, with its numbers drawn and its options in an order; and what an answer is worth.
+
+An answer is plain data: the typed text of a number, the text of an option, a list for match and order (what was put
+beside each left side, what stands first), a dict for blanks. Nothing here prints or stores.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from random import Random
+from typing import Any
+
+from labkit.quizzes import expressions
+from labkit.quizzes.schema import BLANK, Base, NumberBlank
+
+MISSED, HARD, KNEW, EASY = 1, 2, 3, 4  # FSRS's ratings
+BYTES = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+ROUGHLY = "15%"  # how near a value must be to be taken for a rounded one, or for one of these slips
+ANY_NUMBER = (  # (what makes the value right, what is said to it)
+    (-1, "Wrong sign. The size is right; look at which way it goes."),
+    (1 / 100, "Percent. It is a hundred times too large: was a share asked for?"),
+    (100, "Percent. It is a hundred times too small: were percent asked for?"),
+)
+TYPED = re.compile(r"([-+]?)(\d+(?:\.\d*)?|\.\d+)(?:[eE]([-+]?\d{1,3})|[·*x×]10(?:\^|\*\*)?([-+]?\d{1,3}))?")
+
+
+@dataclass(frozen=True)
+class Put:
+    """A question with `drawn` numbers, and with its options, right sides or items in the given order."""
+
+    question: Base
+    drawn: dict[str, float]
+    order: tuple[int, ...]  # the places in the bank of what is chosen from
+
+    def fill(self, text: str) -> str:
+        return expressions.fill(text, self.drawn)
+
+    @cached_property
+    def text(self) -> str:
+        return self.fill(self.question.text)
+
+    @cached_property
+    def rationale(self) -> str:
+        return self.fill(self.question.rationale)
+
+    @cached_property
+    def offered(self) -> tuple[str, ...]:
+        """What is chosen from: the options, the right sides, the items to order; nothing for the other kinds."""
+        texts = _choosable(self.question)
+        return tuple(self.fill(texts[place]) for place in self.order)
+
+    @cached_property
+    def asked(self) -> tuple[str, ...]:
+        """The fields to be filled: the left sides, the places of an order, the blanks; one for the other kinds."""
+        if self.question.kind == "match":
+            return tuple(self.fill(pair.left) for pair in self.question.answer)
+        if self.question.kind == "order":
+            return tuple(f"{place}." for place in range(1, len(self.question.answer) + 1))
+        if self.question.kind == "blanks":
+            return tuple(BLANK.findall(self.question.text))
+        return ("",)
+
+    @cached_property
+    def right(self) -> Any:
+        """The right answer, in the form in which one is given; of a number, its value."""
+        question = self.question
+        if question.kind == "number":
+            return expressions.evaluate(question.answer, self.drawn)
+        if question.kind == "match":
+            return [self.fill(pair.right) for pair in question.answer]
+        if question.kind == "order":
+            return [self.fill(item) for item in question.answer]
+        if question.kind == "blanks":
+            return {name: self._blank(blank) for name, blank in question.answer.items()}
+        return self.fill(question.answer)
+
+    @property
+    def as_given(self) -> Any:
+        """The right answer as somebody would give it: numbers typed."""
+        return f"{self.right:.6g}" if self.question.kind == "number" else self.right
+
+    def _blank(self, blank: Any) -> str:
+        if isinstance(blank, NumberBlank):
+            return with_unit(expressions.evaluate(blank.value, self.drawn), blank.unit)
+        return blank.accept[0]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is answered to an answer. Where `problem` is set it could not be read, and does not count."""
+
+    right: bool = False
+    reasons: tuple[str, ...] = ()  # what is wrong with it, in the markup of the banks
+    problem: str = ""
+    parts: tuple[bool, ...] = field(default=())  # which of the fields are right, for match, order and blanks
+
+    @property
+    def rating(self) -> int:
+        return KNEW if self.right else MISSED
+
+
+def put(question: Base, seed: str | None = None) -> Put:
+    """The question as the seed has it; without one, as it is printed: the first numbers, the options in bank order,
+    right sides and items sorted by their text.
+    """
+    texts = _choosable(question)
+    places = list(range(len(texts)))
+    if seed is None:
+        drawn = {name: draw.values[0] for name, draw in question.draws.items()}
+        if question.kind != "choice":
+            places.sort(key=lambda place: texts[place].lower())
+        return Put(question, drawn, tuple(places))
+    draw_from = Random(f"{seed} {question.id}")
+    drawn = {name: draw_from.choice(draw.values) for name, draw in question.draws.items()}
+    draw_from.shuffle(places)
+    if question.kind == "order" and places == sorted(places):
+        places.reverse()  # it must not lie there in its right order
+    return Put(question, drawn, tuple(places))
+
+
+def check(put: Put, given: Any) -> Verdict:
+    """Judge an answer to any kind but recall, which the learner judges himself."""
+    return _CHECKS[put.question.kind](put, given)
+
+
+def with_unit(value: float, unit: str) -> str:
+    """A number and its unit, as they are printed."""
+    return f"{expressions.written(value)}{'' if unit in ('', '%') else ' '}{unit}"
+
+
+def read_number(typed: str, unit: str = "") -> tuple[float, str]:
+    """(the number somebody typed, "") or (NaN, what is wrong with it), asked for in `unit`.
+
+    Taken are `0.22`, `.22`, `0,22`, `1,234.5`, `2e-1`, `2·10^-1`, `22%` (a share, unless the unit is %), `1/4`, and
+    the unit behind the number. Bytes may come in another size: `3500 MB` where GB is asked.
+    """
+    text = str(typed).strip().replace("−", "-").replace("–", "-").lstrip("≈~= ").replace("\u2009", " ")
+    for upper, lower in zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-"):
+        text = text.replace(upper, lower)
+    text = re.sub(r"(?<=\d)[ _](?=\d{3}\b)", "", text)  # 12 345
+    text = re.sub(r"(?<=\d),(?=\d{3}(?:\D|$))(?<![\D]0,)(?<!^0,)", "", text)  # 12,345, but not 0,345
+    text = re.sub(r"\s*([·*x×/^])\s*", r"\1", text.replace(",", "."))
+    sign = re.match(r"[-+]\s+", text)
+    text = sign[0].strip() + text[sign.end() :] if sign else text
+    example = with_unit(0.22, unit)
+    if len(text) > 60 or not (match := TYPED.match(text)):
+        return math.nan, f"Type a number, such as {example}."
+    value, rest = _typed(match), text[match.end() :]
+    if rest.startswith("/") and (below := TYPED.match(rest[1:])):
+        if not _typed(below):
+            return math.nan, "That divides by zero."
+        value, rest = value / _typed(below), rest[1 + below.end() :]
+    rest = rest.strip().rstrip(".")
+    if rest in ("%", "percent", "per cent"):
+        value = value if unit == "%" else value / 100
+    elif rest.lower() in BYTES and unit.lower() in BYTES:
+        value *= BYTES[rest.lower()] / BYTES[unit.lower()]
+    elif rest and rest.lower().rstrip("s") != unit.lower().rstrip("s"):
+        wanted = f"in {unit}" if unit else "as a number without a unit"
+        return math.nan, f"The answer is asked {wanted}; {rest!r} is something else."
+    if not math.isfinite(value):
+        return math.nan, f"Type a number, such as {example}."
+    return value, ""
+
+
+def near(value: float, wanted: float, tolerance: float | str) -> bool:
+    """Whether a value is the wanted one within an absolute tolerance (0.01) or a relative one ("2%")."""
+    share = str(tolerance).endswith("%")
+    room = float(str(tolerance).rstrip("%")) / 100 * abs(wanted) if share else float(tolerance)
+    return abs(value - wanted) <= room + 1e-9 * max(abs(wanted), abs(room))
+
+
+def slips(put: Put) -> list[tuple[str, float, str]]:
+    """(name, value, why) of the known mistakes about a number: the bank's own, then other logarithms than the natural."""
+    question = put.question
+    found = [
+        (mistake.name, expressions.evaluate(mistake.answer, put.drawn), put.fill(mistake.why))
+        for mistake in question.mistakes
+    ]
+    for name, base in (("log2", 2), ("log10", 10)):
+        if "log(" in str(question.answer):
+            other = expressions.FUNCTIONS | {"log": lambda x, base=base: math.log(x, base)}
+            value = expressions.evaluate(question.answer, put.drawn, other)
+            found.append((name, value, f"That takes the logarithm to the base {base}; here it is the natural one."))
+    return found
+
+
+def _typed(match: re.Match) -> float:
+    sign, digits, exponent, power = match.groups()
+    return float(f"{sign}{digits}e{exponent or power or 0}")
+
+
+def _choosable(question: Base) -> list[str]:
+    if question.kind == "choice":
+        return [option.text for option in question.options]
+    if question.kind == "match":
+        return [pair.right for pair in question.answer]
+    return list(question.answer) if question.kind == "order" else []
+
+
+def _check_number(put: Put, given: str) -> Verdict:
+    question, wanted = put.question, put.right
+    value, problem = read_number(given, question.unit)
+    if problem:
+        return Verdict(problem=problem)
+    if near(value, wanted, question.tolerance):
+        return Verdict(right=True)
+    digits = len(re.sub(r".*\.", "", match[0])) if (match := re.search(r"\.\d*$", str(given).strip())) else 0
+    if value and near(value, wanted, ROUGHLY) and round(wanted, digits) == value:
+        return Verdict(problem="Right as far as it goes; give one digit more.")
+    for name, mistaken, why in slips(put):
+        if near(value, mistaken, question.tolerance) and not near(mistaken, wanted, question.tolerance):
+            return Verdict(reasons=(f"{name[0].upper()}{name[1:]}. {why}",))
+    for factor, reason in ANY_NUMBER:
+        if near(value * factor, wanted, ROUGHLY):
+            return Verdict(reasons=(reason,))
+    return Verdict(reasons=(f"It is too {'high' if value > wanted else 'low'}.",))
+
+
+def _check_choice(put: Put, given: str) -> Verdict:
+    if given not in put.offered:
+        return Verdict(problem="Choose one of them first.")
+    if given == put.right:
+        return Verdict(right=True)
+    chosen = put.question.options[put.order[put.offered.index(given)]]
+    return Verdict(reasons=(put.fill(chosen.why),))
+
+
+def _check_match(put: Put, given: Sequence[str | None]) -> Verdict:
+    if not all(given):
+        return Verdict(problem="Choose something for each of them first.")
+    parts = tuple(chosen == wanted for chosen, wanted in zip(given, put.right))
+    return Verdict(
+        right=all(parts),
+        reasons=tuple(
+            f"{put.fill(pair.left)}: {put.fill(pair.why)}"
+            for pair, part in zip(put.question.answer, parts) if not part
+        ),
+        parts=parts,
+    )  # fmt: skip
+
+
+def _check_order(put: Put, given: Sequence[str | None]) -> Verdict:
+    if not all(given):
+        return Verdict(problem="Choose something for each place first.")
+    if len(set(given)) < len(given):
+        return Verdict(problem="The same stands in two places; choose another for one of them.")
+    parts = tuple(chosen == wanted for chosen, wanted in zip(given, put.right))
+    if all(parts):
+        return Verdict(right=True, parts=parts)
+    place = put.right.index
+    early = next((a, b) for a, b in zip(given, given[1:]) if place(a) > place(b))
+    return Verdict(reasons=(f"“{early[1]}” comes before “{early[0]}”.",), parts=parts)
+
+
+def _check_blanks(put: Put, given: dict[str, str]) -> Verdict:
+    parts, reasons = [], []
+    for number, (name, blank) in enumerate(((name, put.question.answer[name]) for name in put.asked), start=1):
+        typed = str(given.get(name) or "").strip()
+        if not typed:
+            return Verdict(problem=f"Fill in blank {number} first.")
+        if isinstance(blank, NumberBlank):
+            value, problem = read_number(typed, blank.unit)
+            if problem:
+                return Verdict(problem=f"Blank {number}: {problem}")
+            parts.append(near(value, expressions.evaluate(blank.value, put.drawn), blank.tolerance))
+        else:
+            parts.append(_word(typed) in {_word(accepted) for accepted in blank.accept})
+        if not parts[-1]:
+            reasons.append(f"Blank {number}: {put.fill(blank.why)}")
+    return Verdict(right=all(parts), reasons=tuple(reasons), parts=tuple(parts))
+
+
+def _word(text: str) -> str:
+    """A word for comparison: case, spaces, hyphens and quotes aside."""
+    return re.sub(r"[\s\-‐-―`'\"“”]+", "", text.replace("−", "-").casefold()) or text.strip()
+
+
+_CHECKS = {
+    "number": _check_number,
+    "choice": _check_choice,
+    "match": _check_match,
+    "order": _check_order,
+    "blanks": _check_blanks,
+}

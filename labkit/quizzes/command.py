@@ -1,0 +1,60 @@
+"""`labkit quiz`: take a lab's questions in the terminal, check the banks, print their schema."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from labkit.data import InputError, write_atomically
+from labkit.quizzes import banks
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "examples:\n  labkit quiz lint\n  labkit quiz lint quizzes/04_masking.yaml\n"
+        "  labkit quiz schema --write labkit/quizzes/schema.json"
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    lint = actions.add_parser("lint", help="check the banks: form, hints at the answer, numbers, coverage")
+    lint.add_argument("files", metavar="FILE.yaml", nargs="*", type=Path, help="only these (default: all that ship)")
+    schema = actions.add_parser("schema", help="print the JSON Schema of a bank, for an editor")
+    schema.add_argument("--write", metavar="FILE", type=Path, help="write it to a file instead")
+    for action in (lint, schema):
+        action.add_argument("--json", action="store_true", help="end with one JSON object")
+
+
+def main(args: argparse.Namespace) -> int:
+    return {"lint": _lint, "schema": _schema}[args.action](args)
+
+
+def _lint(args: argparse.Namespace) -> int:
+    from labkit.quizzes.lint import lint
+
+    paths = args.files or banks.shipped()
+    if not paths:
+        raise InputError(f"{banks.folder()}: holds no banks; name a file")
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"{path}: there is no such file; check the name")
+    findings = lint(paths, whole=not args.files)
+    for finding in findings:
+        print(finding)
+    count = sum(len(banks.load(path)) for path in paths if not banks.faults(path))
+    print(f"{count} questions in {len(paths)} banks: {len(findings) or 'no'} finding{'s' * (len(findings) != 1)}")
+    if args.json:
+        print(json.dumps({"questions": count, "banks": len(paths), "findings": findings}))
+    return 1 if findings else 0
+
+
+def _schema(args: argparse.Namespace) -> int:
+    from labkit.quizzes.schema import json_schema
+
+    text = json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
+    if args.write:
+        with write_atomically(args.write) as file:
+            file.write(text)
+        print(f"the schema is in {args.write}")
+    else:
+        print(text, end="")
+    return 0

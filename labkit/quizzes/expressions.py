@@ -1,0 +1,91 @@
+"""Expressions over drawn numbers: `-log(p)`, `{{1 - p:.2f}}` in a text. A small language of its own, not Python's `eval`.
+
+Numbers, drawn names, + - * / ** ( ), log (natural), log2, exp, sqrt, min, max, round. Nothing else is there to be
+called or reached, and no result is larger than a float holds.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+
+LONGEST = 200  # characters of an expression
+FUNCTIONS: dict[str, Callable[..., float]] = {
+    "log": math.log, "log2": math.log2, "exp": math.exp, "sqrt": math.sqrt, "min": min, "max": max, "round": round,
+}  # fmt: skip
+OPERATORS = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.Pow: math.pow,  # of floats: a power of integers could take all of the memory
+    ast.USub: operator.neg, ast.UAdd: operator.pos,
+}  # fmt: skip
+HOLE = re.compile(r"\{\{(.*?)(?::(,?(?:\.\d{1,2})?[defg]?))?\}\}")  # {{expression}} or {{expression:format}}
+
+
+def evaluate(expression: str | float, drawn: Mapping[str, float], functions: Mapping[str, Callable] = FUNCTIONS) -> float:
+    """The value of an expression. Raises `ValueError` with one line if it is none, or has no finite value."""
+    if isinstance(expression, (int, float)):
+        return expression
+    if len(expression) > LONGEST:
+        raise ValueError(f"an expression of {len(expression)} characters; {LONGEST} are the limit")
+    try:
+        value = _value(ast.parse(expression.strip(), mode="eval").body, drawn, functions)
+    except (SyntaxError, MemoryError, RecursionError):
+        raise ValueError(f"{expression!r} is no expression; write it as in -log(p) or 2 * n ** 2") from None
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise ValueError(f"{expression!r} has no value: {error}") from None
+    if not math.isfinite(value):
+        raise ValueError(f"{expression!r} has the value {value}")
+    return value
+
+
+def _value(node: ast.expr, drawn: Mapping[str, float], functions: Mapping[str, Callable]) -> float:
+    match node:
+        case ast.Constant(value=bool()):
+            pass
+        case ast.Constant(value=int() | float()) if abs(node.value) < 1e15:
+            return node.value
+        case ast.Name() if node.id in drawn:
+            return drawn[node.id]
+        case ast.Name():
+            raise ValueError(f"{node.id!r} is not drawn" + (f"; drawn are {', '.join(drawn)}" if drawn else ""))
+        case ast.UnaryOp() if type(node.op) in OPERATORS:
+            return OPERATORS[type(node.op)](_value(node.operand, drawn, functions))
+        case ast.BinOp() if type(node.op) in OPERATORS:
+            left, right = (_value(side, drawn, functions) for side in (node.left, node.right))
+            value = OPERATORS[type(node.op)](left, right)
+            return int(value) if isinstance(left, int) and isinstance(right, int) and value == int(value) else value
+        case ast.Call(func=ast.Name()) if node.func.id in functions and not node.keywords:
+            return functions[node.func.id](*(_value(argument, drawn, functions) for argument in node.args))
+    raise ValueError(f"{ast.unparse(node)!r} may not stand in an expression")
+
+
+def names(expression: str | float) -> set[str]:
+    """The drawn names that an expression uses."""
+    if isinstance(expression, (int, float)):
+        return set()
+    return {
+        node.id for node in ast.walk(ast.parse(expression.strip(), mode="eval"))
+        if isinstance(node, ast.Name) and node.id not in FUNCTIONS
+    }  # fmt: skip
+
+
+def fill(text: str, drawn: Mapping[str, float]) -> str:
+    """The text with its holes `{{…}}` filled. Raises `ValueError` for a hole that has no value."""
+
+    def filled(hole: re.Match) -> str:
+        value = evaluate(hole[1], drawn)
+        if not hole[2]:
+            return written(value)
+        return format(int(round(value)) if hole[2].endswith("d") else value, hole[2])
+
+    return HOLE.sub(filled, text)
+
+
+def written(value: float) -> str:
+    """A number as it stands in a text: an integer whole, another with at most four digits that count."""
+    if abs(value) >= 1e4:
+        return f"{value:,.0f}"
+    return str(value) if isinstance(value, int) else f"{value:.4g}"

@@ -1,0 +1,233 @@
+"""What a bank must be beyond its form: no question gives its answer away, every number is right on every draw, and the
+banks together cover their objectives. Each finding is one line with file and line.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import combinations, product
+from pathlib import Path
+from random import Random
+
+from labkit.quizzes import banks
+from labkit.quizzes.answers import Put, check, near, put
+from labkit.quizzes.expressions import evaluate, names
+from labkit.quizzes.printed import as_html, as_text
+from labkit.quizzes.schema import FORMULA, LABS, LEVELS, OBJECTIVES, Base, NumberBlank
+
+DRAWS = 200  # how often a question with drawn numbers is tried; all combinations, where there are fewer
+IN_ALL, IN_EXAM, BY_OBJECTIVE = 100, 40, 12  # how many questions there are at least
+SHARES = {"apply": 0.4, "analyze": 0.3}  # of an objective's questions, at least
+PLACES = {"before": 2, "after": 4}  # how many questions a lab has there: exactly two, at least four
+ABSOLUTE = re.compile(
+    r"\b(always|never|impossible|guarantee\w*|absolutely|completely|entirely|certainly|invariably|under all circumstances"
+    r"|(all|none|both|neither) of the (above|others|options)|in (every|any) case|no matter)\b", re.IGNORECASE
+)  # fmt: skip
+BY_PLACE = re.compile(
+    r"\b(?:options?|answers?|choices?|distractors?) (?:[A-F]|[1-6]|one|two|three|four|five)\b"
+    r"|\b(?:first|second|third|fourth|fifth|last|former|latter|previous|next) (?:option|answer|choice|statement)s?\b"
+    r"|\b(?:option|answer|choice|statement)s? (?:above|below)\b|\((?:[A-E])\)"
+)  # fmt: skip
+
+
+def lint(paths: Sequence[Path], whole: bool = True) -> list[str]:
+    """The findings in these banks; with `whole`, also what all banks together lack."""
+    found, questions, where = [], {}, {}
+    for path in paths:
+        if faults := banks.faults(path):
+            found += faults
+            continue
+        lines = banks.lines(path)
+        bank = banks.load(path)
+        for question in bank:
+            place = f"{path}:{lines[question.id]}: {question.id}"
+            if question.id in questions:
+                found.append(f"{place}: the id is also in {where[question.id].rsplit(':', 1)[0]}")
+            questions[question.id], where[question.id] = question, place
+            found += [f"{place}: {finding}" for finding in (*_belongs(path, question), *_question(question))]
+        found += [f"{path}:1: {finding}" for finding in (*_positions(bank), *_places(path, bank))]
+    return found + ([f"quizzes: {finding}" for finding in _coverage(questions.values())] if whole else [])
+
+
+def draws_of(question: Base) -> Iterator[Put]:
+    """The question with every combination of its numbers, or with 200 drawn ones where there are more."""
+    values = [draw.values for draw in question.draws.values()]
+    if math.prod(map(len, values)) <= DRAWS:
+        chosen = product(*values)
+    else:
+        draw_from = Random(question.id)
+        chosen = ([draw_from.choice(each) for each in values] for _ in range(DRAWS))
+    order = put(question).order
+    for drawn in chosen:
+        yield Put(question, dict(zip(question.draws, drawn)), order)
+
+
+def _belongs(path: Path, question: Base) -> Iterator[str]:
+    if path.stem == banks.EXAM:
+        if question.when != "exam":
+            yield f"when is {question.when!r}; in the practice exam it is 'exam'"
+        if question.kind == "recall":
+            yield "an exam is graded by the machine; make it another kind than recall"
+    elif path.stem in {file for file, _ in LABS.values()} and (
+        question.when == "exam" or LABS[question.lab][0] != path.stem
+    ):
+        yield f"belongs into {banks.EXAM if question.when == 'exam' else LABS[question.lab][0]}.yaml"
+
+
+def _question(question: Base) -> Iterator[str]:
+    """What is wrong with one question."""
+    for text in _texts(question):
+        for formula in FORMULA.findall(text):
+            if problem := _formula_problem(re.sub(r"\{\{.*?\}\}", "1", formula)):
+                yield f"the formula ${formula}$ does not parse ({problem})"
+        if found := BY_PLACE.search(text):
+            yield f"refers by place ({found[0]!r}), but options are shuffled; say what it says"
+    if question.kind == "choice":
+        yield from _options(question)
+    yield from dict.fromkeys(_numbers(question))  # each finding once, however many draws have it
+
+
+def _texts(question: Base) -> Iterator[str]:
+    def within(value) -> Iterator[str]:
+        if isinstance(value, str):
+            yield value
+        for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            yield from within(part)
+
+    shown = question.model_dump(include={"text", "rationale", "options", "mistakes"})
+    shown["answer"] = question.model_dump(include={"answer"}) if question.kind != "number" else ""
+    yield from within(shown)
+
+
+def _formula_problem(formula: str) -> str:
+    from matplotlib.mathtext import MathTextParser
+
+    try:
+        MathTextParser("path").parse(f"${formula}$")
+    except ValueError as error:
+        return str(error).strip().splitlines()[-1]
+    return ""
+
+
+def _options(question: Base) -> Iterator[str]:
+    texts = [option.text for option in question.options]
+    wrong = [text for text in texts if text != question.answer]
+    if len(question.answer) > max(map(len, wrong)):
+        yield "the right option is the longest; shorten it, or say more in a wrong one"
+    for text in texts:
+        if found := ABSOLUTE.search(text):
+            yield f"the option {text!r} holds the absolute word {found[0]!r}, which gives it away"
+    for kind, is_so in (
+        ("end with a full stop", lambda text: text.endswith(".")),
+        ("begin with a capital", lambda text: text[:1].isupper()),
+        ("are numbers", lambda text: bool(re.fullmatch(r"[$−-]?[\d{][^a-zA-Z]{0,12}\s?\S{0,8}", text))),
+    ):
+        having = [text for text in texts if is_so(text)]
+        alike = [text for text in texts if text[:1].isalpha()] if kind.startswith("begin") else texts
+        if having and len(having) < len(alike):
+            yield f"the options are not of one kind: {len(having)} of {len(alike)} {kind}"
+
+
+def _numbers(question: Base) -> Iterator[str]:
+    """What goes wrong when the numbers are drawn: each answer, mistake and text must have a value, and be told apart."""
+    used = set().union(*(names(hole) for hole in _expressions(question)))
+    for name in set(question.draws) - used:
+        yield f"{name!r} is drawn and not used"
+    if question.kind == "number" and question.draws and not names(question.answer):
+        yield "numbers are drawn, but the answer does not depend on them"
+    for drawn in draws_of(question):
+        try:
+            as_html([drawn], ""), as_text([drawn], "")
+            if question.kind == "number":
+                yield from _one_number(drawn)
+            if question.kind in ("choice", "match", "order") and len(set(drawn.offered)) < len(drawn.offered):
+                yield f"two of what is chosen from are the same with {_so(drawn)}"
+        except ValueError as error:
+            yield f"with {_so(drawn)}: {error}"
+    if question.kind != "recall" and not check(put(question), put(question).as_given).right:
+        yield "its own answer is not accepted"
+
+
+def _expressions(question: Base) -> Iterator[str]:
+    from labkit.quizzes.expressions import HOLE
+
+    for text in (*_texts(question), *(str(getattr(question, "section", "") or ""),)):
+        yield from (hole[1] for hole in HOLE.finditer(text))
+    if question.kind == "number":
+        yield from map(str, (question.answer, *(mistake.answer for mistake in question.mistakes)))
+    if question.kind == "blanks":
+        yield from (str(blank.value) for blank in question.answer.values() if isinstance(blank, NumberBlank))
+
+
+def _one_number(drawn: Put) -> Iterator[str]:
+    question, wanted = drawn.question, drawn.right
+    for digits in (4, 6):
+        if not check(drawn, f"{wanted:.{digits}g}").right:
+            yield f"with {_so(drawn)}: the answer {wanted:.{digits}g} is not accepted; widen the tolerance"
+    known = [(mistake.name, evaluate(mistake.answer, drawn.drawn)) for mistake in question.mistakes]
+    for name, value in known:
+        if near(value, wanted, question.tolerance):
+            yield f"with {_so(drawn)}: the mistake {name!r} is within the tolerance of the answer"
+    for (name, value), (other, further) in combinations(known, 2):
+        if near(value, further, question.tolerance):
+            yield f"with {_so(drawn)}: the mistakes {name!r} and {other!r} have the same value"
+
+
+def _so(drawn: Put) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in drawn.drawn.items()) or "its numbers"
+
+
+def _positions(bank: Sequence[Base]) -> Iterator[str]:
+    """The right option's place over a bank: no place more than its share and one, so that guessing a place gains nothing."""
+    choices = [question for question in bank if question.kind == "choice"]
+    places = [[option.text for option in q.options].index(q.answer) for q in choices]
+    if not choices:
+        return
+    expected = sum(1 / len(question.options) for question in choices)
+    for place, count in sorted(Counter(places).items()):
+        if count > math.ceil(expected) + 1:
+            yield f"the right option stands {count} of {len(choices)} times in place {place + 1}; spread them"
+    shortest = sum(len(q.answer) < min(len(o.text) for o in q.options if o.text != q.answer) for q in choices)
+    if len(choices) >= 4 and shortest > math.ceil(expected) + 1:
+        yield f"the right option is the shortest in {shortest} of {len(choices)} questions; vary it"
+
+
+def _places(path: Path, bank: Sequence[Base]) -> Iterator[str]:
+    """Two questions before a lab, one in each segment, at least four after."""
+    for lab, (file, segments) in LABS.items():
+        if file != path.stem:
+            continue
+        count = Counter(question.when for question in bank)
+        if count["before"] != PLACES["before"]:
+            yield f"{count['before']} questions before the lab; there are {PLACES['before']}"
+        if count["after"] < PLACES["after"]:
+            yield f"{count['after']} questions after the lab; there are at least {PLACES['after']}"
+        during = Counter(question.segment for question in bank if question.when == "during")
+        for segment in segments:
+            if during[segment] != 1:
+                yield f"{during[segment]} questions during the segment {segment!r}; there is one"
+
+
+def _coverage(questions) -> Iterator[str]:
+    """What the banks together lack."""
+    groups = defaultdict(list)
+    for question in questions:
+        groups["exam" if question.when == "exam" else "labs"].append(question)
+    for group, least in (("labs", IN_ALL), ("exam", IN_EXAM)):
+        if len(groups[group]) < least:
+            yield f"{len(groups[group])} questions in the {group}; at least {least} are needed"
+    for objective in OBJECTIVES:
+        own = [question.level for question in groups["labs"] if question.objective == objective]
+        if len(own) < BY_OBJECTIVE:
+            yield f"{objective} has {len(own)} questions; at least {BY_OBJECTIVE} are needed"
+        for level in LEVELS:
+            if level not in own:
+                yield f"{objective} has no question to {level}"
+        for level, share in SHARES.items():
+            if own and own.count(level) / len(own) < share:
+                yield f"{objective}: {own.count(level)} of {len(own)} {level}; at least {share:.0%} are needed"
+        if objective not in {question.objective for question in groups["exam"]}:
+            yield f"{objective} is not in the exam"

@@ -1,0 +1,232 @@
+"""What a question is made of, as pydantic models, and the JSON Schema that editors check banks with.
+
+Only what one question can say of itself stands here; what a whole bank must be is in `lint`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Literal, Union
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
+
+from labkit.quizzes import expressions
+
+LABS = {  # lab: (its file's name, its segments in order)
+    "start": ("00_start_here", ("base", "few_shots", "fine_tuning", "limits")),
+    "data": ("01_data", ("pairs", "quality", "duplicates", "threshold", "splits")),
+    "tokenization": ("02_tokenization", ("vectors", "training", "encoding", "cost", "padding", "mismatch")),
+    "cross_entropy": ("03_cross_entropy", ("surprise", "logits", "gradient", "sequence", "accumulation")),
+    "masking": ("04_masking", ("labels", "share", "partial", "failures", "teacher_forcing")),
+    "hyperparameters": ("05_hyperparameters", ("rate", "schedule", "batch", "curves", "seeds")),
+    "lora": ("06_lora", ("update", "rank", "targets", "merging", "forgetting")),
+    "qlora": ("07_qlora", ("nf4", "memory", "choice", "adapters")),
+    "capstone": ("08_capstone", ("plan", "report")),
+}
+OBJECTIVES = ("FRI-2.1", "FRI-2.2", "FRI-2.3", "FRI-2.4")
+LEVELS = ("remember", "apply", "analyze")
+BLANK = re.compile(r"\[\[(\w+)\]\]")
+CONTROL = re.compile(r"[^\S\n ]|[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
+FORMULA = re.compile(r"\$([^$]+)\$")
+ACTIVE = re.compile(r"\\(href|url|html\w*|class|style|cssId|require|def|let|newcommand|unicode|data)\b")
+
+
+def _text(text: str) -> str:
+    if found := CONTROL.search(text):
+        raise ValueError(f"holds the control character {found[0]!r}; take it out")
+    if text.count("$") % 2:
+        raise ValueError("an odd number of $; a formula stands between two of them")
+    if found := ACTIVE.search(text):
+        raise ValueError(f"{found[0]} may not stand in a formula; write plain mathematics")
+    return text.strip()
+
+
+def _expression(expression: float | str) -> float | str:
+    if isinstance(expression, str):
+        try:
+            expressions.names(expression)
+        except (SyntaxError, ValueError, MemoryError, RecursionError):
+            raise ValueError(f"{expression!r} is no expression; write it as in -log(p) or 2 * n ** 2") from None
+    return expression
+
+
+def _tolerance(tolerance: float | str) -> float | str:
+    number = float(str(tolerance).removesuffix("%"))
+    if not 0 <= number < (100 if isinstance(tolerance, str) else 1e12):
+        raise ValueError("a tolerance is a number such as 0.01, or a share such as 2%")
+    return tolerance
+
+
+Text = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_text)]
+Expression = Annotated[float | int | str, Field(union_mode="left_to_right"), AfterValidator(_expression)]
+Tolerance = Annotated[float | Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")], AfterValidator(_tolerance)]
+
+
+class Part(BaseModel):
+    """A piece of a question: no key that is not known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Draw(Part):
+    """The values that a number is drawn from."""
+
+    values: list[int | float] = Field(alias="from", min_length=2, max_length=50)
+
+
+class Mistake(Part):
+    """A known wrong answer: what it is called, and why it is wrong."""
+
+    answer: Expression
+    name: Text
+    why: Text
+
+
+class Option(Part):
+    """One option of a choice; `why` says why it is wrong (of the right one it may be left out)."""
+
+    text: Text
+    why: Text | None = None
+
+
+class Pair(Part):
+    """What belongs together, and what tells it from the likely confusion."""
+
+    left: Text
+    right: Text
+    why: Text
+
+
+class WordBlank(Part):
+    """A blank for a word: all that is accepted, case and spaces aside."""
+
+    accept: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1)
+    why: Text
+
+
+class NumberBlank(Part):
+    """A blank for a number."""
+
+    value: Expression
+    tolerance: Tolerance = "1%"
+    unit: str = ""
+    why: Text
+
+
+class Base(Part):
+    """What every question has."""
+
+    id: str = Field(pattern=r"^[a-z_]+\.[a-z0-9_]+$", description="lab.name; for the practice exam exam.name")
+    lab: Literal[tuple(LABS)]
+    segment: str = Field(description="the part of the lab it belongs to")
+    objective: Literal[OBJECTIVES]
+    when: Literal["before", "during", "after", "exam"]
+    level: Literal[LEVELS]
+    text: Text = Field(description="`code`, *emphasis*, $formula$, {{drawn expression:.2f}}")
+    rationale: Text = Field(description="why the answer is right, in one to three sentences")
+    section: str | None = Field(None, description="heading of the lab to read again; default: the segment")
+    draws: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Draw] = Field({}, description="numbers to draw")
+    shape: ClassVar[str]
+
+    @model_validator(mode="after")
+    def _belongs(self) -> Base:
+        home = "exam" if self.when == "exam" else self.lab
+        if self.id.split(".")[0] != home:
+            raise ValueError(f"the id {self.id!r} must begin with {home + '.'!r}")
+        if self.segment not in LABS[self.lab][1]:
+            raise ValueError(f"{self.lab} has no segment {self.segment!r}; it has {', '.join(LABS[self.lab][1])}")
+        return self
+
+
+class Recall(Base):
+    """The learner writes, reveals the answer, and rates himself."""
+
+    kind: Literal["recall"]
+    answer: Text
+
+
+class Number(Base):
+    """A number, within a tolerance; a known mistake is answered by its name."""
+
+    kind: Literal["number"]
+    answer: Expression
+    tolerance: Tolerance
+    unit: str = ""
+    mistakes: list[Mistake] = Field(min_length=2)
+
+
+class Choice(Base):
+    """One of several options."""
+
+    kind: Literal["choice"]
+    options: list[Option] = Field(min_length=3, max_length=5)
+    answer: str = Field(description="the exact text of the right option")
+
+    @model_validator(mode="after")
+    def _right(self) -> Choice:
+        texts = [option.text for option in self.options]
+        if len(set(texts)) < len(texts):
+            raise ValueError("two options say the same")
+        if self.answer.strip() not in texts:
+            raise ValueError("the answer is not among the options; copy the right option's text exactly")
+        for option in self.options:
+            if option.text != self.answer.strip() and option.why is None:
+                raise ValueError(f"the wrong option {option.text!r} has no why; say what is wrong about it")
+        return self
+
+
+class Match(Base):
+    """What belongs together."""
+
+    kind: Literal["match"]
+    answer: list[Pair] = Field(min_length=3, max_length=6)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Match:
+        for side in ("left", "right"):
+            if len({getattr(pair, side) for pair in self.answer}) < len(self.answer):
+                raise ValueError(f"the same {side} side twice, so that more than one matching is right")
+        return self
+
+
+class Order(Base):
+    """Items in their right order."""
+
+    kind: Literal["order"]
+    answer: list[Text] = Field(min_length=3, max_length=6)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Order:
+        if len(set(self.answer)) < len(self.answer):
+            raise ValueError("the same item twice")
+        return self
+
+
+class Blanks(Base):
+    """A text with blanks `[[name]]`, each for a word or a number."""
+
+    kind: Literal["blanks"]
+    answer: dict[str, WordBlank | NumberBlank] = Field(min_length=1, max_length=6)
+
+    @model_validator(mode="after")
+    def _all_there(self) -> Blanks:
+        blanks = BLANK.findall(self.text)
+        if sorted(blanks) != sorted(self.answer):
+            raise ValueError(f"the text has the blanks {sorted(blanks)}, the answer those of {sorted(self.answer)}")
+        return self
+
+
+KINDS = {"recall": Recall, "number": Number, "choice": Choice, "match": Match, "order": Order, "blanks": Blanks}
+Question = Annotated[
+    Union[tuple(Annotated[kind, Tag(name)] for name, kind in KINDS.items())], Field(discriminator="kind")
+]
+
+
+class Bank(RootModel[list[Question]]):
+    """A file of questions."""
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a bank."""
+    schema = Bank.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A bank of questions", **schema}
