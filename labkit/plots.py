@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from labkit.models import Score
+    from labkit.runs import Interval
     from labkit.training import History
 
 COLOURS = ("#0b5394", "#c05000", "#3a3a3a", "#7a3e9d")  # each at least 4.5 : 1 on white
@@ -152,6 +153,32 @@ def scores(by_name: Mapping[str, Score], title: str) -> None:
     if len(by_name) > 1:
         drawn.legend(frameon=False, loc="outside lower center", ncols=len(by_name))
     show(drawn, f"{title}. Share of right answers with 95% interval. {'. '.join(said)}.")
+
+
+def differences(by_name: Mapping[str, Interval], title: str, of: str = "right answers") -> None:
+    """Show paired differences, in percentage points, with 95% intervals; the line at 0 is no difference.
+
+    An interval is what `labkit.runs.paired_difference` gives.
+    """
+    if not by_name:
+        raise InputError("there are no differences to show")
+    seeds = sorted({difference.n for difference in by_name.values()})
+    drawn, axes = figure(
+        title, f"difference in {of} (percentage points), with 95% interval", "", size=(7.0, 1.1 + 0.42 * len(by_name))
+    )
+    axes.axvline(0, color="black", linewidth=1)
+    said = []
+    for place, (name, difference) in enumerate(by_name.items()):
+        middle, low, high = (100 * value for value in (difference.mean, difference.low, difference.high))
+        axes.errorbar(
+            middle, place, xerr=[[middle - low], [high - middle]], fmt="o", color=COLOURS[0], capsize=4, linewidth=1.6
+        )
+        said.append(f"{name}: {middle:+.1f} ({low:+.1f} to {high:+.1f})")
+    axes.set_yticks(range(len(by_name)), list(by_name))
+    axes.set_ylim(len(by_name) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+    told = f"Paired differences in {of}, percentage points, mean of {' or '.join(map(str, seeds))} seeds"
+    show(drawn, f"{title}. {told}, with 95% interval. {'. '.join(said)}.")
 
 
 def _course(steps: Sequence[int], losses: Sequence[float]) -> str:

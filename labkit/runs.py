@@ -20,7 +20,7 @@ import random
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -506,10 +506,11 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(middle, middle - half, middle + half, tuple(values))
 
 
-def paired_difference(a: Record, b: Record) -> Interval:
+def paired_difference(a: Record, b: Record, tasks: Collection[str] | None = None) -> Interval:
     """How much higher the share of right answers is in `a` than in `b`: seed by seed, on the same questions.
 
-    Raises `InputError` if the two have fewer than two seeds in common, or were asked different questions.
+    `tasks`: only the questions of these families. Raises `InputError` if the two have fewer than two seeds in common,
+    or were asked different questions.
     """
     seeds = sorted(a.shares.keys() & b.shares.keys())
     for seed in seeds:
@@ -519,7 +520,37 @@ def paired_difference(a: Record, b: Record) -> Interval:
             )
     if len(seeds) < 2:
         raise InputError(f"{a.name} and {b.name} have {len(seeds)} recorded seeds in common; at least 2 are needed")
-    return interval([a.shares[seed] - b.shares[seed] for seed in seeds])
+    return interval([_share_of(a.outcome(seed), tasks) - _share_of(b.outcome(seed), tasks) for seed in seeds])
+
+
+def _share_of(outcome: Outcome, tasks: Collection[str] | None) -> float:
+    if tasks is None:
+        return outcome.score["share"]
+    missing = sorted(set(tasks) - outcome.by_task.keys())
+    if missing or not tasks:
+        raise InputError(f"no question of {', '.join(missing) or 'nothing'}; there are {', '.join(outcome.by_task)}")
+    parts = [outcome.by_task[task] for task in tasks]
+    return sum(part["correct"] for part in parts) / sum(part["n"] for part in parts)
+
+
+def pooled(record: Record) -> Score:
+    """The score over all recorded seeds taken together, and for each family, with Wilson intervals.
+
+    The seeds' questions count as independent. What a seed changes as a whole is not in the interval: to compare two
+    recipes take `paired_difference`.
+    """
+    from labkit.models import Score, wilson
+
+    def summed(parts: Sequence[dict], **more) -> Score:
+        n, correct = (sum(part[key] for part in parts) for key in ("n", "correct"))
+        return Score(n, correct, correct / n, *wilson(correct, n), **more)
+
+    tasks = sorted({task for outcome in record.outcomes for task in outcome.by_task})
+    by_task = {
+        task: summed([outcome.by_task[task] for outcome in record.outcomes if task in outcome.by_task])
+        for task in tasks
+    }
+    return summed([outcome.score for outcome in record.outcomes], by_task=by_task)
 
 
 # Student's t, 97.5%: for 1, 2, 3 … degrees of freedom.

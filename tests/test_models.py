@@ -282,3 +282,25 @@ def test_wilson_holds_the_share_and_mirrors(pair):
     low, high = models.wilson(correct, n)
     assert 0 <= low <= correct / n <= high <= 1
     assert models.wilson(n - correct, n) == pytest.approx((1 - high, 1 - low), abs=1e-12)
+
+
+# Probabilities
+
+
+def test_the_probability_of_a_completion_is_the_product_over_its_tokens(model, loaded):
+    tokenizer, examples = loaded[1], number_questions(5)
+    found = models.probabilities(model, tokenizer, examples, batch_size=2)
+    for example, probability in zip(examples, found, strict=True):
+        row = render(example, tokenizer)
+        with torch.no_grad():
+            chances = model(torch.tensor([row.input_ids])).logits[0].softmax(-1)
+        product = 1.0
+        for place in range(row.prompt_length, len(row.input_ids)):
+            product *= chances[place - 1, row.input_ids[place]].item()
+        assert probability == pytest.approx(product, rel=1e-3)
+
+
+def test_training_raises_the_probability_of_what_is_trained(trained, model, loaded):
+    examples = number_questions(64)[:8]
+    before, after = (models.probabilities(each, loaded[1], examples) for each in (model, trained))
+    assert all(0 <= b < a <= 1 for b, a in zip(before, after, strict=True))

@@ -13,6 +13,7 @@ import pytest
 from labkit import plots
 from labkit.data import InputError
 from labkit.models import Score
+from labkit.runs import Interval
 
 
 @pytest.fixture
@@ -107,6 +108,15 @@ def test_scores_say_every_share_with_its_interval(shown):
     assert "after: all 96.0% (90.0% to 98.5%), sums 98.0% (90.0% to 100.0%), mayor_of 94.0% (84.0% to 98.0%)" in text
     with pytest.raises(InputError, match="no scores"):
         plots.scores({}, "None")
+
+
+def test_differences_say_each_with_its_interval_and_the_seeds(shown):
+    plots.differences({"all": Interval(0.25, 0.1, 0.4, (0.2, 0.3)), "sums": Interval(-0.1, -0.3, 0.1, (0, -0.2))}, "Leaks")
+    text = shown[0][0]["text/plain"]
+    assert "percentage points, mean of 2 seeds" in text
+    assert "all: +25.0 (+10.0 to +40.0). sums: -10.0 (-30.0 to +10.0)." in text
+    with pytest.raises(InputError, match="no differences"):
+        plots.differences({}, "None")
 
 
 def test_matplotlib_settings_stay_as_they_were(shown):

@@ -191,6 +191,30 @@ def test_a_paired_difference_goes_seed_by_seed():
     assert isinstance(found, Interval) and paired_difference(b, a).mean == pytest.approx(-0.03)
 
 
+def test_a_paired_difference_of_some_families():
+    def outcome(right):
+        def make(recipe):
+            by_task = {"sum": {"n": 10, "correct": right + recipe.seed}, "town": {"n": 30, "correct": 30}}
+            return dataclasses.replace(workers.outcome(recipe), by_task=by_task)
+
+        return make
+
+    a, b = recorded(executor=outcome(8)), recorded(executor=outcome(2))
+    assert paired_difference(a, b, ["sum"]).values == pytest.approx((0.6, 0.6))
+    assert paired_difference(a, b, ["sum", "town"]).values == pytest.approx((0.15, 0.15))  # by questions, not by means
+    for wrong in (["sun"], []):
+        with pytest.raises(InputError, match="there are sum, town"):
+            paired_difference(a, b, wrong)
+
+
+def test_pooled_adds_up_the_seeds():
+    pooled = runs.pooled(recorded(seeds=3))
+    parts = [workers.outcome(dataclasses.replace(RECIPE, seed=seed)).score for seed in range(3)]
+    assert pooled.n == sum(part["n"] for part in parts) and pooled.correct == sum(part["correct"] for part in parts)
+    assert (pooled.low, pooled.high) == models.wilson(pooled.correct, pooled.n)
+    assert pooled.by_task["sums"].n == 300
+
+
 def test_a_paired_difference_needs_the_same_questions_and_two_seeds():
     with pytest.raises(InputError, match="different questions"):
         paired_difference(recorded(), recorded(executor=workers.outcome_of_others))
