@@ -29,6 +29,7 @@ _MODULES = (
     "cluster",
     "data",
     "dedup",
+    "explorers",
     "masking",
     "models",
     "plots",

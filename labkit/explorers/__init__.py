@@ -1,0 +1,19 @@
+"""Pictures that a learner turns knobs on: one module each. Where no kernel runs, a still figure says the same.
+
+An explorer is called like a function, `lk.explorers.s_curve()`. It is made of plain ipywidgets (the interface of 7.7.1),
+every control has a label and works from the keyboard, and no notebook stores it.
+"""
+
+from importlib import import_module
+
+_NAMES = {"s_curve": "labkit.explorers.bands"}  # name: the module that holds it
+
+
+def __getattr__(name: str):
+    if name in _NAMES:
+        return getattr(import_module(_NAMES[name]), name)
+    raise AttributeError(f"module 'labkit.explorers' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(_NAMES)
