@@ -1,4 +1,4 @@
-"""The learner's own store: *my runs*, and small values kept by key (predictions, answers).
+"""The learner's own store: *my runs*, answers to questions, and small values kept by key (predictions).
 
 One SQLite file in the user's data folder, or in `LABKIT_HOME`. Two notebooks may write at once. Nothing leaves the
 machine. If the file cannot be written (read-only, full disk), the session goes on in memory, and one line says that
@@ -14,6 +14,8 @@ import json
 import math
 import os
 import sqlite3
+import uuid
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -36,8 +38,15 @@ SCHEMA = (  # one entry for each version: a later version is appended, and older
     );
     CREATE TABLE kept (key TEXT PRIMARY KEY, time TEXT NOT NULL, value TEXT NOT NULL);
     """,
+    """
+    CREATE TABLE answers (
+        id TEXT PRIMARY KEY, time TEXT NOT NULL, question TEXT NOT NULL, place TEXT NOT NULL, correct INTEGER NOT NULL,
+        rating INTEGER NOT NULL, seconds REAL NOT NULL, details TEXT NOT NULL
+    );
+    """,
 )
 RUN_COLUMNS = ("id", "time", "lab", "recipe", "hash", "score", "low", "high", "note")
+ANSWER_COLUMNS = ("id", "time", "question", "place", "correct", "rating", "seconds", "details")
 KEPT_COLUMNS = ("key", "time", "value")
 
 
@@ -67,6 +76,7 @@ class Store:
 
     def __init__(self, folder: str | Path):
         self.path = Path(folder) / FILE
+        self._idle: sqlite3.Connection | None = None
         self._memory: sqlite3.Connection | None = None  # takes the file's place once that cannot be written
 
     def add_run(
@@ -89,6 +99,41 @@ class Store:
             dict(zip(RUN_COLUMNS, row)) for row in self._do(lambda connection: connection.execute(query).fetchall())
         ]
 
+    def add_answer(
+        self,
+        question: str,
+        *,
+        place: str,
+        correct: bool,
+        rating: int,
+        seconds: float,
+        details: Any = None,
+        time: datetime | None = None,
+    ) -> str:
+        """Add an answer and return its id. `place` says where it was asked, `rating` is FSRS's (1 missed to 4 easy),
+        `details` is anything JSON can hold. Once this returns, the answer outlives the process.
+        """
+        row = (
+            uuid.uuid4().hex,
+            _now() if time is None else time.astimezone(UTC).isoformat(timespec="microseconds"),
+            question,
+            place,
+            int(correct),
+            rating,
+            max(0.0, float(seconds)),
+            json.dumps(details, ensure_ascii=False),
+        )
+        self._do(lambda connection: _insert_answer(connection, row))
+        return row[0]
+
+    def answers(self) -> list[dict]:
+        """All answers, oldest first."""
+        query = f"SELECT {', '.join(ANSWER_COLUMNS)} FROM answers ORDER BY time, id"
+        rows = self._do(lambda connection: connection.execute(query).fetchall())
+        return [
+            dict(zip(ANSWER_COLUMNS, row)) | {"correct": bool(row[4]), "details": json.loads(row[-1])} for row in rows
+        ]
+
     def keep(self, key: str, value: Any) -> None:
         """Keep a value (anything JSON can hold) by key; the last one kept counts."""
         row = (key, _now(), json.dumps(value, ensure_ascii=False))
@@ -109,18 +154,21 @@ class Store:
         return {
             "labkit_progress": len(SCHEMA),
             "runs": self.runs(),
+            "answers": self.answers(),
             "kept": [{"key": key, "time": time, "value": json.loads(value)} for key, time, value in kept],
         }
 
     def merge(self, exported: dict) -> int:
         """Add what another store exported, all of it or nothing; returns how many rows were new. Of a key's two
-        values the later counts.
+        values the later counts. In whatever order stores are merged, and however often, they end up the same.
         """
-        runs, kept = _rows(exported)
+        runs, answers, kept = _rows(exported)
 
         def write(connection: sqlite3.Connection) -> int:
-            return sum(_insert_run(connection, row) for row in runs) + sum(
-                _insert_kept(connection, row) for row in kept
+            return (
+                sum(_insert_run(connection, row) for row in runs)
+                + sum(_insert_answer(connection, row) for row in answers)
+                + sum(_insert_kept(connection, row) for row in kept)
             )
 
         return self._do(write)
@@ -132,12 +180,22 @@ class Store:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 with closing(sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
                     with _transaction(connection):
-                        return work(connection)
+                        result = work(connection)
+                    if self._idle is None:
+                        self._stay_open()
+                    return result
             except (OSError, sqlite3.Error) as error:
                 print(f"Progress is not kept in {self.path}: {error}. This session goes on without.")
                 self._memory = _copy_in_memory(self.path)
         with _transaction(self._memory):
             return work(self._memory)
+
+
+    def _stay_open(self) -> None:
+        """Hold one connection that does nothing: whoever closes a file's last one waits for the disk."""
+        self._idle = sqlite3.connect(self.path, check_same_thread=False)
+        self._idle.execute("PRAGMA user_version").fetchone()
+        weakref.finalize(self, self._idle.close)
 
 
 @contextmanager
@@ -149,6 +207,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute(
             "PRAGMA journal_mode = WAL"
         )  # readers and a writer at once; where it cannot be had the old mode does
+    connection.execute("PRAGMA synchronous = NORMAL")  # what is kept outlives the process; a power cut may cost the last
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -182,13 +241,25 @@ def _copy_in_memory(path: Path) -> sqlite3.Connection:
 
 
 def _insert_run(connection: sqlite3.Connection, row: tuple) -> int:
-    return connection.execute(
+    new = connection.execute(
         f"INSERT OR IGNORE INTO runs ({', '.join(RUN_COLUMNS)}) VALUES (?,?,?,?,?,?,?,?,?)", row
+    ).rowcount
+    if not new:  # of a run that was made twice the first time counts, whichever store is merged into which
+        connection.execute("UPDATE runs SET time = min(time, ?) WHERE id = ?", (row[1], row[0]))
+    return new
+
+
+def _insert_answer(connection: sqlite3.Connection, row: tuple) -> int:
+    return connection.execute(
+        f"INSERT OR IGNORE INTO answers ({', '.join(ANSWER_COLUMNS)}) VALUES (?,?,?,?,?,?,?,?)", row
     ).rowcount
 
 
 def _insert_kept(connection: sqlite3.Connection, row: tuple) -> int:
-    later = "ON CONFLICT (key) DO UPDATE SET time = excluded.time, value = excluded.value WHERE excluded.time > time"
+    later = (
+        "ON CONFLICT (key) DO UPDATE SET time = excluded.time, value = excluded.value "
+        "WHERE (excluded.time, excluded.value) > (time, value)"
+    )
     return connection.execute(f"INSERT INTO kept (key, time, value) VALUES (?,?,?) {later}", row).rowcount
 
 
@@ -196,15 +267,15 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def _rows(exported: Any) -> tuple[list[tuple], list[tuple]]:
+def _rows(exported: Any) -> tuple[list[tuple], list[tuple], list[tuple]]:
     """The rows of an exported store, in the order of the columns. Raises `InputError` if it is none."""
     if not isinstance(exported, dict) or "labkit_progress" not in exported:
         raise InputError("this is no progress that `labkit progress export` wrote; name a file that it wrote")
     if exported["labkit_progress"] not in range(1, len(SCHEMA) + 1):
         raise InputError("it was written by a newer labkit; update this one")
-    rows: dict[str, list[tuple]] = {"runs": [], "kept": []}
-    for table, columns in (("runs", RUN_COLUMNS), ("kept", KEPT_COLUMNS)):
-        given = exported.get(table)
+    rows: dict[str, list[tuple]] = {"runs": [], "answers": [], "kept": []}
+    for table, columns in (("runs", RUN_COLUMNS), ("answers", ANSWER_COLUMNS), ("kept", KEPT_COLUMNS)):
+        given = exported.get(table, [] if table == "answers" and exported["labkit_progress"] == 1 else None)
         if not isinstance(given, list):
             raise InputError(f'"{table}" is missing or no list; export it again')
         for number, row in enumerate(given, start=1):
@@ -214,12 +285,34 @@ def _rows(exported: Any) -> tuple[list[tuple], list[tuple]]:
                         f'{table}, row {number}: "{column}" is missing or of another type; export it again'
                     )
             rows[table].append(tuple(row[column] for column in columns))
-    return rows["runs"], [(key, time, json.dumps(value, ensure_ascii=False)) for key, time, value in rows["kept"]]
+            if table == "answers" and not _is_utc(row["time"]):
+                raise InputError(f'answers, row {number}: "time" is no time in UTC; export it again')
+    for table in ("answers", "kept"):  # whose last column is JSON
+        rows[table] = [(*row[:-1], json.dumps(row[-1], ensure_ascii=False)) for row in rows[table]]
+    return rows["runs"], rows["answers"], rows["kept"]
+
+
+def _is_utc(time: str) -> bool:
+    """Whether a time is written as this store writes it, so that times sort as text."""
+    try:
+        return datetime.fromisoformat(time).astimezone(UTC).isoformat(timespec="microseconds") == time
+    except (ValueError, OverflowError):
+        return False
 
 
 def _fits(column: str, value: Any) -> bool:
-    if column == "value":
+    if column in ("value", "details"):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except (UnicodeEncodeError, RecursionError):
+            return False
         return True
+    if column == "correct":
+        return isinstance(value, bool)
+    if column == "rating":
+        return type(value) is int and 1 <= value <= 4
+    if column == "seconds":
+        return type(value) in (int, float) and 0 <= value < 1e9
     if column in ("score", "low", "high"):
         return type(value) in (int, float) and -1e9 < value < 1e9  # false for NaN too
     return (
@@ -242,7 +335,7 @@ def main(args: argparse.Namespace) -> int:
         with write_atomically(args.file) as file:
             json.dump(exported, file, ensure_ascii=False, indent=1)
             file.write("\n")
-        count = len(exported["runs"]) + len(exported["kept"])
+        count = sum(len(rows) for rows in exported.values() if isinstance(rows, list))
         print(f"{count} rows written to {args.file}")
     else:
         try:

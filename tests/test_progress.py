@@ -159,7 +159,7 @@ def test_what_is_no_export_is_refused_whole(store, exported, reason):
     with pytest.raises(InputError, match=reason) as caught:
         store.merge(exported)
     assert "\n" not in str(caught.value)
-    assert store.export() == {"labkit_progress": 1, "runs": [], "kept": []}
+    assert store.export() == {"labkit_progress": 2, "runs": [], "answers": [], "kept": []}
 
 
 def test_a_merge_that_breaks_off_leaves_nothing(store, monkeypatch):
