@@ -1,6 +1,6 @@
 """Training: one loop for full fine-tuning and adapters, its learning rate schedule, its batches, and what it records.
 
-The loop is short and fast: rows of like length share a batch, and the output layer is computed only where a label is.
+The loop is short and fast: a batch is computed in parts of like length, and the output layer only where a label is.
 Rows come from `masking`, models from `models`; plots and recipes are elsewhere.
 """
 
@@ -22,6 +22,7 @@ from labkit.data import InputError
 from labkit.masking import IGNORED, Rendered, collate
 
 SCHEDULES = ("cosine", "linear", "constant")
+PARTS = 4  # a CPU saves more by less padding than it loses by smaller matrix products
 NUMBER_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -38,7 +39,7 @@ class Settings:
     beta1: float = 0.9
     beta2: float = 0.999
     clip: float | None = 1.0  # largest gradient norm; None: no clipping
-    accumulation: int = 1  # parts a batch is computed in: less memory, the same gradient
+    accumulation: int = 1  # parts a batch is computed in, at least: less memory, the same gradient
     seed: int = 0
     eval_every: int | None = None  # steps between validations; None: once, at the end
     number_format: str = "auto"  # of the matrix products: float32, bfloat16, or what suits the device
@@ -110,27 +111,29 @@ def schedule(step: int, steps: int, lr: float, warmup: float, kind: str) -> floa
     return lr
 
 
-def batches(lengths: Sequence[int], batch_size: int, steps: int, seed: int) -> list[list[int]]:
-    """For each step the indices of its rows: rows of like length together, every epoch shuffled anew and complete.
+def batches(rows: int, batch_size: int, steps: int, seed: int) -> list[list[int]]:
+    """For each step the indices of its rows, drawn at random; every epoch is shuffled anew and complete.
 
-    Sorting within shuffled groups of 16 batches keeps padding low and the order random. An epoch's last batch may be
-    smaller.
+    An epoch's last batch may be smaller.
     """
-    if not lengths:
+    if not rows:
         raise InputError("there are no rows to train on")
     draw = random.Random(seed)
     order: list[list[int]] = []
     while len(order) < steps:
-        rows = list(range(len(lengths)))
-        draw.shuffle(rows)
-        group = 16 * batch_size
-        epoch = []
-        for start in range(0, len(rows), group):
-            alike = sorted(rows[start : start + group], key=lambda row: lengths[row])
-            epoch += [alike[first : first + batch_size] for first in range(0, len(alike), batch_size)]
-        draw.shuffle(epoch)
-        order += epoch
+        epoch = draw.sample(range(rows), rows)
+        order += [epoch[start : start + batch_size] for start in range(0, rows, batch_size)]
     return order[:steps]
+
+
+def parts(batch: Sequence[int], lengths: Sequence[int], count: int = PARTS) -> list[list[int]]:
+    """The rows of one batch in at most `count` parts of like length, shortest first.
+
+    Each part is padded to its own longest row. The gradient, summed over the parts, is that of the whole batch.
+    """
+    alike = sorted(batch, key=lambda row: lengths[row])
+    size = math.ceil(len(alike) / count)
+    return [alike[start : start + size] for start in range(0, len(alike), size)]
 
 
 def seed_everything(seed: int) -> None:
@@ -196,7 +199,9 @@ def fit(
     model.train()
     if validation and settings.eval_every:
         validate(0)
-    order = batches([len(row["input_ids"]) for row in rows], settings.batch_size, settings.steps, settings.seed)
+    lengths = [len(row["input_ids"]) for row in rows]
+    count = max(settings.accumulation, PARTS if device.type == "cpu" else 1)
+    order = batches(len(rows), settings.batch_size, settings.steps, settings.seed)
     for step, chosen in enumerate(order):
         started = time.perf_counter()
         batch = [rows[index] for index in chosen]
@@ -206,10 +211,9 @@ def fit(
             group["lr"] = rate
 
         optimizer.zero_grad(set_to_none=True)
-        part = math.ceil(len(batch) / settings.accumulation)
         loss = 0.0
-        for start in range(0, len(batch), part):
-            mean = summed_loss(collate(batch[start : start + part], pad)) / counted
+        for part in parts(chosen, lengths, count):
+            mean = summed_loss(collate([rows[index] for index in part], pad)) / counted
             mean.backward()
             loss += mean.item()
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
