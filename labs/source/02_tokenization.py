@@ -400,12 +400,13 @@ from random import Random
 rows = [lk.masking.render(example, tokenizer) for example in train]
 lengths = [len(row.input_ids) for row in rows]
 by_length = sorted(range(len(rows)), key=lengths.__getitem__)
+batches = lk.tokenization.in_turn(Random(0).sample(range(len(rows)), len(rows)), 32)
 orders = {
-    "random": lk.tokenization.in_turn(Random(0).sample(range(len(rows)), len(rows)), 32),
-    "as the kit trains": lk.training.batches(lengths, 32, steps=len(rows) // 32, seed=0),
+    "random": batches,
+    "as the kit trains": [part for batch in batches for part in lk.training.parts(batch, lengths)],
     "sorted by length": lk.tokenization.in_turn(by_length, 32),
 }
-wasted = {name: lk.tokenization.padded_share(lengths, batches) for name, batches in orders.items()}
+wasted = {name: lk.tokenization.padded_share(lengths, order) for name, order in orders.items()}
 for name, share in wasted.items():
     print(f"{name:<20}{share:.1%} padding")
 
@@ -413,24 +414,30 @@ for name, share in wasted.items():
 lk.predict("tokenization.padding", outcome=round(100 * wasted["random"], 1))
 
 # %%
-title = "Rows of like length waste little"
-figure, axes = lk.plots.figure(title, "row of a batch", "tokens")
-for place, name in enumerate(("random", "as the kit trains")):
-    batch = sorted((lengths[row] for row in orders[name][0]), reverse=True)
-    axes.step(range(1, 33), batch, lk.plots.DASHES[place], where="mid", color=lk.plots.COLOURS[place], label=name)
-    axes.hlines(batch[0], 1, 32, color=lk.plots.COLOURS[place], linewidth=0.8)
+title = "In four parts of like length, far less is padding"
+figure, axes = lk.plots.figure(title, "row of a batch, by length", "tokens")
+cut = [[lengths[row] for row in part] for part in lk.training.parts(batches[0], lengths)]
+drawn = {
+    "real tokens": sum(cut, []),
+    "padded in one": [max(max(cut))] * 32,
+    "padded in four parts": [max(part) for part in cut for _ in part],
+}
+for place, (name, heights) in enumerate(drawn.items()):
+    style = {"color": lk.plots.COLOURS[place], "linestyle": lk.plots.DASHES[place]}
+    axes.step(range(1, 33), heights, where="mid", label=name, **style)
 axes.set_ylim(bottom=0)
-axes.legend(title="first batch of", frameon=False)
+axes.legend(title="the first random batch", frameon=False)
 said = ", ".join(f"{name} {share:.1%}" for name, share in wasted.items())
-alt = f"{title}. Between the steps and the line above them lies padding. Its share over all batches: {said}."
+alt = f"{title}. Between the real tokens and the lines above them lies padding. Its share over all batches: {said}."
 lk.plots.show(figure, alt)
 
 # %%
 lk.claim("C12", measured=wasted["random"])
 
 # %% [markdown]
-# Sorting all rows wastes least, and is no way to train: the model would see all short answers first. The kit shuffles,
-# sorts within groups of 16 batches, and shuffles the batches again.
+# Sorting all rows wastes least, and is no way to train: the model would see all short answers first. The kit draws
+# its batches at random, as the textbook says, and computes each in four parts, the rows of like length together. The
+# gradients of the parts are summed, so the step is that of the whole batch.
 #
 # ### The trap: pad = end
 #
