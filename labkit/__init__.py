@@ -25,6 +25,7 @@ _NAMES = {  # name: the module that holds it
 }
 _MODULES = (
     "almanac",
+    "best_of",
     "claims",
     "cluster",
     "data",

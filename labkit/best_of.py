@@ -1,0 +1,174 @@
+"""Best of n: several answers are sampled, the best by one reward is picked, and the pick is graded by another.
+
+It is the cheapest form of learning from a reward, and shows what that does to a test set (Gao, Schulman and Hilton 2022,
+"Scaling laws for reward model overoptimization", arXiv 2210.10760). The record of the chapter's experiment is made by
+`python -m labkit.best_of`; a run of a recipe gives the model that is sampled from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from math import comb
+from statistics import mean
+
+from labkit import cluster, runs
+from labkit.data import Example, InputError, write_atomically
+
+POLICY = "data-clean"  # the recipe whose model answers
+QUESTIONS, SAMPLES = 33, 16
+COUNTS = (1, 2, 4, 8, 16)
+
+
+def thoroughness(text: str, example: Example) -> float:
+    """Reward A, as one might write it: an answer in the right form is worth as many points as it has words.
+
+    That reward models pay for length is what people have found in theirs (Singhal et al. 2023, arXiv 2310.03716).
+    """
+    return float(len(text.split())) if "Answer:" in text else 0.0
+
+
+def exactness(text: str, example: Example) -> float:
+    """Reward B: 1 if the answer is right, else 0."""
+    return float(runs.is_right(text, example))
+
+
+def expected_best(by: Sequence[float], graded: Sequence[float], count: int) -> float:
+    """The grade to expect of the sample that is best by `by`, among `count` drawn from these without putting back.
+
+    Of equals the later is taken. Every subset is as likely, so the i-th in order (from 0) is the best of comb(i,
+    count − 1) of the comb(all, count) subsets.
+    """
+    if not 1 <= count <= len(by):
+        raise InputError(f"the best of {count} cannot be taken from {len(by)} samples")
+    order = sorted(range(len(by)), key=by.__getitem__)
+    ways = comb(len(by), count)
+    return sum(comb(place, count - 1) / ways * graded[index] for place, index in enumerate(order))
+
+
+def sample(model, tokenizer, examples: Sequence[Example], count: int, seed: int, max_new_tokens: int = 128):
+    """`count` answers to each example, drawn at temperature 1 from all tokens; a list of lists of text."""
+    import torch
+
+    from labkit.masking import prompt_ids
+    from labkit.tokenization import pad_batch
+
+    place = next(model.parameters()).device
+    order = sorted(range(len(examples)), key=lambda index: len(examples[index].prompt))
+    texts: list[list[str]] = [[] for _ in examples]
+    torch.manual_seed(seed)
+    model.eval()
+    for start in range(0, len(order), 8):
+        chosen = order[start : start + 8]
+        ids, mask = pad_batch(
+            [prompt_ids(examples[index], tokenizer) for index in chosen], tokenizer.pad_token_id, "left"
+        )
+        with torch.inference_mode():
+            written = model.generate(
+                input_ids=ids.to(place),
+                attention_mask=mask.to(place),
+                do_sample=True,
+                temperature=1.0,
+                top_k=0,
+                top_p=1.0,
+                num_return_sequences=count,
+                max_new_tokens=max_new_tokens,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        answers = tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
+        for line, index in enumerate(chosen):
+            texts[index] = answers[line * count : (line + 1) * count]
+    return texts
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One seed: what the best of n by reward A gets from A and from B, for each n of `counts`."""
+
+    seed: int
+    counts: tuple[int, ...]
+    by_a: tuple[float, ...]
+    by_b: tuple[float, ...]
+
+
+def curve(
+    texts: Sequence[Sequence[str]],
+    examples: Sequence[Example],
+    seed: int,
+    a: Callable[[str, Example], float] = thoroughness,
+    b: Callable[[str, Example], float] = exactness,
+    counts: Sequence[int] = COUNTS,
+) -> Curve:
+    """The means over the questions of `expected_best` by `a`, graded by `a` and by `b`."""
+    rewards = [[a(text, example) for text in answers] for answers, example in zip(texts, examples, strict=True)]
+    grades = [[b(text, example) for text in answers] for answers, example in zip(texts, examples, strict=True)]
+
+    def graded(rows: Sequence[Sequence[float]], count: int) -> float:
+        return round(mean(expected_best(by, row, count) for by, row in zip(rewards, rows, strict=True)), 4)
+
+    by_a, by_b = (tuple(graded(rows, count) for count in counts) for rows in (rewards, grades))
+    return Curve(seed, tuple(counts), by_a, by_b)
+
+
+def measure(seed: int) -> Curve:
+    """Train the policy with that seed, sample, pick, grade."""
+    result = runs.run(replace(runs.named(POLICY), evaluation_n=1), live=True, seed=seed)
+    questions = runs.mix(result.recipe)[1][:QUESTIONS]
+    return curve(sample(result.model, result.tokenizer, questions, SAMPLES, seed), questions, seed)
+
+
+def place():
+    """The record's file, beside those of the recipes."""
+    return runs.RECORDS / "best_of" / f"{POLICY}.json"
+
+
+def recorded() -> list[Curve]:
+    """The recorded curves, one for each seed. Raises `InputError` if there are none, or the policy has changed."""
+    if not place().is_file():
+        raise InputError("best of n is not recorded; `python -m labkit.best_of` records it")
+    values = json.loads(place().read_text(encoding="utf-8"))
+    if values["hash"] != runs.named(POLICY).hash:
+        raise InputError(f"{POLICY} has changed since best of n was recorded; `python -m labkit.best_of` records it")
+    return [Curve(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in values["curves"]]
+
+
+def main() -> None:
+    from labkit import best_of  # by its name: workers cannot import `__main__`
+
+    parser = argparse.ArgumentParser(
+        prog="python -m labkit.best_of",
+        description="Record best of n for the chapter's two rewards.",
+        epilog="example: python -m labkit.best_of --seeds 8",
+    )
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--workers", type=int, help="how many runs at once (one for each core)")
+    args = parser.parse_args()
+    found: dict[int, Curve] = {}
+
+    def keep(_: int, each: best_of.Curve) -> None:
+        found[each.seed] = each
+
+    cluster.map(best_of.measure, range(args.seeds), workers=args.workers, progress=keep)
+    place().parent.mkdir(exist_ok=True)
+    told = {
+        "hash": runs.named(POLICY).hash,
+        "rewards": ["thoroughness", "exactness"],
+        "questions": QUESTIONS,
+        "samples": SAMPLES,
+        "machine": runs.machine(),
+        "versions": runs.versions(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "curves": [asdict(found[seed]) for seed in sorted(found)],
+    }
+    with write_atomically(place()) as file:
+        file.write(json.dumps(told, indent=1) + "\n")
+    for number, count in enumerate(COUNTS):
+        by_a, by_b = (mean(getattr(each, name)[number] for each in found.values()) for name in ("by_a", "by_b"))
+        print(f"best of {count:>2}: reward A {by_a:.2f}, reward B {by_b:.3f}")
+
+
+if __name__ == "__main__":
+    main()

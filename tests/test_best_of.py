@@ -1,0 +1,51 @@
+"""Best of n: the expectation is that over all subsets, and picking by a reward never lowers that reward."""
+
+from itertools import combinations
+from statistics import mean
+
+import pytest
+from conftest import number_questions
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labkit import best_of, models
+from labkit.data import InputError
+
+samples = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1)), min_size=1, max_size=7)
+
+
+@given(samples, st.integers(1, 7))
+def test_the_expected_best_is_the_mean_over_all_subsets(pairs, count):
+    count = min(count, len(pairs))
+    by, graded = zip(*pairs)
+    bests = [max(subset, key=lambda index: (by[index], index)) for subset in combinations(range(len(pairs)), count)]
+    assert best_of.expected_best(by, graded, count) == pytest.approx(mean(graded[index] for index in bests))
+
+
+@given(samples)
+def test_the_reward_that_picks_never_falls(pairs):
+    by = [reward for reward, _ in pairs]
+    found = [best_of.expected_best(by, by, count) for count in range(1, len(by) + 1)]
+    assert all(b >= a - 1e-9 for a, b in zip(found, found[1:])) and found[-1] == pytest.approx(max(by))
+
+
+def test_more_than_there_are_is_refused():
+    with pytest.raises(InputError, match="best of 3 cannot be taken from 2"):
+        best_of.expected_best([1, 2], [0, 1], 3)
+
+
+def test_the_two_rewards_grade_other_things():
+    example = number_questions(1)[0]
+    right = example.completion
+    assert best_of.exactness(right, example) == 1 and best_of.exactness(right + "0", example) == 0
+    assert best_of.thoroughness("very " * 9 + right, example) == best_of.thoroughness(right, example) + 9
+    assert best_of.thoroughness("a long text without the form", example) == 0
+
+
+def test_samples_are_drawn_from_the_seed_and_in_the_order_of_the_questions(tiny_model_folder):
+    model, tokenizer = models.load(tiny_model_folder, device="cpu")
+    asked = number_questions(10)
+    drawn = [best_of.sample(model, tokenizer, asked, 3, seed, max_new_tokens=5) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2] and [len(answers) for answers in drawn[0]] == [3] * 10
+    curve = best_of.curve(drawn[0], asked, seed=1, counts=(1, 3))
+    assert curve.by_a[0] <= curve.by_a[1] and len(curve.by_b) == 2
