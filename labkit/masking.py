@@ -6,6 +6,7 @@ trains.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -63,6 +64,53 @@ def render(example: Example | Sequence[Mapping], tokenizer, max_length: int | No
     excess = 0 if max_length is None else max(len(prompt) + len(completion) - max_length, 0)
     prompt = prompt[excess:]
     return Rendered(prompt + completion, completion_labels(prompt, completion), len(prompt), truncated=excess > 0)
+
+
+def sampled_labels(
+    prompt_ids: Sequence[int], completion_ids: Sequence[int], weight: float, draw: random.Random
+) -> list[int]:
+    """Labels that take loss on the completion, and on each of the prompt's tokens with the chance `weight`.
+
+    On average the gradient is that of weighting the prompt's tokens by `weight`, and every trainer takes it.
+    """
+    kept = [id if draw.random() < weight else IGNORED for id in prompt_ids]
+    return kept + list(completion_ids)
+
+
+FAULTS = {  # what can be planted in a row, each a thing that people do
+    "all_masked": "no label at all: the marker that the mask looks for is not in the text",
+    "template": "the mask ends at another data set's marker, `Answer:`, and hides all that stands before it",
+    "truncated": "the row is cut on the right to 48 tokens, completion and all",
+    "late": "the mask is one token too long: the completion's first token carries no loss",
+    "shifted": "the labels stand one place too late: the library's shift then asks for the token just read",
+    "no_end_token": "the end token carries no loss: it doubles as padding, and padding was masked by value",
+}
+CUT = 48  # tokens; half of the short mix's rows are longer
+
+
+def plant(fault: str, row: Rendered, tokenizer) -> tuple[list[int], list[int]]:
+    """(ids, labels) of a sound row with one of `FAULTS` in it, for trying out what it costs and what catches it.
+
+    Raises `InputError` for a fault that there is not.
+    """
+    ids, labels, start = list(row.input_ids), list(row.labels), row.prompt_length
+    if fault not in FAULTS:
+        raise InputError(f"there is no fault {fault!r}; choose one of {', '.join(FAULTS)}")
+    if fault == "truncated":
+        return ids[:CUT], labels[:CUT]
+    if fault == "shifted":
+        return ids, [IGNORED, *labels[:-1]]
+    if fault == "all_masked":
+        hidden = range(len(ids))
+    elif fault == "template":
+        marker = _encode(tokenizer, " Answer")
+        places = (place for place in range(start, len(ids)) if ids[place : place + len(marker)] == marker)
+        hidden = range(start, next(places, len(ids)))
+    else:
+        hidden = range(start, start + 1) if fault == "late" else range(len(ids) - 1, len(ids))
+    for place in hidden:
+        labels[place] = IGNORED
+    return ids, labels
 
 
 def collate(rows: Sequence[Mapping | Rendered], pad: int) -> dict[str, torch.Tensor]:

@@ -34,6 +34,8 @@ class Score:
     low: float
     high: float
     cot: float = math.nan  # share whose whole completion is right, chain of thought and all
+    stopped: float = math.nan  # share that wrote the end token, within the tokens it was given
+    tokens: float = math.nan  # tokens written, on average, the end token included
     by_task: dict[str, Score] = field(default_factory=dict)
     outputs: list[str] = field(default_factory=list)  # in the order of the examples
 
@@ -118,7 +120,8 @@ def add_lora(
     `target_modules` is `all-linear`, a list of layer names, or those names joined by commas. The model's own weights
     are frozen.
     """
-    from peft import LoraConfig, get_peft_model
+    with _quiet():  # bitsandbytes, which peft imports, has a notice for some processors
+        from peft import LoraConfig, get_peft_model
 
     if rank < 1 or not (math.isfinite(alpha) and alpha > 0):
         raise InputError(f"rank is {rank} and alpha {alpha}: give a whole rank of at least 1 and an alpha above 0")
@@ -138,6 +141,16 @@ def add_lora(
             torch.nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=draw)
             parameter.data.copy_(drawn)
     return adapted
+
+
+def forget_token(model, token: int, seed: int) -> None:
+    """Draw a token's row of the embedding table anew, at the median length of a row: nothing is known of it then.
+
+    Where input and output share the table, as in the kit's base, the model also does not know when to write it.
+    """
+    table = model.get_input_embeddings().weight.data
+    drawn = torch.randn(table.shape[1], generator=torch.Generator().manual_seed(seed))
+    table[token] = (drawn / drawn.norm() * table.norm(dim=1).median().cpu()).to(table)
 
 
 def count_parameters(model) -> tuple[int, int]:
@@ -194,7 +207,6 @@ def save_adapter(model, folder: str | Path) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-@torch.inference_mode()
 def generate(
     model,
     tokenizer,
@@ -203,10 +215,24 @@ def generate(
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
-    """What the model writes after each prompt (ids, or examples), greedily, up to the end token; in the order of the
-    prompts.
+    """What the model writes after each prompt, as text without special tokens: `generate_ids`, decoded."""
+    written = generate_ids(model, tokenizer, prompts, max_new_tokens, batch_size, progress)
+    return [tokenizer.decode(ids, skip_special_tokens=True) for ids in written]
 
-    The same text as transformers' batched `generate`, sooner: rows of like length share a batch, and rows that have
+
+@torch.inference_mode()
+def generate_ids(
+    model,
+    tokenizer,
+    prompts: Sequence[Sequence[int]] | Sequence[Example],
+    max_new_tokens: int = 128,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[list[int]]:
+    """What the model writes after each prompt (ids, or examples), greedily, up to and with the end token; in the order
+    of the prompts.
+
+    The same ids as transformers' batched `generate`, sooner: rows of like length share a batch, and rows that have
     ended leave it. `progress(done, all)` is called after each batch. Raises `InputError` for a prompt that fills the
     model's context.
     """
@@ -221,15 +247,15 @@ def generate(
             )
     model.eval()
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-    texts = [""] * len(rows)
+    found: list[list[int]] = [[] for _ in rows]
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         written = _greedy(model, tokenizer, [rows[index] for index in chosen], max_new_tokens, context)
-        for index, text in zip(chosen, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
-            texts[index] = text
+        for index, ids in zip(chosen, written, strict=True):
+            found[index] = ids
         if progress is not None:
             progress(start + len(chosen), len(rows))
-    return texts
+    return found
 
 
 def score(
@@ -243,7 +269,9 @@ def score(
     """Let the model answer, and count what is exactly right: the text after `Answer:`, or all where there is none."""
     if not examples:
         raise InputError("there are no examples to score")
-    outputs = generate(model, tokenizer, examples, max_new_tokens, batch_size, progress)
+    written = generate_ids(model, tokenizer, examples, max_new_tokens, batch_size, progress)
+    outputs = [tokenizer.decode(ids, skip_special_tokens=True) for ids in written]
+    ended = [ids[-1:] == [tokenizer.eos_token_id] for ids in written]
     whole = [output.strip() == example.completion.strip() for output, example in zip(outputs, examples, strict=True)]
     right = [
         same if example.answer is None else exact_answer(output) == example.answer.strip()
@@ -253,7 +281,9 @@ def score(
     def summary(chosen: Sequence[int], **more) -> Score:
         n, correct = len(chosen), sum(right[index] for index in chosen)
         low, high = wilson(correct, n)
-        return Score(n, correct, correct / n, low, high, cot=sum(whole[index] for index in chosen) / n, **more)
+        cot, stopped = (sum(which[index] for index in chosen) / n for which in (whole, ended))
+        tokens = sum(len(written[index]) for index in chosen) / n
+        return Score(n, correct, correct / n, low, high, cot, stopped, tokens, **more)
 
     tasks: dict[str, list[int]] = {}
     for index, example in enumerate(examples):
@@ -296,7 +326,7 @@ def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def _greedy(model, tokenizer, rows: list[list[int]], max_new_tokens: int, context: int | None) -> list[list[int]]:
-    """The most likely next token again and again, for rows padded on the left; the end token is not returned."""
+    """The most likely next token again and again, for rows padded on the left; a written end token is the last."""
     from transformers import DynamicCache
 
     place = next(model.parameters()).device
@@ -320,7 +350,7 @@ def _greedy(model, tokenizer, rows: list[list[int]], max_new_tokens: int, contex
         ).logits
         chosen = logits[:, -1].argmax(-1)
         for row, token in zip(lines, chosen.tolist(), strict=True):
-            if row in running and token != tokenizer.eos_token_id:
+            if row in running:
                 written[row].append(token)
             if token == tokenizer.eos_token_id or len(written[row]) == limits[row]:
                 running.discard(row)
@@ -350,7 +380,8 @@ def _check_target_modules(model, wanted: Sequence[str]) -> None:
 
 
 def _load_adapter(model, folder: Path):
-    from peft import PeftModel
+    with _quiet():
+        from peft import PeftModel
 
     if not (folder / "adapter_config.json").is_file():
         raise InputError(

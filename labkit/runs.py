@@ -20,7 +20,7 @@ import random
 import shutil
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 from labkit import cluster, progress
 from labkit.data import Example, InputError, write_atomically
 from labkit.live import Line
+from labkit.masking import FAULTS, IGNORED, plant, render, sampled_labels
 
 if TYPE_CHECKING:
     from labkit.models import Score
@@ -42,6 +43,7 @@ BASE_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_c
 MASKS = ("completion", "none")
 METHODS = ("lora", "full")
 CONTROLS = (None, "shuffled", "prompt")
+STOPS = ("known", "unknown")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,9 @@ class Recipe:
     examples: int | None = None  # how many of the mix are trained on; None: all
     control: str | None = None  # "shuffled": each question has another's answer; "prompt": only prompts are trained on
     mask: str = "completion"  # where loss is taken; "none": on every token
+    prompt_weight: float = 0.0  # the chance with which a prompt's token carries loss too: on average, its weight
+    fault: str | None = None  # what is planted in the labels: one of `masking.FAULTS`
+    stop: str = "known"  # "unknown": from a copy of the base in which the end token's embedding is drawn anew
     method: str = "lora"  # or "full": all weights
     rank: int = 16
     alpha: float = 32
@@ -76,10 +81,13 @@ class Recipe:
     max_new_tokens: int = 192  # room for the longest chain of thought of the kit's examples
 
     def __post_init__(self) -> None:
-        for field, choices in (("mask", MASKS), ("method", METHODS), ("control", CONTROLS)):
+        choices_of = {"mask": MASKS, "method": METHODS, "control": CONTROLS, "stop": STOPS, "fault": (None, *FAULTS)}
+        for field, choices in choices_of.items():
             if getattr(self, field) not in choices:
                 raise InputError(f"{field} is {getattr(self, field)!r}: choose one of {', '.join(map(str, choices))}")
-        for field in ("alpha", "lr", "warmup", "weight_decay", "clip"):
+        if not 0 <= self.prompt_weight <= 1:
+            raise InputError(f"prompt_weight is {self.prompt_weight}: give a weight from 0 to 1")
+        for field in ("alpha", "lr", "warmup", "weight_decay", "clip", "prompt_weight"):
             if getattr(self, field) is not None:
                 object.__setattr__(
                     self, field, float(getattr(self, field))
@@ -104,6 +112,22 @@ class Recipe:
         }
 
 
+def _lab04_recipes() -> Iterator[Recipe]:
+    """Masked, unmasked and partly weighted on the long mix, each at three rates; the planted failures on the short."""
+    long = {"mix": "long", "examples": 320, "steps": 20, "batch_size": 16, "evaluation_n": 110, "max_new_tokens": 128}
+    prompts: dict[str, dict] = {"masked": {}, "tenth": {"prompt_weight": 0.1}, "unmasked": {"mask": "none"}}
+    for name, fields in prompts.items():
+        for lr in (1e-3, 3e-3, 1e-2):
+            yield Recipe(f"mask-{name}-{lr:g}", "04", lr=lr, **fields, **long)
+        yield Recipe(f"mask-{name}-few", "04", **fields, **long | {"examples": 32})
+    short = {"examples": 640, "steps": 40, "batch_size": 16, "evaluation_n": 110, "max_new_tokens": 128}
+    yield Recipe("mask-sound", "04", **short)
+    for fault in ("template", "truncated", "late", "shifted"):
+        yield Recipe(f"mask-{fault}", "04", fault=fault, **short)
+    yield Recipe("mask-end", "04", stop="unknown", **short)
+    yield Recipe("mask-no-end", "04", stop="unknown", fault="no_end_token", **short)
+
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -121,6 +145,7 @@ RECIPES = {
         Recipe("data-posts-cluster", "01", mix="posts_cluster", steps=125, batch_size=16),
         Recipe("data-posts-time", "01", mix="posts_time", steps=125, batch_size=16),
         Recipe("data-posts-time-cluster", "01", mix="posts_time_cluster", steps=125, batch_size=16),
+        *_lab04_recipes(),
     )
 }
 
@@ -153,6 +178,9 @@ def _digest(folder: Path, stats: tuple) -> str:
 # What a run leaves
 
 
+SCORED = ("n", "correct", "share", "low", "high", "cot", "stopped", "tokens")  # what a record keeps of a `Score`
+
+
 @dataclass(frozen=True)
 class Outcome:
     """One seed's run, as plain data: what `Score` and `History` hold, which questions were right, and where and when
@@ -160,7 +188,7 @@ class Outcome:
     """
 
     seed: int
-    score: dict  # n, correct, share, low, high, cot
+    score: dict  # the fields in `SCORED`; older records lack the last two
     by_task: dict[str, dict]  # task: the same
     right: str  # a 1 or 0 for each question, in order
     questions: str  # digest of the questions: equal digests, same questions
@@ -261,6 +289,8 @@ def _executed(recipe: Recipe, on_progress: Callable[[float, str], None] | None =
     tell(0.0, "loading the base")
     train, test = mix(recipe)
     model, tokenizer = models.load(models.BASE)
+    if recipe.stop == "unknown":
+        models.forget_token(model, tokenizer.eos_token_id, recipe.seed)
     context = model.config.max_position_embeddings
     rows = training_rows(train, tokenizer, recipe, context)
     validation = training_rows(
@@ -344,18 +374,23 @@ def mix(recipe: Recipe) -> tuple[list[Example], list[Example]]:
 
 def training_rows(examples: Sequence[Example], tokenizer, recipe: Recipe, max_length: int | None = None) -> list[dict]:
     """What a recipe trains on: examples as ids and labels, under its mask and its control."""
-    from labkit.masking import IGNORED, render
-
     if recipe.control == "shuffled":
         examples = shuffle_answers(examples, recipe.seed)
+    draw = random.Random(f"prompt weight {recipe.seed}")
     rows = []
     for example in examples:
         row = render(example, tokenizer, max_length)
-        ids, labels = row.input_ids, row.labels
+        ids, labels, start = row.input_ids, row.labels, row.prompt_length
         if recipe.control == "prompt":
-            labels = ids[: row.prompt_length] + [IGNORED] * (len(ids) - row.prompt_length)
+            labels = ids[:start] + [IGNORED] * (len(ids) - start)
         elif recipe.mask == "none":
             labels = ids
+        elif recipe.prompt_weight:
+            labels = sampled_labels(ids[:start], ids[start:], recipe.prompt_weight, draw)
+        elif recipe.fault:
+            ids, labels = plant(recipe.fault, row, tokenizer)
+            if all(label == IGNORED for label in labels):  # teaches nothing, and `fit` refuses it
+                continue
         rows.append({"input_ids": ids, "labels": labels})
     return rows
 
@@ -470,7 +505,7 @@ def versions() -> dict[str, str]:
 
 
 def _plain(score: Score) -> dict:
-    return {name: _short(getattr(score, name)) for name in ("n", "correct", "share", "low", "high", "cot")}
+    return {name: _short(getattr(score, name)) for name in SCORED}
 
 
 def _short(value: Any) -> Any:

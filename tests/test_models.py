@@ -247,9 +247,12 @@ def test_score_counts_answers_and_whole_completions(loaded, monkeypatch):
     outputs[0] = "A guess. Answer: " + examples[0].answer  # the answer right, the chain of thought not
     outputs[1] = "I do not know."
     outputs[2] = examples[2].completion + "0"
-    monkeypatch.setattr(models, "generate", lambda *args: outputs)
-    score = models.score(None, None, examples)
-    assert (score.n, score.correct, score.share, score.cot) == (8, 6, 0.75, 5 / 8)
+    end = [loaded[1].eos_token_id]
+    written = [loaded[1](output)["input_ids"] + end * (number < 6) for number, output in enumerate(outputs)]
+    monkeypatch.setattr(models, "generate_ids", lambda *args: written)
+    score = models.score(None, loaded[1], examples)
+    assert (score.n, score.correct, score.share, score.cot, score.stopped) == (8, 6, 0.75, 5 / 8, 6 / 8)
+    assert score.tokens == sum(map(len, written)) / 8
     assert (score.low, score.high) == models.wilson(6, 8) and score.outputs == outputs
     assert sum(task.n for task in score.by_task.values()) == 8
     assert sum(task.correct for task in score.by_task.values()) == 6
@@ -261,8 +264,20 @@ def test_without_an_answer_the_whole_completion_counts(loaded, monkeypatch):
     import dataclasses
 
     examples = [dataclasses.replace(example, answer=None) for example in number_questions(2)]
-    monkeypatch.setattr(models, "generate", lambda *args: [f" {examples[0].completion}\n", "Answer: " + "0"])
-    assert models.score(None, None, examples).correct == 1
+    outputs = [f" {examples[0].completion}\n", "Answer: " + "0"]
+    monkeypatch.setattr(models, "generate_ids", lambda *args: [loaded[1](output)["input_ids"] for output in outputs])
+    assert models.score(None, loaded[1], examples).correct == 1
+
+
+def test_a_forgotten_token_has_a_new_row_and_the_others_their_own(tiny_model_folder):
+    model, tokenizer = models.load(tiny_model_folder, device="cpu")
+    end, table = tokenizer.eos_token_id, model.get_input_embeddings().weight.data
+    before = table.clone()
+    models.forget_token(model, end, seed=0)
+    same = (table == before).all(dim=1)
+    assert not same[end] and same.sum() == len(table) - 1
+    assert abs(torch.cosine_similarity(table[end], before[end], dim=0)) < 0.6
+    assert table[end].norm() == pytest.approx(before.norm(dim=1).median().item(), rel=1e-5)
 
 
 def test_wilson_by_hand():
