@@ -19,7 +19,7 @@ from labkit import cluster, runs
 from labkit.data import Example, InputError, write_atomically
 
 POLICY = "data-clean"  # the recipe whose model answers
-QUESTIONS, SAMPLES = 33, 16
+QUESTIONS, SAMPLES = 22, 16
 COUNTS = (1, 2, 4, 8, 16)
 
 

@@ -54,7 +54,7 @@ class Posts:
 
 
 @lru_cache(maxsize=2)
-def posts(seed: int = 0, each: int = 60) -> Posts:
+def posts(seed: int = 0, each: int = 48) -> Posts:
     """`each` facts of every kind, told in a post and in 3 to 6 reposts of the 90 days that follow, in order of date.
 
     *fresh* facts were first recorded in 2025; *changed* ones (offices, homes, prices) are other than in 2024; *unchanged*
@@ -94,7 +94,7 @@ def clusters_of(examples: Sequence[Example]) -> list[list[int]]:
     return dedup.clusters(len(examples), [(i, j) for i, j, _ in pairs])
 
 
-def _posts_mix(seed: int, apart: bool, before: bool, ask: int = 15, train: int = 400) -> tuple[list, list]:
+def _posts_mix(seed: int, apart: bool, before: bool, ask: int = 15, train: int = 320) -> tuple[list, list]:
     """`ask` posts of each kind from `TURN` on, and `train` posts to learn from.
 
     The questions are the same in all four splits, and no post that is asked is trained on. `apart`: nor is any post of its

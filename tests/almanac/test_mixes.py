@@ -26,7 +26,7 @@ def siblings(split):
 def test_the_four_splits_ask_the_same_and_train_on_as_many_posts(splits):
     asked = [questions for _, questions in splits.values()]
     assert all(questions == asked[0] for questions in asked)
-    assert {len(train) for train, _ in splits.values()} == {400}
+    assert {len(train) for train, _ in splits.values()} == {320}
     assert {post.task: sum(each.task == post.task for each in asked[0]) for post in asked[0]} == dict.fromkeys(mixes.KINDS, 15)
     for train, questions in splits.values():
         assert not {post.id for post in train} & {post.id for post in questions}
