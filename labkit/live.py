@@ -12,6 +12,15 @@ import sys
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
+# HTML for a widget with buttons, lists or radios: in JupyterLab it keeps the keys pressed there from being taken for
+# the notebook's (x would cut the cell, an arrow leave it). An image that fails to load is what runs a script in a widget.
+OWN_KEYS = """<img hidden alt="" src="data:," onerror="
+  let tries = 0; const timer = setInterval(() => {
+    const output = this.closest('.jp-OutputArea-output');
+    if (output) output.addEventListener('focusin', event => event.target.setAttribute('data-lm-suppress-shortcuts', ''));
+    if (output || ++tries > 100) clearInterval(timer);
+  }, 20)">"""
+
 
 class Line:
     """One line that can change its text. Where it cannot be shown it does nothing."""

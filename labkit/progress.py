@@ -79,6 +79,11 @@ class Store:
         self._idle: sqlite3.Connection | None = None
         self._memory: sqlite3.Connection | None = None  # takes the file's place once that cannot be written
 
+    @property
+    def lasting(self) -> bool:
+        """Whether what is kept goes into the file; false once that could not be written."""
+        return self._memory is None
+
     def add_run(
         self, *, lab: str, recipe: str, hash: str, score: float, low: float, high: float, note: str = ""
     ) -> str:

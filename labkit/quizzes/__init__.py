@@ -7,12 +7,15 @@ put and judged by `answers`, shown by `printed` (no kernel), `widget` (a noteboo
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 
 from labkit.data import InputError
 from labkit.live import in_notebook
-from labkit.quizzes import banks
+from labkit.progress import store
+from labkit.quizzes import banks, review
 from labkit.quizzes.answers import put
+from labkit.quizzes.printed import as_html, as_text
 from labkit.quizzes.schema import LABS, Base
 
 AFTER = 4  # questions after a lab
@@ -29,20 +32,44 @@ def quiz(lab: str, *, when: str, segment: str | None = None) -> None:
     In a notebook they are answered in place, and each first answer is kept. What a notebook stores is the questions
     with their answers folded, the same on every machine. Raises `InputError` for a quiz that there is not.
     """
-    chosen = choose(lab, when, segment)
-    title = TITLES[when]
-    if in_notebook():
-        from labkit.quizzes.widget import show
+    found = choose(lab, when, segment)
+    printed = [put(question) for question in found[:AFTER]]
+    if not in_notebook():
+        print(as_text(printed, TITLES[when]))
+        return
+    bundle = {"text/html": as_html(printed, TITLES[when]), "text/plain": as_text(printed, TITLES[when])}
+    try:
+        from labkit.quizzes.widget import Quiz, show
+    except ImportError:  # without ipywidgets the questions are all
+        from IPython.display import display
 
-        show(chosen, title)
-    else:
-        from labkit.quizzes.printed import as_text
+        display(bundle, raw=True)
+        return
+    show(bundle, Quiz([put(question, today()) for question in most_due(found)[:AFTER]], TITLES[when]).box)
 
-        print(as_text([put(question) for question in chosen], title))
+
+def today() -> str:
+    """What numbers and orders are drawn from in a lab: the same for a learner all day."""
+    return f"{learner()} {review.now().date()}"
+
+
+def learner() -> str:
+    """A name for the learner that says nothing of him, kept in his store."""
+    if (name := store().kept("learner")) is None:
+        name = uuid.uuid4().hex
+        store().keep("learner", name)
+    return name
+
+
+def most_due(questions: Sequence[Base]) -> list[Base]:
+    """The questions that are due first, then those never asked, then the others; otherwise in the given order."""
+    at = review.now()
+    cards = review.cards(store().answers(), at) if len(questions) > AFTER else {}
+    return sorted(questions, key=lambda q: 1 if q.id not in cards else 0 if cards[q.id].due <= at else 2)
 
 
 def choose(lab: str, when: str, segment: str | None = None) -> list[Base]:
-    """The questions of a quiz in bank order; after a lab the first four. Raises `InputError` if there are none."""
+    """The questions of a quiz, in bank order. Raises `InputError` if there are none."""
     path = banks.bank_of(lab)
     if when not in TITLES:
         raise InputError(f"when is {when!r}; it is one of {', '.join(map(repr, TITLES))}")
@@ -50,12 +77,7 @@ def choose(lab: str, when: str, segment: str | None = None) -> list[Base]:
         raise InputError(
             f"segment is {segment!r}; during {lab!r} it is one of {', '.join(LABS[lab][1])}, otherwise left out"
         )
-    found = of(banks.load(path), when, segment)
+    found = [q for q in banks.load(path) if q.when == when and segment in (None, q.segment)]
     if not found:
         raise InputError(f"{path}: has no question {when!r}" + (f" for the segment {segment!r}" if segment else ""))
-    return found[:AFTER] if when == "after" else found
-
-
-def of(questions: Sequence[Base], when: str, segment: str | None = None) -> list[Base]:
-    """Those of the questions that belong there."""
-    return [q for q in questions if q.when == when and segment in (None, q.segment)]
+    return found

@@ -1,17 +1,240 @@
-"""Questions as plain ipywidgets."""
+"""Questions as plain ipywidgets, within what version 7.7.1 (Colab) and 8 (JupyterLab) have in common.
+
+Everything is reached with Tab, the arrows, Space and Enter; each field has a label; right and wrong are said in words.
+A question's first answer is kept; whoever was wrong may try again, or have the answer shown.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
-from labkit.quizzes.answers import put
-from labkit.quizzes.printed import as_html, as_text
-from labkit.quizzes.schema import Base
+import ipywidgets as widgets
+
+from labkit.live import OWN_KEYS, VIEW
+from labkit.progress import store
+from labkit.quizzes.answers import EASY, HARD, KNEW, MISSED, Put, check
+from labkit.quizzes.markup import has_formula, to_html, to_plain
+from labkit.quizzes.printed import answer_lines
+
+STYLE = """<style>
+.labkit-quiz { max-width: 60em; overflow: visible; }
+.labkit-quiz .widget-html-content, .labkit-quiz .widget-htmlmath-content { line-height: 1.45; font-size: 14px; }
+.labkit-quiz .widget-inline-hbox { height: auto; flex-wrap: wrap; width: auto; max-width: 100%; overflow: visible; }
+.labkit-quiz .widget-inline-hbox > .widget-label { width: auto; height: auto; max-width: 100%; text-align: left;
+  white-space: normal; overflow: visible; line-height: 1.45; margin-right: 8px; }
+.labkit-quiz .widget-radio-box label { height: auto; white-space: normal; line-height: 1.45; margin: 3px 0;
+  width: auto; font-size: 14px; }
+.labkit-quiz .widget-radio, .labkit-quiz .widget-radio-box { width: auto; height: auto; overflow: visible; }
+.labkit-quiz .widget-dropdown > select { flex: 1 1 20em; width: auto; max-width: 100%; }
+.labkit-quiz .widget-text > input { flex: 0 1 16em; }
+.labkit-quiz .widget-textarea > textarea { flex: 1 1 30em; }
+.labkit-quiz :focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
+.labkit-quiz .labkit-question { padding: 10px 0 6px; border-top: 1px solid #88888855; overflow: visible; }
+.labkit-quiz .labkit-reply { border-left: 4px solid; padding: 2px 0 2px 10px; margin: 4px 0; }
+</style>"""
+RATINGS = {MISSED: "Missed it", HARD: "Hard", KNEW: "Knew it", EASY: "Easy"}
+ARRIVAL = 0.15  # seconds
+NOTHING = -1  # chosen yet
+COMPLEX = ("\\frac", "\\sum", "\\sqrt", "_{", "^{")  # a formula of this kind is no label of a button
 
 
-def show(questions: Sequence[Base], title: str) -> None:
-    """Show the questions."""
+class Fields:
+    """What an answer to one question is given in: `box` to be shown, `given()` what stands in it."""
+
+    def __init__(self, put: Put, wide: widgets.Layout, on_enter: Callable[[], None]):
+        self.put, self.wide = put, wide
+        self.fields = getattr(self, f"_{put.question.kind}")()
+        for field in self.fields:
+            if isinstance(field, widgets.Text):
+                field.on_msg(lambda _, content, __: content.get("event") == "submit" and soon(on_enter))
+        self.box: list[widgets.Widget] = [*self._listed(), *self.fields]
+
+    def given(self) -> Any:
+        """The answer as `answers.check` takes it."""
+        kind, values = self.put.question.kind, [field.value for field in self.fields]
+        if kind == "blanks":
+            return dict(zip(self.put.asked, values))
+        if kind in ("match", "order"):
+            return [None if value == NOTHING else self.put.offered[value] for value in values]
+        if kind == "choice":
+            return None if values[0] is None else self.put.offered[values[0]]
+        return values[0]
+
+    def close(self) -> None:
+        """No further answer is taken."""
+        for field in self.fields:
+            field.disabled = True
+
+    def _listed(self) -> list[widgets.Widget]:
+        """The options in full, where a formula among them is no label."""
+        if not self._lettered():
+            return []
+        items = "".join(f"<li>{to_html(option)}</li>" for option in self.put.offered)
+        return [widgets.HTMLMath(f'<ol type="A" style="margin: 0">{items}</ol>', layout=self.wide)]
+
+    def _lettered(self) -> bool:
+        return any(has_formula(text) and any(sign in text for sign in COMPLEX) for text in self.put.offered)
+
+    def _labels(self) -> list[tuple[str, int]]:
+        if self._lettered():
+            return [(letter, place) for place, letter in zip(range(len(self.put.offered)), "ABCDEF")]
+        return [(to_plain(option), place) for place, option in enumerate(self.put.offered)]
+
+    def _choice(self) -> list[widgets.Widget]:
+        return [widgets.RadioButtons(options=self._labels(), value=None, description="Choose one:", layout=self.wide)]
+
+    def _pick(self, label: str) -> widgets.Widget:
+        options = [("choose …", NOTHING), *self._labels()]
+        return widgets.Dropdown(options=options, value=NOTHING, description=label, layout=self.wide)
+
+    def _match(self) -> list[widgets.Widget]:
+        return [self._pick(to_plain(left)) for left in self.put.asked]
+
+    def _order(self) -> list[widgets.Widget]:
+        return [self._pick(place) for place in self.put.asked]
+
+    def _blanks(self) -> list[widgets.Widget]:
+        return [self._line(f"Blank ({number})", getattr(self.put.question.answer[name], "unit", ""))
+                for number, name in enumerate(self.put.asked, start=1)]  # fmt: skip
+
+    def _number(self) -> list[widgets.Widget]:
+        return [self._line("Your answer", self.put.question.unit, "a number")]
+
+    def _recall(self) -> list[widgets.Widget]:
+        return [widgets.Textarea(description="Your answer", placeholder="from memory", rows=3, continuous_update=False, layout=self.wide)]
+
+    def _line(self, label: str, unit: str = "", hint: str = "") -> widgets.Widget:
+        label = f"{label}, in {unit}" if unit else label
+        return widgets.Text(description=label, placeholder=hint, continuous_update=False, layout=self.wide)
+
+
+class QuestionView:
+    """One question with its fields, its buttons, and what is replied. `on_first` is called after the first answer,
+    which is kept.
+    """
+
+    def __init__(self, put: Put, label: str, place: str, wide: widgets.Layout, on_first: Callable[[], None]):
+        self.put, self.place, self.wide, self.on_first = put, place, wide, on_first
+        self.correct: bool | None = None  # of the first answer
+        self.started = time.monotonic()
+        self.fields = Fields(put, wide, self.check)
+        recall = put.question.kind == "recall"
+        self.reply: widgets.HTMLMath | None = None
+        self.buttons = widgets.HBox([self._button("Reveal the answer" if recall else "Check", self.check)])
+        text = widgets.HTMLMath(f"<div><strong>{label}</strong> {to_html(put.text)}</div>", layout=wide)
+        self.box = widgets.VBox([text, *self.fields.box, self.buttons])
+        self.box.add_class("labkit-question")
+
+    def check(self) -> None:
+        """Answer to what stands in the fields."""
+        if self.put.question.kind == "recall":
+            self._reveal()
+            return
+        given = self.fields.given()
+        verdict = check(self.put, given)
+        if verdict.problem:
+            self.say("…", verdict.problem)
+            return
+        self._count(verdict.right, verdict.rating, given)
+        if verdict.right:
+            self.say("✓ Right.", self.put.rationale)
+            self._offer({})
+        else:
+            parts = [f"{sum(verdict.parts)} of {len(verdict.parts)} are right."] if len(verdict.parts) > 1 else []
+            self.say("✗ Not right.", *parts, *verdict.reasons)
+            self._offer({"Show the answer": lambda: self.say("The answer:", *answer_lines(self.put))})
+
+    def _reveal(self) -> None:
+        written = str(self.fields.given()).strip()
+        if not written:
+            self.say("…", "Write what you remember first, if only a word.")
+            return
+        if self.correct is not None:
+            self.say("The answer:", *answer_lines(self.put))
+            return
+        self.say("The answer:", *answer_lines(self.put), "How well did you know it?")
+        self._offer({name: partial(self._rate, rating, written) for rating, name in RATINGS.items()})
+
+    def _rate(self, rating: int, written: str) -> None:
+        self._count(rating != MISSED, rating, written)
+        self.say(f"Rated “{RATINGS[rating]}”. The answer:", *answer_lines(self.put))
+
+    def _offer(self, acts: dict[str, Callable[[], None]]) -> None:
+        """Put these buttons beside the first one."""
+        first, *others = self.buttons.children
+        if [button.description for button in others] != list(acts):
+            self.buttons.children = (first, *(self._button(label, act) for label, act in acts.items()))
+
+    def _count(self, correct: bool, rating: int, given: Any) -> None:
+        if self.correct is not None:
+            return
+        self.correct = correct
+        store().add_answer(
+            self.put.question.id,
+            place=self.place,
+            correct=correct,
+            rating=rating,
+            seconds=time.monotonic() - self.started,
+            details={"given": given, "drawn": self.put.drawn},
+        )
+        self.on_first()
+
+    def say(self, headline: str, *lines: str) -> None:
+        """Put a reply under the fields, where a screen reader reads it out."""
+        told = "".join(f"<div>{to_html(line)}</div>" for line in lines if line)
+        value = f'<div class="labkit-reply" role="alert"><strong>{headline}</strong>{told}</div>'
+        if self.reply is None:
+            self.reply = widgets.HTMLMath(value, layout=self.wide)
+            self.box.children += (self.reply,)
+        else:
+            self.reply.value = value
+
+    def _button(self, label: str, act: Callable[[], None]) -> widgets.Button:
+        button = widgets.Button(description=label, layout=self.wide)
+        button.on_click(lambda _: soon(act))
+        return button
+
+
+class Quiz:
+    """A few questions under a title, and at the end how many were right at once."""
+
+    def __init__(self, puts: Sequence[Put], title: str, place: str | None = None):
+        wide = widgets.Layout(width="auto")  # one for all: each layout is a message to the browser
+        self.views = [
+            QuestionView(put, f"{number} of {len(puts)}.", place or put.question.when, wide, self._after)
+            for number, put in enumerate(puts, start=1)
+        ]
+        heading = widgets.HTML(STYLE + OWN_KEYS + f"<strong>{to_html(title)}</strong>")
+        self.end = widgets.HTML()
+        self.box = widgets.VBox([heading, *(view.box for view in self.views), self.end])
+        self.box.add_class("labkit-quiz")
+
+    def _after(self) -> None:
+        answered = [view.correct for view in self.views if view.correct is not None]
+        note = "" if store().lasting else " Progress is not kept: its file cannot be written."
+        if len(answered) == len(self.views):
+            note = " What you missed comes back: <code>labkit review</code>, or <code>lk.review()</code>." + note
+            self.end.value = f"<p>{sum(answered)} of {len(answered)} right at once.{note}</p>"
+        elif note:
+            self.end.value = f"<p>{note}</p>"
+
+
+def soon(act: Callable[[], None]) -> None:
+    """Act when what was typed has arrived: a browser may send the key that ends an input before the input."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # no kernel waits for messages here
+        act()
+    else:
+        loop.call_later(ARRIVAL, act)
+
+
+def show(bundle: dict, widget: widgets.Widget) -> None:
+    """Display a widget, with the printed form for where there is no kernel; a stored notebook keeps that alone."""
     from IPython.display import display
 
-    printed = [put(question) for question in questions]
-    display({"text/html": as_html(printed, title), "text/plain": as_text(printed, title)}, raw=True)
+    display({VIEW: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}, **bundle}, raw=True)
