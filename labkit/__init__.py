@@ -20,6 +20,7 @@ _NAMES = {  # name: the module that holds it
     "my_runs": "labkit.runs",
     "predict": "labkit.predictions",
     "quiz": "labkit.quizzes",
+    "review": "labkit.quizzes.review",
     "run": "labkit.runs",
     "use": "labkit.exercises",
 }

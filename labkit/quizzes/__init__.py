@@ -2,7 +2,8 @@
 
 Here are `quiz`, which a lab calls, and which questions it takes. A question is described in `schema`, read by `banks`,
 put and judged by `answers`, shown by `printed` (no kernel), `widget` (a notebook) and `terminal`. What is due is in
-`review`; the practice exam in `exam`; how banks are checked in `lint`, and how they leave the kit in `export`.
+`schedule`, and asked by `review`; the practice exam is in `exam`, how banks are checked in `lint`, how they leave the
+kit in `export`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from labkit.data import InputError
 from labkit.live import in_notebook
 from labkit.progress import store
-from labkit.quizzes import banks, review
+from labkit.quizzes import banks, schedule
 from labkit.quizzes.answers import put
 from labkit.quizzes.printed import as_html, as_text
 from labkit.quizzes.schema import LABS, Base
@@ -50,7 +51,7 @@ def quiz(lab: str, *, when: str, segment: str | None = None) -> None:
 
 def today() -> str:
     """What numbers and orders are drawn from in a lab: the same for a learner all day."""
-    return f"{learner()} {review.now().date()}"
+    return f"{learner()} {schedule.now().date()}"
 
 
 def learner() -> str:
@@ -63,9 +64,9 @@ def learner() -> str:
 
 def most_due(questions: Sequence[Base]) -> list[Base]:
     """The questions that are due first, then those never asked, then the others; otherwise in the given order."""
-    at = review.now()
-    cards = review.cards(store().answers(), at) if len(questions) > AFTER else {}
-    return sorted(questions, key=lambda q: 1 if q.id not in cards else 0 if cards[q.id].due <= at else 2)
+    at = schedule.now()
+    cards = schedule.cards(store().answers(), at) if len(questions) > AFTER else {}
+    return sorted(questions, key=lambda q: 1 if q.id not in cards else 0 if schedule.is_due(cards[q.id], at) else 2)
 
 
 def choose(lab: str, when: str, segment: str | None = None) -> list[Base]:

@@ -8,24 +8,41 @@ from pathlib import Path
 
 from labkit.data import InputError, write_atomically
 from labkit.quizzes import banks
+from labkit.quizzes.schema import LABS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "examples:\n  labkit quiz lint\n  labkit quiz lint quizzes/04_masking.yaml\n"
+        "examples:\n  labkit quiz take masking\n  labkit quiz lint\n  labkit quiz lint quizzes/04_masking.yaml\n"
         "  labkit quiz schema --write labkit/quizzes/schema.json"
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    take = actions.add_parser("take", help="answer a lab's questions here")
+    take.add_argument("lab", metavar="LAB", help=f"one of {', '.join(LABS)}")
+    take.add_argument("--when", choices=("before", "during", "after"), help="only these (default: all of the lab's)")
     lint = actions.add_parser("lint", help="check the banks: form, hints at the answer, numbers, coverage")
     lint.add_argument("files", metavar="FILE.yaml", nargs="*", type=Path, help="only these (default: all that ship)")
     schema = actions.add_parser("schema", help="print the JSON Schema of a bank, for an editor")
     schema.add_argument("--write", metavar="FILE", type=Path, help="write it to a file instead")
-    for action in (lint, schema):
+    for action in (take, lint, schema):
         action.add_argument("--json", action="store_true", help="end with one JSON object")
 
 
 def main(args: argparse.Namespace) -> int:
-    return {"lint": _lint, "schema": _schema}[args.action](args)
+    return {"take": _take, "lint": _lint, "schema": _schema}[args.action](args)
+
+
+def _take(args: argparse.Namespace) -> int:
+    from labkit.quizzes import terminal, today
+    from labkit.quizzes.answers import put
+
+    found = [q for q in banks.load(banks.bank_of(args.lab)) if args.when in (None, q.when)]
+    print(f"{len(found)} questions. An empty line shows the answer; Ctrl-D ends.")
+    results = terminal.sit([put(question, today()) for question in found])
+    print(f"\n{sum(results)} of {len(results)} right.")
+    if args.json:
+        print(json.dumps({"lab": args.lab, "asked": len(results), "right": sum(results)}))
+    return 0
 
 
 def _lint(args: argparse.Namespace) -> int:

@@ -1,112 +1,122 @@
-"""What is due: every question that was ever answered comes back on FSRS's schedule.
+"""A sitting of review: what is due today over all labs, asked; then what is coming, and how much is still known.
 
-Nothing of the schedule is stored. It follows from the answers, taken in the order of their times, so stores that were
-merged agree on it. FSRS (Ye et al. 2022, *A Stochastic Shortest Path Algorithm for Optimizing Spaced Repetition
-Scheduling*) is the library `fsrs`, with fuzz off, in UTC, and without its steps of minutes: a question that is
-answered comes back after a day at the earliest.
+`lk.review()` in a notebook, `labkit review` in a terminal. What is due when is in `schedule`.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from datetime import timedelta
 
-from fsrs import Card, Rating, Scheduler
-
+from labkit.live import in_notebook
 from labkit.progress import store
-from labkit.quizzes.schema import Base
+from labkit.quizzes import banks, learner, schedule
+from labkit.quizzes.answers import Put, put
+from labkit.quizzes.printed import as_html, as_text
 
-RETENTION = 0.9  # a question comes back when it is recalled with this probability
-SLACK = timedelta(days=1)  # two machines' clocks may differ by this much
-SITTING = 10  # questions, about five minutes
-DAYS = 14  # of the forecast
-
-
-@lru_cache(maxsize=1)
-def scheduler() -> Scheduler:
-    return Scheduler(desired_retention=RETENTION, learning_steps=(), relearning_steps=(), enable_fuzzing=False)
+TITLE = "What is due today"
 
 
-def now() -> datetime:
-    return datetime.now(UTC)
+def review(limit: int = schedule.SITTING) -> None:
+    """Ask what is due today, over all labs, at most `limit` questions; numbers are drawn anew each time."""
+    puts = due(limit)
+    if not in_notebook():
+        from labkit.quizzes import terminal
+
+        terminal.sit(puts, "review")
+        print("\n".join(outlook()))
+        return
+    if puts:
+        from labkit.quizzes.widget import Quiz, show
+
+        show({"text/html": as_html(puts, TITLE), "text/plain": as_text(puts, TITLE)}, Quiz(puts, TITLE, "review").box)
+    draw()
 
 
-def counted(answers: Iterable[Mapping], at: datetime) -> list[Mapping]:
-    """The answers that bear on the schedule, oldest first. Those of an exam do not, nor those that are dated in the
-    future: they were given while a clock went wrong, and would keep their questions away for years.
-    """
-    bearing = [row for row in answers if row["place"] != "exam" and _time(row) <= at + SLACK]
-    return sorted(bearing, key=lambda row: (row["time"], row["id"]))
+def due(limit: int) -> list[Put]:
+    """The questions that are due now, each with new numbers and in a new order."""
+    at, answers = schedule.now(), store().answers()
+    found = schedule.due(schedule.cards(answers, at), banks.everything(), at, limit)
+    return [put(question, f"{learner()} {time.time_ns()}") for question in found]
 
 
-def misdated(answers: Iterable[Mapping], at: datetime) -> int:
-    """How many answers are dated in the future."""
-    return sum(_time(row) > at + SLACK for row in answers)
+def outlook() -> list[str]:
+    """What falls due on the next days, and what was still known, as lines of text."""
+    at, answers = schedule.now(), store().answers()
+    cards, known = schedule.cards(answers, at), banks.everything()
+    counts = schedule.forecast([card for id, card in cards.items() if id in known], at)
+    lines = []
+    if wrong := schedule.misdated(answers, at):
+        lines.append(f"{wrong} answers are dated in the future and left out. Is this machine's clock right?")
+    if not cards:
+        return [*lines, "Nothing was answered yet; the quizzes of the labs begin it."]
+    if not any(counts):
+        return [*lines, f"Nothing falls due in the next {len(counts)} days."]
+    lines.append("Falls due:")
+    for days, count in enumerate(counts):
+        if count:
+            day = "today" if days == 0 else f"{(at + timedelta(days=days)).date():%d %b}"
+            lines.append(f"  {day:<7}{count:>4}  {'▪' * min(count, 60)}")
+    for week, recalled, asked in schedule.retention(answers, at)[-4:]:
+        lines.append(f"  known again in {week}: {recalled} of {asked}")
+    return lines
 
 
-def cards(answers: Iterable[Mapping], at: datetime) -> dict[str, Card]:
-    """{question: its card} as the answers up to `at` leave it."""
-    known: dict[str, Card] = {}
-    for row in counted(answers, at):
-        id = row["question"]
-        card = known.get(id) or Card(card_id=card_id(id), due=min(_time(row), at))
-        known[id], _ = scheduler().review_card(card, Rating(row["rating"]), min(_time(row), at))
-    return known
+def draw() -> None:
+    """Two figures: what falls due on the next days, and the share that was known again in each week."""
+    from labkit import plots
+
+    at, answers = schedule.now(), store().answers()
+    lines = outlook()
+    cards = schedule.cards(answers, at)
+    counts = schedule.forecast(cards.values(), at)
+    if not any(counts):
+        print("\n".join(lines))
+        return
+    days = [f"{(at + timedelta(days=days)).date():%d %b}" for days in range(len(counts))]
+    title = f"{counts[0]} questions are due today, {sum(counts[1:])} in the {len(counts) - 1} days after"
+    figure, axes = plots.figure(title, "day", "questions")
+    axes.bar(days, counts, color=plots.COLOURS[0])
+    axes.tick_params(axis="x", rotation=60)
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    plots.show(figure, f"{title}. " + ", ".join(f"{day}: {count}" for day, count in zip(days, counts) if count))
+    if weeks := schedule.retention(answers, at):
+        asked = sum(total for _, _, total in weeks)
+        title = f"{sum(known for _, known, _ in weeks)} of {asked} answers were known again on a later day"
+        figure, axes = plots.figure(title, "week", "share known")
+        axes.plot([week for week, _, _ in weeks], [known / total for _, known, total in weeks], marker="o")
+        axes.axhline(schedule.RETENTION, linestyle="--", color=plots.COLOURS[2])
+        axes.set_ylim(0, 1.05)
+        shares = ", ".join(f"{week}: {known} of {total}" for week, known, total in weeks)
+        plots.show(figure, f"{title}; the schedule aims at {schedule.RETENTION:.0%}. {shares}")
 
 
-def card_id(id: str) -> int:
-    """A card's id: the same for a question on every machine."""
-    return int.from_bytes(hashlib.sha256(id.encode()).digest()[:6], "big")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "examples:\n  labkit review\n  labkit review --limit 5\n  labkit review --forecast --json"
+    parser.add_argument("--limit", type=int, default=schedule.SITTING, help="questions at most (default: %(default)s)")
+    parser.add_argument("--forecast", action="store_true", help="ask nothing; say what falls due on the next days")
+    parser.add_argument("--json", action="store_true", help="end with one JSON object")
 
 
-def due(known: Mapping[str, Card], questions: Mapping[str, Base], at: datetime, limit: int | None = SITTING) -> list[Base]:
-    """The questions that are due, the likeliest to be forgotten first; of the labs one after the other."""
-    ids = [id for id, card in known.items() if id in questions and card.due <= at]
-    ids.sort(key=lambda id: (scheduler().get_card_retrievability(known[id], at), id))
-    return interleaved([questions[id] for id in ids][:limit])
+def main(args: argparse.Namespace) -> int:
+    from labkit.quizzes import terminal
 
-
-def interleaved(questions: Sequence[Base]) -> list[Base]:
-    """The questions so that one lab follows another as far as there are others, each lab's in the given order."""
-    labs = defaultdict(list)
-    for question in questions:
-        labs[question.lab].append(question)
-    taken: list[Base] = []
-    while labs:
-        last = taken[-1].lab if taken else None
-        lab = max((lab for lab in labs if lab != last), key=lambda lab: len(labs[lab]), default=last)
-        taken.append(labs[lab].pop(0))
-        if not labs[lab]:
-            del labs[lab]
-    return taken
-
-
-def forecast(known: Iterable[Card], at: datetime, days: int = DAYS) -> list[int]:
-    """How many questions fall due today (or before), tomorrow, … on each of the days, in UTC."""
-    counts = [0] * days
-    for card in known:
-        day = max(0, (card.due.date() - at.date()).days)
-        if day < days:
-            counts[day] += 1
-    return counts
-
-
-def retention(answers: Iterable[Mapping], at: datetime) -> list[tuple[str, int, int]]:
-    """[(week, recalled, asked)] over the answers to questions that had been asked on an earlier day."""
-    first: dict[str, str] = {}
-    weeks: dict[str, list[bool]] = defaultdict(list)
-    for row in counted(answers, at):
-        day = row["time"][:10]
-        if first.setdefault(row["question"], day) < day:
-            year, week, _ = _time(row).isocalendar()
-            weeks[f"{year}-W{week:02d}"].append(row["rating"] > Rating.Again)
-    return [(week, sum(recalled), len(recalled)) for week, recalled in sorted(weeks.items())]
-
-
-def _time(row: Mapping) -> datetime:
-    return datetime.fromisoformat(row["time"])
-
-
+    results: Sequence[bool] = []
+    if not args.forecast:
+        puts = due(args.limit)
+        if puts:
+            print(f"{len(puts)} questions are due. An empty line shows the answer; Ctrl-D ends.")
+            results = terminal.sit(puts, "review")
+            print(f"\n{sum(results)} of {len(results)} right.")
+        else:
+            print("Nothing is due now.")
+    print("\n".join(outlook()))
+    if args.json:
+        at, answers = schedule.now(), store().answers()
+        counts = schedule.forecast(schedule.cards(answers, at).values(), at)
+        weeks = [{"week": week, "known": known, "asked": asked} for week, known, asked in schedule.retention(answers, at)]
+        print(json.dumps({"asked": len(results), "right": sum(results), "due": counts, "retention": weeks}))
+    return 0

@@ -29,7 +29,7 @@ STYLE = """<style>
 .labkit-quiz .widget-radio-box label { height: auto; white-space: normal; line-height: 1.45; margin: 3px 0;
   width: auto; font-size: 14px; }
 .labkit-quiz .widget-radio, .labkit-quiz .widget-radio-box { width: auto; height: auto; overflow: visible; }
-.labkit-quiz .widget-dropdown > select { flex: 1 1 20em; width: auto; max-width: 100%; }
+.labkit-quiz .widget-dropdown > select { height: 28px; flex: 1 1 20em; width: auto; max-width: 100%; }
 .labkit-quiz .widget-text > input { flex: 0 1 16em; }
 .labkit-quiz .widget-textarea > textarea { flex: 1 1 30em; }
 .labkit-quiz :focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }

@@ -1,0 +1,108 @@
+"""Questions in a terminal: printed, answered by typing, and kept like those of a notebook.
+
+An empty line shows the answer, and counts as missed; the end of the input ends the sitting.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+
+from labkit.progress import store
+from labkit.quizzes.answers import EASY, HARD, KNEW, MISSED, Put, Verdict, check
+from labkit.quizzes.printed import answer_lines, options_text, wrapped
+
+LETTERS = "ABCDEF"
+RATINGS = {MISSED: "missed it", HARD: "hard", KNEW: "knew it", EASY: "easy"}
+
+Ask = Callable[[str], str]
+
+
+def sit(puts: Sequence[Put], place: str | None = None, ask: Ask = input) -> list[bool]:
+    """Ask the questions one after the other; returns which were right, of those that were answered."""
+    results: list[bool] = []
+    try:
+        for number, put in enumerate(puts, start=1):
+            print()
+            for line in (*wrapped(f"{number} of {len(puts)}. ", put.text), *options_text(put)):
+                print(line)
+            results.append(one(put, place or put.question.when, ask))
+    except EOFError:
+        print("\nEnded here; what you answered is kept." if store().lasting else "\nEnded here.")
+    return results
+
+
+def one(put: Put, place: str, ask: Ask) -> bool:
+    """Ask one question, answer the answer, keep it; returns whether it was right."""
+    started = time.monotonic()
+    given, verdict = _answer(put, ask)
+    seconds = time.monotonic() - started
+    rating = verdict.rating
+    told = list(answer_lines(put))
+    if put.question.kind == "recall" and given is not None:
+        _say("The answer:", told)
+        rating = _rating(ask)
+    elif verdict.right:
+        _say("✓ Right.", [put.rationale])
+    else:
+        reasons = verdict.reasons if put.question.kind != "match" else ()  # which stand in the answer, pair by pair
+        _say("✗ Not right." if given is not None else "The answer:", [*reasons, *told])
+    store().add_answer(
+        put.question.id,
+        place=place,
+        correct=rating != MISSED,
+        rating=rating,
+        seconds=seconds,
+        details={"given": given, "drawn": put.drawn},
+    )
+    return rating != MISSED
+
+
+def _answer(put: Put, ask: Ask):
+    """(what was given, the verdict on it); (None, a wrong one) after an empty line."""
+    while True:
+        given = read(put, ask)
+        if given is None:
+            return None, Verdict()
+        if put.question.kind == "recall":
+            return given, Verdict()
+        verdict = check(put, given)
+        if not verdict.problem:
+            return given, verdict
+        print(f"   … {verdict.problem}")
+
+
+def read(put: Put, ask: Ask):
+    """What somebody types, in the form that `answers.check` takes; None for an empty line."""
+    kind, letters = put.question.kind, LETTERS[: len(put.offered)]
+    if kind == "blanks":
+        given = {name: ask(f"   blank ({number}): ").strip() for number, name in enumerate(put.asked, start=1)}
+        return given if any(given.values()) else None
+    if kind in ("number", "recall"):
+        unit = f" in {put.question.unit}" if kind == "number" and put.question.unit else ""
+        return ask(f"   your answer{unit}: ").strip() or None
+    count = 1 if kind == "choice" else len(put.asked)
+    what = {"choice": "the letter", "match": f"the letters for 1 to {count}", "order": "the letters in order"}[kind]
+    while True:
+        typed = re.sub(r"[\s,;.]+", "", ask(f"   {what}: ")).upper()
+        if not typed:
+            return None
+        if len(typed) == count and set(typed) <= set(letters):
+            chosen = [put.offered[letters.index(letter)] for letter in typed]
+            return chosen[0] if kind == "choice" else chosen
+        print(f"   … Type {count} of the letters {letters}." if count > 1 else f"   … Type one of {letters}.")
+
+
+def _rating(ask: Ask) -> int:
+    choices = ", ".join(f"{rating} {name}" for rating, name in RATINGS.items())
+    while (typed := ask(f"   how well did you know it? {choices}: ").strip()) not in map(str, RATINGS):
+        print("   … Type a number from 1 to 4.")
+    return int(typed)
+
+
+def _say(headline: str, lines: Sequence[str]) -> None:
+    print(f"   {headline}")
+    for text in lines:
+        for line in wrapped("   ", text):
+            print(line)
