@@ -1,14 +1,15 @@
-"""From a conversation to token ids and labels: which positions carry loss, and how rows become a batch.
+"""From a conversation to token ids and labels: which positions carry loss, how rows become a batch, what ruins one.
 
-A label is the token id itself where loss is taken and -100 where none is, unshifted: the model shifts. Nothing here
-trains.
+A label is the token id itself where loss is taken and -100 where none is, unshifted: the model shifts. `render` and
+`to_batch` refuse what would train silently on the wrong tokens; `as_trl` gives the rows that TRL would make. Nothing
+here trains; the report on a whole file is `lint`.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from labkit.data import Example, InputError
@@ -26,12 +27,24 @@ class Rendered:
     input_ids: list[int]
     labels: list[int]
     prompt_length: int
-    truncated: bool = False  # the start of the prompt was cut off to fit
+    truncated: bool = False  # something was cut off to fit
+    name: str = field(default="", compare=False)  # whose row it is, for messages
 
 
-def completion_labels(prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> list[int]:
+def completion_labels(prompt_ids: list[int], completion_ids: list[int]) -> list[int]:
     """Labels for prompt and completion: no loss on the prompt, all of the completion (its end token is part of it)."""
-    return [IGNORED] * len(prompt_ids) + list(completion_ids)
+    return [-100] * len(prompt_ids) + list(completion_ids)
+
+
+def partial_labels(segments: list[tuple[str, list[int]]], train_on: set[str]) -> list[int]:
+    """Labels for a row made of (role, ids) segments: the roles in `train_on` carry loss, the others none.
+
+    No library has a flag for this; every trainer takes the labels.
+    """
+    labels = []
+    for role, ids in segments:
+        labels += list(ids) if role in train_on else [-100] * len(ids)
+    return labels
 
 
 def prompt_ids(example: Example | Sequence[Mapping], tokenizer) -> list[int]:
@@ -63,7 +76,47 @@ def render(example: Example | Sequence[Mapping], tokenizer, max_length: int | No
         )
     excess = 0 if max_length is None else max(len(prompt) + len(completion) - max_length, 0)
     prompt = prompt[excess:]
-    return Rendered(prompt + completion, completion_labels(prompt, completion), len(prompt), truncated=excess > 0)
+    labels = completion_labels(prompt, completion)
+    return Rendered(prompt + completion, labels, len(prompt), truncated=excess > 0, name=name)
+
+
+def as_trl(
+    record: Mapping, tokenizer, max_length: int | None = None, assistant_only: bool = False, text: str = "text"
+) -> Rendered:
+    """The row that TRL 1.16 makes of a record in one of its forms, with `completion_only_loss` left as it is.
+
+    `prompt` and `completion`, as strings or messages, are tokenized together, and loss begins at the first token where
+    that differs from the prompt alone: at a seam it may begin within the prompt. `messages` and `text` carry loss
+    everywhere; only messages know `assistant_only`, which needs a template with generation marks. What is longer than
+    `max_length` is cut on the right, completion and all (TRL then drops rows without a label, and says nothing).
+    """
+    if "prompt" in record and isinstance(record["prompt"], str):
+        whole = record["prompt"] + _ended(record["completion"], tokenizer)
+        start, ids = tokenizer(record["prompt"])["input_ids"], tokenizer(whole)["input_ids"]
+    elif "prompt" in record:
+        start = _encode(tokenizer, _prompt_text(tokenizer, record["prompt"]))
+        ids = _encode(tokenizer, _template(tokenizer, [*record["prompt"], *record["completion"]], False))
+    elif "messages" in record:
+        ids, start = _encode(tokenizer, _template(tokenizer, record["messages"], False)), []
+    else:
+        ids, start = tokenizer(_ended(record[text], tokenizer))["input_ids"], []
+    length = next((place for place, (a, b) in enumerate(zip(start, ids)) if a != b), min(len(start), len(ids)))
+    labels = completion_labels(ids[:length], ids[length:])
+    if assistant_only:
+        labels = [id if own else IGNORED for id, own in zip(ids, _assistant_mask(tokenizer, record), strict=True)]
+    return Rendered(ids[:max_length], labels[:max_length], length, max_length is not None and len(ids) > max_length)
+
+
+def prompt_share(batch_labels: list[list[int]], lengths: list[int]) -> float:
+    """The share of a batch's real tokens that carry no loss; padding does not count, on either side of the fraction.
+
+    `lengths` says how many of each row's tokens are real: the first ones. Raises ValueError if there are none.
+    """
+    real = sum(lengths)
+    if not real:
+        raise ValueError("there is no real token to take a share of")
+    masked = sum(label == -100 for labels, length in zip(batch_labels, lengths) for label in labels[:length])
+    return masked / real
 
 
 def sampled_labels(
@@ -113,7 +166,7 @@ def plant(fault: str, row: Rendered, tokenizer) -> tuple[list[int], list[int]]:
     return ids, labels
 
 
-def collate(rows: Sequence[Mapping | Rendered], pad: int) -> dict[str, torch.Tensor]:
+def collate(rows: list[dict], pad: int) -> dict[str, torch.Tensor]:
     """Rows to a batch: `input_ids`, `attention_mask`, `labels`, each int64 of shape (rows, longest row), padded on
     the right.
 
@@ -121,19 +174,93 @@ def collate(rows: Sequence[Mapping | Rendered], pad: int) -> dict[str, torch.Ten
     """
     import torch
 
-    rows = [row if isinstance(row, Mapping) else vars(row) for row in rows]
     if not rows:
         raise ValueError("there are no rows to make a batch of")
+    rows = [row if hasattr(row, "keys") else vars(row) for row in rows]
     longest = max(len(row["input_ids"]) for row in rows)
 
-    def padded(lists: list[Sequence[int]], value: int) -> torch.Tensor:
+    def padded(lists, value):
         return torch.tensor([list(ids) + [value] * (longest - len(ids)) for ids in lists], dtype=torch.int64)
 
     return {
         "input_ids": padded([row["input_ids"] for row in rows], pad),
         "attention_mask": padded([[1] * len(row["input_ids"]) for row in rows], 0),
-        "labels": padded([row["labels"] for row in rows], IGNORED),
+        "labels": padded([row["labels"] for row in rows], -100),
     }
+
+
+def check_batch(batch: dict[str, torch.Tensor], prompt_lengths: list[int], end_id: int) -> str:
+    """The first of these faults that some row of the batch has, else "ok".
+
+    `truncated`: its last real token is not the end token. `all_masked`: none of its tokens carries loss. `template`:
+    at least the first two tokens of its completion carry none. `late`: the first carries none. `no_end_token`: the
+    last carries none. Real tokens are told by the attention mask; a completion begins after `prompt_lengths` of them.
+    """
+    found = set()
+    for ids, mask, labels, start in zip(batch["input_ids"], batch["attention_mask"], batch["labels"], prompt_lengths):
+        length = int(mask.sum())
+        counted = (labels[:length] != -100).tolist()
+        if int(ids[length - 1]) != end_id:
+            found.add("truncated")
+        elif not any(counted):
+            found.add("all_masked")
+        elif not any(counted[start : start + 2]):
+            found.add("template")
+        elif not counted[start]:
+            found.add("late")
+        elif not counted[-1]:
+            found.add("no_end_token")
+    order = ("truncated", "all_masked", "template", "late", "no_end_token")
+    return next((fault for fault in order if fault in found), "ok")
+
+
+SAID = {
+    "truncated": "the row ends without the end token, cut off; allow more tokens, or shorten the prompt",
+    "all_masked": "no token carries loss; check that the template writes what the mask looks for",
+    "template": "the mask hides the beginning of the completion; check that it ends at the template's own marker",
+    "late": "the completion's first token carries no loss; begin the labels one place earlier",
+    "no_end_token": "the end token carries no loss, so the model never learns to stop; mask padding by position",
+}
+
+
+def to_batch(rows: Sequence[Rendered], pad: int, end: int, allow: Collection[str] = ()) -> dict[str, torch.Tensor]:
+    """`collate`, after each row has passed `check_batch`.
+
+    Raises `InputError`, which names the fault and the rows that have it, unless the fault is one of `allow`. A batch
+    in which no token carries loss is never allowed.
+    """
+    batch = collate(rows, pad)
+    names = [row.name or f"row {number}" for number, row in enumerate(rows)]
+    found: dict[str, list[str]] = {}
+    for name, row in zip(names, rows):
+        found.setdefault(check_batch(collate([row], pad), [row.prompt_length], end), []).append(name)
+    if not (batch["labels"] != IGNORED).any():
+        raise InputError(f"{_listed(names)}: no token of the batch carries loss; its gradient is zero, or no number")
+    for fault, whose in found.items():
+        if fault in SAID and fault not in allow:
+            raise InputError(f"{_listed(whose)}: {fault}: {SAID[fault]}")
+    return batch
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _ended(text: str, tokenizer) -> str:
+    return text if text.endswith(tokenizer.eos_token) else text + tokenizer.eos_token
+
+
+def _assistant_mask(tokenizer, record: Mapping) -> list[int]:
+    messages = record.get("messages") or [*record["prompt"], *record["completion"]]
+    written = tokenizer.apply_chat_template(
+        messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    )
+    if 1 not in written["assistant_masks"]:
+        raise InputError(
+            "the chat template marks no assistant part; put {% generation %} and {% endgeneration %} around it"
+        )
+    return written["assistant_masks"]
 
 
 def _messages(example: Example | Sequence[Mapping]) -> tuple[list[dict], list[dict]]:
@@ -143,6 +270,14 @@ def _messages(example: Example | Sequence[Mapping]) -> tuple[list[dict], list[di
     messages = [dict(message) for message in example]
     if not messages or messages[-1].get("role") != "assistant":
         raise InputError("the conversation does not end with the assistant's message; add the completion to learn")
+    has_system = messages[0].get("role") == "system"
+    for number, message in enumerate(messages[has_system:]):
+        expected = ("user", "assistant")[number % 2]
+        if message.get("role") != expected:
+            raise InputError(
+                f"message {number + 1 + has_system} has role {message.get('role')!r} where {expected!r} is due; "
+                "after an optional system message, user and assistant take turns"
+            )
     return messages[:-1], messages
 
 
