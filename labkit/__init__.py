@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 _NAMES = {  # name: the module that holds it
     "claim": "labkit.claims",
     "device": "labkit.models",
+    "exam": "labkit.quizzes.exam",
     "exercise": "labkit.exercises",
     "measured": "labkit.claims",
     "my_runs": "labkit.runs",

@@ -21,6 +21,7 @@ COMMANDS = {  # name: (module, what it does)
     "exercise": ("labkit.exercises", "list the exercises, or check that each mistake is caught by its name"),
     "quiz": ("labkit.quizzes.command", "take a lab's questions, or check the banks"),
     "review": ("labkit.quizzes.review", "ask the questions that are due today"),
+    "export": ("labkit.quizzes.export", "write the questions for Anki, Moodle, a spreadsheet or a printer"),
     "progress": ("labkit.progress", "export or import what you did in the labs"),
     "runs": ("labkit.runs", "list the recorded runs, or make them again"),
     "claims": ("labkit.claims", "print the ledger of claims, or write it into the README"),

@@ -20,16 +20,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     take = actions.add_parser("take", help="answer a lab's questions here")
     take.add_argument("lab", metavar="LAB", help=f"one of {', '.join(LABS)}")
     take.add_argument("--when", choices=("before", "during", "after"), help="only these (default: all of the lab's)")
+    exam = actions.add_parser("exam", help="a practice exam, answered at the end")
+    exam.add_argument("--questions", type=int, default=20, help="how many (default: %(default)s)")
+    exam.add_argument("--minutes", type=float, help="the time for it (default: no limit)")
     lint = actions.add_parser("lint", help="check the banks: form, hints at the answer, numbers, coverage")
     lint.add_argument("files", metavar="FILE.yaml", nargs="*", type=Path, help="only these (default: all that ship)")
     schema = actions.add_parser("schema", help="print the JSON Schema of a bank, for an editor")
     schema.add_argument("--write", metavar="FILE", type=Path, help="write it to a file instead")
-    for action in (take, lint, schema):
+    for action in (take, exam, lint, schema):
         action.add_argument("--json", action="store_true", help="end with one JSON object")
 
 
 def main(args: argparse.Namespace) -> int:
-    return {"take": _take, "lint": _lint, "schema": _schema}[args.action](args)
+    return {"take": _take, "exam": _exam, "lint": _lint, "schema": _schema}[args.action](args)
 
 
 def _take(args: argparse.Namespace) -> int:
@@ -42,6 +45,26 @@ def _take(args: argparse.Namespace) -> int:
     print(f"\n{sum(results)} of {len(results)} right.")
     if args.json:
         print(json.dumps({"lab": args.lab, "asked": len(results), "right": sum(results)}))
+    return 0
+
+
+def _exam(args: argparse.Namespace) -> int:
+    import random
+    import time
+
+    from labkit.quizzes import exam
+    from labkit.quizzes.answers import put
+
+    bank = banks.load(banks.folder() / f"{banks.EXAM}.yaml")
+    seed = time.time_ns()
+    puts = [put(question, str(seed)) for question in exam.sample(bank, args.questions, random.Random(seed))]
+    print(f"{len(puts)} questions; an empty line leaves one out. The answers come at the end.")
+    answers = exam.in_terminal(puts, args.minutes)
+    print("\n" + exam.as_text(answers))
+    if args.json:
+        objectives = {name: {"right": right, "asked": asked} for name, right, asked, _ in exam.by_objective(answers)}
+        right = sum(each.right for each in answers)
+        print(json.dumps({"asked": len(answers), "right": right, "objectives": objectives, "brier": exam.brier(answers)}))
     return 0
 
 

@@ -208,9 +208,8 @@ class Quiz:
             QuestionView(put, f"{number} of {len(puts)}.", place or put.question.when, wide, self._after)
             for number, put in enumerate(puts, start=1)
         ]
-        heading = widgets.HTML(STYLE + OWN_KEYS + f"<strong>{to_html(title)}</strong>")
         self.end = widgets.HTML()
-        self.box = widgets.VBox([heading, *(view.box for view in self.views), self.end])
+        self.box = widgets.VBox([heading(title), *(view.box for view in self.views), self.end])
         self.box.add_class("labkit-quiz")
 
     def _after(self) -> None:
@@ -221,6 +220,11 @@ class Quiz:
             self.end.value = f"<p>{sum(answered)} of {len(answered)} right at once.{note}</p>"
         elif note:
             self.end.value = f"<p>{note}</p>"
+
+
+def heading(title: str) -> widgets.HTML:
+    """A title, with the looks of what stands below it, and with its keys kept from the notebook."""
+    return widgets.HTML(STYLE + OWN_KEYS + f"<strong>{to_html(title)}</strong>")
 
 
 def soon(act: Callable[[], None]) -> None:

@@ -1,0 +1,299 @@
+"""The banks for other tools: an Anki package, Moodle XML, a table, a page to print. Numbers stand as in print."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import html
+import io
+import json
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+from labkit.data import InputError, write_atomically
+from labkit.quizzes import banks
+from labkit.quizzes.answers import Put, put
+from labkit.quizzes.expressions import evaluate
+from labkit.quizzes.markup import to_html, to_plain
+from labkit.quizzes.printed import answer_lines
+from labkit.quizzes.schema import BLANK, FORMULA, LABS, NumberBlank
+
+MODEL_ID, DECK_ID = 1_607_392_319, 2_059_400_110  # Anki knows a note's type and a deck by these; they never change
+COLUMNS = ("id", "lab", "segment", "objective", "kind", "when", "level", "text", "options", "answer", "rationale")
+SUFFIXES = {"anki": ".apkg", "moodle": ".xml", "csv": ".csv", "html": ".html"}
+
+
+def export(puts: Sequence[Put], to: str, path: Path) -> None:
+    """Write the questions for a tool; the file appears whole or not at all. Raises `InputError` if it cannot."""
+    if to == "anki":
+        _anki(puts, path)
+        return
+    with write_atomically(path) as file:
+        file.write({"moodle": as_moodle, "csv": as_csv, "html": as_page}[to](puts))
+
+
+# Anki
+
+
+def _anki(puts: Sequence[Put], path: Path) -> None:
+    try:
+        import genanki
+    except ImportError:
+        raise InputError("an Anki package needs genanki: `pip install genanki`; or export --to csv") from None
+    model = genanki.Model(
+        MODEL_ID,
+        "labkit question",
+        fields=[{"name": "Question"}, {"name": "Answer"}, {"name": "Id"}],
+        templates=[{"name": "Card", "qfmt": "{{Question}}", "afmt": "{{FrontSide}}<hr id=answer>{{Answer}}"}],
+        css=".card { font-family: sans-serif; font-size: 18px; text-align: left; max-width: 40em; margin: auto; }",
+    )
+    decks = {}
+    for each in puts:
+        question = each.question
+        name = banks.EXAM if question.when == "exam" else LABS[question.lab][0]
+        deck = decks.setdefault(name, genanki.Deck(DECK_ID + _number(name), f"labkit::{name}"))
+        fields = [_for_mathjax(_asked_html(each)), _for_mathjax(_answer_html(each)), question.id]
+        tags = [question.objective, question.level, question.kind]
+        deck.add_note(genanki.Note(model=model, fields=fields, guid=genanki.guid_for("labkit", question.id), tags=tags))
+    try:
+        handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+        os.close(handle)
+        try:
+            genanki.Package(list(decks.values())).write_to_file(partial)
+            os.chmod(partial, 0o644)
+            os.replace(partial, path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{path}: cannot be written ({reason}); free space there, or name another place") from None
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:3], "big")
+
+
+def _for_mathjax(text: str) -> str:
+    r"""Anki's and Moodle's MathJax take \( … \) for a formula in a line."""
+    return FORMULA.sub(lambda formula: f"\\({formula[1]}\\)", text)
+
+
+def _asked_html(put: Put) -> str:
+    lists = []
+    if put.question.kind == "choice":
+        lists.append(("ol type=A", put.offered))
+    elif put.offered:
+        lists.append(("ul", put.offered))
+    if put.question.kind == "match":
+        lists.insert(0, ("ol", put.asked))
+    items = "".join(
+        f"<{tag}>{''.join(f'<li>{to_html(text)}</li>' for text in texts)}</{tag.split()[0]}>" for tag, texts in lists
+    )
+    return f"<p>{to_html(put.text)}</p>{items}"
+
+
+def _answer_html(put: Put) -> str:
+    return "".join(f"<p>{to_html(line)}</p>" for line in answer_lines(put))
+
+
+# Moodle: https://docs.moodle.org/en/Moodle_XML_format
+
+
+def as_moodle(puts: Sequence[Put]) -> str:
+    """Moodle XML: each kind as Moodle's own; a recall as an essay with the answer for whoever grades it, blanks as
+    Cloze. `ordering` is part of Moodle since 4.4.
+    """
+    quiz = ElementTree.Element("quiz")
+    category = ElementTree.SubElement(quiz, "question", type="category")
+    _moodle_text(category, "category", "$course$/top/labkit", None)
+    for each in puts:
+        _MOODLE[each.question.kind](quiz, each)
+    ElementTree.indent(quiz, " ")
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(quiz, encoding="unicode") + "\n"
+
+
+def _moodle_question(quiz, put: Put, kind: str, text: str | None = None):
+    node = ElementTree.SubElement(quiz, "question", type=kind)
+    _moodle_text(node, "name", put.question.id, None)
+    _moodle_text(node, "questiontext", f"<p>{to_html(put.text)}</p>" if text is None else text)
+    _moodle_text(node, "generalfeedback", f"<p>{to_html(put.rationale)}</p>")
+    ElementTree.SubElement(node, "idnumber").text = put.question.id
+    tags = ElementTree.SubElement(node, "tags")
+    for tag in (put.question.objective, put.question.level):
+        _moodle_text(tags, "tag", tag, None)
+    return node
+
+
+def _moodle_text(node, name: str, text: str, form: str | None = "html", **attributes: str):
+    child = ElementTree.SubElement(node, name, **({"format": form} if form else {}), **attributes)
+    ElementTree.SubElement(child, "text").text = text if form is None else _for_mathjax(text)
+    return child
+
+
+def _moodle_number(quiz, put: Put) -> None:
+    node = _moodle_question(quiz, put, "numerical")
+    room = _room(put.right, put.question.tolerance)
+    right = _moodle_text(node, "answer", f"{put.right:.10g}", "moodle_auto_format", fraction="100")
+    ElementTree.SubElement(right, "tolerance").text = f"{room:.6g}"
+    _moodle_text(right, "feedback", "")
+    for mistake in put.question.mistakes:
+        value = evaluate(mistake.answer, put.drawn)
+        wrong = _moodle_text(node, "answer", f"{value:.10g}", "moodle_auto_format", fraction="0")
+        ElementTree.SubElement(wrong, "tolerance").text = f"{_room(value, put.question.tolerance):.6g}"
+        _moodle_text(wrong, "feedback", f"{to_html(mistake.name)}: {to_html(put.fill(mistake.why))}")
+    if put.question.unit:
+        units = ElementTree.SubElement(node, "units")
+        unit = ElementTree.SubElement(units, "unit")
+        ElementTree.SubElement(unit, "multiplier").text = "1"
+        ElementTree.SubElement(unit, "unit_name").text = put.question.unit
+        ElementTree.SubElement(node, "unitgradingtype").text = "0"  # a unit may be given, and is not graded
+
+
+def _moodle_choice(quiz, put: Put) -> None:
+    node = _moodle_question(quiz, put, "multichoice")
+    ElementTree.SubElement(node, "single").text = "true"
+    ElementTree.SubElement(node, "shuffleanswers").text = "true"
+    for option in put.question.options:
+        right = option.text == put.question.answer
+        answer = _moodle_text(node, "answer", to_html(put.fill(option.text)), fraction="100" if right else "0")
+        _moodle_text(answer, "feedback", to_html(put.fill(option.why or "")))
+
+
+def _moodle_match(quiz, put: Put) -> None:
+    node = _moodle_question(quiz, put, "matching")
+    ElementTree.SubElement(node, "shuffleanswers").text = "true"
+    for left, right in zip(put.asked, put.right):
+        pair = _moodle_text(node, "subquestion", to_html(left))
+        answer = ElementTree.SubElement(pair, "answer")
+        ElementTree.SubElement(answer, "text").text = to_plain(right)  # Moodle shows these in a list, as plain text
+
+
+def _moodle_order(quiz, put: Put) -> None:
+    node = _moodle_question(quiz, put, "ordering")
+    ElementTree.SubElement(node, "layouttype").text = "VERTICAL"
+    ElementTree.SubElement(node, "selecttype").text = "ALL"
+    for place, item in enumerate(put.right, start=1):
+        _moodle_text(node, "answer", to_html(item), fraction=f"{place}.0000000")
+
+
+def _moodle_blanks(quiz, put: Put) -> None:
+    def cloze(blank: re.Match) -> str:
+        part = put.question.answer[blank[1]]
+        if isinstance(part, NumberBlank):
+            value = evaluate(part.value, put.drawn)
+            return "{1:NUMERICAL:=" + f"{value:.10g}:{_room(value, part.tolerance):.6g}" + "}"
+        accepted = (re.sub(r"([\\}#~/\"])", r"\\\1", html.escape(word, False)) for word in part.accept)
+        return "{1:SHORTANSWER:" + "~".join(f"={word}" for word in accepted) + "}"
+
+    pieces, end = [], 0
+    for blank in BLANK.finditer(put.text):
+        pieces += [to_html(put.text[end : blank.start()]), " ", cloze(blank), " "]
+        end = blank.end()
+    _moodle_question(quiz, put, "cloze", f"<p>{''.join(pieces)}{to_html(put.text[end:])}</p>")
+
+
+def _moodle_recall(quiz, put: Put) -> None:
+    node = _moodle_question(quiz, put, "essay")
+    ElementTree.SubElement(node, "responseformat").text = "plain"
+    _moodle_text(node, "graderinfo", f"<p>{to_html(put.right)}</p>")
+
+
+def _room(value: float, tolerance: float | str) -> float:
+    share = str(tolerance).endswith("%")
+    return float(str(tolerance).rstrip("%")) / 100 * abs(value) if share else float(tolerance)
+
+
+_MOODLE = {
+    "number": _moodle_number, "choice": _moodle_choice, "match": _moodle_match, "order": _moodle_order,
+    "blanks": _moodle_blanks, "recall": _moodle_recall,
+}  # fmt: skip
+
+
+# A table and a page
+
+
+def as_csv(puts: Sequence[Put]) -> str:
+    """A table, a question a row, for a spreadsheet: formulas as they are written. A cell that a spreadsheet would take
+    for a formula of its own begins with an apostrophe.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for each in puts:
+        lines = list(answer_lines(each))
+        told = {"text": each.text, "options": "\n".join(each.offered), "rationale": each.rationale}
+        told["answer"] = "\n".join(line for line in lines if line != each.rationale)
+        cells = [str(told.get(name, getattr(each.question, name, ""))) for name in COLUMNS]
+        writer.writerow([f"'{cell}" if cell[:1] in ("=", "+", "-", "@") else cell for cell in cells])
+    return file.getvalue()
+
+
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Questions</title><style>
+body { font: 16px/1.5 sans-serif; max-width: 45em; margin: 2em auto; padding: 0 1em; color: #111; background: #fff; }
+section { break-inside: avoid; margin: 1.5em 0; } h2 { break-before: page; }
+img { vertical-align: middle; } code { background: #f2f2f2; }
+</style></head><body><h1>Questions</h1>
+%s
+</body></html>
+"""
+
+
+def as_page(puts: Sequence[Put]) -> str:
+    """A page to print: all questions, then all answers. Formulas are drawings, so nothing is loaded from outside."""
+    asked, answers, lab = [], ["<h2>Answers</h2>"], None
+    for number, each in enumerate(puts, start=1):
+        if each.question.lab != lab:
+            lab = each.question.lab
+            asked.append(f"<h2>{html.escape(LABS[lab][0])}</h2>")
+        asked.append(f'<section id="q{number}"><strong>{number}.</strong> {_asked_html(each)}</section>')
+        answers.append(f"<section><strong>{number}.</strong> {_answer_html(each)}</section>")
+    return PAGE % _drawn("\n".join([*asked, *answers]))
+
+
+def _drawn(text: str) -> str:
+    """The text with its formulas as images, each with its words as the alternative."""
+    from base64 import b64encode
+
+    from matplotlib import rc_context
+    from matplotlib.mathtext import math_to_image
+
+    def draw(formula: re.Match) -> str:
+        source = html.unescape(formula[1])
+        image = io.BytesIO()
+        with rc_context({"svg.fonttype": "path", "svg.hashsalt": "labkit"}):
+            math_to_image(f"${source}$", image, format="svg", dpi=72, prop=None)
+        data = b64encode(image.getvalue()).decode()
+        return f'<img alt="{html.escape(to_plain(formula[0]), True)}" src="data:image/svg+xml;base64,{data}">'
+
+    return FORMULA.sub(draw, text)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "examples:\n  labkit export quizzes --to anki\n  labkit export quizzes --to html --lab masking --out masking.html"
+    )
+    parser.add_argument("what", choices=("quizzes",), help="what to export")
+    parser.add_argument("--to", choices=tuple(SUFFIXES), required=True, help="for which tool")
+    parser.add_argument("--lab", choices=tuple(LABS), help="only this lab's questions (default: all, and the exam's)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to (default: labkit-quizzes with its ending)")
+    parser.add_argument("--json", action="store_true", help="end with one JSON object")
+
+
+def main(args: argparse.Namespace) -> int:
+    paths = [banks.bank_of(args.lab)] if args.lab else banks.shipped()
+    puts = [put(question) for path in paths for question in banks.load(path)]
+    if not puts:
+        raise InputError(f"{banks.folder()}: holds no questions; install the kit again")
+    out = args.out or Path(f"labkit-quizzes{SUFFIXES[args.to]}")
+    export(puts, args.to, out)
+    print(f"{len(puts)} questions written to {out}")
+    if args.json:
+        print(json.dumps({"file": str(out), "questions": len(puts)}))
+    return 0
