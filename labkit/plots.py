@@ -181,6 +181,68 @@ def differences(by_name: Mapping[str, Interval], title: str, of: str = "right an
     show(drawn, f"{title}. {told}, with 95% interval. {'. '.join(said)}.")
 
 
+def tokens(
+    pieces: Sequence[str],
+    values: Sequence[float | None],
+    title: str,
+    notes: Sequence[str] | None = None,
+    unit: str = "nats",
+    top: float | None = None,
+) -> None:
+    """Show the tokens of a text, each with its value under it and, if given, a note: a role, a label.
+
+    The larger a value, the darker its token, up to `top` (left out: the largest); None is a token without a value.
+    Nothing is told by colour alone, and the text form, a line for each token, carries all that is seen.
+    """
+    others = [values] if notes is None else [values, notes]
+    if not pieces or any(len(other) != len(pieces) for other in others):
+        lengths = ", ".join(str(len(other)) for other in (pieces, *others))
+        raise InputError(f"the tokens, their values and notes are {lengths} long: give as many of each, at least one")
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    full = top or max(known, default=0) or 1
+    cells, lines = [], [f"{title} ({unit} under each token)"]
+    for piece, value, note in zip(pieces, values, notes or [""] * len(pieces)):
+        written = "–" if value is None else f"{value:.2f}"
+        share = 0.0 if value is None else 1.0 if not math.isfinite(value) else min(max(value / full, 0), 1)
+        shade = f"rgba(11, 83, 148, {0.5 * share:.2f})"  # black on it stays readable: at least 8 : 1
+        seen = html.escape(piece.replace(" ", "·").replace("\n", "↵") or "∅")
+        below = f"<br><small>{html.escape(note)}</small>" if note else ""
+        cells.append(
+            f'<span style="display: inline-block; margin: 2px 1px; padding: 1px 4px; text-align: center; color: #000; '
+            f'background: linear-gradient({shade}, {shade}), #fff; border: 1px solid #888; border-radius: 3px; '
+            f'line-height: 1.3; vertical-align: top"><code style="color: #000; background: none">{seen}</code><br>'
+            f"<small>{written}</small>{below}</span>"
+        )
+        lines.append(f"{piece!r:<16} {written:>6} {note}".rstrip())
+    from IPython.display import display
+
+    heading = f"<p><strong>{html.escape(title)}</strong> ({html.escape(unit)} under each token; darker is more)</p>"
+    display({"text/html": f"{heading}<div>{' '.join(cells)}</div>", "text/plain": "\n".join(lines)}, raw=True)
+
+
+def courses(x: Sequence[float], by_name: Mapping[str, Sequence[Interval]], title: str, x_name: str, y_name: str):
+    """Show a line for each name, through the middles of its intervals, one at each x; the band is the 95% interval.
+
+    Returns the axes, for a logarithmic scale or the like, and the function that shows the figure.
+    """
+    drawn, axes = figure(title, x_name, y_name)
+    said = []
+    for number, (name, intervals) in enumerate(by_name.items()):
+        style = f"{MARKERS[number % len(MARKERS)]}{DASHES[number % len(DASHES)]}"
+        colour = COLOURS[number % len(COLOURS)]
+        axes.plot(x, [each.mean for each in intervals], style, color=colour, label=name)
+        axes.fill_between(
+            x, [each.low for each in intervals], [each.high for each in intervals], color=colour, alpha=0.15
+        )
+        points = ", ".join(
+            f"{at:g}: {each.mean:.3g} ({each.low:.3g} to {each.high:.3g})"
+            for at, each in zip(x, intervals, strict=True)
+        )
+        said.append(f"{name}: {points}")
+    axes.legend(frameon=False)
+    return axes, lambda: show(drawn, f"{title}. {y_name}, with 95% interval, by {x_name}. {'. '.join(said)}.")
+
+
 def _course(steps: Sequence[int], losses: Sequence[float]) -> str:
     """The course of a curve in words: its ends, and its lowest point if that is neither."""
     points = [(step, loss) for step, loss in zip(steps, losses, strict=True) if math.isfinite(loss)]

@@ -125,3 +125,29 @@ def test_matplotlib_settings_stay_as_they_were(shown):
     before = dict(matplotlib.rcParams)
     plots.loss_curve(history([2, 1]), "It falls")
     assert dict(matplotlib.rcParams) == before
+
+
+def test_tokens_are_told_by_their_values_and_not_by_colour_alone(shown):
+    plots.tokens([" the", "<b>", "\n"], [0.25, None, 2.0], "What surprises", notes=["user", "", "assistant"])
+    ((data, _),) = shown
+    assert data["text/plain"].splitlines() == [
+        "What surprises (nats under each token)",
+        "' the'             0.25 user",
+        "'<b>'                 –",
+        "'\\n'               2.00 assistant",
+    ]
+    cells = data["text/html"].split("<span ")[1:]
+    assert ["0.06" in cells[0], "0.00" in cells[1], "0.50" in cells[2]] == [True] * 3
+    assert "·the" in cells[0] and "&lt;b&gt;" in cells[1] and "↵" in cells[2]
+    assert all(said in cells[0] for said in ("0.25", "user")) and "–" in cells[1] and "color: #000" in cells[2]
+
+
+def test_tokens_of_unequal_number_are_refused(shown):
+    for pieces, values, notes in (([], [], None), (["a"], [1.0, 2.0], None), (["a"], [1.0], ["x", "y"])):
+        with pytest.raises(InputError, match="as many of each"):
+            plots.tokens(pieces, values, "t", notes=notes)
+
+
+def test_tokens_take_infinite_and_missing_values(shown):
+    plots.tokens(["a", "b"], [math.inf, None], "t")
+    assert "inf" in shown[0][0]["text/plain"] and "0.50" in shown[0][0]["text/html"]
