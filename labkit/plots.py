@@ -220,27 +220,34 @@ def tokens(
     display({"text/html": f"{heading}<div>{' '.join(cells)}</div>", "text/plain": "\n".join(lines)}, raw=True)
 
 
-def courses(x: Sequence[float], by_name: Mapping[str, Sequence[Interval]], title: str, x_name: str, y_name: str):
+def courses(
+    x: Sequence[float],
+    by_name: Mapping[str, Sequence[Interval]],
+    title: str,
+    x_name: str,
+    y_name: str,
+    x_log: bool = False,
+) -> None:
     """Show a line for each name, through the middles of its intervals, one at each x; the band is the 95% interval.
 
-    Returns the axes, for a logarithmic scale or the like, and the function that shows the figure.
+    An interval is what `labkit.runs.interval` gives.
     """
     drawn, axes = figure(title, x_name, y_name)
     said = []
     for number, (name, intervals) in enumerate(by_name.items()):
         style = f"{MARKERS[number % len(MARKERS)]}{DASHES[number % len(DASHES)]}"
         colour = COLOURS[number % len(COLOURS)]
+        lows, highs = [each.low for each in intervals], [each.high for each in intervals]
         axes.plot(x, [each.mean for each in intervals], style, color=colour, label=name)
-        axes.fill_between(
-            x, [each.low for each in intervals], [each.high for each in intervals], color=colour, alpha=0.15
-        )
-        points = ", ".join(
-            f"{at:g}: {each.mean:.3g} ({each.low:.3g} to {each.high:.3g})"
-            for at, each in zip(x, intervals, strict=True)
-        )
-        said.append(f"{name}: {points}")
+        axes.fill_between(x, lows, highs, color=colour, alpha=0.15)
+        points = zip(x, intervals, strict=True)
+        told = ", ".join(f"{at:g}: {each.mean:.3g} ({each.low:.3g} to {each.high:.3g})" for at, each in points)
+        said.append(f"{name}: {told}")
+    if x_log:
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(x, [f"{at:g}" for at in x])
     axes.legend(frameon=False)
-    return axes, lambda: show(drawn, f"{title}. {y_name}, with 95% interval, by {x_name}. {'. '.join(said)}.")
+    show(drawn, f"{title}. {y_name}, with 95% interval, by {x_name}. {'. '.join(said)}.")
 
 
 def _course(steps: Sequence[int], losses: Sequence[float]) -> str:

@@ -119,6 +119,13 @@ def test_differences_say_each_with_its_interval_and_the_seeds(shown):
         plots.differences({}, "None")
 
 
+def test_courses_say_every_point_with_its_interval(shown):
+    up, down = [Interval(1, 0.5, 1.5, (1, 1)), Interval(2, 1, 3, (2, 2))], [Interval(0, -1, 1, (0, 0))] * 2
+    plots.courses([1, 16], {"A": up, "B": down}, "A rises", "best of n", "reward", x_log=True)
+    text = shown[0][0]["text/plain"]
+    assert "reward, with 95% interval, by best of n. A: 1: 1 (0.5 to 1.5), 16: 2 (1 to 3). B: 1: 0 (-1 to 1)" in text
+
+
 def test_matplotlib_settings_stay_as_they_were(shown):
     import matplotlib
 

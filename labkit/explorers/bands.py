@@ -6,7 +6,7 @@ import io
 
 from labkit import plots
 from labkit.dedup import candidate_probability
-from labkit.live import in_notebook, show_widget
+from labkit.live import OWN_KEYS, in_notebook, show_widget
 
 PLACES = [place / 100 for place in range(101)]
 TOLD = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -52,6 +52,7 @@ def controls(bands: int, rows: int, permutations: int, threshold: float):
 
     of_bands, of_rows = slider("bands", bands, permutations), slider("rows", rows, 32)
     picture, words = widgets.Image(format="png", layout={"max_width": "672px"}), widgets.HTML()
+    keys = widgets.HTML(OWN_KEYS)
 
     def redraw(_=None) -> None:
         used = of_bands.value * of_rows.value
@@ -65,4 +66,4 @@ def controls(bands: int, rows: int, permutations: int, threshold: float):
     for control in (of_bands, of_rows):
         control.observe(redraw, "value")
     redraw()
-    return widgets.VBox([of_bands, of_rows, picture, words])
+    return widgets.VBox([of_bands, of_rows, picture, words, keys])
