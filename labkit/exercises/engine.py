@@ -73,8 +73,7 @@ def judge(exercise: Exercise, function: Any, seed: int = 0, seconds: float = SEC
     """Call `function` on the probes of `seed` and say what came of it."""
     if not callable(function):
         return Verdict("wrong", f"{exercise.name} is no function; write `def {exercise.name}(…):` under the decorator")
-    probes, expected = exercise.draw(seed), _expected(exercise, seed)
-    outcomes, faults = [], []
+    probes, outcomes, faults = exercise.draw(seed), [], []
     try:
         with limits(seconds):
             for probe in probes:
@@ -83,6 +82,14 @@ def judge(exercise: Exercise, function: Any, seed: int = 0, seconds: float = SEC
                 faults.append(fault)
     except (TooSlow, TooMuchPrinted) as error:
         return _limit_verdict(error, seconds)
+    return decide(exercise, outcomes, faults, seed, function)
+
+
+def decide(
+    exercise: Exercise, outcomes: list[Outcome], faults: list[str | None], seed: int, function: Callable | None = None
+) -> Verdict:
+    """What is to be said of a function that did this on the probes of `seed`, here or in the grader's sandbox."""
+    probes, expected = exercise.draw(seed), _expected(exercise, seed)
     if all(outcome.error == "NotImplementedError" for outcome in outcomes):
         return Verdict("not attempted", "not attempted")
 
