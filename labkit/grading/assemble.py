@@ -1,0 +1,213 @@
+"""From a notebook that somebody handed in to one that can be graded: the source of its exercise cells, and probes.
+
+Nothing else of the file is used: no outputs, metadata, tags, other cells. The notebook made here begins each exercise
+anew (`%reset -f` and the fixed preamble), then comes the learner's cell as it is, then a probe cell for each group; what
+the reference answers is that cell's stored output, which never goes to a kernel.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from labkit.data import InputError
+from labkit.exercises import catalogue, engine
+from labkit.exercises.kinds import Exercise, Outcome
+from labkit.grading.inside import ANSWER
+
+MAX_FILE, MAX_CELLS, MAX_SOURCE = 20_000_000, 5_000, 100_000  # bytes, cells, characters of an exercise's cell
+PREAMBLE = "%reset -f\nimport math\n\nimport labkit as lk\nimport numpy as np\n"
+
+
+def lab_exercises(lab: str) -> list[Exercise]:
+    """The exercises of a lab, given by its number."""
+    return [exercise for exercise in catalogue().values() if exercise.lab == lab]
+
+
+def read_cells(data: bytes) -> list[str]:
+    """The sources of a notebook's code cells, of any version of the format. Raises `InputError` in one line."""
+    if len(data) > MAX_FILE:
+        raise InputError(f"the file is larger than {MAX_FILE // 1_000_000} MB; was something huge left in an output?")
+    try:
+        notebook = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the file is no notebook ({type(error).__name__}: {str(error)[:80]})") from None
+    cells: Any = notebook.get("cells") if isinstance(notebook, dict) else None
+    if isinstance(notebook, dict) and isinstance(notebook.get("worksheets"), list):  # nbformat 3
+        sheets = [sheet.get("cells") for sheet in notebook["worksheets"] if isinstance(sheet, dict)]
+        cells = [cell for sheet in sheets if isinstance(sheet, list) for cell in sheet]
+    if not isinstance(cells, list):
+        raise InputError("the file is JSON, and no notebook: it has no list of cells")
+    if len(cells) > MAX_CELLS:
+        raise InputError(f"the notebook has {len(cells):,} cells; at most {MAX_CELLS:,} are read")
+    return [source for cell in cells if (source := _source(cell)) is not None]
+
+
+def _source(cell: Any) -> str | None:
+    if not isinstance(cell, dict) or cell.get("cell_type") != "code":
+        return None
+    source = cell.get("source", cell.get("input"))
+    if isinstance(source, list) and all(isinstance(line, str) for line in source):
+        source = "".join(source)
+    return source.replace("\r\n", "\n") if isinstance(source, str) else None
+
+
+def exercise_cells(sources: list[str], exercises: list[Exercise]) -> dict[str, str]:
+    """{exercise: the last cell that defines it}: by the decorator's id, or, where no cell has that, by the name."""
+    by_id: dict[str, str] = {}
+    by_name: dict[str, str] = {}
+    for source in sources:
+        if len(source) > MAX_SOURCE or not any(exercise.name in source for exercise in exercises):
+            continue
+        ids, names = _defined(source)
+        for exercise in exercises:
+            if exercise.id in ids:
+                by_id[exercise.id] = source
+            elif exercise.name in names:
+                by_name[exercise.id] = f"{source.rstrip()}\n\nlk.exercise({exercise.id!r})({exercise.name})\n"
+    found = by_name | by_id
+    return {exercise.id: found[exercise.id] for exercise in exercises if exercise.id in found}
+
+
+def _defined(source: str) -> tuple[set[str], set[str]]:
+    """(ids that stand in a call of `exercise`, names of the functions defined at the top)."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the cell's own error is told when it runs
+        return set(re.findall(r"""\bexercise\(\s*["']([\w.]+)["']""", source)), set()
+    ids = {
+        node.args[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and (getattr(node.func, "attr", None) or getattr(node.func, "id", None)) == "exercise"
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+        and isinstance(node.args[0].value, str)
+    }
+    return ids, {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a cell of the assembled notebook is: `begin`, `learner` or `probe`, and of which exercise and group."""
+
+    what: str
+    exercise: str
+    group: str = ""
+
+
+def notebook(cells: dict[str, str], seed: int, only: set[tuple[str, str]] | None = None) -> tuple[dict, list[Part]]:
+    """(the notebook to run, what each of its cells is). `only` keeps these groups, as (exercise, group)."""
+    made, parts = [], []
+    for exercise in (e for e in catalogue().values() if e.id in cells):
+        groups = {
+            name: members
+            for name, members in grouped(exercise, seed).items()
+            if only is None or (exercise.id, name) in only
+        }
+        if not groups:
+            continue
+        made.append(_code(PREAMBLE + ("import torch\n" if exercise.torch else "")))
+        made.append(_code(cells[exercise.id]))
+        parts += [Part("begin", exercise.id), Part("learner", exercise.id)]
+        probes, expected = exercise.draw(seed), engine._expected(exercise, seed)
+        for group, members in groups.items():
+            calls = "".join(f"    {literal(probes[i].args)},\n" for i in members)
+            answers = {"answers": [encoded(expected[i]) for i in members]}
+            made.append(_code(f"lk.answer({exercise.id!r}, [\n{calls}])", answers))
+            parts.append(Part("probe", exercise.id, group))
+    metadata = {"kernelspec": {"name": "labkit-grade", "display_name": "Grading (sandbox)", "language": "python"}}
+    for number, cell in enumerate(made):
+        cell["id"] = f"cell-{number}"
+    return {"cells": made, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}, parts
+
+
+def grouped(exercise: Exercise, seed: int) -> dict[str, list[int]]:
+    """{group: its probes' places}, in the order of the probes."""
+    groups: dict[str, list[int]] = {}
+    for index, probe in enumerate(exercise.draw(seed)):
+        groups.setdefault(probe.group, []).append(index)
+    return groups
+
+
+def encoded(outcome: Outcome) -> dict:
+    return {"value": outcome.value} if outcome.error is None else {"error": outcome.error}
+
+
+def decoded(answer: Any) -> tuple[Outcome, str | None]:
+    """(outcome, fault) of one answer out of the sandbox. What has not its form is an error's outcome: it earns nothing."""
+    if isinstance(answer, dict) and "value" in answer and _is_plain(answer["value"]):
+        fault = answer.get("fault")
+        return Outcome(value=answer["value"]), fault if fault in (None, "changed", "shared") else "changed"
+    if isinstance(answer, dict) and isinstance(answer.get("error"), str) and answer["error"].isidentifier():
+        line, message = answer.get("line"), answer.get("message")
+        return Outcome(
+            error=answer["error"][:60],
+            message=str(message)[:200] if isinstance(message, str) else "",
+            line=line if isinstance(line, int) and 0 < line < MAX_SOURCE else None,
+        ), None
+    return Outcome(error="NoAnswer", message="the probe gave no answer"), None
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    """Whether JSON from the sandbox has the form that `kinds.plain` gives, so that a comparison cannot fail on it."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return True
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if not isinstance(value, dict) or depth > 40:
+        return False
+    match value:
+        case {"list": list(items)} | {"set": list(items)} if len(value) == 1:
+            return all(_is_plain(item, depth + 1) for item in items)
+        case {"dict": list(pairs)} if len(value) == 1:
+            return all(isinstance(p, list) and len(p) == 2 and all(_is_plain(x, depth + 1) for x in p) for p in pairs)
+        case {"array": list(items), "shape": list(shape), "dtype": str()} if len(value) == 3:
+            sized = all(type(n) is int and n >= 0 for n in shape) and len(shape) <= 20
+            return sized and math.prod(shape) == len(items) and all(_is_number(item) for item in items)
+        case {"float": "nan" | "inf" | "-inf"} if len(value) == 1:
+            return True
+        case {"other": str()} | {"bytes": str()} if len(value) == 1:
+            return "bytes" not in value or re.fullmatch("(?:[0-9a-f]{2})*", value["bytes"]) is not None
+    return False
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (bool, int, float)) or (isinstance(value, dict) and set(value) == {"float"} and _is_plain(value))
+
+
+def literal(value: Any) -> str:
+    """A value of a probe as a Python expression that gives the same value again. Raises `TypeError` for what has none."""
+    kind = type(value)
+    if value is None or kind in (bool, int, str, bytes):
+        return repr(value)
+    if kind is float:
+        return repr(value) if math.isfinite(value) else f'float("{value}")'
+    if kind is list:
+        return f"[{', '.join(map(literal, value))}]"
+    if kind is tuple:
+        return f"({', '.join(map(literal, value))}{',' if len(value) == 1 else ''})"
+    if kind in (set, frozenset):
+        inner = ", ".join(sorted(map(literal, value)))
+        return f"{kind.__name__}([{inner}])" if kind is frozenset or not value else f"{{{inner}}}"
+    if kind is dict:
+        return "{" + ", ".join(f"{literal(key)}: {literal(item)}" for key, item in value.items()) + "}"
+    if kind.__module__ == "numpy" and kind.__name__ == "ndarray" and value.dtype.kind in "biuf":
+        return f'np.array({literal(value.tolist())}, dtype="{value.dtype}").reshape({value.shape})'
+    if kind.__module__ == "numpy" and hasattr(value, "dtype") and value.dtype.kind in "biuf":
+        return f"np.{kind.__name__}({literal(value.item())})"
+    if kind.__module__ == "torch" and kind.__name__ == "Tensor":
+        return f"torch.tensor({literal(value.tolist())}, dtype={value.dtype}).reshape({tuple(value.shape)})"
+    raise TypeError(f"a probe cannot hold a value of type {kind.__name__}")
+
+
+def _code(source: str, answers: dict | None = None) -> dict:
+    cell = {"cell_type": "code", "source": source, "metadata": {}, "outputs": [], "execution_count": None}
+    if answers is not None:
+        cell["execution_count"] = 1
+        cell["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": {ANSWER: answers}}]
+    return cell

@@ -1,0 +1,217 @@
+"""Kernels under bubblewrap: a provisioner for `jupyter_client`, so that any tool that takes a kernel's name can use it.
+
+Two kernelspecs use it. `labkit-grade` holds Python, the installed libraries without labkit, and what lies in `inside/`;
+`labkit-sandbox` holds labkit and its labs too, to run somebody's whole lab. Neither has a network, a home, `/etc`,
+other processes, or a place to write to but a small `/tmp`. The kernel's sockets are files in a folder of its own.
+
+Without user namespaces of its own root would be root inside as well, so root's sandboxes run under a user id that
+nobody else has, one for each that runs at the same time. Bubblewrap sets no limits: `prlimit` does, inside, and where
+a cgroup cannot hold the memory of all processes together, `watch` sums it up many times a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+
+from labkit.cluster import ONE_THREAD
+from labkit.data import InputError
+from labkit.grading import seccomp
+
+PACKAGE = Path(__file__).resolve().parents[1]
+INSIDE = Path(__file__).resolve().parent / "inside"
+NEEDED = ("bwrap", "setpriv", "prlimit")
+FIRST_USER, USERS = 60_706, 478  # 60706 … 61183 are given to nobody (systemd.io/UIDS-GIDS)
+MB = 1_000_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a sandbox may use: of memory a process, all processes of `/tmp` and `/dev/shm`, and so on."""
+
+    memory_mb: int = 2_000
+    files_mb: int = 64  # of /tmp, and of /dev/shm
+    file_mb: int = 8  # of any file
+    processes: int = 32  # threads count
+    open_files: int = 128
+
+
+GRADE = Limits()
+WHOLE_LAB = Limits(memory_mb=12_000, files_mb=2_000, file_mb=1_000, processes=1_024, open_files=1_024)
+
+
+@cache
+def missing() -> str | None:
+    """Why there can be no sandbox here, and what to do about it, in one line; None if there can."""
+    if not sys.platform.startswith("linux"):
+        return "the sandbox needs Linux; grade in a Linux machine, container or WSL 2"
+    absent = [name for name in NEEDED if shutil.which(name) is None]
+    if absent:
+        return f"the sandbox needs {', '.join(absent)}; `apt-get install bubblewrap util-linux` (or your system's like)"
+    try:
+        with contextlib.ExitStack() as stack:
+            command, options = wrapped(["true"], Limits(), "grade", stack)
+            tried = subprocess.run(command, capture_output=True, text=True, timeout=20, **options)
+    except subprocess.TimeoutExpired:
+        return "bubblewrap does not start within 20 s"
+    if tried.returncode:
+        said = (tried.stderr.strip().splitlines() or ["no reason given"])[-1]
+        return f"bubblewrap cannot make namespaces here ({said}); allow user namespaces, or run as root on the machine itself"
+    return None
+
+
+def require() -> None:
+    """Raise `InputError` where there can be no sandbox."""
+    if reason := missing():
+        raise InputError(f"{reason}; or say --unsandboxed, where you would run the learners' code with your own hands")
+
+
+def wrapped(
+    command: list[str], limits: Limits, layout: str, stack: contextlib.ExitStack, sockets: Path | None = None
+) -> tuple[list[str], dict[str, Any]]:
+    """(the command under bubblewrap, options for `Popen`). What is held open for it is closed with `stack`."""
+    root = os.getuid() == 0
+    arguments = ["bwrap", "--die-with-parent", "--new-session", "--clearenv", "--hostname", "sandbox", "--cap-drop", "ALL"]
+    if root:
+        arguments += ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+        for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
+            arguments += ["--cap-add", capability]
+    else:
+        arguments += ["--unshare-all", "--disable-userns"]
+    for key, value in _environment(layout).items():
+        arguments += ["--setenv", key, value]
+    size = str(limits.files_mb * MB)
+    arguments += ["--perms", "1777", "--size", size, "--tmpfs", "/tmp", "--proc", "/proc", "--dev", "/dev"]
+    arguments += ["--perms", "1777", "--size", size, "--tmpfs", "/dev/shm"]
+    arguments += _mounts(layout)
+    if sockets is not None:
+        arguments += ["--bind", str(sockets), str(sockets)]
+    blocked = stack.enter_context(tempfile.TemporaryFile())
+    blocked.write(seccomp.program())
+    blocked.flush()
+    blocked.seek(0)
+    arguments += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", "--seccomp", str(blocked.fileno())]
+    arguments.append("--")
+    if root:
+        user = _user(stack)
+        arguments += ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--inh-caps=-all"]
+        arguments += ["--bounding-set=-all", "--no-new-privs", "--"]
+        if sockets is not None:
+            for path in (sockets, *sockets.iterdir()):
+                os.chown(path, user, user)
+    one = {"nproc": limits.processes, "fsize": limits.file_mb * MB, "data": limits.memory_mb * MB}
+    one |= {"nofile": limits.open_files, "core": 0, "memlock": 0, "msgqueue": 0}
+    arguments += ["prlimit", *(f"--{name}={value}:{value}" for name, value in one.items()), "--"]
+    return arguments + command, {"pass_fds": (blocked.fileno(),)}
+
+
+def _user(stack: contextlib.ExitStack) -> int:
+    """A user id that no other sandbox of this machine has while `stack` is open, so that limits count one sandbox only."""
+    folder = Path("/run/labkit-sandboxes")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != 0 or stat.S_IMODE(folder.stat().st_mode) & 0o022:
+        raise InputError(f"{folder} must be root's own folder; remove it")
+    for number in range(USERS):
+        file = open(folder / str(number), "wb")  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            continue
+        stack.enter_context(file)
+        return FIRST_USER + number
+    raise InputError(f"{USERS} sandboxes run here already")
+
+
+def _environment(layout: str) -> dict[str, str]:
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "USER": "learner", "LANG": "C.UTF-8", "TMPDIR": "/tmp"}
+    environment |= {"IPYTHONDIR": "/tmp/ipython", "MPLCONFIGDIR": "/tmp/matplotlib", "HF_HUB_OFFLINE": "1"}
+    if layout == "grade":
+        return environment | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(["/kit", *_libraries()])}
+    return environment | {"LABKIT_HOME": "/tmp/labkit", "PYTHONPATH": str(PACKAGE.parent)}
+
+
+@cache
+def _libraries() -> list[str]:
+    """The folders of installed packages. (The kernel of `labkit-grade` starts without `site`, which takes time.)"""
+    return [path for path in sys.path if path and Path(path).is_dir() and Path(path).name in ("site-packages", "dist-packages")]
+
+
+@cache
+def _mounts(layout: str) -> list[str]:
+    arguments, bound = [], [Path("/usr")]
+    arguments += ["--ro-bind", "/usr", "/usr"]
+    for name in ("/bin", "/sbin", "/lib", "/lib32", "/lib64"):
+        if os.path.islink(name):
+            arguments += ["--symlink", os.readlink(name), name]
+        elif os.path.isdir(name):
+            arguments += ["--ro-bind", name, name]
+    for path in (Path(sys.base_prefix), Path(sys.prefix), *map(Path, _libraries())):
+        for each in dict.fromkeys((path, path.resolve())):
+            if not any(each.is_relative_to(other) for other in bound):
+                arguments += ["--ro-bind", str(each), str(each)]
+                bound.append(each)
+    if layout == "grade":
+        hidden = [Path(path, "labkit") for path in _libraries()] + [PACKAGE]
+        for path in hidden:  # whatever labkit lies among what was bound
+            if path.is_dir() and any(path.is_relative_to(other) for other in bound):
+                arguments += ["--size", "4096", "--perms", "0555", "--tmpfs", str(path), "--remount-ro", str(path)]
+        for source, name in (
+            (INSIDE / "kernel.py", "kernel.py"),
+            (INSIDE / "stub.py", "labkit/__init__.py"),
+            (INSIDE / "empty.py", "labkit/exercises/__init__.py"),
+            (PACKAGE / "exercises" / "engine.py", "labkit/exercises/engine.py"),
+            (PACKAGE / "exercises" / "kinds.py", "labkit/exercises/kinds.py"),
+        ):
+            arguments += ["--ro-bind", str(source), f"/kit/{name}"]
+        return arguments
+    for path in (PACKAGE, PACKAGE.parent / "labs", PACKAGE.parent / "quizzes"):
+        if path.is_dir() and not any(path.is_relative_to(other) for other in bound):
+            arguments += ["--ro-bind", str(path), str(path)]
+    for device in sorted(Path("/dev").glob("nvidia*")):
+        arguments += ["--dev-bind", str(device), str(device)]
+    if os.path.exists("/dev/nvidiactl"):
+        arguments += ["--ro-bind", "/sys", "/sys"]
+    return arguments
+
+
+class SandboxProvisioner(LocalProvisioner):
+    """Starts a kernel under bubblewrap. The kernelspec's `layout` is `grade` or `lab`."""
+
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        if reason := missing():
+            raise InputError(reason)
+        self._held = contextlib.ExitStack()
+        sockets = Path(tempfile.mkdtemp(prefix="lk-", dir="/tmp"))  # a socket's path has at most 107 bytes
+        self._held.callback(shutil.rmtree, sockets, ignore_errors=True)
+        manager = self.parent
+        manager.transport, manager.ip = "ipc", str(sockets / "s")
+        manager.connection_file = str(sockets / "connection.json")
+        for number, channel in enumerate(("shell", "iopub", "stdin", "hb", "control"), start=1):
+            setattr(manager, f"{channel}_port", number)
+        kwargs = await super().pre_launch(**kwargs)
+        layout = self.kernel_spec.metadata["kernel_provisioner"]["config"]["layout"]
+        limits = GRADE if layout == "grade" else WHOLE_LAB
+        command, options = wrapped(kwargs.pop("cmd"), limits, layout, self._held, sockets)
+        return kwargs | options | {"cmd": command, "cwd": "/", "env": {"PATH": os.environ.get("PATH", "/usr/bin:/bin")}}
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
+        kwargs.pop("layout", None)
+        return await super().launch_kernel(cmd, **kwargs)
+
+    async def cleanup(self, restart: bool = False) -> None:
+        await super().cleanup(restart=restart)
+        if hasattr(self, "_held"):
+            self._held.close()

@@ -1,0 +1,66 @@
+"""Which system calls a sandbox refuses: those that keep memory where no limit counts it, and doors into the kernel.
+
+A seccomp program is a list of instructions (linux/filter.h). This one compares the call's number with a list and answers
+EPERM, or, for what a library only tries, ENOSYS. On a processor that is not listed nothing is refused.
+"""
+
+from __future__ import annotations
+
+import platform
+import struct
+
+EPERM, ENOSYS = 1, 38
+# name: (number on x86_64, on aarch64; linux/unistd.h)
+REFUSED = {
+    "shmget": (29, 194),
+    "msgget": (68, 186),
+    "semget": (64, 190),
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "keyctl": (250, 219),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "bpf": (321, 280),
+    "perf_event_open": (298, 241),
+    "userfaultfd": (323, 282),
+    "kexec_load": (246, 104),
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
+    "quotactl": (179, 60),
+    "swapon": (167, 224),
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
+    "open_by_handle_at": (304, 265),
+    "fanotify_init": (300, 262),
+}
+UNKNOWN = {"io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427)}
+UNKNOWN |= {"fsopen": (430, 430), "fsmount": (432, 432), "open_tree": (428, 428), "move_mount": (429, 429)}
+ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}  # linux/audit.h; the column above
+
+LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
+ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050000, 0x80000000
+
+
+def program(machine: str | None = None) -> bytes:
+    """The filter for this processor, as bubblewrap's `--seccomp` reads it."""
+    if (machine or platform.machine()) not in ARCHITECTURES:
+        return _instruction(RETURN, ALLOW)
+    architecture, column = ARCHITECTURES[machine or platform.machine()]
+    steps = [_instruction(LOAD, 4), _instruction(EQUAL, architecture, 1, 0), _instruction(RETURN, KILL)]
+    steps.append(_instruction(LOAD, 0))
+    if column == 0:  # the x32 numbers are another way to the same calls
+        steps += [_instruction(AT_LEAST, 0x40000000, 0, 1), _instruction(RETURN, KILL)]
+    for calls, error in ((REFUSED, EPERM), (UNKNOWN, ENOSYS)):
+        for numbers in calls.values():
+            steps += [_instruction(EQUAL, numbers[column], 0, 1), _instruction(RETURN, REFUSE | error)]
+    return b"".join([*steps, _instruction(RETURN, ALLOW)])
+
+
+def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    return struct.pack("=HBBI", code, if_true, if_false, value)
