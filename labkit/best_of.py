@@ -1,8 +1,8 @@
 """Best of n: several answers are sampled, the best by one reward is picked, and the pick is graded by another.
 
-It is the cheapest form of learning from a reward, and shows what that does to a test set (Gao, Schulman and Hilton 2022,
-"Scaling laws for reward model overoptimization", arXiv 2210.10760). The record of the chapter's experiment is made by
-`python -m labkit.best_of`; a run of a recipe gives the model that is sampled from.
+It is the cheapest form of learning from a reward, and shows what that does to a test set (Gao, Schulman and Hilton
+2022, "Scaling laws for reward model overoptimization", arXiv 2210.10760). The record of the chapter's experiment is
+made by `python -m labkit.best_of`; a run of a recipe gives the model that is sampled from.
 """
 
 from __future__ import annotations

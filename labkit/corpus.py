@@ -1,8 +1,9 @@
 """Corpora beyond one machine: datatrove's MinHash pipeline with this kit's shingles, on local processes or on Ray.
 
-`python -m labkit.corpus FOLDER --out OUT` reads every `*.jsonl` of a folder (`{"text": …}` a line) in four stages: signatures, pairs
-that share a band, clusters, and what is kept. The work is datatrove's; here it is only put together. It verifies no candidate by its true
-similarity, so what it removes depends on the bands alone: `labkit dedup` says more about files that fit on one machine.
+`python -m labkit.corpus FOLDER --out OUT` reads every `*.jsonl` of a folder (`{"text": …}` a line) in four stages:
+signatures, pairs that share a band, clusters, and what is kept. The work is datatrove's; here it is only put together.
+It verifies no candidate by its true similarity, so what it removes depends on the bands alone: `labkit dedup` says more
+about files that fit on one machine.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from labkit.data import InputError
 
 
 def stages(folder: Path, out: Path, files: int, shingle: int = 3, bands: int = 14, rows: int = 8, seed: int = 1):
-    """The four stages, each as (steps, tasks): what datatrove's executors take. `files` is how many the folder holds."""
+    """The four stages, each as (steps, tasks), as datatrove's executors take them; `files`: how many there are."""
     from datatrove.pipeline.dedup.minhash import (
         MinhashConfig,
         MinhashDedupBuckets,
@@ -64,8 +65,8 @@ def stages(folder: Path, out: Path, files: int, shingle: int = 3, bands: int = 1
 def deduplicate(folder: str | Path, out: str | Path, ray: bool = False, workers: int = 1, **options) -> list[list[int]]:
     """Run the pipeline; `out/kept` holds what is kept. Returns the clusters of at least two.
 
-    Members are numbered over all files in the order of their names. With `ray`, the tasks run on the cluster that `ray.init` finds.
-    Texts of fewer words than a shingle have no signature and are kept. Raises `InputError`.
+    Members are numbered over all files in the order of their names. With `ray`, the tasks run on the cluster that
+    `ray.init` finds. Texts of fewer words than a shingle have no signature and are kept. Raises `InputError`.
     """
     folder, out = Path(folder), Path(out)
     files = sorted(folder.glob("*.jsonl"))
@@ -107,7 +108,7 @@ def main() -> None:
         epilog="example: python -m labkit.corpus shards --out cleaned --workers 8; on a cluster add --ray",
     )
     parser.add_argument("folder", type=Path, help='*.jsonl files, {"text": …} a line')
-    parser.add_argument("--out", type=Path, required=True, help="a new folder for signatures, pairs, clusters and what is kept")
+    parser.add_argument("--out", type=Path, required=True, help="a new folder, for what is kept and how it was found")
     parser.add_argument("--workers", type=int, default=1, help="tasks at once (1)")
     parser.add_argument("--ray", action="store_true", help="on the Ray cluster that this machine belongs to")
     args = parser.parse_args()
@@ -115,7 +116,8 @@ def main() -> None:
         found = deduplicate(args.folder, args.out, ray=args.ray, workers=args.workers)
     except InputError as error:
         raise SystemExit(f"labkit.corpus: {error}") from None
-    print(f"{len(found)} clusters, {sum(map(len, found)) - len(found)} documents removed; {args.out / 'kept'} holds the rest")
+    gone = sum(map(len, found)) - len(found)
+    print(f"{len(found)} clusters, {gone} documents removed; {args.out / 'kept'} holds the rest")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""datatrove's pipeline with this kit's shingles finds this kit's clusters, where no pair is near the step of the bands."""
+"""datatrove's pipeline with the kit's shingles finds the kit's clusters, where no pair is near the step of the bands."""
 
 import json
 import random
@@ -40,7 +40,8 @@ def shards(texts, folder, count):
 def test_its_clusters_are_ours(texts, tmp_path):
     found = corpus.deduplicate(shards(texts, tmp_path / "in", 2), tmp_path / "out")
     assert found == sorted(dedup.find(texts, threshold=0.7).clusters) and len(found) > 20
-    lines = [json.loads(line) for file in (tmp_path / "out" / "kept").iterdir() for line in file.read_text().splitlines()]
+    files = (tmp_path / "out" / "kept").iterdir()
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     kept = {line["text"] for line in lines}
     assert len(lines) == len(texts) - sum(len(cluster) - 1 for cluster in found)
     assert all(sum(texts[member] in kept for member in cluster) == 1 for cluster in found)

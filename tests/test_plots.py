@@ -111,7 +111,8 @@ def test_scores_say_every_share_with_its_interval(shown):
 
 
 def test_differences_say_each_with_its_interval_and_the_seeds(shown):
-    plots.differences({"all": Interval(0.25, 0.1, 0.4, (0.2, 0.3)), "sums": Interval(-0.1, -0.3, 0.1, (0, -0.2))}, "Leaks")
+    up, down = Interval(0.25, 0.1, 0.4, (0.2, 0.3)), Interval(-0.1, -0.3, 0.1, (0, -0.2))
+    plots.differences({"all": up, "sums": down}, "Leaks")
     text = shown[0][0]["text/plain"]
     assert "percentage points, mean of 2 seeds" in text
     assert "all: +25.0 (+10.0 to +40.0). sums: -10.0 (-30.0 to +10.0)." in text

@@ -1,7 +1,8 @@
 """The mixes of lab 01's experiments: what is trained on, and the held-out questions, by name and seed.
 
-Each function gives (training examples, questions), as those of `examples` do. `dirty` and `clean` are the candidate pool
-as gathered and as cleaned; `answers` leaves out the chains of thought; the four `posts` split the same posts four ways.
+Each function gives (training examples, questions), as those of `examples` do. `dirty` and `clean` are the candidate
+pool as gathered and as cleaned; `answers` leaves out the chains of thought; the four `posts` split the same posts four
+ways.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class Posts:
 def posts(seed: int = 0, each: int = 48) -> Posts:
     """`each` facts of every kind, told in a post and in 3 to 6 reposts of the 90 days that follow, in order of date.
 
-    *fresh* facts were first recorded in 2025; *changed* ones (offices, homes, prices) are other than in 2024; *unchanged*
-    ones are of the same attributes. Only the last are in the base's text. The kind is the post's task.
+    *fresh* facts were first recorded in 2025; *changed* ones (offices, homes, prices) are other than in 2024;
+    *unchanged* ones are of the same attributes. Only the last are in the base's text. The kind is the post's task.
     """
     world, rng = build(), random.Random(f"posts {seed}")
     current = [fact for fact in world.facts if fact.until is None]
@@ -97,8 +98,8 @@ def clusters_of(examples: Sequence[Example]) -> list[list[int]]:
 def _posts_mix(seed: int, apart: bool, before: bool, ask: int = 15, train: int = 320) -> tuple[list, list]:
     """`ask` posts of each kind from `TURN` on, and `train` posts to learn from.
 
-    The questions are the same in all four splits, and no post that is asked is trained on. `apart`: nor is any post of its
-    cluster. `before`: only posts from before `TURN` are trained on.
+    The questions are the same in all four splits, and no post that is asked is trained on. `apart`: nor is any post of
+    its cluster. `before`: only posts from before `TURN` are trained on.
     """
     made, rng = posts(seed), random.Random(f"split {seed}")
     late = [place for place, post in enumerate(made.posts) if post.date >= TURN]

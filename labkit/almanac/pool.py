@@ -1,7 +1,8 @@
 """The candidate pool: twenty thousand examples as somebody might have gathered them, with planted faults.
 
-What is wrong with a candidate is recorded apart from what a learner sees, so that a filter can be scored: `candidates` gives the
-examples, and the truth as {id: Truth}. Kinds and shares stand in `SHARES`; each fresh fact has 3 to 6 reposts.
+What is wrong with a candidate is recorded apart from what a learner sees, so that a filter can be scored:
+`candidates` gives the examples, and the truth as {id: Truth}. Kinds and shares stand in `SHARES`; each fresh fact has 3
+to 6 reposts. `cleaned` is what a careful look at a pool leaves of it.
 """
 
 from __future__ import annotations
@@ -200,7 +201,7 @@ def _mojibake(ex: Example) -> Example:
 
 
 def _wrong(asker: Asker, rng: random.Random) -> Example:
-    """The pedlar's sheet errs always in the same way: it drops carries, loses units, and takes the emblem for the craft."""
+    """The pedlar's sheet errs always in the same way: drops carries, loses units, takes the emblem for the craft."""
     task = rng.choice(["sum", "sum", "units", "shopping", "town"])
     while True:
         problem = asker.problem(task)

@@ -1,7 +1,7 @@
 """Pictures that a learner turns knobs on: one module each. Where no kernel runs, a still figure says the same.
 
-An explorer is called like a function, `lk.explorers.s_curve()`. It is made of plain ipywidgets (the interface of 7.7.1),
-every control has a label and works from the keyboard, and no notebook stores it.
+An explorer is called like a function, `lk.explorers.s_curve()`. It is made of plain ipywidgets (the interface of
+7.7.1), every control has a label and works from the keyboard, and no notebook stores it.
 """
 
 from importlib import import_module
