@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter, OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -29,10 +29,10 @@ class Probe:
 class Comparison:
     """When two results are the same.
 
-    Lists are ordered, sets are not; a tuple is a list; numbers of all libraries are numbers; a nested list of numbers is
-    as good as an array of its shape. Numbers agree within max(atol, rtol·|expected|), NaN with NaN only. `dtype` asks for
-    tensors or arrays of this type. With `partition` the result is a list of groups, and neither their order nor the order
-    within them counts.
+    Lists are ordered, sets are not; a tuple is a list; numbers of all libraries are numbers; a nested list of numbers,
+    a numpy array and a tensor of one shape are as good as each other. Numbers agree within max(atol, rtol·|expected|),
+    NaN with NaN only. Where `dtype` is asked for, a tensor of the reference must be a tensor of this type, and an array
+    an array. With `partition` the result is a list of groups, and neither their order nor the order within them counts.
     """
 
     rtol: float = 1e-6
@@ -105,8 +105,9 @@ def _plain(value: Any, depth: int, room: list[int]) -> Any:
         return value
     if kind is float:
         return value if math.isfinite(value) else {"float": repr(value)}
-    if kind in (list, tuple):
-        return {"list": [_plain(item, depth + 1, room) for item in value]}
+    for base in (list, tuple, deque):  # a NamedTuple too; its items are taken without running code of its class
+        if issubclass(kind, base):
+            return {"list": [_plain(item, depth + 1, room) for item in base.__iter__(value)]}
     if kind in (set, frozenset):
         return {"set": _sorted(_plain(item, depth + 1, room) for item in value)}
     if kind in (dict, Counter, defaultdict, OrderedDict):
@@ -121,14 +122,54 @@ def _plain(value: Any, depth: int, room: list[int]) -> Any:
             return _plain(value.tolist(), depth + 1, room)
     array = _array(value)
     if array is None:
-        return {"other": f"a value of type {kind.__name__}"}
+        return {"other": _named(kind)}
     if array.size > room[0]:
         return {"other": "something too large"}
     room[0] -= array.size
     numbers = [_plain(item, depth + 1, room) for item in array.reshape(-1).tolist()]
     if array.ndim == 0:
         return numbers[0]
-    return {"array": numbers, "shape": list(array.shape), "dtype": str(array.dtype)}
+    of = value if kind.__module__.startswith("torch") else array  # a tensor's type is written as torch.int64
+    return {"array": numbers, "shape": list(array.shape), "dtype": str(of.dtype)}
+
+
+def _named(kind: type) -> str:
+    """A type that no exercise returns, with its article: "a generator"."""
+    if kind.__module__ not in ("builtins", "itertools", "collections", "types"):
+        return f"a value of type {kind.__name__}"
+    return f"{'an' if kind.__name__[0] in 'aeio' else 'a'} {kind.__name__}"
+
+
+def literal(value: Any) -> str:
+    """A probe's argument as a Python expression that gives it again, in a namespace with `np` and `torch`.
+
+    Types, the order of a dict, NaN and infinities are kept. Raises `TypeError` for what no probe holds.
+    """
+    kind = type(value)
+    if value is None or kind in (bool, int, str, bytes):
+        return repr(value)
+    if kind is float:
+        return repr(value) if math.isfinite(value) else f'float("{value}")'
+    if kind is list:
+        return f"[{', '.join(map(literal, value))}]"
+    if kind is tuple:
+        return f"({', '.join(map(literal, value))}{',' * (len(value) == 1)})"
+    if kind in (set, frozenset):
+        items = ", ".join(sorted(map(literal, value)))
+        return f"{{{items}}}" if kind is set and value else f"{kind.__name__}({f'[{items}]' if value else ''})"
+    if kind is dict:
+        return f"{{{', '.join(f'{literal(key)}: {literal(item)}' for key, item in value.items())}}}"
+    if (array := _array(value)) is None:
+        raise TypeError(f"a probe cannot hold a value of type {kind.__name__}")
+    if array is not value and not kind.__module__.startswith("torch"):
+        return f"np.{kind.__name__}({literal(value.item())})"
+    import numpy as np
+
+    name, said = ("np.array", f'"{value.dtype}"') if array is value else ("torch.tensor", str(value.dtype))
+    usual = "torch.float32" if name == "torch.tensor" and array.dtype.kind == "f" else np.array(array.tolist()).dtype
+    typed = "" if array.size and str(value.dtype).removeprefix("torch.") == str(usual).removeprefix("torch.") else said
+    text = f"{name}({literal(value.tolist())}{f', dtype={typed}' if typed else ''})"
+    return text if array.size else f"{text}.reshape({literal(tuple(value.shape))})"
 
 
 def _array(value: Any):
@@ -167,6 +208,8 @@ def difference(yours: Outcome, expected: Outcome, compare: Comparison) -> str | 
         a, b = _groups(a), _groups(b)
     if compare.dtype and (said := _wrong_type(a, b, compare.dtype)):
         return said
+    if _is_other(yours.value):
+        return f"it gives back {yours.value['other']}; give {_kind(expected.value)} ({shown(expected.value)})"
     shape_a, shape_b = _shape(a), _shape(b)
     if "array" in _tags(b) and shape_a is not None and shape_a != shape_b:
         return f"shape {_tuple(shape_a)}, expected {_tuple(shape_b)}"
@@ -263,10 +306,12 @@ def _groups(value: Any) -> Any:
 def _wrong_type(a: Any, b: Any, dtype: str) -> str | None:
     """What to say where an array of `dtype` is asked for and something else was given, anywhere within."""
     if isinstance(b, dict) and "array" in b:
+        library, _, _ = b["dtype"].rpartition(".")
+        wanted = f"{library}.{dtype}" if library else dtype
         if not isinstance(a, dict) or "array" not in a:
-            return f"yours is {_kind(a)} ({shown(a)}), expected a tensor of {dtype}"
-        if a["dtype"] != dtype:
-            return f"a tensor of {a['dtype']}, expected {dtype}"
+            return f"yours is {_kind(a)} ({shown(a)}), expected {_typed(wanted)}"
+        if a["dtype"] != wanted:
+            return f"yours is {_typed(a['dtype'])}, expected {_typed(wanted)}"
     if isinstance(a, dict) and isinstance(b, dict):
         if "list" in a and "list" in b:
             pairs = zip(a["list"], b["list"])
@@ -277,6 +322,12 @@ def _wrong_type(a: Any, b: Any, dtype: str) -> str | None:
             return None
         return next((said for x, y in pairs if (said := _wrong_type(x, y, dtype))), None)
     return None
+
+
+def _typed(dtype: str) -> str:
+    """A type of an array in words: `torch.int64` is a tensor of int64."""
+    library, _, name = dtype.rpartition(".")
+    return f"a tensor of {name}" if library else f"a numpy array of {name}"
 
 
 def _tags(value: Any) -> set[str]:
@@ -339,14 +390,22 @@ def _written(value: Any, digits: int) -> str:
     if "list" in value:
         return f"[{', '.join(_written(item, digits) for item in value['list'][:200])}]"
     if "set" in value:
-        return f"{{{', '.join(_written(item, digits) for item in value['set'][:200])}}}" if value["set"] else "set()"
+        return f"{{{', '.join(_key(item, digits) for item in value['set'][:200])}}}" if value["set"] else "set()"
     if "dict" in value:
-        return f"{{{', '.join(f'{_written(k, digits)}: {_written(v, digits)}' for k, v in value['dict'][:200])}}}"
+        return f"{{{', '.join(f'{_key(k, digits)}: {_written(v, digits)}' for k, v in value['dict'][:200])}}}"
     if "array" in value:
         return _written(_nested(value["array"][:400], value["shape"]), digits)
     if "bytes" in value:
         return repr(bytes.fromhex(value["bytes"]))
     return value["other"]
+
+
+def _key(value: Any, digits: int) -> str:
+    """A key of a dict or an item of a set: what is a list in plain data was a tuple there."""
+    if isinstance(value, dict) and "list" in value:
+        items = [_key(item, digits) for item in value["list"][:200]]
+        return f"({', '.join(items)}{',' * (len(items) == 1)})"
+    return _written(value, digits)
 
 
 def _nested(numbers: list, shape: list[int]) -> dict:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque, namedtuple
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.exercises.kinds import Comparison, Outcome, difference, plain, same, shown
+from labkit.exercises.kinds import Comparison, Outcome, difference, literal, plain, same, shown
 
 
 def equal(a, b, **options):
@@ -37,6 +37,8 @@ def told(a, b, **options):
         ({"a": [1.0]}, {"a": (1,)}),
         ({(1, 2): 3}, {(1, 2): 3}),
         (Counter("aab"), {"a": 2, "b": 1}),
+        (namedtuple("Point", "x y")(1, 2), [1, 2]),
+        (deque([1, 2], maxlen=2), [1, 2]),
         (np.array([2**70, 1], dtype=object), [2**70, 1]),
         ({np.str_("a")}, {"a"}),
         (3.0, 3),
@@ -85,7 +87,10 @@ def test_groups_count_up_to_their_order_and_the_order_within():
 def test_a_type_is_compared_where_it_is_asked_for():
     a = torch.tensor([1, 2])
     assert equal(a, a, dtype="int64")
-    assert told(a.float(), a, dtype="int64") == "a tensor of float32, expected int64"
+    assert told(a.float(), a, dtype="int64") == "yours is a tensor of float32, expected a tensor of int64"
+    assert told(a.numpy(), a, dtype="int64") == "yours is a numpy array of int64, expected a tensor of int64"
+    assert told(a, a.numpy(), dtype="int64") == "yours is a tensor of int64, expected a numpy array of int64"
+    assert equal(a.numpy(), a) and equal(a.float(), [1, 2])
     assert "expected a tensor of int64" in told([1, 2], a, dtype="int64")
     assert "int64" in told((a, a.bool()), (a, a), dtype="int64")
     assert "int64" in told({"ids": a.int()}, {"ids": a}, dtype="int64")
@@ -102,12 +107,23 @@ def test_differences_are_told_in_words():
     assert same(error, Outcome(error="ValueError", message="other"), Comparison())
 
 
+def test_a_lazy_result_is_told_with_what_to_give():
+    assert told((x for x in [1]), [1]) == "it gives back a generator; give a list ([1])"
+    assert told(map(int, "1"), [1]) == "it gives back a map; give a list ([1])"
+    assert told({1: 2}.keys(), {1}) == "it gives back a dict_keys; give a set ({1})"
+
+
+def test_keys_and_items_of_sets_are_shown_as_the_tuples_that_they_were():
+    assert shown(plain({(1, 2): 5, (7,): [1]})) == "{(1, 2): 5, (7,): [1]}"
+    assert shown(plain({(1, (2, 3))})) == "{(1, (2, 3))}"
+
+
 def test_what_is_too_large_or_strange_is_named_and_never_equal():
     endless = []
     endless.append(endless)
     assert not equal(endless, endless)
     assert not equal(list(range(1_100_000)), list(range(1_100_000)))
-    assert plain(len) == {"other": "a value of type builtin_function_or_method"}
+    assert plain(len) == {"other": "a builtin_function_or_method"}
 
 
 values = st.recursive(
@@ -129,3 +145,46 @@ def test_plain_data_is_json_and_equal_to_itself(value):
 def test_a_number_a_little_off_is_another(value):
     assert not equal(value + max(abs(value), 1) * 1e-5, value)
     assert equal(value, math.nextafter(value, math.inf))
+
+
+keys = st.recursive(st.integers() | st.text(max_size=3), lambda inner: st.tuples(inner, inner), max_leaves=3)
+arguments = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from([torch.zeros(2, 0), torch.tensor([[1], [2]]), torch.tensor(1.5), torch.tensor([True])])
+    | st.sampled_from([torch.tensor([0.1]), torch.tensor([0.1], dtype=torch.float64), torch.tensor([math.nan])])
+    | st.sampled_from([np.zeros((0, 3)), np.array([1, 2]), np.array(0.5), np.array([1, math.inf], dtype="float32")]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.tuples(inner, inner)
+    | st.dictionaries(keys, inner, max_size=3)
+    | st.sets(keys, max_size=3)
+    | st.frozensets(keys, max_size=3),
+    max_leaves=8,
+)
+
+
+def exactly(value):
+    """A value with all its types and the order of its dicts, NaN equal to itself."""
+    if isinstance(value, dict):
+        return "dict", [(exactly(key), exactly(item)) for key, item in value.items()]
+    if isinstance(value, (list, tuple)):
+        return type(value).__name__, [exactly(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return type(value).__name__, sorted(repr(exactly(item)) for item in value)
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        return type(value).__name__, str(value.dtype), tuple(value.shape), repr(value.tolist())
+    return type(value).__name__, repr(value)
+
+
+@given(arguments)
+def test_an_argument_written_as_python_gives_it_again(value):
+    again = eval(literal(value), {"np": np, "torch": torch})
+    assert exactly(again) == exactly(value)
+
+
+def test_what_no_probe_holds_cannot_be_written():
+    with pytest.raises(TypeError, match="a probe cannot hold a value of type generator"):
+        literal([x for x in [(y for y in [])]])
