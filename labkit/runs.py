@@ -117,7 +117,7 @@ def _lab04_recipes() -> Iterator[Recipe]:
     long = {"mix": "long", "examples": 320, "steps": 20, "batch_size": 16, "evaluation_n": 110, "max_new_tokens": 128}
     prompts: dict[str, dict] = {"masked": {}, "tenth": {"prompt_weight": 0.1}, "unmasked": {"mask": "none"}}
     for name, fields in prompts.items():
-        for lr in (1e-3, 3e-3, 1e-2):
+        for lr in (1e-3, 3e-3, 1e-2, 3e-2):
             yield Recipe(f"mask-{name}-{lr:g}", "04", lr=lr, **fields, **long)
         yield Recipe(f"mask-{name}-few", "04", **fields, **long | {"examples": 32})
     short = {"examples": 640, "steps": 40, "batch_size": 16, "evaluation_n": 110, "max_new_tokens": 128}
