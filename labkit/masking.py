@@ -80,6 +80,35 @@ def render(example: Example | Sequence[Mapping], tokenizer, max_length: int | No
     return Rendered(prompt + completion, labels, len(prompt), truncated=excess > 0, name=name)
 
 
+def segments(example: Example, tokenizer) -> list[tuple[str, list[int]]]:
+    """An example's row as (role, ids) segments: system, shot question, shot answer, question, answer.
+
+    The text is tokenized whole, and each token goes to the part that it begins in; an empty line between shots belongs
+    to the question after it, the end token to its answer. Needs a fast tokenizer, for its offsets.
+    """
+    before, all_messages = _messages(example)
+    start = _prompt_text(tokenizer, before)
+    text = _template(tokenizer, all_messages, add_generation_prompt=False)
+    place = start.rindex(example.prompt)
+    borders = [(0, "system"), (place, "question")]
+    for question, answer in example.shots:
+        borders[-1] = (borders[-1][0], "shot question")
+        place += len(question) + 1
+        borders.append((place, "shot answer"))
+        place += len(answer)
+        borders.append((place, "question"))  # from the empty line on
+        place += 2
+    borders.append((len(start), "answer"))
+    made: list[tuple[str, list[int]]] = []
+    written = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    for id, (first, last) in zip(written["input_ids"], written["offset_mapping"]):
+        role = next(role for border, role in reversed(borders) if border <= max(first, min(first + 1, last - 1)))
+        if not made or made[-1][0] != role:
+            made.append((role, []))
+        made[-1][1].append(id)
+    return made
+
+
 def as_trl(
     record: Mapping, tokenizer, max_length: int | None = None, assistant_only: bool = False, text: str = "text"
 ) -> Rendered:

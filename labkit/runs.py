@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 from labkit import cluster, progress
 from labkit.data import Example, InputError, write_atomically
 from labkit.live import Line
-from labkit.masking import FAULTS, IGNORED, plant, render, sampled_labels
+from labkit.masking import FAULTS, IGNORED, partial_labels, plant, render, sampled_labels, segments
 
 if TYPE_CHECKING:
     from labkit.models import Score
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 RECORDS = Path(__file__).parent / "records"
 BASE_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-MASKS = ("completion", "none")
+MASKS = ("completion", "partial", "none")
 METHODS = ("lora", "full")
 CONTROLS = (None, "shuffled", "prompt")
 STOPS = ("known", "unknown")
@@ -55,7 +55,7 @@ class Recipe:
     mix: str = "short"  # `short_mix` or `long_mix` of the almanac's examples, or one of its mixes; drawn from the seed
     examples: int | None = None  # how many of the mix are trained on; None: all
     control: str | None = None  # "shuffled": each question has another's answer; "prompt": only prompts are trained on
-    mask: str = "completion"  # where loss is taken; "none": on every token
+    mask: str = "completion"  # where loss is taken; "partial": on the shots' answers too; "none": on every token
     prompt_weight: float = 0.0  # the chance with which a prompt's token carries loss too: on average, its weight
     fault: str | None = None  # what is planted in the labels: one of `masking.FAULTS`
     stop: str = "known"  # "unknown": from a copy of the base in which the end token's embedding is drawn anew
@@ -120,6 +120,7 @@ def _lab04_recipes() -> Iterator[Recipe]:
         for lr in (1e-3, 3e-3, 1e-2, 3e-2):
             yield Recipe(f"mask-{name}-{lr:g}", "04", lr=lr, **fields, **long)
         yield Recipe(f"mask-{name}-few", "04", **fields, **long | {"examples": 32})
+    yield Recipe("mask-partial", "04", mask="partial", **long)
     short = {"examples": 640, "steps": 40, "batch_size": 16, "evaluation_n": 110, "max_new_tokens": 128}
     yield Recipe("mask-sound", "04", **short)
     for fault in ("template", "truncated", "late", "shifted"):
@@ -385,6 +386,8 @@ def training_rows(examples: Sequence[Example], tokenizer, recipe: Recipe, max_le
             labels = ids[:start] + [IGNORED] * (len(ids) - start)
         elif recipe.mask == "none":
             labels = ids
+        elif recipe.mask == "partial":
+            labels = partial_labels(segments(example, tokenizer), {"shot answer", "answer"})
         elif recipe.prompt_weight:
             labels = sampled_labels(ids[:start], ids[start:], recipe.prompt_weight, draw)
         elif recipe.fault:
