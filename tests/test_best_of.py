@@ -1,5 +1,6 @@
 """Best of n: the expectation is that over all subsets, and picking by a reward never lowers that reward."""
 
+import dataclasses
 from itertools import combinations
 from statistics import mean
 
@@ -8,7 +9,7 @@ from conftest import number_questions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit import best_of, models
+from labkit import best_of, models, runs
 from labkit.data import InputError
 
 samples = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1)), min_size=1, max_size=7)
@@ -49,3 +50,18 @@ def test_samples_are_drawn_from_the_seed_and_in_the_order_of_the_questions(tiny_
     assert drawn[0] == drawn[1] != drawn[2] and [len(answers) for answers in drawn[0]] == [3] * 10
     curve = best_of.curve(drawn[0], asked, seed=1, counts=(1, 3))
     assert curve.by_a[0] <= curve.by_a[1] and len(curve.by_b) == 2
+
+
+def test_what_is_recorded_is_of_the_policy_as_it_is_and_of_enough_seeds():
+    curves = best_of.recorded()
+    assert len(curves) >= 4 and [each.seed for each in curves] == list(range(len(curves)))
+    for each in curves:
+        assert each.counts == best_of.COUNTS and list(each.by_a) == sorted(each.by_a)
+        assert all(0 <= share <= 1 for share in each.by_b)
+
+
+def test_a_record_of_another_policy_is_refused(monkeypatch):
+    changed = dataclasses.replace(runs.named(best_of.POLICY), steps=7)
+    monkeypatch.setitem(runs.RECIPES, best_of.POLICY, changed)
+    with pytest.raises(InputError, match="has changed since"):
+        best_of.recorded()
