@@ -47,6 +47,9 @@ def exercise(id: str) -> Callable:
     The name stays the learner's function, right or wrong. The cell is tried once more by itself: what it takes from
     other cells is not there.
     """
+    if callable(id):
+        print(_without_call(id))
+        return id
     found = find(id)
 
     def over(function: Callable) -> Callable:
@@ -55,7 +58,10 @@ def exercise(id: str) -> Callable:
         if (tried := tried_now()) is not None:  # the cell imported labkit itself, and is being tried by itself
             tried[id] = function
             return function
-        verdict = check(found, cell_source(function))
+        try:
+            verdict = check(found, cell_source(function))
+        except InputError as error:
+            verdict = Verdict("wrong", str(error))
         if verdict.passed:
             _passed[id] = verdict.function
         else:
@@ -71,13 +77,26 @@ def use(id: str) -> Callable:
     return _passed.get(id) or find(id).reference
 
 
+def _without_call(function: Callable) -> str:
+    """What is said to `@lk.exercise` over a function, where the exercise's id should have followed."""
+    name = getattr(function, "__name__", "")
+    id = next((each.id for each in catalogue().values() if each.name == name), "lab.name")
+    return f'✗ the decorator does not say which exercise this is; write @lk.exercise("{id}") over {name}.'
+
+
 def cell_source(function: Callable) -> str:
-    """The source of the notebook cell that defines a function; of one from a file, the function alone."""
+    """The source of the notebook cell that defines a function; of one from a file, the function alone.
+
+    Raises `InputError` for what is no function, and where a line such as %%time keeps the source from being read.
+    """
+    function = inspect.unwrap(function)  # of what @cache makes of it
     code = getattr(function, "__code__", None)
     if code is None:  # a class, or a call's result
-        raise InputError("an exercise's decorator stands over a function; write `def …` under it")
+        raise InputError("what stands under the decorator is no function; write `def …` under it")
     lines = linecache.getlines(code.co_filename)
     if "ipykernel" in code.co_filename or code.co_filename.startswith("<"):
+        if not lines:
+            raise InputError("the cell cannot be read; take a first line such as %%time out of it")
         return "".join(lines)
     return inspect.cleandoc("\n" + inspect.getsource(function))
 

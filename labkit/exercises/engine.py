@@ -1,7 +1,11 @@
 """Trying a learner's cell: in a namespace of the preamble and that cell alone, within limits, on the probes of a seed.
 
-`check` takes the source of a cell, `judge` a function that is there already; both give a `Verdict` of one line. The limits
-are for mistakes, not for malice: what strangers hand in is graded in a sandbox.
+`check` takes the source of a cell, `judge` a function that is there already; both give a `Verdict` of one line. The
+limits are for mistakes, not for malice: what strangers hand in is graded in a sandbox.
+
+A loop inside C code, such as `list(itertools.count())`, cannot be interrupted within its own process. So `check` lets a
+copy of the process (`os.fork`) try the cell first, under limits that the system keeps: only a copy is lost. Windows has
+no such copies; there a loop of this kind has to be ended by restarting the kernel.
 """
 
 from __future__ import annotations
@@ -12,21 +16,25 @@ import copy
 import io
 import linecache
 import math
+import os
 import signal
 import sys
 import threading
+import time
 import traceback
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 from typing import Any
 
-from labkit.exercises.kinds import Exercise, Misconception, Outcome, difference, plain, same, shown
+from labkit.exercises.kinds import Exercise, Misconception, Outcome, Probe, difference, literal, plain, same, shown
 
 SECONDS = 5.0  # for a cell and all its probes
 MAX_PRINTED = 100_000  # characters
+MAX_MEMORY = 2 * 2**30  # bytes that a cell may take in a copy of the process
 _cells = count(1)
 _trying: list[dict[str, Any]] = []  # what the cells that are being tried put under the decorator, innermost last
 
@@ -35,7 +43,7 @@ _trying: list[dict[str, Any]] = []  # what the cells that are being tried put un
 class Verdict:
     """What is to be said about a learner's function: its kind, and one line. `function` is there if it passed."""
 
-    kind: str  # passed, not attempted, misconception, wrong, raised, slow, flood, changed, shared
+    kind: str  # passed, not attempted, misconception, wrong, raised, changed, shared, remembers; slow, flood, memory, crash
     text: str
     misconception: str | None = None
     function: Callable | None = None
@@ -58,6 +66,8 @@ def check(exercise: Exercise, source: str, seed: int = 0, seconds: float = SECON
     """Run the cell `source` by itself and judge the function it defines under `@lk.exercise(exercise.id)`."""
     if is_stub(source, exercise.id):
         return Verdict("not attempted", "not attempted")
+    if (verdict := _tried_by_a_copy(exercise, source, seed, seconds)) is not None:
+        return verdict
     try:
         with limits(seconds):
             function = isolated(exercise, source)
@@ -66,13 +76,22 @@ def check(exercise: Exercise, source: str, seed: int = 0, seconds: float = SECON
     except Exception as error:  # whatever the cell raises
         outcome = _raised(error)
         return Verdict("raised", _in_words(outcome), details=outcome.details)
-    return judge(exercise, function, seed, seconds)
+    return judge(exercise, function, seed, seconds, afresh=lambda: isolated(exercise, source))
 
 
-def judge(exercise: Exercise, function: Any, seed: int = 0, seconds: float = SECONDS) -> Verdict:
-    """Call `function` on the probes of `seed` and say what came of it."""
-    if not callable(function):
-        return Verdict("wrong", f"{exercise.name} is no function; write `def {exercise.name}(…):` under the decorator")
+def judge(
+    exercise: Exercise,
+    function: Any,
+    seed: int = 0,
+    seconds: float = SECONDS,
+    afresh: Callable[[], Callable] | None = None,
+) -> Verdict:
+    """Call `function` on the probes of `seed` and say what came of it.
+
+    `afresh` makes the function anew; with it, one that remembers something from call to call is found out.
+    """
+    if not callable(function) or isinstance(function, type):
+        return no_function(exercise)
     probes, outcomes, faults = exercise.draw(seed), [], []
     try:
         with limits(seconds):
@@ -80,6 +99,8 @@ def judge(exercise: Exercise, function: Any, seed: int = 0, seconds: float = SEC
                 outcome, fault = _call(function, probe.args)
                 outcomes.append(outcome)
                 faults.append(fault)
+            if afresh and (verdict := _remembers(exercise, probes, outcomes, seed, afresh)):
+                return verdict
     except (TooSlow, TooMuchPrinted) as error:
         return _limit_verdict(error, seconds)
     return decide(exercise, outcomes, faults, seed, function)
@@ -107,10 +128,17 @@ def decide(
         valued = [i for i in wrong if not expected[i].error] or wrong  # a wrong kind of error comes last
         first = min(valued, key=lambda i: len(_called(exercise, probes[i].args, 10_000)))
         outcome, call = outcomes[first], _called(exercise, probes[first].args)
+        if outcome.error == "TypeError" and outcome.message.startswith("unhashable") and hasattr(function, "cache_info"):
+            return Verdict("raised", f"`@cache` cannot keep lists and dicts apart (for {call}); take it away")
         if outcome.error and not expected[first].error:
             return Verdict("raised", f"{_in_words(outcome)} (for {call})", details=outcome.details)
         return Verdict("wrong", f"wrong for {call}: {difference(outcome, expected[first], exercise.compare)}")
     return Verdict("passed", "passed", function=function)
+
+
+def no_function(exercise: Exercise) -> Verdict:
+    """What is said where something else than a function stands under the decorator."""
+    return Verdict("wrong", f"{exercise.name} is no function; write `def {exercise.name}(…):` under the decorator")
 
 
 def is_stub(source: str, id: str) -> bool:
@@ -121,7 +149,7 @@ def is_stub(source: str, id: str) -> bool:
         return False
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and any(
-            isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Constant) and call.args[0].value == id
+            isinstance(call, ast.Call) and [getattr(arg, "value", None) for arg in call.args] == [id]
             for call in node.decorator_list
         ):
             return all(_says_nothing(statement) for statement in node.body)
@@ -272,13 +300,106 @@ def _in_words(outcome: Outcome) -> str:
         name = outcome.message.split("'")[1]
         if name == "get_ipython":
             return f"a line with % or ! cannot be in an exercise's cell{where.replace(' in', ', it is')}"
-        return f"`{name}` is not defined in this cell{where}; the cell is tried by itself, without the notebook's other names"
+        return f"`{name}` is not defined in this cell{where}; the cell is tried by itself, without names of other cells"
     return f"raised {outcome.error}{where}: {outcome.message}".rstrip(": ")
 
 
 def _called(exercise: Exercise, args: tuple, width: int = 160) -> str:
+    """The call as Python, so that it can be tried again; long arguments are cut."""
     each = max(30, width // max(len(args), 1))
-    return f"{exercise.name}({', '.join(shown(plain(arg), each) for arg in args)})"
+    texts = [literal(arg) for arg in args]
+    return f"{exercise.name}({', '.join(text if len(text) <= each else text[: each - 2] + ' …' for text in texts)})"
+
+
+def _remembers(
+    exercise: Exercise, probes: list[Probe], outcomes: list[Outcome], seed: int, afresh: Callable[[], Callable]
+) -> Verdict | None:
+    """What is said if the first wrong call comes out otherwise where no call went before it."""
+    pairs = enumerate(zip(outcomes, _expected(exercise, seed)))
+    first = next((i for i, (yours, right) in pairs if not same(yours, right, exercise.compare)), None)
+    if first is None:
+        return None
+    late, early = outcomes[first], _call(afresh(), probes[first].args)[0]
+    if (late.error, late.value) == (early.error, early.value):
+        return None
+    call = _called(exercise, probes[first].args)
+    results = [each.error or shown(each.value) for each in (early, late)]
+    return Verdict(
+        "remembers",
+        f"remembers something from call to call: {call} gives {results[0]} at first and {results[1]} later; look for a "
+        "default argument that it changes (`found=[]`), a name outside the function, a random draw",
+    )
+
+
+_SLOW, _MEMORY = 3, 4  # how the copy ends
+
+
+def _tried_by_a_copy(exercise: Exercise, source: str, seed: int, seconds: float) -> Verdict | None:
+    """What a copy of this process came to, where it did not get through the cell and the calls; else None."""
+    if not hasattr(os, "fork"):
+        return None
+    probes = exercise.draw(seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer Pythons warn of locks that other threads hold; the copy ends in any case
+        pid = os.fork()
+    if pid == 0:
+        code = 0
+        try:
+            code = _as_a_copy(exercise, source, probes, seconds)
+        finally:
+            os._exit(code)
+    ended, status, used = 0, 0, None
+    try:
+        late = time.monotonic() + 4 * seconds + 2  # a copy that shares its processor gets less of it
+        while not ended and time.monotonic() < late:
+            time.sleep(0.001)
+            ended, status, used = os.wait4(pid, os.WNOHANG)
+    finally:
+        if not ended:
+            os.kill(pid, signal.SIGKILL)
+            _, status, used = os.wait4(pid, 0)
+    code = os.waitstatus_to_exitcode(status)  # −N for the signal N
+    if code in (_SLOW, -signal.SIGXCPU) or (not ended and used.ru_utime > seconds / 2):
+        return _limit_verdict(TooSlow(), seconds)
+    if code == _MEMORY or (ended and code == -signal.SIGKILL):
+        return Verdict("memory", f"takes more than {MAX_MEMORY >> 30} GB of memory; is there a loop that never ends?")
+    if code == -signal.SIGSEGV and sys.platform == "linux":
+        return Verdict("crash", "crashes Python itself; is there a recursion without end?")
+    return None  # it got through; or it hung on something that is there only in copies, which this process will not do
+
+
+def _as_a_copy(exercise: Exercise, source: str, probes: list[Probe], seconds: float) -> int:
+    import faulthandler
+    import resource
+
+    faulthandler.disable()  # a crash is told in the verdict
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    signal.set_wakeup_fd(-1)  # the event loop's, which belongs to the original
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)  # its threads were not copied
+    processor = math.ceil(seconds) + 1
+    wanted = [(resource.RLIMIT_CPU, processor), (resource.RLIMIT_CORE, 0)]
+    with contextlib.suppress(OSError):  # where there is /proc, the memory that is taken already is known
+        with open("/proc/self/statm") as file:
+            wanted.append((resource.RLIMIT_AS, int(file.read().split()[0]) * resource.getpagesize() + MAX_MEMORY))
+    for what, limit in wanted:
+        with contextlib.suppress(OSError, ValueError):  # a lower limit may be in force
+            resource.setrlimit(what, (limit, resource.getrlimit(what)[1]))
+    try:
+        with limits(seconds):
+            function = isolated(exercise, source)
+            for probe in probes:
+                if _call(function, probe.args)[0].error == "MemoryError":
+                    return _MEMORY
+    except TooSlow:
+        return _SLOW if time.process_time() > seconds / 2 else 0  # one that only waited is tried here
+    except MemoryError:
+        return _MEMORY
+    except BaseException:  # the original will say what it is
+        return 0
+    return 0
 
 
 def _limit_verdict(error: BaseException, seconds: float) -> Verdict:

@@ -8,6 +8,7 @@ import pytest
 
 from labkit.exercises import engine
 from labkit.exercises.engine import check, is_stub, judge
+from labkit.exercises.kinds import Probe
 from toy_exercise import TOY, cell, mean
 
 RIGHT = 'if not values:\n    raise ValueError("none")\nreturn sum(values) / len(values)'
@@ -119,6 +120,7 @@ def test_a_number_of_thousands_of_digits_is_an_answer_like_others():
 
 
 def test_what_is_no_function_is_said():
+    assert "no function" in check(TOY, '@lk.exercise("toy.mean")\nclass mean:\n    pass\n').text
     assert "no function" in check(TOY, 'lk.exercise("toy.mean")(5)').text
 
 
@@ -140,6 +142,90 @@ def test_a_loop_without_end_is_ended(body):
     verdict = check(TOY, cell(body), seconds=0.3)
     assert verdict.text == "took longer than 0.3 s; is there a loop that never ends?"
     assert time.monotonic() - started < 5
+
+
+def test_a_loop_inside_c_code_is_ended():
+    started = time.monotonic()
+    verdict = check(TOY, "import itertools\n" + cell("return sum(itertools.count())"), seconds=0.3)
+    assert verdict.kind == "slow"
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps the limit on memory")
+def test_a_list_without_end_is_ended(monkeypatch):
+    monkeypatch.setattr(engine, "MAX_MEMORY", 2**28)
+    for source in (cell("return list(itertools.count())"), "numbers = list(itertools.count())\n" + cell(RIGHT)):
+        verdict = check(TOY, "import itertools\n" + source)
+        assert verdict.kind == "memory" and verdict.text.startswith("takes more than 0 GB of memory")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a copy may crash for reasons of its own")
+def test_what_crashes_python_takes_only_the_copy_along():
+    verdict = check(TOY, cell("import ctypes\nctypes.string_at(0)"))
+    assert verdict.text == "crashes Python itself; is there a recursion without end?"
+
+
+def test_no_copy_is_left_behind(monkeypatch):
+    import os
+
+    check(TOY, cell(RIGHT))
+    check(TOY, cell("while True:\n    pass"), seconds=0.2)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_without_copies_the_limits_that_can_be_kept_are_kept(monkeypatch):
+    monkeypatch.delattr(engine.os, "fork")
+    assert check(TOY, cell(RIGHT)).passed
+    assert check(TOY, cell("while True:\n    pass"), seconds=0.3).kind == "slow"
+
+
+def test_threads_of_torch_do_not_hold_up_a_copy():
+    import torch
+
+    torch.set_num_threads(2)
+    try:
+        (torch.rand(2000, 200) @ torch.rand(200, 2000)).sum()
+        body = "import torch\nif not values:\n    raise ValueError\n(torch.ones(900, 900) @ torch.ones(900, 900)).sum()\n"
+        started = time.monotonic()
+        assert check(TOY, cell(body + "return torch.tensor(values, dtype=torch.float64).mean()")).passed
+        assert time.monotonic() - started < 4  # the copy came to its end
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_what_is_remembered_from_call_to_call_is_told():
+    right = "if not values:\n    raise ValueError\nfound.extend(values)\nreturn sum(found) / len(found)"
+    for source in (cell(right, "def mean(values, found=[]):"), "found = []\n" + cell(right)):
+        verdict = check(TOY, source)
+        assert verdict.kind == "remembers"
+        assert verdict.text.startswith(
+            "remembers something from call to call: mean([0.0, -4.0]) gives -2.0 at first and -1.0 later; "
+        )
+
+
+def test_what_is_wrong_each_time_alike_is_not_remembered():
+    assert check(TOY, cell("return (x for x in values)")).text == (
+        "wrong for mean([1.0]): it gives back a generator; give a number (1.0)"
+    )
+    assert check(TOY, cell("return float('nan')")).kind == "wrong"
+
+
+def test_a_call_is_shown_as_it_can_be_tried_again():
+    from dataclasses import replace
+
+    def size(words):
+        return len(words)
+
+    probes = [Probe(({(1, 2): 5},), "a"), Probe(({(1, 2): 5, (3,): 1},), "a")]
+    exercise = replace(TOY, id="toy.size", reference=size, probes=lambda rng: probes, misconceptions=())
+    source = '@lk.exercise("toy.size")\ndef size(words):\n    return 0\n'
+    assert check(exercise, source).text == "wrong for size({(1, 2): 5}): yours 0, expected 1"
+
+
+def test_a_cache_over_lists_is_told_in_words():
+    source = "from functools import cache\n" + cell(RIGHT).replace(")\ndef", ")\n@cache\ndef", 1)
+    assert check(TOY, source).text == "`@cache` cannot keep lists and dicts apart (for mean([1.0])); take it away"
 
 
 def test_a_loop_at_the_top_of_the_cell_is_ended():

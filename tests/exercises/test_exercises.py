@@ -36,7 +36,7 @@ def test_an_exercise_is_told_completely(id):
     assert each.id == id and each.name == each.reference.__name__
     assert each.objective in ("FRI-2.1", "FRI-2.2", "FRI-2.3", "FRI-2.4")
     assert each.points >= 1 and each.minutes >= 1 and len(each.hints) == 3
-    assert 8 <= len(each.draw(0)) <= 25
+    assert 8 <= len(each.draw(0)) <= 50
     assert all(len(text) > 10 and text == text.strip() for text in each.hints)
     assert all(known.message.endswith((".", "?")) for known in each.misconceptions)
     assert each.reference.__doc__ and inspect.signature(each.reference)
@@ -112,9 +112,28 @@ def test_an_unknown_exercise_is_told_with_the_nearest(toy):
         lk.exercise("nothing like it")
 
 
-def test_a_class_under_the_decorator_is_an_error_in_words(toy):
-    with pytest.raises(InputError, match="stands over a function"):
-        lk.exercise("toy.mean")(int)
+@pytest.mark.parametrize("value", ["int", "5", "functools.partial(sum, [1])", "None"])
+def test_what_is_no_function_under_the_decorator_is_told_in_one_line(toy, capsys, value):
+    notebook_cell(f'import functools\nmean = lk.exercise("toy.mean")({value})\n')
+    assert capsys.readouterr().out == (
+        "✗ toy.mean: what stands under the decorator is no function; write `def …` under it. Later cells use the kit's.\n"
+    )
+
+
+def test_a_decorator_without_the_exercise_is_told_in_one_line(toy, capsys):
+    namespace = notebook_cell("@lk.exercise\ndef mean(values):\n    return 1\n")
+    assert capsys.readouterr().out == (
+        '✗ the decorator does not say which exercise this is; write @lk.exercise("toy.mean") over mean.\n'
+    )
+    assert namespace["mean"]([]) == 1
+
+
+def test_a_cache_and_a_cell_that_cannot_be_read(toy, capsys):
+    notebook_cell('import functools\n@lk.exercise("toy.mean")\n@functools.cache\ndef mean(values):\n    return 1\n')
+    assert "`@cache` cannot keep lists" in capsys.readouterr().out
+    timed = compile('@lk.exercise("toy.mean")\ndef mean(values):\n    return 1\n', "<timed exec>", "exec")
+    exec(timed, {"lk": lk})  # as %%time runs a cell
+    assert "the cell cannot be read; take a first line such as %%time out of it. Later" in capsys.readouterr().out
 
 
 def test_a_misconception_is_told_in_one_clean_line(toy, capsys):
