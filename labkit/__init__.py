@@ -33,6 +33,7 @@ _MODULES = (
     "data",
     "dedup",
     "explorers",
+    "lint",
     "masking",
     "models",
     "plots",

@@ -26,6 +26,7 @@ COMMANDS = {  # name: (module, what it does)
     "runs": ("labkit.runs", "list the recorded runs, or make them again"),
     "claims": ("labkit.claims", "print the ledger of claims, or write it into the README"),
     "dedup": ("labkit.dedup_command", "take near-duplicates out of a file, and say what went and why"),
+    "lint": ("labkit.lint", "say what in a file of examples would be masked, cut or never taught"),
     "almanac": ("labkit.almanac.command", "print documents and examples of the invented world"),
     "base": ("labkit.pretraining", "build the base model from the almanac"),
     "bench": ("labkit.bench", "measure speed and memory beside the peer libraries"),

@@ -107,6 +107,15 @@ def load_examples(path_or_name: str | Path, skip_bad: bool = False, limit: int |
     return examples
 
 
+def checked_lines(path: str | Path, limit: int | None = None) -> Iterator[tuple[int, Example | InputError]]:
+    """(line number from 1, its example or what is wrong with it) for each line of a file that is not blank."""
+    for line, text in _file_rows(Path(path).expanduser(), limit):
+        try:
+            yield line, _example(_parse(text), default_id=f"line {line}")
+        except InputError as error:
+            yield line, error
+
+
 def save_examples(examples: Iterable[Example], path: str | Path) -> None:
     """Write JSON lines; the file appears whole or not at all, and what was there before survives a failure."""
     with write_atomically(path) as file:

@@ -98,6 +98,22 @@ def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str |
     return model.to(target).eval(), tokenizer
 
 
+def load_tokenizer(name_or_folder: str | Path = BASE):
+    """A model's tokenizer alone, from a folder (offline) or the hub. Raises `InputError` if there is none to load."""
+    from transformers import AutoTokenizer
+
+    place = Path(name_or_folder).expanduser()
+    is_folder = place.is_dir()
+    with _quiet():
+        try:
+            return AutoTokenizer.from_pretrained(place if is_folder else name_or_folder, local_files_only=is_folder)
+        except Exception as error:  # transformers raises many kinds for a folder or name it cannot use
+            raise InputError(
+                f"{name_or_folder}: no tokenizer that transformers can load ({_reason(error)}); name a model's folder, "
+                "or a model of the hub"
+            ) from None
+
+
 def check_tokenizer(tokenizer, model) -> None:
     """Raise `InputError` if the tokenizer has ids beyond the rows of the embedding table (spare rows are fine)."""
     rows = model.get_input_embeddings().weight.shape[0]
