@@ -30,6 +30,7 @@ _MODULES = (
     "best_of",
     "claims",
     "cluster",
+    "cross_entropy",
     "data",
     "dedup",
     "explorers",
