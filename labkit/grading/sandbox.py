@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+from traitlets import Unicode
 
 from labkit.cluster import ONE_THREAD
 from labkit.data import InputError
@@ -97,6 +98,8 @@ def wrapped(
     arguments += ["--perms", "1777", "--size", size, "--tmpfs", "/dev/shm"]
     arguments += _mounts(layout)
     if sockets is not None:
+        parents = [str(parent) for parent in reversed(sockets.parents[:-2])]  # below /tmp
+        arguments += [word for parent in parents for word in ("--perms", "0755", "--dir", parent)]
         arguments += ["--bind", str(sockets), str(sockets)]
     blocked = stack.enter_context(tempfile.TemporaryFile())
     blocked.write(seccomp.program())
@@ -151,8 +154,14 @@ def _libraries() -> list[str]:
 
 @cache
 def _mounts(layout: str) -> list[str]:
-    arguments, bound = [], [Path("/usr")]
-    arguments += ["--ro-bind", "/usr", "/usr"]
+    arguments, bound = ["--ro-bind", "/usr", "/usr"], [Path("/usr")]
+
+    def bind(source: Path, place: Path, how: str = "--ro-bind") -> None:
+        for parent in reversed(place.parents[:-1]):  # bubblewrap would make them for root's eyes only
+            if not any(parent.is_relative_to(other) for other in bound):
+                arguments.extend(["--perms", "0755", "--dir", str(parent)])
+        arguments.extend([how, str(source), str(place)])
+
     for name in ("/bin", "/sbin", "/lib", "/lib32", "/lib64"):
         if os.path.islink(name):
             arguments += ["--symlink", os.readlink(name), name]
@@ -161,7 +170,7 @@ def _mounts(layout: str) -> list[str]:
     for path in (Path(sys.base_prefix), Path(sys.prefix), *map(Path, _libraries())):
         for each in dict.fromkeys((path, path.resolve())):
             if not any(each.is_relative_to(other) for other in bound):
-                arguments += ["--ro-bind", str(each), str(each)]
+                bind(each, each)
                 bound.append(each)
     if layout == "grade":
         hidden = [Path(path, "labkit") for path in _libraries()] + [PACKAGE]
@@ -175,26 +184,28 @@ def _mounts(layout: str) -> list[str]:
             (PACKAGE / "exercises" / "engine.py", "labkit/exercises/engine.py"),
             (PACKAGE / "exercises" / "kinds.py", "labkit/exercises/kinds.py"),
         ):
-            arguments += ["--ro-bind", str(source), f"/kit/{name}"]
+            bind(source, Path("/kit", name))
         return arguments
     for path in (PACKAGE, PACKAGE.parent / "labs", PACKAGE.parent / "quizzes"):
         if path.is_dir() and not any(path.is_relative_to(other) for other in bound):
-            arguments += ["--ro-bind", str(path), str(path)]
+            bind(path, path)
     for device in sorted(Path("/dev").glob("nvidia*")):
-        arguments += ["--dev-bind", str(device), str(device)]
+        bind(device, device, "--dev-bind")
     if os.path.exists("/dev/nvidiactl"):
-        arguments += ["--ro-bind", "/sys", "/sys"]
+        bind(Path("/sys"), Path("/sys"))
     return arguments
 
 
 class SandboxProvisioner(LocalProvisioner):
-    """Starts a kernel under bubblewrap. The kernelspec's `layout` is `grade` or `lab`."""
+    """Starts a kernel under bubblewrap. The kernelspec says which layout: `grade` or `lab`."""
+
+    layout = Unicode("lab").tag(config=True)
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         if reason := missing():
             raise InputError(reason)
         self._held = contextlib.ExitStack()
-        sockets = Path(tempfile.mkdtemp(prefix="lk-", dir="/tmp"))  # a socket's path has at most 107 bytes
+        sockets = Path(tempfile.mkdtemp(prefix="lk-", dir=os.environ.get("LABKIT_SOCKETS", "/tmp")))  # paths of ≤ 107 bytes
         self._held.callback(shutil.rmtree, sockets, ignore_errors=True)
         manager = self.parent
         manager.transport, manager.ip = "ipc", str(sockets / "s")
@@ -202,14 +213,9 @@ class SandboxProvisioner(LocalProvisioner):
         for number, channel in enumerate(("shell", "iopub", "stdin", "hb", "control"), start=1):
             setattr(manager, f"{channel}_port", number)
         kwargs = await super().pre_launch(**kwargs)
-        layout = self.kernel_spec.metadata["kernel_provisioner"]["config"]["layout"]
-        limits = GRADE if layout == "grade" else WHOLE_LAB
-        command, options = wrapped(kwargs.pop("cmd"), limits, layout, self._held, sockets)
+        limits = GRADE if self.layout == "grade" else WHOLE_LAB
+        command, options = wrapped(kwargs.pop("cmd"), limits, self.layout, self._held, sockets)
         return kwargs | options | {"cmd": command, "cwd": "/", "env": {"PATH": os.environ.get("PATH", "/usr/bin:/bin")}}
-
-    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
-        kwargs.pop("layout", None)
-        return await super().launch_kernel(cmd, **kwargs)
 
     async def cleanup(self, restart: bool = False) -> None:
         await super().cleanup(restart=restart)

@@ -1,0 +1,590 @@
+"""Grading one submission: a child process reads it, runs it by nbval and compares; its parent owns the clock.
+
+`work(job)` gives one line of JSON. It talks to a *judge*, a process of one thread that has imported what grading needs
+and forks a child for each submission. The child is trusted code with limits of its own, the kernel that it starts is
+in a sandbox (`sandbox`), and the judge kills both, with all that they started, when a budget is used up. A group of probes is earned
+only by an answer that arrived and was compared; whatever else happens earns nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import hashlib
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from labkit.cluster import ONE_THREAD
+from labkit.data import InputError
+
+TICK = 0.05  # seconds between two looks at a child
+DEATH_SIGNAL, SUBREAPER = 1, 36  # linux/prctl.h
+CHILD_MEMORY = 1_000_000_000  # bytes that reading and comparing may take
+MAX_EVENTS = 20_000_000  # bytes that a child may say
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What an exercise may use. CPU time is what counts; the wall clock is for those who sleep."""
+
+    cpu: float = 10.0  # seconds for its cell and all its probes
+    wall: float = 40.0
+    start: float = 90.0  # wall seconds until a kernel has started, and torch is imported
+    memory_mb: int = 1_500  # of all processes together
+
+
+@dataclass(frozen=True)
+class Job:
+    """One submission to grade: its file (in a zip, the member's name too), and how."""
+
+    student: str
+    lab: str
+    path: str
+    member: str | None = None
+    seed: int = 0
+    budget: Budget = Budget()
+    keep: str | None = None  # a folder for the assembled notebook and the cells
+    sandboxed: bool = True
+
+
+def work(job: Job) -> str:
+    """The submission's line of the ledger. Raises `RuntimeError` if the judge itself died."""
+    judge = _judge(os.getpid())
+    try:
+        judge.stdin.write(json.dumps(dataclasses.asdict(job)) + "\n")
+        judge.stdin.flush()
+        line = judge.stdout.readline()
+    except OSError:
+        line = ""
+    if not line:
+        _judge.cache_clear()
+        judge.kill()
+        judge.wait()
+        raise RuntimeError("the judge died")
+    return line.rstrip("\n")
+
+
+@cache
+def _judge(worker: int) -> subprocess.Popen:
+    """This worker's judge. Each has one: a process that holds threads, as Ray's do, must not fork."""
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    return subprocess.Popen(
+        [sys.executable, "-c", "from labkit.grading.judge import serve; serve()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | ONE_THREAD | {"PYTHONPATH": path},
+        start_new_session=True,
+    )
+
+
+def serve() -> None:
+    """What a judge does until its worker is gone."""
+    _prctl(SUBREAPER, 1)  # what a child leaves behind becomes the judge's, who ends it
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    _import_all()
+    sweep()
+    for line in sys.stdin:
+        fields = json.loads(line)
+        job = Job(**fields | {"budget": Budget(**fields["budget"])})
+        replies.write(json.dumps(grade(job)) + "\n")
+        replies.flush()
+
+
+def _import_all() -> None:
+    """Import, before the forks, what every child needs."""
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    os.environ["JUPYTER_PATH"] = str(Path(__file__).parent)
+    import _pytest.terminal  # noqa: F401
+    import nbval.plugin  # noqa: F401
+    from jupyter_client.provisioning import KernelProvisionerFactory
+
+    from labkit.exercises import catalogue
+    from labkit.grading import sandbox
+
+    KernelProvisionerFactory.instance().get_provisioner_entries()
+    catalogue()
+    sandbox.missing()
+
+
+def grade(job: Job) -> dict[str, Any]:
+    """The submission's line of the ledger, as a dict."""
+    began, cpu = time.monotonic(), _cpu_used()
+    with _folder() as folder:
+        grading = _Grading(job, folder)
+        grading.run(None)
+        while grading.left and not grading.refused:  # a kernel ended early: what is left gets a fresh one
+            grading.run(grading.left)
+        for exercise in sorted(grading.again):  # once more, alone
+            grading.run({(exercise, group) for group in grading.rows[exercise]["groups"]}, again=True)
+    line = {
+        "student": job.student,
+        "lab": job.lab,
+        "file": Path(job.path).name if job.member is None else job.member,
+        "submission": grading.digest,
+        "reference": reference(job.lab),
+        "seed": job.seed,
+        "outcome": grading.refused or "graded",
+        **_points(job.lab, grading.rows),
+    }
+    line["seconds"], line["cpu_seconds"] = round(time.monotonic() - began, 3), round(_cpu_used() - cpu, 3)
+    return line
+
+
+class _Grading:
+    """What is known of a submission so far, and the runs that find out the rest."""
+
+    def __init__(self, job: Job, folder: Path):
+        self.job, self.folder = job, folder
+        self.digest: str | None = None
+        self.refused: str | None = None  # why nothing of it is graded
+        self.rows: dict[str, dict] = {}  # by exercise
+        self.left: set[tuple[str, str]] = set()  # (exercise, group) without an outcome
+        self.again: set[str] = set()  # exercises that took too long, to be tried once more
+
+    def run(self, only: set[tuple[str, str]] | None, again: bool = False) -> None:
+        if again:
+            self.rows[only_exercise(only)] = self._blank(only_exercise(only), sorted(group for _, group in only))
+        self.left = set(only or ())
+        before = len(self.left)
+        at, ended = _watch(self.job, only, self.folder, self._take)
+        if ended is None:
+            if self.left and only is not None and len(self.left) == before:  # it ended well, and said nothing
+                self._fail(None, "ended", "the kernel gave no answer")
+            elif self.left:
+                self._fail(None, "ended", "the kernel gave no answer")
+            return
+        if self.digest is None or at is None and not self.rows:
+            self.refused = f"reading it {ended[1]}"
+            return
+        self._fail(at, *ended)
+        if ended[0] == "slow" and at and not again:
+            self.again.add(at[0])
+
+    def _take(self, event: dict) -> None:
+        if "refused" in event:
+            self.refused = event["refused"]
+        elif "digest" in event:
+            self.digest = event["digest"]
+        elif "found" in event:  # {exercise: its groups, or None where it is a stub}
+            for id, groups in event["found"].items():
+                if id not in self.rows:
+                    self.rows[id] = self._blank(id, groups)
+                    self.left |= {(id, group) for group in groups} if event["tried"][id] else set()
+        elif "group" in event:
+            self.rows[event["exercise"]]["groups"][event["group"]] = event["earned"]
+            self.left.discard((event["exercise"], event["group"]))
+        elif "kind" in event:
+            id = event.pop("exercise")
+            if self.rows[id]["kind"] in ("not attempted", "ended"):
+                self.rows[id] |= event
+
+    def _blank(self, id: str, groups: list[str]) -> dict:
+        return {"kind": "not attempted", "text": "not attempted", "groups": dict.fromkeys(groups, False)}
+
+    def _fail(self, at: tuple[str, str] | None, kind: str, text: str) -> None:
+        """Note that the kernel was ended at this group; at an exercise's own cell, all its groups are lost."""
+        lost = {each for each in self.left if at is None or each == at or (each[0] == at[0] and not at[1])}
+        if at is not None and not lost:
+            lost = {each for each in self.left if each[0] == at[0]} or set(self.left)
+        for exercise, _ in lost:
+            self.rows[exercise] |= {"kind": kind, "text": text}
+        self.left -= lost
+
+
+def only_exercise(groups: set[tuple[str, str]]) -> str:
+    return next(iter(groups))[0]
+
+
+def _points(lab: str, rows: dict[str, dict]) -> dict:
+    from labkit.grading.assemble import lab_exercises
+
+    exercises = {}
+    for exercise in lab_exercises(lab):
+        row = rows.get(exercise.id) or {"kind": "missing", "text": "not in the notebook", "groups": {}}
+        earned = sum(row["groups"].values()) / len(row["groups"]) if row["groups"] else 0
+        exercises[exercise.id] = {"points": round(exercise.points * earned, 2), "possible": exercise.points, **row}
+    return {
+        "points": round(sum(row["points"] for row in exercises.values()), 2),
+        "possible": sum(row["possible"] for row in exercises.values()),
+        "exercises": exercises,
+    }
+
+
+@cache
+def reference(lab: str) -> str:
+    """A hash of all that decides a grade beside submission and seed: the exercises' code and the grader's."""
+    from labkit.exercises import __file__ as exercises
+    from labkit.grading.assemble import lab_exercises
+
+    folder, here = Path(exercises).parent, Path(__file__).parent
+    files = {Path(sys.modules[exercise.probes.__module__].__file__) for exercise in lab_exercises(lab)}
+    files |= {Path(sys.modules[exercise.reference.__module__].__file__) for exercise in lab_exercises(lab)}
+    files |= {folder / "engine.py", folder / "kinds.py", here / "assemble.py", here / "judge.py"}
+    files |= {here / "inside" / "stub.py", here / "inside" / "kernel.py"}
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+# The parent's side: the clock
+
+
+def _watch(job: Job, only: set | None, folder: Path, take: Callable[[dict], None]) -> tuple[tuple | None, tuple | None]:
+    """Run a child. ((exercise, group) it was at, None if it ended by itself, else the kind and words of why not)."""
+    sockets = folder / "s"
+    shutil.rmtree(sockets, ignore_errors=True)
+    sockets.mkdir()
+    receive, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(receive)
+        _child(job, only, folder, send)  # never returns
+    os.close(send)
+    budget = job.budget
+    at, part = None, "read"  # what the child is doing, and since when
+    since, cpu_since = time.monotonic(), 0.0
+    ended, buffer, said, kernel_seen = None, b"", 0, False
+    grandparent = _parent(os.getppid())
+    try:
+        while True:
+            ready, _, _ = select.select([receive], [], [], TICK)
+            if ready:
+                data = os.read(receive, 1 << 16)
+                if not data:
+                    break
+                said += len(data)
+                *lines, buffer = (buffer + data).split(b"\n")
+                for line in lines:
+                    event = json.loads(line)
+                    if "at" in event:
+                        before = part
+                        part, at = event["at"], (event["exercise"], event["group"])
+                        if part in ("begin", "learner") or before in ("read", "begin"):
+                            since, cpu_since = time.monotonic(), _tree_cpu(child)
+                    else:
+                        take(event)
+                if said > MAX_EVENTS:
+                    ended = ("memory", "answered with far too much")
+                    break
+                if len(data) == 1 << 16:
+                    continue
+            processes = _tree(child)
+            kernel_seen = kernel_seen or part in ("learner", "probe")
+            ended = _over(budget, part, since, cpu_since, processes, sockets)
+            if ended is None and kernel_seen and part != "done" and not processes:
+                time.sleep(TICK)  # it may have just ended well
+                if not select.select([receive], [], [], 0)[0]:
+                    ended = ("ended", "ended the kernel")
+            if ended or _parent(os.getppid()) != grandparent:
+                break
+    finally:
+        os.close(receive)
+        _end(child)
+    if _parent(os.getppid()) != grandparent:
+        os._exit(1)  # nobody waits for the result
+    if ended is None and part not in ("done", "read"):
+        ended = ("ended", "ended the kernel")
+    return at, ended
+
+
+def _over(budget: Budget, part: str, since: float, cpu_since: float, processes: list[int], sockets: Path) -> tuple | None:
+    """The kind and the words if something has been used up."""
+    wall = time.monotonic() - since
+    if part in ("read", "begin", "done"):
+        if wall > budget.start:
+            return "slow", f"took longer than {budget.start:g} s"
+    else:
+        if wall > budget.wall:
+            return "slow", f"took longer than {budget.wall:g} s; is there a loop that never ends?"
+        if sum(map(_cpu, processes)) - cpu_since > budget.cpu:
+            return "slow", f"took more than {budget.cpu:g} s of computing; is there a loop that never ends?"
+    if sum(map(_memory, processes)) > budget.memory_mb * 1_000_000:
+        return "memory", f"took more than {budget.memory_mb} MB of memory"
+    with contextlib.suppress(OSError):
+        for kernel in os.scandir(sockets):
+            if len(os.listdir(kernel.path)) > 6:  # five sockets and the connection file
+                return "ended", "wrote where only the kernel's sockets belong"
+    return None
+
+
+def _end(child: int) -> None:
+    """SIGKILL to a child and to all that it started, until nothing of it is left."""
+    for process in (child, *_tree(child)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+        for process in _children(os.getpid()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+
+def _tree(process: int) -> list[int]:
+    """All processes below this one."""
+    found = list(_children(process))
+    for each in found:
+        found += _children(each)
+    return found
+
+
+def _children(process: int) -> list[int]:
+    children = []
+    with contextlib.suppress(OSError):
+        for task in os.listdir(f"/proc/{process}/task"):
+            with contextlib.suppress(OSError), open(f"/proc/{process}/task/{task}/children") as file:
+                children += map(int, file.read().split())
+    return children
+
+
+def _tree_cpu(child: int) -> float:
+    return sum(map(_cpu, _tree(child)))
+
+
+def _cpu(process: int) -> float:
+    """Seconds of CPU time of a process and of the children it has waited for."""
+    try:
+        with open(f"/proc/{process}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def _memory(process: int) -> int:
+    """Bytes of memory that are the process's own, not a file's."""
+    try:
+        with open(f"/proc/{process}/status") as file:
+            return sum(int(line.split()[1]) for line in file if line.startswith(("RssAnon", "RssShmem"))) * 1024
+    except OSError:
+        return 0
+
+
+def _parent(process: int) -> int:
+    try:
+        with open(f"/proc/{process}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _cpu_used() -> float:
+    mine, theirs = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return mine.ru_utime + mine.ru_stime + theirs.ru_utime + theirs.ru_stime
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+@contextlib.contextmanager
+def _folder():
+    """A folder for the notebook and the sockets; its name holds this process's number, for `sweep`."""
+    folder = Path(tempfile.mkdtemp(prefix=f"lk-{os.getpid()}-", dir="/tmp"))  # a socket's path has at most 107 bytes
+    os.chmod(folder, 0o711)  # the sandbox's user must get through to its sockets
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep() -> None:
+    """Remove the folders of judges that were killed."""
+    for folder in Path("/tmp").glob("lk-*-*"):
+        number = folder.name.split("-")[1]
+        with contextlib.suppress(OSError):
+            if number.isdigit() and not os.path.exists(f"/proc/{number}") and folder.stat().st_uid == os.getuid():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+# The child's side: reading, running, comparing
+
+
+def _child(job: Job, only: set | None, folder: Path, send: int) -> None:
+    status = 1
+    try:
+        _prctl(DEATH_SIGNAL, signal.SIGKILL)
+        os.setsid()
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(nowhere, stream)
+        resource.setrlimit(resource.RLIMIT_DATA, (CHILD_MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _read_and_run(job, only, folder, partial(_emit, send))
+        status = 0
+    except BaseException as error:  # a child says why it ends, and ends
+        if os.environ.get("LABKIT_GRADE_DEBUG"):
+            import traceback
+
+            Path(os.environ["LABKIT_GRADE_DEBUG"]).write_text(traceback.format_exc())
+        with contextlib.suppress(OSError):
+            if not isinstance(error, InputError):
+                error = InputError(f"it cannot be read ({type(error).__name__})")
+            _emit(send, {"refused": str(error)} if only is None else {"error": type(error).__name__})
+    finally:
+        os._exit(status)
+
+
+def _emit(send: int, event: dict) -> None:
+    data = json.dumps(event).encode() + b"\n"
+    while data:
+        data = data[os.write(send, data) :]
+
+
+def _read_and_run(job: Job, only: set | None, folder: Path, emit: Callable[[dict], None]) -> None:
+    import pytest
+
+    from labkit.exercises.engine import is_stub
+    from labkit.grading import assemble
+
+    data = read_submission(job)
+    emit({"digest": hashlib.sha256(data).hexdigest()})
+    exercises = assemble.lab_exercises(job.lab)
+    cells = assemble.exercise_cells(assemble.read_cells(data), exercises)
+    tried = {id: not is_stub(source, id) for id, source in cells.items()}
+    groups = {e.id: list(assemble.grouped(e, job.seed)) for e in exercises if e.id in cells}
+    emit({"found": groups, "tried": tried})
+    attempted = {id: source for id, source in cells.items() if tried[id]}
+    made, parts = assemble.notebook(attempted, job.seed, only)
+    text = json.dumps(made, indent=1)
+    if job.keep and only is None:
+        _keep(Path(job.keep), job, text, cells)
+    if parts:
+        path = folder / f"{job.lab}.ipynb"
+        path.write_text(text)
+        os.environ["LABKIT_SOCKETS"] = str(folder / "s")
+        if not job.sandboxed:
+            os.environ["LABKIT_UNSANDBOXED"] = "1"
+        options = ["--nbval", "--nbval-kernel-name=labkit-grade", "-p", "nbval.plugin", "-p", "no:cacheprovider"]
+        options += ["-qq", "--color=no", "--capture=no", "-p", "no:warnings", "-p", "no:logging", "-p", "no:faulthandler"]
+        options += [f"--nbval-kernel-startup-timeout={job.budget.start}", "--nbval-cell-timeout=100000"]
+        pytest.main([*options, "-c", os.devnull, f"--rootdir={folder}", str(path)], plugins=[Comparison(parts, job.seed, emit)])
+    emit({"at": "done", "exercise": "", "group": ""})
+
+
+def read_submission(job: Job) -> bytes:
+    """The bytes of a submission. Raises `InputError` for what is too large, or no plain file."""
+    from labkit.grading.assemble import MAX_FILE
+
+    too_large = InputError(f"the file is larger than {MAX_FILE // 1_000_000} MB; was something huge left in an output?")
+    if job.member is not None:
+        try:
+            with zipfile.ZipFile(job.path) as archive, archive.open(job.member) as file:
+                data = file.read(MAX_FILE + 1)
+        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, KeyError, zipfile.zlib.error) as error:
+            raise InputError(f"it cannot be taken out of the zip ({error})") from None
+    else:
+        descriptor = os.open(job.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            data = file.read(MAX_FILE + 1)
+    if len(data) > MAX_FILE:
+        raise too_large
+    return data
+
+
+def _keep(folder: Path, job: Job, notebook: str, cells: dict[str, str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{job.lab}.ipynb").write_text(notebook)
+
+
+class Comparison:
+    """A plugin of pytest: nbval runs the cells, this compares the probes' and says what came of each.
+
+    What a cell prints, or raises, or displays otherwise, is not looked at.
+    """
+
+    def __init__(self, parts: list, seed: int, emit: Callable[[dict], None]):
+        self.parts, self.seed, self.emit = parts, seed, emit
+        self.answers: dict[str, dict[str, list]] = {}
+
+    def pytest_itemcollected(self, item: Any) -> None:
+        part = self.parts[item.cell_num]
+        item.options = {"check": part.what == "probe", "check_exception": True, "skip": False}
+        item.compare_outputs = partial(self.compare, part)
+        item.runtest = partial(self.run, part, item.runtest)
+
+    def run(self, part: Any, stock: Callable) -> None:
+        self.emit({"at": part.what, "exercise": part.exercise, "group": part.group})
+        stock()
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.when == "setup" and report.failed:  # before any cell of the learner's has run
+            self.emit({"refused": "the sandbox's kernel did not start; is the machine out of memory? `labkit doctor`"})
+            os._exit(1)
+
+    def compare(self, part: Any, found: list, stored: list, skip_compare: Any = None) -> bool:
+        """Whether the answers earn the group; said to the judge in any case."""
+        from labkit.exercises import find
+        from labkit.grading import assemble
+
+        exercise = find(part.exercise)
+        members = assemble.grouped(exercise, self.seed)[part.group]
+        shown = [out["data"][assemble.ANSWER] for out in found if assemble.ANSWER in (out.get("data") or {})]
+        said = shown[0] if len(shown) == 1 and isinstance(shown[0], dict) else {}
+        answers = said.get("answers")
+        if isinstance(answers, list) and len(answers) == len(members):
+            outcomes = [assemble.decoded(answer) for answer in answers]
+        else:
+            outcomes = [assemble.decoded(said.get("failed"))] * len(members)
+        earned = earns(exercise, self.seed, part.group, outcomes)
+        self.emit({"exercise": part.exercise, "group": part.group, "earned": earned})
+        self.answers.setdefault(part.exercise, {})[part.group] = outcomes
+        if len(self.answers[part.exercise]) == len(assemble.grouped(exercise, self.seed)):
+            self.emit({"exercise": part.exercise, **verdict(exercise, self.seed, self.answers.pop(part.exercise))})
+        return earned
+
+
+def earns(exercise: Any, seed: int, group: str, outcomes: list) -> bool:
+    """Whether these (outcome, fault) of a group's probes are all right."""
+    from labkit.exercises.engine import _expected
+    from labkit.exercises.kinds import same
+    from labkit.grading.assemble import grouped
+
+    expected = _expected(exercise, seed)
+    members = grouped(exercise, seed)[group]
+    return len(members) == len(outcomes) and all(
+        fault is None and same(outcome, expected[i], exercise.compare) for i, (outcome, fault) in zip(members, outcomes)
+    )
+
+
+def verdict(exercise: Any, seed: int, answers: dict[str, list]) -> dict:
+    """What the ledger says of an exercise: the kind of verdict and its words, with hidden inputs in them."""
+    from labkit.exercises.engine import decide
+    from labkit.exercises.kinds import Outcome
+    from labkit.grading.assemble import grouped
+
+    outcomes: dict[int, Outcome] = {}
+    faults: dict[int, str | None] = {}
+    for group, members in grouped(exercise, seed).items():
+        for index, (outcome, fault) in zip(members, answers[group]):
+            outcomes[index], faults[index] = outcome, fault
+    ordered = [outcomes[i] for i in sorted(outcomes)]
+    said = decide(exercise, ordered, [faults[i] for i in sorted(outcomes)], seed)
+    row = {"kind": said.kind, "text": said.text}
+    if said.misconception:
+        row["misconception"] = said.misconception
+    if said.kind == "raised":
+        first = next(outcome for outcome in ordered if outcome.error and f"raised {outcome.error}" in said.text or "not defined" in said.text and outcome.error == "NameError")
+        row |= {"error": first.error, "line": first.line}
+    return row
