@@ -110,7 +110,10 @@ def _read(path: Path, _time: int, size: int) -> tuple[tuple[Base, ...], tuple[st
         try:
             question = QUESTION.validate_python(data)
         except ValidationError as error:
-            found += [f"{path}:{_line(item, fault['loc'])}: {_said(data, fault)}" for fault in error.errors()]
+            found += [
+                f"{path}:{at}: {said}"
+                for at, said in sorted((_line(item, fault["loc"]), _said(data, fault)) for fault in error.errors())
+            ]
             continue
         if question.id in seen:
             found.append(f"{path}:{line}: the id {question.id!r} again, which line {seen[question.id]} has already")

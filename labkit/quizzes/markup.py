@@ -53,7 +53,7 @@ def formula_to_plain(formula: str) -> str:
         text = re.sub(r"_\s*(?:\{([^{}]*)\}|(\\\w+|.))", lambda p: _shifted(p[1] or p[2] or "", LOW, "_"), text)
         if text == before:
             break
-    text = re.sub(r"\\([a-zA-Z]+)\s?", lambda name: GREEK.get(name[1]) or SIGNS.get(name[1]) or name[1] + " ", text)
+    text = re.sub(r"\\([a-zA-Z]+)", lambda name: GREEK.get(name[1]) or SIGNS.get(name[1]) or f"{name[1]} ", text)
     text = text.replace("{", "").replace("}", "").replace("\\ ", " ").replace(r"\|", "‖")
     for stand_in, sign in zip("\ue000\ue001\ue002\ue003", "{}^_"):
         text = text.replace(stand_in, sign)
