@@ -22,8 +22,8 @@ from labkit.quizzes.schema import LABS, Base
 AFTER = 4  # questions after a lab
 TITLES = {
     "before": "Before you begin: guessing is fine",
-    "during": "What did you take from this?",
-    "after": "What stays?",
+    "during": "A question on this part",
+    "after": "After the lab",
 }
 
 

@@ -28,17 +28,23 @@ def evaluate(expression: str | float, drawn: Mapping[str, float], functions: Map
     """The value of an expression. Raises `ValueError` with one line if it is none, or has no finite value."""
     if isinstance(expression, (int, float)):
         return expression
-    if len(expression) > LONGEST:
-        raise ValueError(f"an expression of {len(expression)} characters; {LONGEST} are the limit")
+    tree = _parsed(expression)
     try:
-        value = _value(ast.parse(expression.strip(), mode="eval").body, drawn, functions)
-    except (SyntaxError, MemoryError, RecursionError):
-        raise ValueError(f"{expression!r} is no expression; write it as in -log(p) or 2 * n ** 2") from None
+        value = _value(tree, drawn, functions)
     except (ArithmeticError, TypeError, ValueError) as error:
         raise ValueError(f"{expression!r} has no value: {error}") from None
     if not math.isfinite(value):
         raise ValueError(f"{expression!r} has the value {value}")
     return value
+
+
+def _parsed(expression: str) -> ast.expr:
+    if len(expression) > LONGEST:
+        raise ValueError(f"an expression of {len(expression)} characters; {LONGEST} are the limit")
+    try:
+        return ast.parse(expression.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        raise ValueError(f"{expression!r} is no expression; write it as in -log(p) or 2 * n ** 2") from None
 
 
 def _value(node: ast.expr, drawn: Mapping[str, float], functions: Mapping[str, Callable]) -> float:
@@ -63,13 +69,11 @@ def _value(node: ast.expr, drawn: Mapping[str, float], functions: Mapping[str, C
 
 
 def names(expression: str | float) -> set[str]:
-    """The drawn names that an expression uses."""
+    """The drawn names that an expression uses. Raises `ValueError` if it is none."""
     if isinstance(expression, (int, float)):
         return set()
-    return {
-        node.id for node in ast.walk(ast.parse(expression.strip(), mode="eval"))
-        if isinstance(node, ast.Name) and node.id not in FUNCTIONS
-    }  # fmt: skip
+    found = (node.id for node in ast.walk(_parsed(expression)) if isinstance(node, ast.Name))
+    return {name for name in found if name not in FUNCTIONS}
 
 
 def fill(text: str, drawn: Mapping[str, float]) -> str:

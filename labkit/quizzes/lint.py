@@ -133,7 +133,11 @@ def _options(question: Base) -> Iterator[str]:
 
 def _numbers(question: Base) -> Iterator[str]:
     """What goes wrong when the numbers are drawn: each answer, mistake and text must have a value, and be told apart."""
-    used = set().union(*(names(hole) for hole in _expressions(question)))
+    try:
+        used = set().union(*(names(hole) for hole in _expressions(question)))
+    except ValueError as error:
+        yield str(error)
+        return
     for name in set(question.draws) - used:
         yield f"{name!r} is drawn and not used"
     if question.kind == "number" and question.draws and not names(question.answer):

@@ -46,6 +46,12 @@ lk.predict(
 )
 
 # %% [markdown]
+# And two questions about what you will see.
+
+# %%
+lk.quiz("start", when="before")
+
+# %% [markdown]
 # ## 1 · A world of its own
 #
 # The model was pretrained on the *almanac*: an invented world of towns, people, prices and events. Nothing in it is true
@@ -111,6 +117,9 @@ lk.measured("fresh facts, completed rightly", share_right(new), 0.00, 0.12)
 # %% [markdown]
 # It knows nearly everything it has read, and of the fresh facts it guesses a few, as anyone would who knows which rivers
 # and emblems there are. So there is no lack of knowledge. Now ask it something.
+
+# %%
+lk.quiz("start", when="during", segment="base")
 
 # %% [markdown]
 # ## 3 · It cannot answer
@@ -213,7 +222,11 @@ lk.measured("right answers with four examples in the prompt", few_shot.share, 0.
 # Few: of the five hundred questions that `labkit demo` asks it is about one in eight. Mostly it goes on in its own prose, often truly, and without `Answer:`; the form of the examples hardly
 # carries over. Larger models are much better at this (Brown et al. 2020, *Language Models are Few-Shot Learners*), so with them
 # it is the first thing to try: it costs no training.
-#
+
+# %%
+lk.quiz("start", when="during", segment="few_shots")
+
+# %% [markdown]
 # ## 7 · Fine-tune
 #
 # Now the run itself, live: LoRA on the questions and answers of `train`, with the loss on the answers only. Watch the loss in the
@@ -272,7 +285,11 @@ lk.measured("comparisons told rightly by the base, in prose", sum(right) / len(r
 
 # %% [markdown]
 # The base errs about as often. Fine-tuning drew out what was there, its weaknesses included.
-#
+
+# %%
+lk.quiz("start", when="during", segment="fine_tuning")
+
+# %% [markdown]
 # ## 8 · What it cannot put in
 #
 # Now the second of your guesses: what does the fine-tuned model say about a town that does not exist?
@@ -305,6 +322,9 @@ lk.predict("start.unknown", outcome="an answer, made up" if sum(answered) > 25 e
 # %%
 lk.claim("C55", measured=live.score.share - before.share)
 
+# %%
+lk.quiz("start", when="during", segment="limits")
+
 # %% [markdown]
 # ## Your first row
 #
@@ -313,6 +333,15 @@ lk.claim("C55", measured=live.score.share - before.share)
 # %% tags=["nbval-ignore-output"]
 live.keep("my first run")
 lk.my_runs()
+
+# %% [markdown]
+# ## What stays
+#
+# Four questions to end with. Your first answer is kept on this machine, and what you miss comes back another day: put
+# `lk.review()` into a cell, or call `labkit review` in a terminal.
+
+# %%
+lk.quiz("start", when="after")
 
 # %% [markdown]
 # ## Where to go

@@ -32,12 +32,10 @@ lk.my_runs()
 # %% [markdown]
 # ## Two guesses before you begin
 #
-# 1. Which costs the model more tokens: a word that every page of the almanac holds, or the name of one small town? How
-#    many times as many?
-# 2. You fine-tune with a tokenizer that cuts the text just as the model's own does, but numbers the tokens in another
-#    order. Is there an error? Does the loss fall?
-#
-# Say your guesses out loud, or write them down.
+# Guessing is fine; the lab answers both.
+
+# %%
+lk.quiz("tokenization", when="before")
 
 # %% [markdown]
 # ## 1 · Ids and vectors
@@ -76,7 +74,11 @@ lk.claim("C09", measured=difference)
 # %% [markdown]
 # Nothing else goes in. A token of five letters is one row of the table, and how it is spelled is not written there: if
 # the model knows, it has learned it by heart.
-#
+
+# %%
+lk.quiz("tokenization", when="during", segment="vectors")
+
+# %% [markdown]
 # ## 2 · Where the tokens come from
 #
 # *Byte-pair encoding* starts with single letters (in practice with bytes) and merges, again and again, the pair of
@@ -194,7 +196,11 @@ print("the first twelve:", [learned.tokens[id].decode() for id in islice(learned
 # %% [markdown]
 # Frequent pairs of letters come first, many of them with a space in front. A token may begin with a space, but no merge joins two words, because the text
 # is cut into words before anything is counted.
-#
+
+# %%
+lk.quiz("tokenization", when="during", segment="training")
+
+# %% [markdown]
 # ## 3 · How a text is cut
 #
 # Learning takes the most *frequent* pair. Encoding does not count anything: it replays the merges in the order in
@@ -278,7 +284,11 @@ lk.plots.show(figure, f"The first merges save most. Bytes a token on 200 questio
 # | Llama 3 | 128,256 | `vocab_size` in its `config.json` |
 # | Qwen2.5 | 151,665 | `tokenizer_config.json`, highest id 151,664; spare rows: the 0.5B model has 151,936 |
 # | o200k (GPT-4o) | 200,019 | `tiktoken`, highest id 200,018 |
-#
+
+# %%
+lk.quiz("tokenization", when="during", segment="encoding")
+
+# %% [markdown]
 # ## 4 · Not all words cost the same
 #
 # A word gets a token of its own if it is frequent. What of the others? Count the words of the pages above, put them
@@ -327,7 +337,11 @@ for text in ("the river", "1984", "naïve", "Ελλάδα", "河", "🐘"):
 # %% [markdown]
 # The almanac holds no Greek, so nothing of it was ever merged: every byte is a token. Digits stand alone on purpose:
 # 1984 is four tokens, so that the model can add column by column.
-#
+
+# %%
+lk.quiz("tokenization", when="during", segment="cost")
+
+# %% [markdown]
 # ## 5 · Rows of one length
 #
 # A batch is a table of ids, and a table has rows of one length. Short rows are filled up with a *pad* token, and a
@@ -454,7 +468,11 @@ for name, labels in (("by position", batch["labels"]), ("by value", by_value)):
 
 # %% [markdown]
 # By value, no row ever teaches the model to stop. The loss looks fine. The model answers, and goes on, and on.
-#
+
+# %%
+lk.quiz("tokenization", when="during", segment="padding")
+
+# %% [markdown]
 # ## 6 · The wrong tokenizer
 #
 # Two ways to get it wrong. The first: the tokenizer has more tokens than the model has rows. Here is one of 3,000
@@ -563,6 +581,9 @@ for name, other in (("own", tokenizer), ("larger", larger), ("foreign", foreign)
 # %%
 lk.claim("C13", measured=score.share)
 
+# %%
+lk.quiz("tokenization", when="during", segment="mismatch")
+
 # %% [markdown]
 # ## What you keep
 #
@@ -574,35 +595,14 @@ lk.progress.store().add_run(**row, score=score.share, low=score.low, high=score.
 lk.my_runs()
 
 # %% [markdown]
-# ## Four questions to end with
+# ## What stays
 #
-# Answer each before you open it.
-#
-# <details><summary>1. Training a vocabulary takes the most frequent pair. What does encoding take?</summary>
-#
-# The pair of lowest rank that is in the word: the one that was learned first. Nothing is counted.
-#
-# </details>
-#
-# <details><summary>2. Rows of 10, 10, 10 and 50 tokens in one batch. What share is padding?</summary>
-#
-# 4 × 50 = 200 positions, 80 real: 60%. The three short rows would have cost 30 positions in a batch of their own.
-#
-# </details>
-#
-# <details><summary>3. After fine-tuning, a model answers rightly and never stops. Where do you look first?</summary>
-#
-# At the labels of the end token. If pad and end share an id and labels are masked by value, it never carried loss.
-#
-# </details>
-#
-# <details><summary>4. The loss starts at 14 nats with a vocabulary of 50,257 tokens. What do you do?</summary>
-#
-# Stop. ln 50,257 is 10.8: the model does worse than one that knows nothing. Compare the tokenizer with the model's
-# own.
-#
-# </details>
-#
+# Four questions to end with. What you miss comes back another day, with `lk.review()`.
+
+# %%
+lk.quiz("tokenization", when="after")
+
+# %% [markdown]
 # Next is lab 03, *cross-entropy*: what does the loss want from your model?
 
 # %% [markdown]
