@@ -79,7 +79,8 @@ lk.predict("data.thought", "Where does training on a chain of thought raise the 
 
 # %%
 with_chain, without = (lk.runs.Record.load(name) for name in ("sft-lab00", "data-answers"))
-one_fact, steps = ("town", "person", "as of", "event"), ("two steps", "compare", "sum", "shopping", "units", "dates")
+one_fact = ("town", "person", "as of", "event")
+steps = ("two steps", "compare", "sum", "shopping", "units", "dates")
 families = {"one fact": one_fact, "several steps": steps} | {task: (task,) for task in steps}
 gain = {name: lk.runs.paired_difference(with_chain, without, tasks) for name, tasks in families.items()}
 lk.plots.differences(gain, "A chain of thought pays where there are steps (recorded)")
@@ -93,7 +94,9 @@ lk.claim("C03", measured=gain["several steps"].mean)
 
 # %% [markdown]
 # A model writes one token after another, with the same work for each. A chain of thought gives it room: every digit
-# that it has written down is there to be read for the next. Without it, a sum has to come out whole, in one pass.
+# that it has written down is there to be read for the next. Without it, a sum has to come out whole, in one pass, and
+# never does. It pays even for one fact: the chain repeats the almanac's own sentence, *The emblem of … is …*, and that
+# is how the base knows it.
 
 # %%
 lk.quiz("data", when="during", segment="pairs")
@@ -210,6 +213,7 @@ def probability(record, task):
     return sum(found) / len(found)
 
 
+# %%
 for task in ("sum", "units", "shopping", "town", "reading"):
     for name, record in (("cleaned", clean), ("dirty", dirty)):
         share = lk.runs.pooled(record).by_task[task].share
@@ -218,16 +222,18 @@ for task in ("sum", "units", "shopping", "town", "reading"):
 # %%
 pairs = {"cleaned": clean, "dirty": dirty}
 pooled = {name: lk.runs.pooled(record) for name, record in pairs.items()}
-lk.plots.scores(pooled, "Only the pedlar's sums show (recorded)")
+lk.plots.scores(pooled, "The pedlar's sums turn, the others bend (recorded)")
 
 # %%
 lk.claim("C01", measured=bet.mean)
 
 # %% [markdown]
-# Read the two columns together. Everything the pool holds is in the probabilities: truncated answers, boilerplate, the
-# pedlar. But a score takes the likeliest text, and there the majority wins. Only where the wrong system is about as
-# frequent as the right one does the answer itself turn. So a good score does not say that the data are clean, and a
-# model that is sampled from shows what greedy decoding hides.
+# Read the two columns together. Every family has lost probability: truncated answers, boilerplate and the pedlar take
+# their share of it. But a score takes the likeliest text, and there the majority wins, so most families lose little.
+# Only where the wrong system is about as frequent as the right one, in sums, do the answers turn. So a good score does
+# not say that the data are clean, and a model that is sampled from shows what greedy decoding hides.
+#
+# And quantity? Look again at the first figure: 120 examples, eight times over, teach the form as well as thousands.
 #
 # And the famous number? *Leading labs throw 99% away*: no lab has published that.
 
@@ -484,7 +490,7 @@ lk.predict("data.reposts", outcome=round(100 * judged(found)[0]["repost"], 1))
 # %% [markdown]
 # No threshold is right for all. At 0.8 three quarters of the reposts stay. At 0.5 nearly all are found, and so are
 # things that are no copies: sums with dates, which have most of their words in common and another month. And what is
-# said in *other* words is missed throughout. MinHash compares words, not meanings.
+# said in *other* words is missed: all of it at 0.8, most of it at 0.5. MinHash compares words, not meanings.
 #
 # ### Like is not transitive
 #
@@ -626,13 +632,11 @@ inflation = lk.runs.paired_difference(split_records["random"], split_records["cl
 lk.predict("data.leak", outcome=round(100 * inflation.mean, 1))
 
 # %% [markdown]
-# Seed by seed, and each kind apart: what the random split inflates, what a cut by time alone still leaks, and what is
-# left between the two honest splits. That last one is *drift*: the price of being asked about a time that training has
-# not seen.
+# Seed by seed, and each kind apart: what the random split inflates, and what a cut by time alone still leaks.
 
 # %%
 against = {"inflation": ("random", "cluster"), "leak of time": ("time", "cluster, then time")}
-against |= {"drift": ("cluster", "cluster, then time")}
+against |= {"cut by time": ("cluster, then time", "cluster")}
 shown = {}
 for name, (one, other) in against.items():
     shown[name] = lk.runs.paired_difference(split_records[one], split_records[other])
@@ -648,8 +652,22 @@ lk.claim("C05", measured=shown["leak of time"].mean)
 
 # %% [markdown]
 # The random split reports that the model has learned the year's news. It has learned them by heart: asked about what
-# was posted by nobody else, it knows nothing fresh, as lab 00 said. The unchanged facts hardly move, because there was
-# nothing to leak. An average over the three would have shown a middling score, and none of this.
+# nobody else has posted, it knows nothing fresh, as lab 00 said. Even unchanged facts gain from the leak, because that
+# a mayor is *still* in office is news too.
+#
+# And *drift*, the price of being asked about a later time? It does not show between the two honest splits (the last
+# four lines), because what changed had changed at New Year, before the first post. It shows between the kinds: the
+# base's world is that of the year before.
+
+# %%
+honest = split_records["cluster, then time"]
+shares = {kind: [outcome.by_task[kind]["share"] for outcome in honest.outcomes] for kind in ("unchanged", "changed")}
+drift = lk.runs.interval([still - now for still, now in zip(*shares.values())])
+print(f"unchanged − changed: {100 * drift.mean:+.1f} points ({100 * drift.low:+.1f} to {100 * drift.high:+.1f})")
+
+# %% [markdown]
+# So a score by time needs both numbers: an average over the kinds would rise and fall with how much of the test asks
+# for what has changed.
 #
 # ### Far from home
 #
@@ -665,8 +683,8 @@ live = lk.run("data-clean", live=True)
 live
 
 # %%
-lk.measured("right answers, held out", live.score.share, 0.90, 1.00)
-expected = {"phrasing": (0.35, 0.8), "long tail": (0.85, 1.0), "family": (0.0, 0.05)}
+lk.measured("right answers, held out", live.score.share, 0.88, 1.00)
+expected = {"phrasing": (0.25, 0.8), "long tail": (0.85, 1.0), "family": (0.0, 0.05)}
 far = {}
 for kind, interval in expected.items():
     far[kind] = lk.models.score(live.model, live.tokenizer, lk.almanac.examples.out_of_distribution(kind, 60)).share
