@@ -305,12 +305,12 @@ print(f"river and bridge {jaccard_checked(river, bridge):.2f}, river and short {
 #
 # Two sets, {1, 4, 6} and {4, 6, 9}, with p = 11:
 #
-# | a, b | h(1) | h(4) | h(6) | h(9) | smallest of {1, 4, 6} | of {4, 6, 9} | |
+# | a, b | h(1) | h(4) | h(6) | h(9) | smallest of {1, 4, 6} | of {4, 6, 9} | they agree |
 # |---|---|---|---|---|---|---|---|
-# | 3, 1 | 4 | 2 | 8 | 6 | 2 | 2 | equal |
-# | 5, 2 | 7 | 0 | 10 | 3 | 0 | 0 | equal |
-# | 2, 7 | 9 | 4 | 8 | 3 | 4 | 3 | |
-# | 7, 3 | 10 | 9 | 1 | 0 | 1 | 0 | |
+# | 3, 1 | 4 | 2 | 8 | 6 | 2 | 2 | yes |
+# | 5, 2 | 7 | 0 | 10 | 3 | 0 | 0 | yes |
+# | 2, 7 | 9 | 4 | 8 | 3 | 4 | 3 | no |
+# | 7, 3 | 10 | 9 | 1 | 0 | 1 | 0 | no |
 #
 # The signatures are (2, 0, 4, 1) and (2, 0, 3, 0). They agree in 2 of 4 places, and J = 2/4. That is no accident: the
 # smallest of *all* the hashes belongs to some element of the union, to each as likely, and the signatures agree
@@ -390,7 +390,7 @@ lk.quiz("data", when="during", segment="duplicates")
 #
 # A pair of similarity s agrees in one row with probability s. Take 3 bands of 2 rows, and s = 0.8:
 #
-# | | |
+# | what happens | probability |
 # |---|---|
 # | a given band agrees | 0.8² = 0.64 |
 # | it does not | 1 − 0.64 = 0.36 |
