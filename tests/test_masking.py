@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from conftest import number_questions
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labkit.almanac import examples
 from labkit.data import InputError
-from labkit.masking import IGNORED, collate, completion_labels, prompt_ids, render
+from labkit.masking import (
+    FAULTS,
+    IGNORED,
+    Rendered,
+    as_trl,
+    check_batch,
+    collate,
+    completion_labels,
+    partial_labels,
+    plant,
+    prompt_ids,
+    prompt_share,
+    render,
+    sampled_labels,
+    segments,
+    to_batch,
+)
 
 ids = st.lists(st.integers(0, 300), max_size=20)
 row = st.lists(st.tuples(st.integers(0, 5), st.integers(-100, 5)), min_size=1, max_size=20).map(
@@ -54,30 +73,78 @@ def test_messages_render_like_the_example(tokenizer):
         assert render(example.messages(), tokenizer) == render(example, tokenizer)
 
 
-def test_rows_equal_those_of_trl(tokenizer, tiny_model_folder, tmp_path):
+def records(form: str) -> list[dict]:
+    """A thousand records in one of TRL's forms; the strings of some are cut in mid-word, so that tokens straddle."""
+    draw, made = random.Random(form), []
+    for example in number_questions(1000, seed=5):
+        messages = example.messages()
+        if form == "prompt and completion":
+            whole = f"{example.prompt} {example.completion}"
+            seam = len(example.prompt) + draw.choice([0, 1, draw.randint(-8, 8)])
+            made.append({"prompt": whole[:seam], "completion": whole[seam:]})
+        elif form == "conversational":
+            made.append({"prompt": messages[:-1], "completion": messages[-1:]})
+        elif form == "text":
+            made.append({"text": f"{example.prompt} {example.completion}"})
+        else:  # messages, some with an earlier turn
+            earlier = [{"role": "user", "content": "Ready?"}, {"role": "assistant", "content": "Yes."}]
+            place = len(messages) - 2
+            made.append({"messages": messages[:place] + earlier * draw.randint(0, 1) + messages[place:]})
+    return made
+
+
+FORMS = ("prompt and completion", "conversational", "messages", "messages, assistant only", "text")
+
+
+@pytest.mark.parametrize("max_length", [None, 22])
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_equal_those_of_trl(form, max_length, tokenizer, tiny_model_folder, tmp_path):
     from datasets import Dataset
     from transformers import AutoModelForCausalLM
     from trl import SFTConfig, SFTTrainer
 
-    examples = number_questions(300)
-    conversations = Dataset.from_list(
-        [{"prompt": e.messages(completion=False), "completion": e.messages()[-1:]} for e in examples]
-    )
+    assistant_only = form.endswith("only")
     settings = SFTConfig(
-        output_dir=str(tmp_path), completion_only_loss=True, max_length=None, bf16=False, use_cpu=True, report_to="none"
-    )
+        output_dir=str(tmp_path), max_length=max_length, assistant_only_loss=assistant_only, bf16=False, use_cpu=True,
+        report_to="none", disable_tqdm=True, eos_token="<|end|>",
+    )  # fmt: skip
     model = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
-    trainer = SFTTrainer(model, settings, train_dataset=conversations, processing_class=tokenizer)
-    theirs = [trainer.train_dataset[index] for index in range(len(examples))]
-    ours = [render(example, tokenizer) for example in examples]
-    assert [list(row["input_ids"]) for row in theirs] == [row.input_ids for row in ours]
+    data = records(form)
+    trainer = SFTTrainer(model, settings, train_dataset=Dataset.from_list(data), processing_class=tokenizer)
+    theirs = trainer.train_dataset
+    ours = [as_trl(record, tokenizer, max_length, assistant_only) for record in data]
+    ours = [row for row in ours if set(row.labels) != {IGNORED}]  # TRL drops these
+    assert [list(ids) for ids in theirs["input_ids"]] == [row.input_ids for row in ours]
+    assert [list(labels) for labels in theirs["labels"]] == [row.labels for row in ours]
+    batch, peer = collate(ours[:32], tokenizer.pad_token_id), trainer.data_collator([theirs[i] for i in range(32)])
+    assert all(batch[key].equal(peer[key].to(batch[key].dtype)) for key in batch)
+    if max_length:
+        assert any(row.truncated for row in ours) and (len(ours) < 1000) == (form not in ("messages", "text"))
+    elif form == "prompt and completion":
+        seams = [len(tokenizer(record["prompt"])["input_ids"]) - row.prompt_length for record, row in zip(data, ours)]
+        assert sum(seam > 0 for seam in seams) > 50
 
-    batch, peer = collate(ours[:32], tokenizer.pad_token_id), trainer.data_collator(theirs[:32])
-    for key in ("input_ids", "attention_mask", "labels"):
-        assert batch[key].equal(peer[key].to(batch[key].dtype)), key
-    for mine, other in zip(ours, theirs, strict=True):
-        peer = trainer.data_collator([other])
-        assert peer["labels"][0].tolist() == mine.labels
+
+def test_render_makes_the_rows_of_trl_where_nothing_is_cut(tokenizer):
+    for example, record in zip(number_questions(1000, seed=5), records("conversational")):
+        ours, theirs = render(example, tokenizer), as_trl(record, tokenizer)
+        assert (ours.input_ids, ours.labels, ours.prompt_length) == (theirs.input_ids, theirs.labels, theirs.prompt_length)
+
+
+def test_completion_only_loss_changes_nothing_about_messages_and_text(tokenizer, tiny_model_folder, tmp_path):
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM
+    from trl import SFTConfig, SFTTrainer
+
+    settings = SFTConfig(
+        output_dir=str(tmp_path), completion_only_loss=True, bf16=False, use_cpu=True, report_to="none",
+        disable_tqdm=True,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
+    for form in ("messages", "text"):
+        data = Dataset.from_list(records(form)[:20])
+        rows = SFTTrainer(model, settings, train_dataset=data, processing_class=tokenizer).train_dataset
+        assert all(list(row["labels"]) == list(row["input_ids"]) for row in rows)
 
 
 def test_a_long_row_loses_the_start_of_its_prompt_never_its_completion(tokenizer):
@@ -128,3 +195,126 @@ def test_collate_pads_on_the_right_by_position(rows, pad):
 def test_an_empty_batch_is_an_error():
     with pytest.raises(ValueError, match="no rows"):
         collate([], 0)
+
+
+segment = st.tuples(st.sampled_from(["system", "question", "answer"]), st.lists(st.integers(0, 99), max_size=5))
+
+
+@given(st.lists(segment, max_size=6), st.sets(st.sampled_from(["system", "question", "answer"])))
+def test_partial_labels_keep_place_and_role(parts, train_on):
+    labels, whole = partial_labels(parts, train_on), [(role, id) for role, ids in parts for id in ids]
+    assert labels == [id if role in train_on else IGNORED for role, id in whole]
+
+
+def test_the_segments_of_a_few_shot_row(base_tokenizer):
+    for example in examples.long_mix(0, train=60, test=11)[0]:
+        parts = segments(example, base_tokenizer)
+        shots = ["shot question", "shot answer"] * len(example.shots)
+        assert [role for role, _ in parts] == ["system", *shots, "question", "answer"]
+        row = render(example, base_tokenizer)
+        assert [id for _, ids in parts for id in ids] == row.input_ids
+        assert partial_labels(parts, {"answer"}) == row.labels
+        answers = [base_tokenizer.decode(ids) for role, ids in parts if role == "shot answer"]
+        assert answers == [answer for _, answer in example.shots]
+
+
+def test_prompt_share_by_hand():
+    # 2 of 4 and 1 of 3 real tokens: 3 of 7, however much padding there is
+    assert prompt_share([[-100, -100, 5, 1], [-100, 7, 8, -100]], [4, 3]) == 3 / 7
+    with pytest.raises(ValueError, match="no real token"):
+        prompt_share([[-100]], [0])
+
+
+def test_sampled_labels_weight_the_prompt_on_average():
+    draw = random.Random(0)
+    kept = [sampled_labels([7] * 50, [8, 1], 0.1, draw) for _ in range(200)]
+    assert all(labels[50:] == [8, 1] and set(labels[:50]) <= {7, IGNORED} for labels in kept)
+    assert sum(labels.count(7) for labels in kept) / (200 * 50) == pytest.approx(0.1, abs=0.01)
+    assert sampled_labels([7, 7], [1], 0.0, draw) == [-100, -100, 1] and sampled_labels([7], [1], 1.0, draw) == [7, 1]
+
+
+# The five failures
+
+NAMES = FAULTS.keys() - {"shifted"}  # labels that stand one place late are found as `late`
+
+
+@pytest.fixture(scope="module")
+def base_tokenizer():
+    from labkit.models import load_tokenizer
+
+    return load_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def sound(base_tokenizer):
+    rows = [render(example, base_tokenizer) for mix in ("short", "long") for example in mix_of(mix)]
+    return [row for row in rows if len(row.input_ids) > 60]
+
+
+def mix_of(name: str):
+    return getattr(examples, f"{name}_mix")(0, train=400, test=11)[0]
+
+
+def broken(fault: str, row: Rendered, tokenizer) -> Rendered:
+    return Rendered(*plant(fault, row, tokenizer), row.prompt_length, name=row.name)
+
+
+@pytest.mark.parametrize("pad", ["pad", "end"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_failure_is_caught_by_its_name_in_any_row(fault, pad, sound, base_tokenizer):
+    end = base_tokenizer.eos_token_id
+    pad_id = base_tokenizer.pad_token_id if pad == "pad" else end
+    for place in (0, 3, 7):
+        for start in range(0, 80, 8):
+            rows = sound[start : start + 8]
+            rows[place] = broken(fault, rows[place], base_tokenizer)
+            found = check_batch(collate(rows, pad_id), [row.prompt_length for row in rows], end)
+            assert found == ("late" if fault == "shifted" else fault)
+            with pytest.raises(InputError, match=f"{rows[place].name}.*{found}"):
+                to_batch(rows, pad_id, end)
+            assert to_batch(rows, pad_id, end, allow={found})["labels"].shape[0] == 8
+
+
+@pytest.mark.parametrize("mix", ["short", "long"])
+def test_no_false_alarm_on_the_kits_examples(mix, base_tokenizer):
+    rows = [render(example, base_tokenizer) for example in mix_of(mix)]
+    end = base_tokenizer.eos_token_id
+    for pad in (base_tokenizer.pad_token_id, end):
+        assert check_batch(collate(rows, pad), [row.prompt_length for row in rows], end) == "ok"
+    assert to_batch(rows[:32], pad, end)["labels"].equal(collate(rows[:32], pad)["labels"])
+
+
+def test_a_batch_without_a_counted_token_names_its_examples_whatever_is_allowed(sound, base_tokenizer):
+    rows = [broken("all_masked", row, base_tokenizer) for row in sound[:5]]
+    with pytest.raises(InputError, match=f"{rows[0].name}, .* and 2 more: no token of the batch carries loss"):
+        to_batch(rows, 0, base_tokenizer.eos_token_id, allow=FAULTS)
+
+
+def test_planting_leaves_the_row_alone_and_knows_its_faults(sound, base_tokenizer):
+    row = sound[0]
+    ids, labels = list(row.input_ids), list(row.labels)
+    for fault in FAULTS:
+        assert plant(fault, row, base_tokenizer) != (ids, labels)
+    assert (row.input_ids, row.labels) == (ids, labels)
+    with pytest.raises(InputError, match="no fault 'blue'"):
+        plant("blue", row, base_tokenizer)
+
+
+def test_what_is_no_conversation_is_said_in_a_line(tokenizer):
+    user, assistant = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
+    for messages, says in {
+        (): "does not end with the assistant",
+        "u": "does not end with the assistant",
+        "uua": "message 2 has role 'user' where 'assistant' is due",
+        "aua": "message 1 has role 'assistant'",
+        "suaa": "message 4 has role 'assistant' where 'user' is due",
+    }.items():
+        turns = [{"u": user, "a": assistant, "s": {"role": "system", "content": "c"}}[one] for one in messages]
+        with pytest.raises(InputError, match=says):
+            render(turns, tokenizer)
+
+
+def test_a_template_without_an_assistant_part_is_said(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokenizer, "chat_template", "{% for m in messages %}{{ m.content }}{% endfor %}")
+    with pytest.raises(InputError, match="marks no assistant part"):
+        as_trl(records("messages")[0], tokenizer, assistant_only=True)
