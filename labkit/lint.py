@@ -48,7 +48,7 @@ class Report:
     def __str__(self) -> str:
         lines = [
             f"{self.examples} examples, the longest {self.longest} tokens of {self.max_length}",
-            f"{self.prompt_share:.1%} of the tokens are prompt (a row's share on average: {self.mean_prompt_share:.1%})",
+            f"{self.prompt_share:.1%} of the tokens are prompt (a row's share, averaged: {self.mean_prompt_share:.1%})",
         ]
         for name, whose in self.findings.items():
             if whose:
@@ -143,7 +143,9 @@ def _some(names: list[str]) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "examples:\n  labkit lint mine.jsonl\n  labkit lint mine.jsonl --model NAME_OR_FOLDER --max-length 1024"
+    parser.epilog = (
+        "examples:\n  labkit lint mine.jsonl\n  labkit lint mine.jsonl --model NAME_OR_FOLDER --max-length 1024"
+    )
     parser.add_argument("file", metavar="FILE.jsonl", help="examples, one JSON object a line")
     parser.add_argument("--model", metavar="NAME_OR_FOLDER", help="whose tokenizer and template (the kit's own base)")
     parser.add_argument("--max-length", type=int, metavar="TOKENS", help="where rows are cut (the tokenizer's limit)")

@@ -63,7 +63,8 @@ def completion_as_mask(prompt_ids, completion_ids):
 
 
 def partial_probes(rng: random.Random) -> Iterator[Probe]:
-    row = [("system", [2, 5]), ("shot question", [6, 7]), ("shot answer", [8, 1]), ("question", [9]), ("answer", [4, 1])]
+    shot = [("shot question", [6, 7]), ("shot answer", [8, 1])]
+    row = [("system", [2, 5]), *shot, ("question", [9]), ("answer", [4, 1])]
     yield Probe((row, {"shot answer", "answer"}), "edges")
     yield Probe((row, {"answer"}), "edges")
     yield Probe(([], {"answer"}), "edges")
@@ -93,7 +94,8 @@ def partial_everything(segments, train_on):
 
 
 def partial_by_part_of_name(segments, train_on):
-    return [i if any(role in name or name in role for name in train_on) else -100 for role, ids in segments for i in ids]
+    meant = {role for role, _ in segments if any(role in name or name in role for name in train_on)}
+    return masking.partial_labels(segments, meant)
 
 
 def partial_without_ends(segments, train_on):
@@ -271,7 +273,8 @@ def batch_probes(rng: random.Random) -> Iterator[Probe]:
         return {"input_ids": prompt + completion, "labels": [-100] * len(prompt) + completion}, len(prompt)
 
     def hide(made, *places):
-        (labels := made[0]["labels"]).__setitem__(slice(None), [-100 if n in places else x for n, x in enumerate(labels)])
+        for place in places:
+            made[0]["labels"][place] = -100
         return made
 
     def cut(made, size):
@@ -447,7 +450,10 @@ EXERCISES = [
             Misconception(
                 "final answer only",
                 partial_final_only,
-                "You train on the last segment whatever is asked: look at each segment's role, and whether it is in train_on.",
+                (
+                    "You train on the last segment whatever is asked: look at each segment's role, and whether it is "
+                    "in train_on."
+                ),
             ),
             Misconception(
                 "turned round",
@@ -506,12 +512,18 @@ EXERCISES = [
             Misconception(
                 "mean of ratios",
                 share_mean_of_ratios,
-                "You average the rows' shares: then a row of ten tokens counts as much as one of a thousand. Sum first, divide last.",
+                (
+                    "You average the rows' shares: then a row of ten tokens counts as much as one of a thousand. Sum "
+                    "first, divide last."
+                ),
             ),
             Misconception(
                 "padding counted",
                 share_with_padding,
-                "You count padding as prompt: its labels are −100 too, but it is no real token. Look at the first `length` labels.",
+                (
+                    "You count padding as prompt: its labels are −100 too, but it is no real token. Look at the first "
+                    "`length` labels."
+                ),
             ),
             Misconception(
                 "padding above the line only",
@@ -564,8 +576,8 @@ EXERCISES = [
                 "labels by value",
                 collate_labels_by_value,
                 (
-                    "You set the label of every token that equals pad to −100: where the end token doubles as padding, "
-                    "no row teaches the model to stop."
+                    "You set the label of every token that equals pad to −100: where the end token doubles as "
+                    "padding, no row teaches the model to stop."
                 ),
             ),
             Misconception(
@@ -616,7 +628,10 @@ EXERCISES = [
             Misconception(
                 "looks at the whole batch only",
                 check_whole_batch,
-                "You ask whether any label of the batch counts: one sound row then hides a row that is masked whole. Go row by row.",
+                (
+                    "You ask whether any label of the batch counts: one sound row then hides a row that is masked "
+                    "whole. Go row by row."
+                ),
             ),
             Misconception(
                 "end token taken for padding",
@@ -629,14 +644,22 @@ EXERCISES = [
             Misconception(
                 "padding taken for the row",
                 check_last_column,
-                "You look at the last column: in a shorter row padding stands there. Take the last token where attention_mask is 1.",
+                (
+                    "You look at the last column: in a shorter row padding stands there. Take the last token where "
+                    "attention_mask is 1."
+                ),
             ),
             Misconception(
                 "an end token anywhere",
                 check_end_anywhere,
-                "You look for an end token anywhere in the row: the prompt has some too. The row's last real token must be one.",
+                (
+                    "You look for an end token anywhere in the row: the prompt has some too. The row's last real token "
+                    "must be one."
+                ),
             ),
-            Misconception("first row only", check_first_row, "You look at the first row only; the fault may be in any."),
+            Misconception(
+                "first row only", check_first_row, "You look at the first row only; the fault may be in any."
+            ),
             Misconception(
                 "masked before truncated",
                 check_masked_before_cut,
@@ -648,19 +671,25 @@ EXERCISES = [
             Misconception(
                 "late for template",
                 check_late_for_template,
-                "`late` is one missing label; where the first two are missing, the mask looked for another marker: `template`.",
+                (
+                    "`late` is one missing label; where the first two are missing, the mask looked for another marker: "
+                    "`template`."
+                ),
             ),
             Misconception(
                 "end token's label not looked at",
                 check_never_ends,
-                "The end token is there, and its label is −100: that is `no_end_token`, and the model never learns to stop.",
+                (
+                    "The end token is there, and its label is −100: that is `no_end_token`, and the model never learns "
+                    "to stop."
+                ),
             ),
         ),
         hints=(
             "Go row by row. How many tokens are real (attention_mask)? Where does the completion begin?",
             (
-                "Note each row's fault, asked in the order of the table; then answer with the first in that order which "
-                "some row has."
+                "Note each row's fault, asked in the order of the table; then answer with the first in that order "
+                "which some row has."
             ),
             (
                 "`length = int(mask.sum())`, `counted = (labels[:length] != -100).tolist()`; `truncated`: "
