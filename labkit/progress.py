@@ -212,7 +212,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute(
             "PRAGMA journal_mode = WAL"
         )  # readers and a writer at once; where it cannot be had the old mode does
-    connection.execute("PRAGMA synchronous = NORMAL")  # what is kept outlives the process; a power cut may cost the last
+    connection.execute("PRAGMA synchronous = NORMAL")  # outlives the process; a power cut may cost the last rows
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]

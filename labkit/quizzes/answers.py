@@ -175,7 +175,7 @@ def near(value: float, wanted: float, tolerance: float | str) -> bool:
 
 
 def slips(put: Put) -> list[tuple[str, float, str]]:
-    """(name, value, why) of the known mistakes about a number: the bank's own, then other logarithms than the natural."""
+    """(name, value, why) of the known mistakes about a number: the bank's own, then other logarithms."""
     question = put.question
     found = [
         (mistake.name, expressions.evaluate(mistake.answer, put.drawn), put.fill(mistake.why))

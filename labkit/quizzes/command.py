@@ -64,7 +64,8 @@ def _exam(args: argparse.Namespace) -> int:
     if args.json:
         objectives = {name: {"right": right, "asked": asked} for name, right, asked, _ in exam.by_objective(answers)}
         right = sum(each.right for each in answers)
-        print(json.dumps({"asked": len(answers), "right": right, "objectives": objectives, "brier": exam.brier(answers)}))
+        said = {"asked": len(answers), "right": right, "objectives": objectives, "brier": exam.brier(answers)}
+        print(json.dumps(said))
     return 0
 
 

@@ -27,6 +27,7 @@ from labkit.quizzes.answers import KNEW, MISSED, Put, check, put
 from labkit.quizzes.markup import to_html
 from labkit.quizzes.printed import answer_lines, options_text, wrapped
 from labkit.quizzes.schema import LABS, OBJECTIVES, Base
+from labkit.quizzes.terminal import Ask, read, typed
 
 QUESTIONS = 20
 SURE = {"a guess (25%)": 0.25, "even odds (50%)": 0.5, "fairly sure (75%)": 0.75, "sure (95%)": 0.95}
@@ -34,7 +35,7 @@ SURE = {"a guess (25%)": 0.25, "even odds (50%)": 0.5, "fairly sure (75%)": 0.75
 
 @dataclass(frozen=True)
 class Answered:
-    """A question of an exam, what was given, whether it was right, and how sure the learner was (0 to 1), if he said."""
+    """A question of an exam, what was given, whether that was right, and how sure the learner was (0 to 1) if he said."""
 
     put: Put
     given: Any
@@ -134,7 +135,8 @@ def summary(answers: Sequence[Answered]) -> list[str]:
         return [right]
     expected = sum(each.sure for each in said)
     return [
-        f"{right} Of {len(said)} you said how sure you were: {expected:.1f} expected, {sum(e.right for e in said)} right.",
+        f"{right} Of {len(said)} you said how sure you were: {expected:.1f} expected, "
+        f"{sum(each.right for each in said)} right.",
         *(f"Where you were {sure:.0%} sure: {hit} of {asked} right." for sure, hit, asked in calibration(answers)),
         f"Brier score {brier(answers):.2f} (0 is perfect foresight, 0.25 is even odds throughout).",
     ]
@@ -192,10 +194,8 @@ def as_text(answers: Sequence[Answered]) -> str:
     return "\n".join(lines)
 
 
-def in_terminal(puts: Sequence[Put], minutes: float | None, ask=input) -> list[Answered]:
+def in_terminal(puts: Sequence[Put], minutes: float | None, ask: Ask = typed) -> list[Answered]:
     """Ask an exam's questions in a terminal, without a word about the answers; what comes too late does not count."""
-    from labkit.quizzes.terminal import read
-
     began, answers = time.monotonic(), []
     try:
         for number, each in enumerate(puts, start=1):
@@ -203,11 +203,12 @@ def in_terminal(puts: Sequence[Put], minutes: float | None, ask=input) -> list[A
             for line in (*wrapped(f"{number} of {len(puts)}. ", each.text), *options_text(each)):
                 print(line)
             given = read(each, ask)
-            typed = ask(f"   how sure are you? {', '.join(f'{i} {name}' for i, name in enumerate(SURE, 1))}: ").strip()
+            degrees = ", ".join(f"{number} {name}" for number, name in enumerate(SURE, start=1))
+            degree = ask(f"   how sure are you? {degrees}: ").strip()
             if minutes and time.monotonic() - began > 60 * minutes:
                 print("The time is over.")
                 break
-            sure = list(SURE.values())[int(typed) - 1] if typed in {"1", "2", "3", "4"} else None
+            sure = list(SURE.values())[int(degree) - 1] if degree in {"1", "2", "3", "4"} else None
             answers.append(graded(each, given, sure))
     except EOFError:
         print()

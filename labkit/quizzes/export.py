@@ -277,7 +277,8 @@ def _drawn(text: str) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "examples:\n  labkit export quizzes --to anki\n  labkit export quizzes --to html --lab masking --out masking.html"
+        "examples:\n  labkit export quizzes --to anki\n"
+        "  labkit export quizzes --to html --lab masking --out masking.html"
     )
     parser.add_argument("what", choices=("quizzes",), help="what to export")
     parser.add_argument("--to", choices=tuple(SUFFIXES), required=True, help="for which tool")

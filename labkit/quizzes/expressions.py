@@ -1,4 +1,4 @@
-"""Expressions over drawn numbers: `-log(p)`, `{{1 - p:.2f}}` in a text. A small language of its own, not Python's `eval`.
+"""Expressions over drawn numbers: `-log(p)`, `{{1 - p:.2f}}` in a text. A small language, not Python's `eval`.
 
 Numbers, drawn names, + - * / ** ( ), log (natural), log2, exp, sqrt, min, max, round. Nothing else is there to be
 called or reached, and no result is larger than a float holds.
@@ -24,7 +24,9 @@ OPERATORS = {
 HOLE = re.compile(r"\{\{(.*?)(?::(,?(?:\.\d{1,2})?[defg]?))?\}\}")  # {{expression}} or {{expression:format}}
 
 
-def evaluate(expression: str | float, drawn: Mapping[str, float], functions: Mapping[str, Callable] = FUNCTIONS) -> float:
+def evaluate(
+    expression: str | float, drawn: Mapping[str, float], functions: Mapping[str, Callable] = FUNCTIONS
+) -> float:
     """The value of an expression. Raises `ValueError` with one line if it is none, or has no finite value."""
     if isinstance(expression, (int, float)):
         return expression

@@ -23,11 +23,11 @@ IN_ALL, IN_EXAM, BY_OBJECTIVE = 100, 40, 12  # how many questions there are at l
 SHARES = {"apply": 0.4, "analyze": 0.3}  # of an objective's questions, at least
 PLACES = {"before": 2, "after": 4}  # how many questions a lab has there: exactly two, at least four
 ABSOLUTE = re.compile(
-    r"\b(always|never|impossible|guarantee\w*|absolutely|completely|entirely|certainly|invariably|under all circumstances"
-    r"|(all|none|both|neither) of the (above|others|options)|in (every|any) case|no matter)\b", re.IGNORECASE
+    r"\b(always|never|impossible|guarantee\w*|absolutely|completely|entirely|certainly|invariably"
+    r"|under all circumstances|(all|none|both|neither) of the (above|others|options)|in (every|any) case|no matter)\b", re.IGNORECASE
 )  # fmt: skip
 BY_PLACE = re.compile(
-    r"\b(?:options?|answers?|choices?|distractors?) (?:[A-F]|[1-6]|one|two|three|four|five)\b"
+    r"\b(?i:options?|answers?|choices?|distractors?) (?:[A-F]|[1-6]|one|two|three|four|five)\b"
     r"|\b(?:first|second|third|fourth|fifth|last|former|latter|previous|next) (?:option|answer|choice|statement)s?\b"
     r"|\b(?:option|answer|choice|statement)s? (?:above|below)\b|\((?:[A-E])\)"
 )  # fmt: skip
@@ -132,7 +132,7 @@ def _options(question: Base) -> Iterator[str]:
 
 
 def _numbers(question: Base) -> Iterator[str]:
-    """What goes wrong when the numbers are drawn: each answer, mistake and text must have a value, and be told apart."""
+    """What goes wrong when numbers are drawn: each answer, mistake and text must have a value, and be told apart."""
     try:
         used = set().union(*(names(hole) for hole in _expressions(question)))
     except ValueError as error:
@@ -185,7 +185,7 @@ def _so(drawn: Put) -> str:
 
 
 def _positions(bank: Sequence[Base]) -> Iterator[str]:
-    """The right option's place over a bank: no place more than its share and one, so that guessing a place gains nothing."""
+    """The right option's place over a bank: none more often than its share and one, so guessing a place gains nothing."""
     choices = [question for question in bank if question.kind == "choice"]
     places = [[option.text for option in q.options].index(q.answer) for q in choices]
     if not choices:

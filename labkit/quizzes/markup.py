@@ -1,4 +1,4 @@
-"""The banks' small markup (`code`, *emphasis*, $formula$, blanks) as HTML and as plain text. All else is text: it is escaped."""
+"""The banks' small markup (`code`, *emphasis*, $formula$, blanks) as HTML and as plain text. All else is escaped."""
 
 from __future__ import annotations
 

@@ -117,6 +117,7 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         at, answers = schedule.now(), store().answers()
         counts = schedule.forecast(schedule.cards(answers, at).values(), at)
-        weeks = [{"week": week, "known": known, "asked": asked} for week, known, asked in schedule.retention(answers, at)]
+        retention = schedule.retention(answers, at)
+        weeks = [{"week": week, "known": known, "asked": asked} for week, known, asked in retention]
         print(json.dumps({"asked": len(results), "right": sum(results), "due": counts, "retention": weeks}))
     return 0

@@ -67,7 +67,9 @@ def is_due(card: Card, at: datetime) -> bool:
     return card.due.date() <= at.date()
 
 
-def due(known: Mapping[str, Card], questions: Mapping[str, Base], at: datetime, limit: int | None = SITTING) -> list[Base]:
+def due(
+    known: Mapping[str, Card], questions: Mapping[str, Base], at: datetime, limit: int | None = SITTING
+) -> list[Base]:
     """The questions that are due, the likeliest to be forgotten first; of the labs one after the other."""
     ids = [id for id, card in known.items() if id in questions and is_due(card, at)]
     ids.sort(key=lambda id: (scheduler().get_card_retrievability(known[id], at), id))

@@ -19,7 +19,11 @@ RATINGS = {MISSED: "missed it", HARD: "hard", KNEW: "knew it", EASY: "easy"}
 Ask = Callable[[str], str]
 
 
-def sit(puts: Sequence[Put], place: str | None = None, ask: Ask = input) -> list[bool]:
+def typed(prompt: str) -> str:
+    return input(prompt)
+
+
+def sit(puts: Sequence[Put], place: str | None = None, ask: Ask = typed) -> list[bool]:
     """Ask the questions one after the other; returns which were right, of those that were answered."""
     results: list[bool] = []
     try:
@@ -85,20 +89,20 @@ def read(put: Put, ask: Ask):
     count = 1 if kind == "choice" else len(put.asked)
     what = {"choice": "the letter", "match": f"the letters for 1 to {count}", "order": "the letters in order"}[kind]
     while True:
-        typed = re.sub(r"[\s,;.]+", "", ask(f"   {what}: ")).upper()
-        if not typed:
+        given = re.sub(r"[\s,;.]+", "", ask(f"   {what}: ")).upper()
+        if not given:
             return None
-        if len(typed) == count and set(typed) <= set(letters):
-            chosen = [put.offered[letters.index(letter)] for letter in typed]
+        if len(given) == count and set(given) <= set(letters):
+            chosen = [put.offered[letters.index(letter)] for letter in given]
             return chosen[0] if kind == "choice" else chosen
         print(f"   … Type {count} of the letters {letters}." if count > 1 else f"   … Type one of {letters}.")
 
 
 def _rating(ask: Ask) -> int:
     choices = ", ".join(f"{rating} {name}" for rating, name in RATINGS.items())
-    while (typed := ask(f"   how well did you know it? {choices}: ").strip()) not in map(str, RATINGS):
+    while (given := ask(f"   how well did you know it? {choices}: ").strip()) not in map(str, RATINGS):
         print("   … Type a number from 1 to 4.")
-    return int(typed)
+    return int(given)
 
 
 def _say(headline: str, lines: Sequence[str]) -> None:

@@ -85,7 +85,8 @@ class Fields:
         return [(to_plain(option), place) for place, option in enumerate(self.put.offered)]
 
     def _choice(self) -> list[widgets.Widget]:
-        return [widgets.RadioButtons(options=self._labels(), value=None, description="Choose one:", layout=self.wide)]
+        labels = self._labels()
+        return [widgets.RadioButtons(options=labels, value=None, description="Choose one:", layout=self.wide)]
 
     def _pick(self, label: str) -> widgets.Widget:
         options = [("choose …", NOTHING), *self._labels()]
@@ -105,7 +106,8 @@ class Fields:
         return [self._line("Your answer", self.put.question.unit, "a number")]
 
     def _recall(self) -> list[widgets.Widget]:
-        return [widgets.Textarea(description="Your answer", placeholder="from memory", rows=3, continuous_update=False, layout=self.wide)]
+        asked = {"description": "Your answer", "placeholder": "from memory", "rows": 3}
+        return [widgets.Textarea(**asked, continuous_update=False, layout=self.wide)]
 
     def _line(self, label: str, unit: str = "", hint: str = "") -> widgets.Widget:
         label = f"{label}, in {unit}" if unit else label

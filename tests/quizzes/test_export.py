@@ -1,0 +1,123 @@
+"""Exports, read back by something else than what wrote them."""
+
+import csv
+import io
+import json
+import re
+import sqlite3
+import zipfile
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+
+from labkit.cli import main
+from labkit.data import InputError
+from labkit.quizzes.answers import put, read_number
+from labkit.quizzes.export import COLUMNS, export
+
+from_kind = {"number": "numerical", "choice": "multichoice", "match": "matching", "order": "ordering", "blanks": "cloze"}
+
+
+def anki_notes(path, tmp_path):
+    """{id: (guid, model, fields, tags)} and the names of the decks, from the collection that Anki would open."""
+    with zipfile.ZipFile(path) as package:
+        package.extract("collection.anki2", tmp_path)
+    connection = sqlite3.connect(tmp_path / "collection.anki2")
+    notes = {row[2].split("\x1f")[2]: row for row in connection.execute("SELECT guid, mid, flds, tags FROM notes")}
+    decks = [deck["name"] for deck in json.loads(connection.execute("SELECT decks FROM col").fetchone()[0]).values()]
+    cards = connection.execute("SELECT count(*) FROM cards").fetchone()[0]
+    connection.close()
+    return notes, decks, cards
+
+
+def test_an_anki_package_holds_every_question_and_a_second_one_the_same_notes(puts, tmp_path):
+    pytest.importorskip("genanki")
+    path = tmp_path / "quiz.apkg"
+    export(list(puts.values()), "anki", path)
+    notes, decks, cards = anki_notes(path, tmp_path)
+    assert set(notes) == {asked.question.id for asked in puts.values()} and cards == len(puts)
+    assert {"labkit::04_masking", "labkit::03_cross_entropy"} <= set(decks)
+    question, answer, _ = notes["cross_entropy.surprise"][2].split("\x1f")
+    assert r"\(-\log p\)" in question and "1.609 nats" in answer and "$" not in question + answer
+    assert "<script" not in notes["masking.why"][2]
+    again = [put(asked.question, "another seed") for asked in puts.values()]
+    export(again, "anki", tmp_path / "again.apkg")
+    other, _, _ = anki_notes(tmp_path / "again.apkg", tmp_path)
+    assert {id: row[:2] for id, row in notes.items()} == {id: row[:2] for id, row in other.items()}
+
+
+def test_moodle_gets_each_kind_as_its_own_with_the_right_answer(puts, tmp_path):
+    path = tmp_path / "quiz.xml"
+    export(list(puts.values()), "moodle", path)
+    found = {node.findtext("name/text"): node for node in ElementTree.parse(path).getroot() if node.get("type") != "category"}
+    assert set(found) == {asked.question.id for asked in puts.values()}
+    for kind, moodle in from_kind.items():
+        assert found[puts[kind].question.id].get("type") == moodle
+
+    numbers = found["cross_entropy.surprise"]
+    grades = {float(node.findtext("text")): node.get("fraction") for node in numbers.findall("answer")}
+    assert [value for value, grade in grades.items() if grade == "100"] == [pytest.approx(puts["number"].right)]
+    assert len(grades) == 3 and numbers.findtext("answer/tolerance") == "0.01"
+    assert numbers.findtext("units/unit/unit_name") == "nats"
+    assert r"\(-\log p\)" in numbers.findtext("questiontext/text")
+
+    options = {node.findtext("text"): node.get("fraction") for node in found["masking.why"].findall("answer")}
+    assert sorted(options.values()) == ["0", "0", "100"] and options[r"The prompt takes a share \(\alpha/r\) of the gradient."] == "100"
+    assert not any("<script" in text for text in options)
+    pairs = {node.findtext("text"): node.findtext("answer/text") for node in found["masking.match"].findall("subquestion")}
+    assert list(pairs.values()) == puts["match"].right
+    items = [node.findtext("text").replace("&#x27;", "'") for node in found["masking.order"].findall("answer")]
+    assert items == puts["order"].right
+    blanks = re.findall(r"\{1:(\w+):(.*?)\}", found["masking.blanks"].findtext("questiontext/text"))
+    assert blanks == [("SHORTANSWER", "=ignored~=left out"), ("NUMERICAL", "=-100:0")]
+
+
+def test_the_table_is_read_back(puts, tmp_path):
+    path = tmp_path / "quiz.csv"
+    export(list(puts.values()), "csv", path)
+    rows = list(csv.DictReader(io.StringIO(path.read_text())))
+    assert tuple(rows[0]) == COLUMNS
+    for row, asked in zip(rows, puts.values(), strict=True):
+        assert (row["id"], row["text"], row["kind"]) == (asked.question.id, asked.text, asked.question.kind)
+        assert row["options"].split("\n") == list(asked.offered or [""])
+        assert not any(cell[:1] in ("=", "+", "-", "@") for cell in row.values())
+    assert read_number(rows[0]["answer"].split("\n")[0], "nats")[0] == pytest.approx(puts["number"].right, abs=1e-3)
+
+
+def test_the_page_is_whole_in_itself(puts, tmp_path):
+    path = tmp_path / "quiz.html"
+    export(list(puts.values()), "html", path)
+
+    class Page(HTMLParser):
+        images, sections, tags = [], 0, set()
+
+        def handle_starttag(self, tag, attributes):
+            self.tags.add(tag)
+            self.sections += tag == "section"
+            if tag == "img":
+                self.images.append(dict(attributes))
+            assert not any((value or "").startswith(("http", "//")) for _, value in attributes)
+
+    page = Page()
+    page.feed(path.read_text())
+    assert page.sections == 2 * len(puts) and "script" not in page.tags
+    assert "−log p" in [image["alt"] for image in page.images]
+    assert all(image["src"].startswith("data:image/svg+xml;base64,") for image in page.images)
+
+
+@pytest.mark.parametrize("to", ["anki", "moodle", "csv", "html"])
+def test_the_command_writes_a_file_and_says_in_one_line_if_it_cannot(all_kinds, tmp_path, capsys, to):
+    assert main(["export", "quizzes", "--to", to, "--out", str(tmp_path / "out"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["questions"] == len(all_kinds)
+    assert main(["export", "quizzes", "--to", to, "--out", str(tmp_path / "nowhere" / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "cannot be written" in said and len(said.splitlines()) == 1
+    assert list(tmp_path.glob("*partial*")) == []
+
+
+def test_a_lab_that_there_is_not(tmp_path):
+    with pytest.raises(SystemExit):
+        main(["export", "quizzes", "--to", "csv", "--lab", "nonsense"])
+    with pytest.raises(InputError):
+        export([], "csv", tmp_path / "no" / "where")
