@@ -233,7 +233,8 @@ lk.claim("C01", measured=bet.mean)
 # Only where the wrong system is about as frequent as the right one, in sums, do the answers turn. So a good score does
 # not say that the data are clean, and a model that is sampled from shows what greedy decoding hides.
 #
-# And quantity? Look again at the first figure: 120 examples, eight times over, teach the form as well as thousands.
+# And quantity? Look again at the first figure: 120 examples, eight times over, teach the form nearly as well as
+# thousands.
 #
 # And the famous number? *Leading labs throw 99% away*: no lab has published that.
 
