@@ -1,0 +1,618 @@
+"""Exercises of lab 03: the loss of a token and its gradient, of a sequence, and of a batch computed in parts."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+
+import numpy as np
+
+from labkit import cross_entropy
+from labkit.exercises.kinds import Comparison, Exercise, Misconception, Probe
+
+# token_loss
+
+
+def token_probes(rng: random.Random) -> Iterator[Probe]:
+    for p in (1.0, 0.5, 0.0, 1.5, 1e-300):
+        yield Probe((p,), "edges")
+    for p in (rng.uniform(0.01, 0.2), rng.uniform(0.3, 0.6), rng.uniform(0.7, 0.99), 0.0, rng.uniform(1.1, 3), 1e-40):
+        yield Probe((p,), "typical")
+
+
+def token_in_bits(p):
+    return cross_entropy.token_loss(p) / math.log(2)
+
+
+def token_base_ten(p):
+    return cross_entropy.token_loss(p) / math.log(10)
+
+
+def token_missing(p):
+    cross_entropy.token_loss(p)
+    return 1 - p
+
+
+def token_without_sign(p):
+    return -cross_entropy.token_loss(p)
+
+
+def token_times_p(p):
+    return p * cross_entropy.token_loss(p) if p else 0.0
+
+
+def token_inverse(p):
+    cross_entropy.token_loss(p)
+    return 1 / p if p else math.inf
+
+
+def token_fails_at_zero(p):
+    if p == 0:
+        raise ValueError("math domain error")
+    return cross_entropy.token_loss(p)
+
+
+def token_clipped(p):
+    return cross_entropy.token_loss(max(p, 1e-12))
+
+
+def token_unchecked(p):
+    return -math.log(p) if p else math.inf
+
+
+# log_softmax
+
+
+def softmax_probes(rng: random.Random) -> Iterator[Probe]:
+    yield Probe((np.array([0.0, 0.0]),), "edges")
+    yield Probe((np.array([7.0]),), "edges")
+    yield Probe((np.array([1e4, 0.0, -1e4]),), "edges")
+    yield Probe((np.array([-1e4, -1e4]),), "edges")
+    yield Probe((np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]),), "edges")
+    for _ in range(4):
+        yield Probe((_logits(rng, rng.randint(2, 3), rng.randint(4, 5)),), "typical")
+    yield Probe((_logits(rng, 2, 3) * 3000,), "typical")
+    yield Probe((np.array([_logits(rng, 2, 3), _logits(rng, 2, 3)]),), "typical")
+
+
+def _logits(rng: random.Random, *shape: int) -> np.ndarray:
+    return np.array([round(rng.uniform(-3, 3), 2) for _ in range(math.prod(shape))]).reshape(shape)
+
+
+def softmax_naive(logits):
+    with np.errstate(all="ignore"):
+        powers = np.exp(logits)
+        return np.log(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def softmax_wrong_axis(logits):
+    return np.moveaxis(cross_entropy.log_softmax(np.moveaxis(logits, 0, -1)), -1, 0)
+
+
+def softmax_over_all(logits):
+    return cross_entropy.log_softmax(logits.reshape(-1)).reshape(logits.shape)
+
+
+def softmax_without_log(logits):
+    return np.exp(cross_entropy.log_softmax(logits))
+
+
+def softmax_sign(logits):
+    return -cross_entropy.log_softmax(logits)
+
+
+def softmax_in_bits(logits):
+    return cross_entropy.log_softmax(logits) / math.log(2)
+
+
+def softmax_largest_only(logits):
+    return logits - logits.max(axis=-1, keepdims=True)
+
+
+# logit_gradient
+
+
+def gradient_probes(rng: random.Random) -> Iterator[Probe]:
+    yield Probe((np.array([0.0, 0.0]), 0), "edges")
+    yield Probe((np.array([5.0]), 0), "edges")
+    yield Probe((np.array([2.0, 1.0, 0.0]), 2), "edges")
+    yield Probe((np.array([1e4, 0.0, -1e4]), 1), "edges")
+    yield Probe((np.array([2.0, 1.0]), 2), "edges")
+    yield Probe((np.array([2.0, 1.0]), -1), "edges")
+    for _ in range(5):
+        size = rng.randint(3, 6)
+        yield Probe((_logits(rng, size), rng.randrange(size)), "typical")
+    yield Probe((_logits(rng, 4) * 3000, rng.randrange(4)), "typical")
+    yield Probe((_logits(rng, 3), 3 + rng.randrange(3)), "typical")
+    yield Probe((_logits(rng, 3), -1 - rng.randrange(3)), "typical")
+
+
+def gradient_sign(logits, target):
+    return -cross_entropy.logit_gradient(logits, target)
+
+
+def gradient_target_only(logits, target):
+    whole = cross_entropy.logit_gradient(logits, target)
+    alone = np.zeros(len(whole))
+    alone[target] = whole[target]
+    return alone
+
+
+def gradient_without_target(logits, target):
+    whole = cross_entropy.logit_gradient(logits, target)
+    whole[target] += 1
+    return whole
+
+
+def gradient_of_probability(logits, target):
+    with np.errstate(divide="ignore"):
+        p = cross_entropy.logit_gradient(logits, target)[target] + 1
+        found = np.zeros(len(logits))
+        found[target] = -1 / p
+    return found
+
+
+def gradient_without_softmax(logits, target):
+    cross_entropy.logit_gradient(logits, target)
+    found = np.array(logits, dtype=float)
+    found[target] -= 1
+    return found
+
+
+def gradient_naive(logits, target):
+    cross_entropy.logit_gradient(logits, target)
+    with np.errstate(all="ignore"):
+        found = np.exp(logits) / np.exp(logits).sum()
+    found[target] -= 1
+    return found
+
+
+def gradient_averaged(logits, target):
+    return cross_entropy.logit_gradient(logits, target) / len(logits)
+
+
+def gradient_from_the_end(logits, target):
+    if target >= len(logits):
+        raise ValueError("outside the vocabulary")
+    return cross_entropy.logit_gradient(logits, target % len(logits))
+
+
+def gradient_unchecked(logits, target):
+    return cross_entropy.logit_gradient(logits, range(len(logits))[target])
+
+
+# sequence_loss
+
+
+def sequence_probes(rng: random.Random) -> Iterator[Probe]:
+    toy = np.array([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
+    yield Probe((toy, np.array([0, 1, 2])), "edges")
+    yield Probe((toy, np.array([-100, -100, 0])), "edges")
+    yield Probe((toy, np.array([1, -100, -100])), "edges")
+    yield Probe((toy * 1e4, np.array([-100, 1, 1])), "edges")
+    yield Probe((toy[:1], np.array([2])), "edges")
+    for _ in range(5):
+        length, vocabulary = rng.randint(4, 6), rng.randint(3, 5)
+        labels = [rng.randrange(vocabulary) for _ in range(length)]
+        labels[rng.randrange(1, 3)] = -100
+        labels[0] = rng.choice((-100, labels[0]))
+        yield Probe((_logits(rng, length, vocabulary), np.array(labels)), "typical")
+    yield Probe((_logits(rng, 4, 3) * 3000, np.array([-100, -100, rng.randrange(3), rng.randrange(3)])), "typical")
+    yield Probe((_logits(rng, 3, 4), np.array([rng.randrange(4), -100, -100])), "typical")
+
+
+def _losses(logits, targets) -> list[float]:
+    kept = [(row, target) for row, target in zip(logits, targets) if target != -100]
+    return [-float(cross_entropy.log_softmax(row)[target]) for row, target in kept]
+
+
+def _mean(losses) -> float:
+    if not losses:
+        raise ValueError("no token is counted")
+    return sum(losses) / len(losses)
+
+
+def sequence_unshifted(logits, labels):
+    return _mean(_losses(logits, labels))
+
+
+def sequence_shifted_back(logits, labels):
+    return _mean(_losses(logits[1:], labels[:-1]))
+
+
+def sequence_shifted_twice(logits, labels):
+    return _mean(_losses(logits[:-2], labels[2:]))
+
+
+def sequence_over_all(logits, labels):
+    cross_entropy.sequence_loss(logits, labels)
+    return sum(_losses(logits[:-1], labels[1:])) / (len(labels) - 1)
+
+
+def sequence_over_length(logits, labels):
+    cross_entropy.sequence_loss(logits, labels)
+    return sum(_losses(logits[:-1], labels[1:])) / len(labels)
+
+
+def sequence_summed(logits, labels):
+    cross_entropy.sequence_loss(logits, labels)
+    return sum(_losses(logits[:-1], labels[1:]))
+
+
+def sequence_zero_of_none(logits, labels):
+    return _mean(_losses(logits[:-1], labels[1:]) or [0.0])
+
+
+def sequence_nan_of_none(logits, labels):
+    return _mean(_losses(logits[:-1], labels[1:]) or [math.nan])
+
+
+def sequence_naive(logits, labels):
+    cross_entropy.sequence_loss(logits, labels)
+    counted = labels[1:] != -100
+    with np.errstate(all="ignore"):
+        powers = np.exp(logits[:-1][counted])
+        p = powers[np.arange(len(powers)), labels[1:][counted]] / powers.sum(axis=1)
+        return float(-np.log(p).mean())
+
+
+# accumulate
+
+
+def accumulate_probes(rng: random.Random) -> Iterator[Probe]:
+    yield Probe(([6.0], [3]), "edges")
+    yield Probe(([2.0, 6.0], [1, 9]), "edges")
+    yield Probe(([0.0, 3.0], [0, 2]), "edges")
+    yield Probe(([0.0, 0.0], [0, 0]), "edges")
+    yield Probe(([], []), "edges")
+    for _ in range(5):
+        counts = [rng.randint(1, 40) for _ in range(rng.randint(2, 5))]
+        counts[0] += counts[1]
+        yield Probe(([round(count * rng.uniform(0.1, 4), 2) for count in counts], counts), "typical")
+    yield Probe(([0.0, round(rng.uniform(1, 9), 2), 1.5], [0, rng.randint(2, 9), 1]), "typical")
+    yield Probe(([0.0] * 3, [0] * 3), "typical")
+
+
+def accumulate_means(sums, counts):
+    cross_entropy.accumulate(sums, counts)
+    return sum(total / count for total, count in zip(sums, counts) if count) / sum(count > 0 for count in counts)
+
+
+def accumulate_means_empty_too(sums, counts):
+    cross_entropy.accumulate(sums, counts)
+    return sum(total / count for total, count in zip(sums, counts) if count) / len(counts)
+
+
+def accumulate_means_failing(sums, counts):
+    return _mean([total / count for total, count in zip(sums, counts)])
+
+
+def accumulate_over_parts(sums, counts):
+    cross_entropy.accumulate(sums, counts)
+    return sum(sums) / len(sums)
+
+
+def accumulate_sum_of_means(sums, counts):
+    cross_entropy.accumulate(sums, counts)
+    return sum(total / count for total, count in zip(sums, counts) if count)
+
+
+def accumulate_weighted(sums, counts):
+    cross_entropy.accumulate(sums, counts)
+    return sum(total * count for total, count in zip(sums, counts)) / sum(counts)
+
+
+def accumulate_undivided(sums, counts):
+    cross_entropy.accumulate(sums, counts)
+    return sum(sums)
+
+
+def accumulate_zero_of_none(sums, counts):
+    return cross_entropy.accumulate(sums, counts) if sum(counts) else 0.0
+
+
+EXERCISES = [
+    Exercise(
+        id="cross_entropy.token_loss",
+        lab="03",
+        objective="FRI-2.2",
+        points=1,
+        minutes=3,
+        reference=cross_entropy.token_loss,
+        probes=token_probes,
+        misconceptions=(
+            Misconception(
+                "counts in bits",
+                token_in_bits,
+                "You take the logarithm to base 2: that is the loss in bits. In nats, as every library, it is `math.log`.",
+            ),
+            Misconception(
+                "counts to base ten",
+                token_base_ten,
+                "You take the logarithm to base 10: the natural one is `math.log`, and at p = 0.1 it gives 2.30, not 1.",
+            ),
+            Misconception(
+                "takes 1 − p",
+                token_missing,
+                "You take 1 − p, which is never above 1: a token that was thought impossible must cost without bound.",
+            ),
+            Misconception(
+                "forgets the sign",
+                token_without_sign,
+                "You give ln p, which is below 0: the loss is −ln p, so that training can lower it towards 0.",
+            ),
+            Misconception(
+                "weighs with p",
+                token_times_p,
+                "You give −p ln p: that is a term of the entropy. The token is there, so its surprise counts whole.",
+            ),
+            Misconception(
+                "takes 1/p",
+                token_inverse,
+                "You give 1/p: the loss is its logarithm. Halving p doubles 1/p, and adds 0.69 nats to the loss.",
+            ),
+            Misconception(
+                "fails at 0",
+                token_fails_at_zero,
+                "At p = 0 yours raises an error: nothing surprises more than the impossible, so give `math.inf`.",
+            ),
+            Misconception(
+                "hides what is small",
+                token_clipped,
+                "You keep p above some small number: the loss has no upper bound, and at p = 0 it is infinite.",
+            ),
+            Misconception(
+                "lets p above 1 through",
+                token_unchecked,
+                "For p above 1 you give a negative loss: such a p is no probability, so raise a `ValueError`.",
+            ),
+        ),
+        hints=(
+            "Three cases: p is no probability, p is 0, and all others.",
+            "`math.log` is the natural logarithm, and `math.inf` is infinity. Which sign makes the loss positive?",
+            "Raise `ValueError` unless `0 <= p <= 1`; give `math.inf` if p is 0; else `-math.log(p)`.",
+        ),
+    ),
+    Exercise(
+        id="cross_entropy.log_softmax",
+        lab="03",
+        objective="FRI-2.2",
+        points=2,
+        minutes=5,
+        reference=cross_entropy.log_softmax,
+        probes=softmax_probes,
+        compare=Comparison(rtol=1e-6, atol=1e-6),
+        misconceptions=(
+            Misconception(
+                "overflows",
+                softmax_naive,
+                "You take exp of the logits as they are: above 709 it is infinite, and what is far below gets "
+                "probability 0 and the logarithm −∞. Subtract the largest logit first, and take no logarithm of a quotient.",
+            ),
+            Misconception(
+                "takes the first axis",
+                softmax_wrong_axis,
+                "You sum along the first axis: the vocabulary is the last one, so each row must sum to 1 (`axis=-1`).",
+            ),
+            Misconception(
+                "sums over all rows",
+                softmax_over_all,
+                "You sum over the whole array: each row is a choice of its own; `axis=-1, keepdims=True` sums row by row.",
+            ),
+            Misconception(
+                "leaves the logarithm out",
+                softmax_without_log,
+                "You give the probabilities: their logarithm is asked for. Tiny ones would round to 0 on the way.",
+            ),
+            Misconception(
+                "turns the sign",
+                softmax_sign,
+                "You give the loss of each token, which is above 0: a logarithm of a probability is below it.",
+            ),
+            Misconception(
+                "counts in bits",
+                softmax_in_bits,
+                "You take the logarithm to base 2: `np.log` is the natural one.",
+            ),
+            Misconception(
+                "subtracts the largest only",
+                softmax_largest_only,
+                "You subtract the largest logit and stop: what remains must still lose the logarithm of its summed exp.",
+            ),
+        ),
+        hints=(
+            "ln softmax is the logit minus ln Σ exp of all logits. What happens to both if you lower every logit alike?",
+            "First `below = logits - logits.max(axis=-1, keepdims=True)`: then no exp can overflow.",
+            "`below - np.log(np.exp(below).sum(axis=-1, keepdims=True))`.",
+        ),
+    ),
+    Exercise(
+        id="cross_entropy.logit_gradient",
+        lab="03",
+        objective="FRI-2.2",
+        points=2,
+        minutes=6,
+        reference=cross_entropy.logit_gradient,
+        probes=gradient_probes,
+        compare=Comparison(rtol=1e-6, atol=1e-8),
+        misconceptions=(
+            Misconception(
+                "turns the sign",
+                gradient_sign,
+                "Your sign is turned: it is predicted minus target. A step against the gradient then raises the right logit.",
+            ),
+            Misconception(
+                "moves the target only",
+                gradient_target_only,
+                "You leave the other logits at 0: each wrong token has the gradient p, and is pushed down by it.",
+            ),
+            Misconception(
+                "forgets the target",
+                gradient_without_target,
+                "You give softmax alone: 1 is still to be taken from the right token's entry, which is then p − 1.",
+            ),
+            Misconception(
+                "takes the gradient on p",
+                gradient_of_probability,
+                "You give −1/p, the gradient on the probability: on the logits softmax comes in between, and it is p − 1.",
+            ),
+            Misconception(
+                "leaves softmax out",
+                gradient_without_softmax,
+                "You take 1 from the logit itself: the logits must go through softmax first.",
+            ),
+            Misconception(
+                "overflows",
+                gradient_naive,
+                "You take exp of the logits as they are: above 709 it is infinite. Subtract the largest logit first.",
+            ),
+            Misconception(
+                "divides by the vocabulary",
+                gradient_averaged,
+                "You divide by the size of the vocabulary: the gradient of one token's loss is not averaged over logits.",
+            ),
+            Misconception(
+                "takes −1 for the last",
+                gradient_from_the_end,
+                "You take a negative target for one counted from the end, as Python does: no id is negative, so raise "
+                "a `ValueError`. With −100 as target it would go wrong without a word.",
+            ),
+            Misconception(
+                "does not check the target",
+                gradient_unchecked,
+                "A target outside the vocabulary must be a `ValueError`: the list's own error comes only above, and "
+                "below 0 Python counts from the end without a word.",
+            ),
+        ),
+        hints=(
+            "Predicted minus target: what is predicted is softmax of the logits, what is the target?",
+            "`np.exp(logits - logits.max())`, divided by its sum, is softmax. At one place 1 has to go.",
+            "Check `0 <= target < len(logits)` first, else raise `ValueError`; then softmax, and `p[target] -= 1`.",
+        ),
+    ),
+    Exercise(
+        id="cross_entropy.sequence_loss",
+        lab="03",
+        objective="FRI-2.2",
+        points=3,
+        minutes=8,
+        reference=cross_entropy.sequence_loss,
+        probes=sequence_probes,
+        misconceptions=(
+            Misconception(
+                "does not shift",
+                sequence_unshifted,
+                "You do not shift: the logits at a place predict the token after it, so the first label and the last "
+                "logits go.",
+            ),
+            Misconception(
+                "shifts the wrong way",
+                sequence_shifted_back,
+                "You shift the wrong way: the logits would predict the token before, which the model has just read.",
+            ),
+            Misconception(
+                "shifts twice",
+                sequence_shifted_twice,
+                "You shift by two: the logits at a place predict the very next token.",
+            ),
+            Misconception(
+                "divides by all positions",
+                sequence_over_all,
+                "You divide by all predicted tokens: those with −100 are not counted, neither above nor below the line.",
+            ),
+            Misconception(
+                "divides by the length",
+                sequence_over_length,
+                "You divide by the length of the sequence: the mean is over the counted tokens only.",
+            ),
+            Misconception(
+                "sums",
+                sequence_summed,
+                "You give the sum: the mean over the counted tokens is asked for, or long answers would weigh more.",
+            ),
+            Misconception(
+                "gives 0 for nothing",
+                sequence_zero_of_none,
+                "Where no token is counted you give 0, and a broken mask would look like a perfect model: raise a "
+                "`ValueError`.",
+            ),
+            Misconception(
+                "gives NaN for nothing",
+                sequence_nan_of_none,
+                "Where no token is counted you give NaN, as torch does: it would ruin every weight in one step, so "
+                "raise a `ValueError`.",
+            ),
+            Misconception(
+                "overflows",
+                sequence_naive,
+                "You take exp of the logits as they are: above 709 it is infinite. Subtract each row's largest first.",
+            ),
+        ),
+        hints=(
+            "Three things in turn: shift, leave out what is −100, then the mean of ln Σ exp − the right logit.",
+            "After `logits, targets = logits[:-1], labels[1:]` keep the places where `targets != -100`, in both.",
+            "`np.logaddexp.reduce(logits, axis=1)` is ln Σ exp of each row, without overflow; "
+            "`logits[np.arange(len(targets)), targets]` are the right logits. Raise `ValueError` if nothing is counted.",
+        ),
+    ),
+    Exercise(
+        id="cross_entropy.accumulate",
+        lab="03",
+        objective="FRI-2.2",
+        points=1,
+        minutes=4,
+        reference=cross_entropy.accumulate,
+        probes=accumulate_probes,
+        misconceptions=(
+            Misconception(
+                "takes the mean of means",
+                accumulate_means,
+                "You take the mean of the parts' means: a token in a short part then weighs more than one in a long part.",
+            ),
+            Misconception(
+                "takes the mean of means, of empty parts too",
+                accumulate_means_empty_too,
+                "You take the mean of the parts' means, a part without a counted token as 0: it has no mean, and parts "
+                "must not weigh alike anyway. Divide once, at the end.",
+            ),
+            Misconception(
+                "takes the mean of means, and fails at an empty part",
+                accumulate_means_failing,
+                "You take the mean of the parts' means, and divide by 0 where a part counts no token: divide once, at "
+                "the end.",
+            ),
+            Misconception(
+                "divides by the parts",
+                accumulate_over_parts,
+                "You divide by the number of parts: the loss is a mean over tokens, so divide by all counted tokens.",
+            ),
+            Misconception(
+                "sums the means",
+                accumulate_sum_of_means,
+                "You add up the parts' means: with more parts the loss, and with it the step, would grow.",
+            ),
+            Misconception(
+                "takes sums for means",
+                accumulate_weighted,
+                "You multiply by the counts once more: what comes in are sums already, not means.",
+            ),
+            Misconception(
+                "does not divide",
+                accumulate_undivided,
+                "You give the sum: divide it by the number of counted tokens.",
+            ),
+            Misconception(
+                "gives 0 for nothing",
+                accumulate_zero_of_none,
+                "Where no token is counted you give 0, and a broken mask would look like a perfect model: raise a "
+                "`ValueError`.",
+            ),
+        ),
+        hints=(
+            "What would the mean be if all parts lay in one batch?",
+            "Add up all losses and all tokens, and divide once.",
+            "`sum(sums) / sum(counts)`, after raising `ValueError` where `sum(counts)` is 0.",
+        ),
+    ),
+]
