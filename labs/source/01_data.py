@@ -173,8 +173,8 @@ for kind, count in planted.most_common():
 # worth it?
 #
 # Recorded, 60 steps of 16 each: on the pool as gathered, some 19,400 candidates once the test's questions are out; on
-# what is left after cleaning and deduplication, some 7,500; and on only 120 of each, eight times over. Lock in a
-# guess.
+# what is left after cleaning and deduplication, some 7,500; and on only 120 of each, eight times over. 8 seeds each, 4
+# of the small dirty set. Lock in a guess.
 
 # %%
 bets = ["120 cleaned examples", "19,400 as gathered", "no difference"]
@@ -656,9 +656,9 @@ lk.claim("C05", measured=shown["leak of time"].mean)
 # nobody else has posted, it knows nothing fresh, as lab 00 said. Even unchanged facts gain from the leak, because that
 # a mayor is *still* in office is news too.
 #
-# And *drift*, the price of being asked about a later time? It does not show between the two honest splits (the last
-# four lines), because what changed had changed at New Year, before the first post. It shows between the kinds: the
-# base's world is that of the year before.
+# And *drift*, the price of being asked about a later time? Between the two honest splits nothing is lost (the last
+# four lines lean the other way), because what changed had changed at New Year, before the first post. It shows between
+# the kinds: the base's world is that of the year before.
 
 # %%
 honest = split_records["cluster, then time"]
