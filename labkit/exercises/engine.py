@@ -359,7 +359,7 @@ def _tried_by_a_copy(exercise: Exercise, source: str, seed: int, seconds: float)
             os.kill(pid, signal.SIGKILL)
             _, status, used = os.wait4(pid, 0)
     code = os.waitstatus_to_exitcode(status)  # −N for the signal N
-    if code in (_SLOW, -signal.SIGXCPU) or (not ended and used.ru_utime > seconds / 2):
+    if code in (_SLOW, -signal.SIGXCPU) or (not ended and used.ru_utime > seconds / 5):
         return _limit_verdict(TooSlow(), seconds)
     if code == _MEMORY or (ended and code == -signal.SIGKILL):
         return Verdict("memory", f"takes more than {MAX_MEMORY >> 30} GB of memory; is there a loop that never ends?")
@@ -394,7 +394,7 @@ def _as_a_copy(exercise: Exercise, source: str, probes: list[Probe], seconds: fl
                 if _call(function, probe.args)[0].error == "MemoryError":
                     return _MEMORY
     except TooSlow:
-        return _SLOW if time.process_time() > seconds / 2 else 0  # one that only waited is tried here
+        return _SLOW if time.process_time() > seconds / 5 else 0  # one that only waited is tried by the original
     except MemoryError:
         return _MEMORY
     except BaseException:  # the original will say what it is
