@@ -72,7 +72,7 @@ def softmax_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe((np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]),), "edges")
     for _ in range(4):
         yield Probe((_logits(rng, rng.randint(2, 3), rng.randint(4, 5)),), "typical")
-    yield Probe((_logits(rng, 2, 3) * 3000,), "typical")
+    yield Probe((_logits(rng, 2, 3) * 3000 + 1e4,), "typical")
     yield Probe((np.array([_logits(rng, 2, 3), _logits(rng, 2, 3)]),), "typical")
 
 
@@ -123,7 +123,7 @@ def gradient_probes(rng: random.Random) -> Iterator[Probe]:
     for _ in range(5):
         size = rng.randint(3, 6)
         yield Probe((_logits(rng, size), rng.randrange(size)), "typical")
-    yield Probe((_logits(rng, 4) * 3000, rng.randrange(4)), "typical")
+    yield Probe((_logits(rng, 4) * 3000 + 1e4, rng.randrange(4)), "typical")
     yield Probe((_logits(rng, 3), 3 + rng.randrange(3)), "typical")
     yield Probe((_logits(rng, 3), -1 - rng.randrange(3)), "typical")
 
@@ -198,7 +198,7 @@ def sequence_probes(rng: random.Random) -> Iterator[Probe]:
         labels[rng.randrange(1, 3)] = -100
         labels[0] = rng.choice((-100, labels[0]))
         yield Probe((_logits(rng, length, vocabulary), np.array(labels)), "typical")
-    yield Probe((_logits(rng, 4, 3) * 3000, np.array([-100, -100, rng.randrange(3), rng.randrange(3)])), "typical")
+    yield Probe((_logits(rng, 4, 3) * 3000 + 1e4, np.array([-100, -100, rng.randrange(3), rng.randrange(3)])), "typical")
     yield Probe((_logits(rng, 3, 4), np.array([rng.randrange(4), -100, -100])), "typical")
 
 

@@ -1,0 +1,106 @@
+"""Problems about one token, as many as one wants: each drawn anew, and a mistake answered by its name."""
+
+from __future__ import annotations
+
+from itertools import count, cycle
+
+from labkit.live import in_notebook
+from labkit.quizzes import today
+from labkit.quizzes.answers import put
+from labkit.quizzes.printed import as_html, as_text
+from labkit.quizzes.schema import Number
+
+TITLE = "One token: loss and gradient"
+COMMON = {"lab": "cross_entropy", "objective": "FRI-2.2", "kind": "number", "when": "during", "level": "apply"}
+DRAWN = {"from": [0.02, 0.04, 0.05, 0.15, 0.2, 0.25, 0.3, 0.4, 0.6, 0.7, 0.75, 0.85, 0.95]}
+PROBLEMS = [
+    {
+        "id": "cross_entropy.drill_loss",
+        "segment": "surprise",
+        "text": "The right token has probability {{p}}. What is its loss, in nats?",
+        "draws": {"p": DRAWN},
+        "answer": "-log(p)",
+        "tolerance": 0.01,
+        "unit": "nats",
+        "mistakes": [
+            {"answer": "1 - p", "name": "1 − p", "why": "That is the size of the gradient; the loss is −ln p."},
+            {"answer": "-log(1 - p)", "name": "the wrong tokens", "why": "That is the surprise at all the others."},
+        ],
+        "rationale": "−ln {{p}} = {{-log(p):.2f}} nats.",
+    },
+    {
+        "id": "cross_entropy.drill_gradient",
+        "segment": "gradient",
+        "text": "The right token has probability {{p}}. What is the gradient of its loss on its own logit?",
+        "draws": {"p": DRAWN},
+        "answer": "p - 1",
+        "tolerance": 0.01,
+        "mistakes": [
+            {"answer": "1 - p", "name": "turned sign", "why": "It is predicted minus target, below 0 for the right one."},
+            {"answer": "p", "name": "target forgotten", "why": "That is what a wrong token has; here 1 is subtracted."},
+            {"answer": "-1 / p", "name": "gradient on p", "why": "The logit acts on p through softmax: it is p − 1."},
+            {"answer": "log(p)", "name": "the loss", "why": "The loss is −ln p; its gradient on the logit is p − 1."},
+        ],
+        "rationale": "{{p}} − 1 = {{p - 1:.2f}}. The other logits share the opposite, {{1 - p:.2f}}, between them.",
+    },
+    {
+        "id": "cross_entropy.drill_saved",
+        "segment": "surprise",
+        "text": "Training moves the right token from {{p}} to {{q}}. How many nats does it save?",
+        "draws": {"p": {"from": [0.02, 0.05, 0.1, 0.2, 0.3]}, "q": {"from": [0.4, 0.5, 0.6, 0.8, 0.9]}},
+        "answer": "log(q / p)",
+        "tolerance": 0.01,
+        "unit": "nats",
+        "mistakes": [
+            {"answer": "q - p", "name": "difference of p", "why": "The loss falls by the difference of the logarithms."},
+            {"answer": "-log(q - p)", "name": "logarithm of the difference", "why": "Take both losses, then subtract."},
+            {"answer": "-log(q)", "name": "what is left", "why": "That is the loss afterwards; take it from the one before."},
+        ],
+        "rationale": "{{-log(p):.2f}} − {{-log(q):.2f}} = ln({{q}} / {{p}}) = {{log(q / p):.2f}} nats.",
+    },
+]  # fmt: skip
+
+
+def questions() -> list[Number]:
+    """The problems, with what is drawn in each."""
+    return [Number.model_validate(COMMON | problem) for problem in PROBLEMS]
+
+
+def drill() -> None:
+    """Show one problem of each kind with its answer folded; in a running notebook one at a time, and others for a press.
+
+    What is answered here is not kept: it is practice.
+    """
+    printed = [put(question) for question in questions()]
+    if not in_notebook():
+        print(as_text(printed, TITLE))
+        return
+    from labkit.quizzes.widget import show
+
+    show({"text/html": as_html(printed, TITLE), "text/plain": as_text(printed, TITLE)}, box())
+
+
+def box():
+    """The widget: a problem, its field, and a button that draws the next."""
+    import ipywidgets as widgets
+
+    from labkit.quizzes.widget import QuestionView, heading, soon
+
+    class Practice(QuestionView):
+        def _count(self, correct, rating, given) -> None:
+            """Keep nothing."""
+
+    drawn = zip(count(1), cycle(questions()))
+    wide = widgets.Layout(width="auto")
+    place, another = widgets.VBox([]), widgets.Button(description="Another one", layout=wide)
+
+    def draw(_=None) -> None:
+        number, question = next(drawn)
+        problem = put(question, f"{today()} {number}")
+        place.children = (Practice(problem, f"Problem {number}.", "drill", wide, lambda: None).box,)
+
+    another.on_click(lambda _: soon(draw))
+    draw()
+    whole = widgets.VBox([heading(TITLE), place, another])
+    whole.add_class("labkit-quiz")
+    return whole
