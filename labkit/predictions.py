@@ -1,8 +1,8 @@
 """Predictions: the learner commits to a number or a choice before a run, and sees it beside the outcome after it.
 
-`predict(id, question, …)` asks, `predict(id, outcome=…)` compares. What is stored in a notebook is the question and the
-outcome alone; what somebody guessed is shown live, and kept in the learner's own store. *Run All* passes by: nothing
-waits for a guess.
+`predict(id, question, …)` asks, `predict(id, outcome=…)` compares. What is stored in a notebook is the question and
+the outcome alone; what somebody guessed is shown live, and kept in the learner's own store. *Run All* passes by:
+nothing waits for a guess.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from labkit import progress
 from labkit.data import InputError
-from labkit.live import Line, in_notebook, show_widget
+from labkit.live import OWN_KEYS, Line, in_notebook, show_widget
 
 KEY = "prediction:"
 _asked: dict[str, dict] = {}  # in this kernel: how each question was put, for its outcome
@@ -68,24 +68,33 @@ def _ask(id: str, question: str, low: float | None, high: float | None) -> None:
     else:
         field = widgets.Text(placeholder="a number", description=put["unit"] or "number", layout={"width": "16em"})
     button = widgets.Button(description="Lock in", disabled=False)
-    said = widgets.HTML()
+    said = widgets.HTML(OWN_KEYS)
 
     def lock(_=None) -> None:
         value, problem = _read(field.value, put, low, high)
         if problem:
             said.value = f"<p>{html.escape(problem)}</p>"
             return
-        progress.store().keep(KEY + id, value)
-        locked(value)
+        if (first := _fitting(id, put)) is None:  # the question may be shown twice
+            progress.store().keep(KEY + id, value)
+        locked(value if first is None else first)
 
     def locked(value: Any) -> None:
         field.disabled = button.disabled = True
         said.value = f"<p>Locked in: <b>{html.escape(_written(value, put))}</b></p>"
 
     button.on_click(lock)
-    if (kept := guess(id)) is not None:
+    if (kept := _fitting(id, put)) is not None:
         locked(kept)
     show_widget(widgets.VBox([field, button, said]))
+
+
+def _fitting(id: str, put: dict) -> Any:
+    """What was locked in, if it still answers the question as it is put now; else None."""
+    kept = guess(id)
+    if put["choices"] is not None:
+        return kept if kept in put["choices"] else None
+    return kept if isinstance(kept, (int, float)) and not isinstance(kept, bool) else None
 
 
 def _show_outcome(id: str, outcome: Any) -> None:
@@ -95,7 +104,7 @@ def _show_outcome(id: str, outcome: Any) -> None:
     if isinstance(outcome, (int, float)) and not isinstance(outcome, bool) and not math.isfinite(outcome):
         raise InputError(f"{id}: the outcome is {outcome}; look at what was measured")
     print(f"Outcome: {_written(outcome, put)}")
-    guessed = guess(id)
+    guessed = _fitting(id, put)
     if guessed is None or not in_notebook():
         return
     Line().show(f"You said {_written(guessed, put)}. {_comment(guessed, outcome, put)}")
@@ -111,12 +120,14 @@ def _comment(guessed: Any, outcome: Any, put: dict) -> str:
 
 
 def _read(typed: Any, put: dict, low: float | None, high: float | None) -> tuple[Any, str | None]:
-    """(the guess, None), or (None, what is wrong with it). `35%` is 0.35, unless the unit is %."""
+    """(the guess, None), or (None, what is wrong with it). `35%` is 0.35 where there is no unit."""
     if put["choices"] is not None:
         return (typed, None) if typed in put["choices"] else (None, "Choose one of them first.")
     text = str(typed).strip().replace("−", "-")
     text = text.replace(",", "" if re.fullmatch(r"-?\d{1,3}(,\d{3})+", text) else ".")
-    percent = text.endswith("%") and put["unit"] != "%"
+    if text.endswith("%") and put["unit"] not in ("", "%"):
+        return None, f"Type a number of {put['unit']}, without %."
+    percent = text.endswith("%") and not put["unit"]
     try:
         value = float(text.rstrip("% ")) / (100 if percent else 1)
     except ValueError:

@@ -47,10 +47,15 @@ def test_choices_are_listed_and_the_outcome_is_one_of_them(capsys):
 
 @pytest.mark.parametrize(
     "typed, value",
-    [("12", 12), (" 0,5 ", 0.5), ("-3", -3), ("−3", -3), ("2e-1", 0.2), ("35%", 0.35), ("12,000", 12000), ("1,234,567", 1234567)],
+    [("12", 12), (" 0,5 ", 0.5), ("-3", -3), ("−3", -3), ("2e-1", 0.2), ("12,000", 12000), ("1,234,567", 1234567)],
 )
 def test_numbers_are_read_as_people_type_them(typed, value):
     assert _read(typed, NUMBER, None, None) == (value, None)
+
+
+def test_percent_is_a_share_without_a_unit_and_no_other_unit():
+    assert _read("35%", {"unit": "", "choices": None}, 0, 1) == (0.35, None)
+    assert _read("35%", {"unit": "tokens", "choices": None}, 0, 100) == (None, "Type a number of tokens, without %.")
 
 
 def test_percent_stays_percent_where_that_is_the_unit():
@@ -80,12 +85,14 @@ def test_calls_that_do_neither_or_both_are_refused():
         predict("data.leak", outcome=float("nan"))
 
 
-def test_in_a_kernel_the_first_guess_that_is_locked_in_counts(monkeypatch, capsys):
+@pytest.fixture
+def made(monkeypatch):
+    """The widgets that are made, in turn, as if in a kernel."""
     widgets = pytest.importorskip("ipywidgets")
     made = []
     monkeypatch.setattr(predictions, "in_notebook", lambda: True)
     monkeypatch.setattr("IPython.display.display", lambda *args, **options: None)
-    for name in ("Text", "Button", "HTML"):
+    for name in ("Text", "RadioButtons", "Button", "HTML"):
         kind = getattr(widgets, name)
 
         def make(*args, kind=kind, **options):
@@ -93,6 +100,35 @@ def test_in_a_kernel_the_first_guess_that_is_locked_in_counts(monkeypatch, capsy
             return made[-1]
 
         monkeypatch.setattr(widgets, name, make)
+    return made
+
+
+def test_of_two_displays_of_a_question_the_first_that_is_locked_counts(made):
+    for _ in range(2):
+        predict("data.leak", "How many?", unit="points")
+    first, second = made[:3], made[3:]
+    first[0].value, second[0].value = "30", "40"
+    first[1].click()
+    second[1].click()
+    assert guess("data.leak") == 30
+    assert "30 points" in second[2].value and second[0].disabled
+
+
+def test_a_guess_of_another_kind_is_none_and_may_be_made_anew(made, capsys):
+    store().keep(KEY + "data.leak", "clean")
+    predict("data.leak", "How many?", unit="points")
+    predict("data.leak", outcome=12)
+    assert not made[1].disabled
+    made[0].value = "30"
+    made[1].click()
+    assert guess("data.leak") == 30
+    made.clear()
+    predict("data.leak", "Which?", choices=["clean", "dirty"])
+    predict("data.leak", outcome="clean")
+    assert not made[0].disabled and made[0].value is None
+
+
+def test_in_a_kernel_the_first_guess_that_is_locked_in_counts(made):
     predict("data.leak", "How many?", unit="points", low=0, high=100)
     field, button, said = made
     field.value = "lots"

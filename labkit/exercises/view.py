@@ -6,7 +6,7 @@ import html
 
 from labkit.exercises.engine import Verdict
 from labkit.exercises.kinds import Exercise
-from labkit.live import in_notebook, show_widget
+from labkit.live import OWN_KEYS, in_notebook, show_widget
 
 MARKS = {"passed": "✓", "not attempted": "○"}
 
@@ -34,7 +34,7 @@ def _buttons(exercise: Exercise, verdict: Verdict) -> None:
 
     wide = widgets.Layout(width="auto")
     hint = widgets.Button(description=f"Hint 1 of {len(exercise.hints)}", layout=wide)
-    hints, details = widgets.HTML(), widgets.HTML()
+    hints, details = widgets.HTML(OWN_KEYS), widgets.HTML()
     shown = 0
 
     def climb(_) -> None:
