@@ -325,12 +325,14 @@ EXERCISES = [
             Misconception(
                 "counts in bits",
                 token_in_bits,
-                "You take the logarithm to base 2: that is the loss in bits. In nats, as every library, it is `math.log`.",
+                "You take the logarithm to base 2: that is the loss in bits. In nats, as every library, it is "
+                "`math.log`.",
             ),
             Misconception(
                 "counts to base ten",
                 token_base_ten,
-                "You take the logarithm to base 10: the natural one is `math.log`, and at p = 0.1 it gives 2.30, not 1.",
+                "You take the logarithm to base 10: the natural one is `math.log`, and at p = 0.1 it gives 2.30, "
+                "not 1.",
             ),
             Misconception(
                 "takes 1 − p",
@@ -388,7 +390,8 @@ EXERCISES = [
                 "overflows",
                 softmax_naive,
                 "You take exp of the logits as they are: above 709 it is infinite, and what is far below gets "
-                "probability 0 and the logarithm −∞. Subtract the largest logit first, and take no logarithm of a quotient.",
+                "probability 0 and the logarithm −∞. Subtract the largest logit first, and take no logarithm of "
+                "a quotient.",
             ),
             Misconception(
                 "takes the first axis",
@@ -398,7 +401,8 @@ EXERCISES = [
             Misconception(
                 "sums over all rows",
                 softmax_over_all,
-                "You sum over the whole array: each row is a choice of its own; `axis=-1, keepdims=True` sums row by row.",
+                "You sum over the whole array: each row is a choice of its own; `axis=-1, keepdims=True` sums "
+                "row by row.",
             ),
             Misconception(
                 "leaves the logarithm out",
@@ -418,11 +422,13 @@ EXERCISES = [
             Misconception(
                 "subtracts the largest only",
                 softmax_largest_only,
-                "You subtract the largest logit and stop: what remains must still lose the logarithm of its summed exp.",
+                "You subtract the largest logit and stop: what remains must still lose the logarithm of its "
+                "summed exp.",
             ),
         ),
         hints=(
-            "ln softmax is the logit minus ln Σ exp of all logits. What happens to both if you lower every logit alike?",
+            "ln softmax is the logit minus ln Σ exp of all logits. What happens to both if you lower every logit "
+            "alike?",
             "First `below = logits - logits.max(axis=-1, keepdims=True)`: then no exp can overflow.",
             "`below - np.log(np.exp(below).sum(axis=-1, keepdims=True))`.",
         ),
@@ -440,7 +446,8 @@ EXERCISES = [
             Misconception(
                 "turns the sign",
                 gradient_sign,
-                "Your sign is turned: it is predicted minus target. A step against the gradient then raises the right logit.",
+                "Your sign is turned: it is predicted minus target. A step against the gradient then raises the "
+                "right logit.",
             ),
             Misconception(
                 "moves the target only",
@@ -455,7 +462,8 @@ EXERCISES = [
             Misconception(
                 "takes the gradient on p",
                 gradient_of_probability,
-                "You give −1/p, the gradient on the probability: on the logits softmax comes in between, and it is p − 1.",
+                "You give −1/p, the gradient on the probability: on the logits softmax comes in between, and it "
+                "is p − 1.",
             ),
             Misconception(
                 "leaves softmax out",
@@ -470,7 +478,8 @@ EXERCISES = [
             Misconception(
                 "divides by the vocabulary",
                 gradient_averaged,
-                "You divide by the size of the vocabulary: the gradient of one token's loss is not averaged over logits.",
+                "You divide by the size of the vocabulary: the gradient of one token's loss is not averaged over "
+                "logits.",
             ),
             Misconception(
                 "takes −1 for the last",
@@ -519,7 +528,8 @@ EXERCISES = [
             Misconception(
                 "divides by all positions",
                 sequence_over_all,
-                "You divide by all predicted tokens: those with −100 are not counted, neither above nor below the line.",
+                "You divide by all predicted tokens: those with −100 are not counted, neither above nor below "
+                "the line.",
             ),
             Misconception(
                 "divides by the length",
@@ -553,7 +563,8 @@ EXERCISES = [
             "Three things in turn: shift, leave out what is −100, then the mean of ln Σ exp − the right logit.",
             "After `logits, targets = logits[:-1], labels[1:]` keep the places where `targets != -100`, in both.",
             "`np.logaddexp.reduce(logits, axis=1)` is ln Σ exp of each row, without overflow; "
-            "`logits[np.arange(len(targets)), targets]` are the right logits. Raise `ValueError` if nothing is counted.",
+            "`logits[np.arange(len(targets)), targets]` are the right logits. Raise `ValueError` if nothing is "
+            "counted.",
         ),
     ),
     Exercise(
@@ -568,7 +579,8 @@ EXERCISES = [
             Misconception(
                 "takes the mean of means",
                 accumulate_means,
-                "You take the mean of the parts' means: a token in a short part then weighs more than one in a long part.",
+                "You take the mean of the parts' means: a token in a short part then weighs more than one in a "
+                "long part.",
             ),
             Misconception(
                 "takes the mean of means, of empty parts too",

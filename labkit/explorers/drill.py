@@ -36,8 +36,8 @@ PROBLEMS = [
         "answer": "p - 1",
         "tolerance": 0.01,
         "mistakes": [
-            {"answer": "1 - p", "name": "turned sign", "why": "It is predicted minus target, below 0 for the right one."},
-            {"answer": "p", "name": "target forgotten", "why": "That is what a wrong token has; here 1 is subtracted."},
+            {"answer": "1 - p", "name": "turned sign", "why": "It is p − 1, which is below 0."},
+            {"answer": "p", "name": "target forgotten", "why": "A wrong token has it; 1 is to be taken off."},
             {"answer": "-1 / p", "name": "gradient on p", "why": "The logit acts on p through softmax: it is p − 1."},
             {"answer": "log(p)", "name": "the loss", "why": "The loss is −ln p; its gradient on the logit is p − 1."},
         ],
@@ -52,13 +52,13 @@ PROBLEMS = [
         "tolerance": 0.01,
         "unit": "nats",
         "mistakes": [
-            {"answer": "q - p", "name": "difference of p", "why": "The loss falls by the difference of the logarithms."},
-            {"answer": "-log(q - p)", "name": "logarithm of the difference", "why": "Take both losses, then subtract."},
-            {"answer": "-log(q)", "name": "what is left", "why": "That is the loss afterwards; take it from the one before."},
+            {"answer": "q - p", "name": "difference of p", "why": "It is the difference of the logarithms."},
+            {"answer": "-log(q - p)", "name": "logarithm of the difference", "why": "Subtract the losses."},
+            {"answer": "-log(q)", "name": "what is left", "why": "That is the loss afterwards."},
         ],
         "rationale": "{{-log(p):.2f}} − {{-log(q):.2f}} = ln({{q}} / {{p}}) = {{log(q / p):.2f}} nats.",
     },
-]  # fmt: skip
+]
 
 
 def questions() -> list[Number]:
@@ -67,7 +67,7 @@ def questions() -> list[Number]:
 
 
 def drill() -> None:
-    """Show one problem of each kind with its answer folded; in a running notebook one at a time, and others for a press.
+    """Show one problem of each kind with its answer folded; in a running notebook one at a time.
 
     What is answered here is not kept: it is practice.
     """
