@@ -35,7 +35,8 @@ def passed(figures: dict) -> bool:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="which benchmark: base, dedup, generate, import, labs, sft, or all")
+    names = "base, dedup, generate, import, labs, quiz, sft, or all"
+    parser.add_argument("name", metavar="NAME", help=f"which benchmark: {names}")
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
     parser.epilog = (
         "Exit status 1 if a benchmark finds something wrong.\n\n"
