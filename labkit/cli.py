@@ -22,6 +22,7 @@ COMMANDS = {  # name: (module, what it does)
     "quiz": ("labkit.quizzes.command", "take a lab's questions, or check the banks"),
     "review": ("labkit.quizzes.review", "ask the questions that are due today"),
     "export": ("labkit.quizzes.export", "write the questions for Anki, Moodle, a spreadsheet or a printer"),
+    "grade": ("labkit.grading.command", "grade a folder of submissions in a sandbox"),
     "progress": ("labkit.progress", "export or import what you did in the labs"),
     "runs": ("labkit.runs", "list the recorded runs, or make them again"),
     "claims": ("labkit.claims", "print the ledger of claims, or write it into the README"),

@@ -28,11 +28,13 @@ ONE_THREAD["TOKENIZERS_PARALLELISM"] = "false"
 
 
 class WorkError(RuntimeError):
-    """The function failed on one item. The message names the item; `details` holds the worker's traceback."""
+    """The function failed on one item. The message names the item, `index` is its place; `details` holds the worker's
+    traceback.
+    """
 
-    def __init__(self, message: str, details: str = ""):
+    def __init__(self, message: str, details: str = "", index: int | None = None):
         super().__init__(message)
-        self.details = details
+        self.details, self.index = details, index
 
 
 def map(
@@ -163,7 +165,7 @@ def _unwrap(outcome: tuple, index: int, item: Any) -> Any:
         return outcome[1]
     text = repr(item)
     shown = text if len(text) <= 80 else text[:77] + "..."
-    raise WorkError(f"item {index} ({shown}): {outcome[1]}", details=outcome[2])
+    raise WorkError(f"item {index} ({shown}): {outcome[1]}", details=outcome[2], index=index)
 
 
 def _send(pipe: BinaryIO, value: Any) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from labkit.data import InputError
 from labkit.exercises import catalogue, engine
-from labkit.exercises.kinds import Exercise, Outcome
+from labkit.exercises.kinds import Exercise, Outcome, literal
 from labkit.grading.inside import ANSWER
 
 MAX_FILE, MAX_CELLS, MAX_SOURCE = 20_000_000, 5_000, 100_000  # bytes, cells, characters of an exercise's cell
@@ -53,7 +53,9 @@ def _source(cell: Any) -> str | None:
     source = cell.get("source", cell.get("input"))
     if isinstance(source, list) and all(isinstance(line, str) for line in source):
         source = "".join(source)
-    return source.replace("\r\n", "\n") if isinstance(source, str) else None
+    if not isinstance(source, str):
+        return None
+    return source.replace("\r\n", "\n").encode("utf-8", "replace").decode()  # half a surrogate pair is no text
 
 
 def exercise_cells(sources: list[str], exercises: list[Exercise]) -> dict[str, str]:
@@ -178,31 +180,6 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (bool, int, float)) or (isinstance(value, dict) and set(value) == {"float"} and _is_plain(value))
-
-
-def literal(value: Any) -> str:
-    """A value of a probe as a Python expression that gives the same value again. Raises `TypeError` for what has none."""
-    kind = type(value)
-    if value is None or kind in (bool, int, str, bytes):
-        return repr(value)
-    if kind is float:
-        return repr(value) if math.isfinite(value) else f'float("{value}")'
-    if kind is list:
-        return f"[{', '.join(map(literal, value))}]"
-    if kind is tuple:
-        return f"({', '.join(map(literal, value))}{',' if len(value) == 1 else ''})"
-    if kind in (set, frozenset):
-        inner = ", ".join(sorted(map(literal, value)))
-        return f"{kind.__name__}([{inner}])" if kind is frozenset or not value else f"{{{inner}}}"
-    if kind is dict:
-        return "{" + ", ".join(f"{literal(key)}: {literal(item)}" for key, item in value.items()) + "}"
-    if kind.__module__ == "numpy" and kind.__name__ == "ndarray" and value.dtype.kind in "biuf":
-        return f'np.array({literal(value.tolist())}, dtype="{value.dtype}").reshape({value.shape})'
-    if kind.__module__ == "numpy" and hasattr(value, "dtype") and value.dtype.kind in "biuf":
-        return f"np.{kind.__name__}({literal(value.item())})"
-    if kind.__module__ == "torch" and kind.__name__ == "Tensor":
-        return f"torch.tensor({literal(value.tolist())}, dtype={value.dtype}).reshape({tuple(value.shape)})"
-    raise TypeError(f"a probe cannot hold a value of type {kind.__name__}")
 
 
 def _code(source: str, answers: dict | None = None) -> dict:

@@ -58,25 +58,40 @@ class Job:
     member: str | None = None
     seed: int = 0
     budget: Budget = Budget()
-    keep: str | None = None  # a folder for the assembled notebook and the cells
+    keep: str | None = None  # a folder for the assembled notebook
+    cells: str | None = None  # a folder for the sources of its exercise cells
     sandboxed: bool = True
 
 
 def work(job: Job) -> str:
-    """The submission's line of the ledger. Raises `RuntimeError` if the judge itself died."""
-    judge = _judge(os.getpid())
-    try:
-        judge.stdin.write(json.dumps(dataclasses.asdict(job)) + "\n")
-        judge.stdin.flush()
-        line = judge.stdout.readline()
-    except OSError:
-        line = ""
-    if not line:
+    """The submission's line of the ledger. One that ends the judge itself, twice, is marked and earns nothing."""
+    for _ in range(2):
+        judge = _judge(os.getpid())
+        try:
+            judge.stdin.write(json.dumps(dataclasses.asdict(job)) + "\n")
+            judge.stdin.flush()
+            line = judge.stdout.readline()
+        except OSError:
+            line = ""
+        if line:
+            return line.rstrip("\n")
         _judge.cache_clear()
         judge.kill()
         judge.wait()
-        raise RuntimeError("the judge died")
-    return line.rstrip("\n")
+    return json.dumps(marked(job, "it ended the grader's own process"))
+
+
+def marked(job: Job, outcome: str) -> dict[str, Any]:
+    """The line of a submission that could not be graded."""
+    return _line(job, digest(job), outcome, {})
+
+
+def digest(job: Job) -> str:
+    """A hash of a submission's bytes; of the reason, where they cannot be read."""
+    try:
+        return hashlib.sha256(read_submission(job)).hexdigest()
+    except (InputError, OSError) as error:
+        return hashlib.sha256(str(error).encode()).hexdigest()
 
 
 @cache
@@ -133,18 +148,15 @@ def grade(job: Job) -> dict[str, Any]:
             grading.run(grading.left)
         for exercise in sorted(grading.again):  # once more, alone
             grading.run({(exercise, group) for group in grading.rows[exercise]["groups"]}, again=True)
-    line = {
-        "student": job.student,
-        "lab": job.lab,
-        "file": Path(job.path).name if job.member is None else job.member,
-        "submission": grading.digest,
-        "reference": reference(job.lab),
-        "seed": job.seed,
-        "outcome": grading.refused or "graded",
-        **_points(job.lab, grading.rows),
-    }
+    line = _line(job, digest(job), grading.refused or "graded", grading.rows)
     line["seconds"], line["cpu_seconds"] = round(time.monotonic() - began, 3), round(_cpu_used() - cpu, 3)
     return line
+
+
+def _line(job: Job, submission: str, outcome: str, rows: dict[str, dict]) -> dict[str, Any]:
+    name = Path(job.path).name if job.member is None else job.member
+    about = {"student": job.student, "lab": job.lab, "file": name, "submission": submission}
+    return about | {"reference": reference(job.lab), "seed": job.seed, "outcome": outcome, **_points(job.lab, rows)}
 
 
 class _Grading:
@@ -152,7 +164,7 @@ class _Grading:
 
     def __init__(self, job: Job, folder: Path):
         self.job, self.folder = job, folder
-        self.digest: str | None = None
+        self.read = False
         self.refused: str | None = None  # why nothing of it is graded
         self.rows: dict[str, dict] = {}  # by exercise
         self.left: set[tuple[str, str]] = set()  # (exercise, group) without an outcome
@@ -162,15 +174,12 @@ class _Grading:
         if again:
             self.rows[only_exercise(only)] = self._blank(only_exercise(only), sorted(group for _, group in only))
         self.left = set(only or ())
-        before = len(self.left)
         at, ended = _watch(self.job, only, self.folder, self._take)
         if ended is None:
-            if self.left and only is not None and len(self.left) == before:  # it ended well, and said nothing
-                self._fail(None, "ended", "the kernel gave no answer")
-            elif self.left:
+            if self.left and not self.refused:  # it ended well, and said nothing
                 self._fail(None, "ended", "the kernel gave no answer")
             return
-        if self.digest is None or at is None and not self.rows:
+        if not self.read:
             self.refused = f"reading it {ended[1]}"
             return
         self._fail(at, *ended)
@@ -180,9 +189,8 @@ class _Grading:
     def _take(self, event: dict) -> None:
         if "refused" in event:
             self.refused = event["refused"]
-        elif "digest" in event:
-            self.digest = event["digest"]
         elif "found" in event:  # {exercise: its groups, or None where it is a stub}
+            self.read = True
             for id, groups in event["found"].items():
                 if id not in self.rows:
                     self.rows[id] = self._blank(id, groups)
@@ -459,7 +467,6 @@ def _read_and_run(job: Job, only: set | None, folder: Path, emit: Callable[[dict
     from labkit.grading import assemble
 
     data = read_submission(job)
-    emit({"digest": hashlib.sha256(data).hexdigest()})
     exercises = assemble.lab_exercises(job.lab)
     cells = assemble.exercise_cells(assemble.read_cells(data), exercises)
     tried = {id: not is_stub(source, id) for id, source in cells.items()}
@@ -468,8 +475,9 @@ def _read_and_run(job: Job, only: set | None, folder: Path, emit: Callable[[dict
     attempted = {id: source for id, source in cells.items() if tried[id]}
     made, parts = assemble.notebook(attempted, job.seed, only)
     text = json.dumps(made, indent=1)
-    if job.keep and only is None:
-        _keep(Path(job.keep), job, text, cells)
+    if only is None:
+        _keep(job.keep, f"{job.lab}.ipynb", text)
+        _keep(job.cells, f"{job.lab}.json", json.dumps(attempted))
     if parts:
         path = folder / f"{job.lab}.ipynb"
         path.write_text(text)
@@ -503,9 +511,10 @@ def read_submission(job: Job) -> bytes:
     return data
 
 
-def _keep(folder: Path, job: Job, notebook: str, cells: dict[str, str]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{job.lab}.ipynb").write_text(notebook)
+def _keep(folder: str | None, name: str, text: str) -> None:
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        Path(folder, name).write_text(text)
 
 
 class Comparison:
@@ -585,6 +594,7 @@ def verdict(exercise: Any, seed: int, answers: dict[str, list]) -> dict:
     if said.misconception:
         row["misconception"] = said.misconception
     if said.kind == "raised":
-        first = next(outcome for outcome in ordered if outcome.error and f"raised {outcome.error}" in said.text or "not defined" in said.text and outcome.error == "NameError")
+        first = next((each for each in ordered if each.error and each.error in said.text), None)
+        first = first or next(each for each in ordered if each.error)
         row |= {"error": first.error, "line": first.line}
     return row

@@ -1,0 +1,118 @@
+"""The ledger, and what is made of it: the gradebook, and Canvas's file.
+
+`ledger.jsonl` has a line for each graded submission and is only ever added to; a last line that was cut short by a
+power failure is taken away. Everything else follows from the ledger, so it is the same however often the grading was
+interrupted and however many workers did it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from labkit.data import InputError, write_atomically
+
+Key = tuple[str, str]  # student, lab
+
+
+class Ledger:
+    """The file of lines. `latest` holds, for each student and lab, where its newest line stands and what it is about."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.latest: dict[Key, tuple[int, tuple]] = {}
+        self._repair()
+
+    def _repair(self) -> None:
+        if not self.path.exists():
+            return
+        place = 0
+        with open(self.path, "rb+") as file:
+            for line in file:
+                try:
+                    row = json.loads(line) if line.endswith(b"\n") else None
+                    key = (row["student"], row["lab"])
+                except (ValueError, TypeError, KeyError):
+                    if file.read(1):  # not the last line: this is no accident of ours
+                        raise InputError(f"{self.path} holds a line that is none of a ledger's; move it away") from None
+                    file.truncate(place)
+                    return
+                self.latest[key] = (place, identity(row))
+                place += len(line)
+
+    def add(self, line: str) -> None:
+        row = json.loads(line)
+        with open(self.path, "ab") as file:
+            place = file.tell()
+            try:
+                file.write(line.encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError as error:  # a full disk
+                file.truncate(place)
+                raise InputError(f"{self.path} cannot be written ({error.strerror}); what was graded so far is kept") from None
+        self.latest[row["student"], row["lab"]] = (place, identity(row))
+
+    def has(self, key: Key, about: tuple) -> bool:
+        return key in self.latest and self.latest[key][1] == about
+
+    def rows(self, keys: Iterator[Key] | None = None) -> Iterator[dict[str, Any]]:
+        """The newest line of each, sorted by student and lab; one at a time, so that any number fits."""
+        if not self.latest:
+            return
+        with open(self.path, "rb") as file:
+            for key in sorted(self.latest if keys is None else set(keys) & set(self.latest)):
+                file.seek(self.latest[key][0])
+                yield json.loads(file.readline())
+
+
+def identity(row: dict[str, Any]) -> tuple:
+    """What a grade depends on."""
+    return row.get("submission"), row.get("reference"), row.get("seed")
+
+
+def gradebook(rows: Callable[[], Iterator[dict]], path: Path, ids: list[str]) -> None:
+    """`gradebook.csv`: student, lab, points, possible, then a column for each exercise."""
+    with _csv(path) as write:
+        write(["student", "lab", "points", "possible", *ids])
+        for row in rows():
+            points = {id: row["exercises"].get(id, {}).get("points", "") for id in ids}
+            write([row["student"], row["lab"], row["points"], row["possible"], *points.values()])
+
+
+def canvas(rows: Callable[[], Iterator[dict]], path: Path, names: dict[str, str], found: Callable[[str], dict | None]) -> None:
+    """`canvas.csv`: a row for each student, a column for each lab, in the form that Canvas imports."""
+    table: dict[str, dict[str, float]] = {}
+    possible: dict[str, float] = {}
+    for row in rows():
+        table.setdefault(row["student"], {})[row["lab"]] = row["points"]
+        possible[row["lab"]] = row["possible"]
+    labs = sorted(possible)
+    with _csv(path) as write:
+        write(["Student", "ID", "SIS Login ID", "Section", *(names[lab] for lab in labs)])
+        write(["    Points Possible", "", "", "", *(possible[lab] for lab in labs)])
+        for student in sorted(table):
+            about = found(student) or {"Student": student, "ID": "", "SIS Login ID": student, "Section": ""}
+            write([*about.values(), *(table[student].get(lab, "") for lab in labs)])
+
+
+class _csv:
+    def __init__(self, path: Path):
+        self._file = write_atomically(path)
+
+    def __enter__(self) -> Callable[[list], None]:
+        file: IO[str] = self._file.__enter__()
+        writer = csv.writer(file, lineterminator="\n")
+        return lambda cells: writer.writerow([safe(cell) for cell in cells])
+
+    def __exit__(self, *error: Any) -> None:
+        self._file.__exit__(*error)
+
+
+def safe(cell: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula. (owasp.org/www-community/attacks/CSV_Injection)"""
+    return f"'{cell}" if isinstance(cell, str) and cell.lstrip()[:1] in tuple("=+-@\t\r") and cell.strip() else cell

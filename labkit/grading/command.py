@@ -1,0 +1,180 @@
+"""`labkit grade`: from a folder of submissions to a gradebook, feedback and a report.
+
+What has been graded is in the ledger; the same command again grades what is missing or was changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import hashlib
+import json
+import secrets
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from labkit import cluster
+from labkit.data import InputError, write_atomically
+from labkit.exercises import catalogue
+from labkit.grading import book, judge, pages, sandbox, similarity, submissions
+from labkit.live import Line
+
+TRIES = 2  # how often a submission may end a worker before it is marked
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("submissions", type=Path, help="folder (or zip) of STUDENT/LAB.ipynb, LMS names, or zips of either")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where ledger, gradebook and feedback go")
+    parser.add_argument("--seed", type=int, help="of the hidden inputs (drawn once and kept in DIR where not given)")
+    parser.add_argument("--roster", metavar="FILE.csv", help="match names with this list, and say who is missing")
+    parser.add_argument("--canvas", action="store_true", help="write canvas.csv too")
+    parser.add_argument("--release", metavar="STUDENT", action="append", default=[], help="grade again, hidden inputs shown")
+    parser.add_argument("--keep", action="store_true", help="keep each assembled notebook in DIR/assembled/STUDENT/")
+    parser.add_argument("--cluster", metavar="ADDRESS", help="a Ray cluster: auto, or HOST:PORT (a folder that all share)")
+    parser.add_argument("--workers", type=int, help="how many at once (default: one for each core)")
+    parser.add_argument("--cpu", type=float, default=10, metavar="S", help="CPU seconds of an exercise (default %(default)s)")
+    parser.add_argument("--wall", type=float, default=40, metavar="S", help="and seconds by the clock (default %(default)s)")
+    parser.add_argument("--memory", type=int, default=1_500, metavar="MB", help="of a sandbox (default %(default)s)")
+    parser.add_argument("--unsandboxed", action="store_true", help="run the code as yourself: only what you would run yourself")
+    parser.add_argument("--json", action="store_true", help="end with one JSON object")
+    parser.epilog = (
+        "examples:\n  labkit grade submissions/ --out grades/\n"
+        "  labkit grade submissions/ --out grades/ --roster class.csv --canvas\n"
+        "  labkit grade submissions/ --out grades/ --release ada"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    if min(args.cpu, args.wall, args.memory) <= 0 or (args.workers is not None and args.workers < 1):
+        raise InputError("--cpu, --wall, --memory and --workers must be more than 0")
+    if not args.unsandboxed and args.cluster is None:
+        sandbox.require()
+    known = submissions.roster(args.roster) if args.roster else {}
+    found, faults = submissions.find(args.submissions)
+    if unknown := sorted(set(args.release) - {each.student for each in found}):
+        raise InputError(f"--release {unknown[0]}: there is no submission of that name")
+    out = args.out.expanduser()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out} cannot be made ({error.strerror})") from None
+    with _alone(out):
+        seed = _seed(out, args.seed)
+        ledger = book.Ledger(out / "ledger.jsonl")
+        budget = judge.Budget(cpu=args.cpu, wall=args.wall, memory_mb=args.memory)
+        jobs = []
+        for each in found:
+            job = judge.Job(each.student, each.lab, str(Path(each.path).resolve()), each.member, seed, budget)
+            kept = str((out / "assembled" / each.student).resolve()) if args.keep else None
+            job = dataclasses.replace(job, keep=kept, cells=str((out / "cells" / each.student).resolve()), sandboxed=not args.unsandboxed)
+            about = (judge.digest(job), judge.reference(each.lab), seed)
+            if not ledger.has((each.student, each.lab), about) or each.student in args.release:
+                jobs.append(job)
+        graded = _grade(jobs, ledger, args)
+        keys = [(each.student, each.lab) for each in found]
+        return _write(args, out, ledger, keys, known, faults, graded, seed)
+
+
+def _grade(jobs: list[judge.Job], ledger: book.Ledger, args: argparse.Namespace) -> int:
+    """Grade the jobs, each line going into the ledger as it comes. One that ends its worker again and again is marked."""
+    tries: Counter[int] = Counter()
+    left = dict(enumerate(jobs))
+    line = Line()
+    while left:
+        order = list(left)
+
+        def done(index: int, result: str) -> None:
+            ledger.add(result)
+            del left[order[index]]
+            line.show(f"graded {len(jobs) - len(left)} of {len(jobs)}")
+
+        try:
+            cluster.map(judge.work, [left[i] for i in order], cluster=args.cluster, workers=args.workers, progress=done)
+        except cluster.WorkError as error:
+            number = order[error.index]
+            tries[number] += 1
+            if tries[number] >= TRIES and number in left:
+                ledger.add(json.dumps(judge.marked(left.pop(number), "it ended the grader's own process")))
+    line.close()
+    return len(jobs)
+
+
+def _write(
+    args: argparse.Namespace, out: Path, ledger: book.Ledger, keys: list, known: dict, faults: list, graded: int, seed: int
+) -> int:
+    def rows():
+        for row in ledger.rows(keys):
+            if person := submissions.in_roster(known, row["student"]):
+                row["name"] = person["Student"]
+            yield row
+
+    names = {number: name for name, number in submissions.labs().items() if name[0].isdigit() and "_" in name}
+    labs = {lab for _, lab in keys}
+    book.gradebook(rows, out / "gradebook.csv", [id for id, each in catalogue().items() if each.lab in labs])
+    if args.canvas:
+        book.canvas(rows, out / "canvas.csv", names, lambda student: submissions.in_roster(known, student))
+    count = full = trouble = 0
+    for row in rows():
+        count += 1
+        full += row["points"] == row["possible"]
+        if row["outcome"] != "graded":
+            trouble += 1
+            print(f"{row['student']}, lab {row['lab']}: {row['outcome']}")
+        page = out / "feedback" / row["student"] / f"{names[row['lab']]}.html"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        with write_atomically(page) as file:
+            file.write(pages.feedback(row, names[row["lab"]], released=row["student"] in args.release))
+    students = {student for student, _ in keys}
+    here = {id(person) for student in students if (person := submissions.in_roster(known, student))}
+    missing = sorted({person["Student"] for person in known.values() if id(person) not in here})
+    strangers = sorted(s for s in students if known and not submissions.in_roster(known, s))
+    faults = faults + [f"{student}: not in the roster" for student in strangers]
+    with write_atomically(out / "report.html") as file:
+        file.write(pages.report(rows(), missing, faults))
+    alike = similarity.write(out, keys)
+    for fault in faults:
+        print(fault)
+    for student in missing:
+        print(f"{student}: handed in nothing")
+    print(f"{count} submissions of {len(students)} students, {graded} graded now, {full} with all points; {out / 'gradebook.csv'}")
+    if alike:
+        print(f"{alike} pairs of cells look alike; {out / 'similar.csv'} is for you to read, and no grade")
+    if args.json:
+        figures = {"submissions": count, "students": len(students), "graded": graded, "full": full, "refused": trouble}
+        print(json.dumps(figures | {"faults": len(faults), "missing": len(missing), "similar": alike, "seed": seed}))
+    if not count:
+        return 2
+    return 1 if faults or trouble else 0
+
+
+@contextlib.contextmanager
+def _alone(out: Path):
+    """Two gradings at once into one folder would write one ledger."""
+    import fcntl
+
+    try:
+        file = open(out / ".lock", "wb")
+    except OSError as error:
+        raise InputError(f"{out} cannot be written ({error.strerror})") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"another grading writes into {out}; wait for it, or give another --out") from None
+        yield
+
+
+def _seed(out: Path, given: int | None) -> int:
+    path = out / "seed"
+    if given is None and path.exists():
+        try:
+            return int(path.read_text())
+        except ValueError:
+            raise InputError(f"{path} holds no number; give --seed") from None
+    seed = secrets.randbelow(10**9) if given is None else given
+    with write_atomically(path) as file:
+        file.write(f"{seed}\n")
+    return seed

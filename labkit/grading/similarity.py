@@ -1,0 +1,90 @@
+"""Near-copies among the exercise cells of learners, and of the public references: a list for a human, never a grade.
+
+Names, comments and layout do not count: a cell becomes the sequence of its tokens, with every name of its own as `x`, so
+that renaming hides nothing. Starter code is taken away first. Short answers to a narrow question are alike without any
+copying, so cells of few tokens are left out, and the list says how long a cell is.
+"""
+
+from __future__ import annotations
+
+import builtins
+import csv
+import inspect
+import io
+import json
+import keyword
+import tokenize
+from collections.abc import Iterable
+from pathlib import Path
+
+from labkit import dedup
+from labkit.data import write_atomically
+from labkit.exercises import catalogue, reference_cell
+
+SHINGLE, THRESHOLD, MIN_TOKENS = 8, 0.85, 60
+LAYOUT = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER)
+
+
+def normal(source: str) -> list[str]:
+    """A cell's tokens without names, comments, layout, docstrings and its first lines up to the `def`'s colon."""
+    words: list[str] = []
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(inspect.cleandoc("\n" + source)).readline):
+            if token.type in LAYOUT:
+                continue
+            known = keyword.iskeyword(token.string) or hasattr(builtins, token.string)
+            after_dot = bool(words) and words[-1] == "."
+            is_name = token.type == tokenize.NAME and not known and not after_dot
+            is_text = token.type == tokenize.STRING and token.string.startswith(('"""', "'''"))
+            if not is_text:
+                words.append("x" if is_name else token.string)
+    except (tokenize.TokenError, SyntaxError, IndentationError):
+        words = source.split()
+    if "def" in words:  # the starter code: the decorator, and the line that says the arguments
+        depth = 0
+        for place in range(words.index("def"), len(words)):
+            depth += (words[place] in "([{") - (words[place] in ")]}")
+            if words[place] == ":" and depth == 0:
+                return words[place + 1 :]
+    return words
+
+
+def pairs(cells: Iterable[tuple[str, str, str]]) -> list[tuple[str, str, str, float, int]]:
+    """(exercise, one, other, Jaccard similarity, tokens) of cells, given as (exercise, whose, source), that look alike."""
+    found = []
+    by_exercise: dict[str, list[tuple[str, list[str]]]] = {}
+    for exercise, whose, source in cells:
+        words = normal(source)
+        if len(words) >= MIN_TOKENS:
+            by_exercise.setdefault(exercise, []).append((whose, words))
+    chosen = dedup.scheme(THRESHOLD)
+    for exercise, entries in by_exercise.items():
+        sets = [dedup.shingles(" ".join(words), SHINGLE) for _, words in entries]
+        for i, j in dedup.candidates(sets, chosen)[0].tolist() if len(sets) > 1 else []:
+            similarity = dedup.jaccard(sets[i], sets[j])
+            if similarity >= THRESHOLD:
+                found.append((exercise, entries[i][0], entries[j][0], similarity, min(len(entries[i][1]), len(entries[j][1]))))
+    return sorted(found, key=lambda row: (-row[3], row[:3]))
+
+
+def write(out: Path, keys: list[tuple[str, str]]) -> int:
+    """`similar.csv` from the cells that grading kept. How many pairs it lists."""
+    from labkit.grading.book import safe
+
+    found = pairs(_cells(out, keys))
+    with write_atomically(out / "similar.csv") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["exercise", "one", "other", "similarity", "tokens"])
+        for exercise, one, other, similarity, tokens in found:
+            writer.writerow([exercise, safe(one), safe(other), f"{similarity:.2f}", tokens])
+    return len(found)
+
+
+def _cells(out: Path, keys: list[tuple[str, str]]) -> Iterable[tuple[str, str, str]]:
+    for exercise in catalogue().values():
+        yield exercise.id, "(the reference)", reference_cell(exercise)
+    for student, lab in keys:
+        path = out / "cells" / student / f"{lab}.json"
+        if path.exists():
+            for exercise, source in json.loads(path.read_text()).items():
+                yield exercise, student, source
