@@ -88,7 +88,7 @@ def load_examples(path_or_name: str | Path, skip_bad: bool = False, limit: int |
     examples, rejected = [], []
     for line, text in rows:
         try:
-            examples.append(_example(_parse(text), default_id=f"{Path(where).name}:{line}"))
+            examples.append(_example(_row(text), default_id=f"{Path(where).name}:{line}"))
         except InputError as error:
             if not skip_bad:
                 raise InputError(f"{where}, line {line}: {error}") from None
@@ -111,7 +111,7 @@ def checked_lines(path: str | Path, limit: int | None = None) -> Iterator[tuple[
     """(line number from 1, its example or what is wrong with it) for each line of a file that is not blank."""
     for line, text in _file_rows(Path(path).expanduser(), limit):
         try:
-            yield line, _example(_parse(text), default_id=f"line {line}")
+            yield line, _example(_row(text), default_id=f"line {line}")
         except InputError as error:
             yield line, error
 
@@ -251,19 +251,22 @@ def _hub_rows(name: str, limit: int | None) -> Iterator[tuple[int, dict]]:
         raise InputError(f"{name}: neither a file here nor a data set the hub would give ({reason})") from None
 
 
-def _parse(text: bytes | dict) -> dict:
-    if isinstance(text, dict):
-        return text
+def _row(line: bytes | dict) -> dict:
+    return line if isinstance(line, dict) else json_object(line, FORMS)
+
+
+def json_object(text: bytes, hint: str) -> dict:
+    """The object that a line of JSON holds. Raises `InputError` with what is wrong and `hint`, without saying where."""
     try:
         row = json.loads(text.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InputError(f"byte {error.start + 1} is no UTF-8; save the file as UTF-8") from None
     except json.JSONDecodeError as error:
-        raise InputError(f"broken JSON at column {error.colno} ({error.msg}); {FORMS}") from None
+        raise InputError(f"broken JSON at column {error.colno} ({error.msg}); {hint}") from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets nested without end
-        raise InputError(f"broken JSON ({error}); {FORMS}") from None
+        raise InputError(f"broken JSON ({error}); {hint}") from None
     if not isinstance(row, dict):
-        raise InputError(f"holds a value of type {type(row).__name__}, not an object; {FORMS}")
+        raise InputError(f"holds a value of type {type(row).__name__}, not an object; {hint}")
     return row
 
 

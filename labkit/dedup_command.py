@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from labkit import dedup
-from labkit.data import MAX_LINE_BYTES, InputError, write_atomically
+from labkit.data import MAX_LINE_BYTES, InputError, json_object, write_atomically
 from labkit.live import Line
 
 PART_LINES = 10_000  # lines worked on together, and saved together
@@ -404,16 +404,7 @@ def _text(raw: bytes, size: int, keys: tuple[str, ...]) -> str:
         raise InputError(f"longer than {MAX_LINE_BYTES / 1e6:.0f} MB; split the document")
     if not raw.strip():
         raise InputError("the line is blank")
-    try:
-        row = json.loads(raw.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"byte {error.start + 1} is no UTF-8; save the file as UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"broken JSON at column {error.colno} ({error.msg})") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"broken JSON ({error})") from None
-    if not isinstance(row, dict):
-        raise InputError(f'holds a value of type {type(row).__name__}, not an object like {{"text": …}}')
+    row = json_object(raw, 'write one object a line, like {"text": …}')
     if not keys:
         keys = ("text",) if "text" in row else ("messages",) if "messages" in row else ("prompt", "completion")
     pieces = []

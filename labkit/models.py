@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import torch
 
 from labkit.data import Example, InputError, exact_answer
 from labkit.masking import collate, prompt_ids, render
+from labkit.tokenization import matches
 
 BASE = Path(__file__).parent / "almanac" / "base"
 
@@ -60,7 +61,7 @@ def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str |
     is named.
 
     Raises `InputError` if it is no model, lacks weights, or its tokenizer has ids that the model has no embedding
-    for.
+    for, or other ids than the tokenizer that was saved with the adapter.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -94,7 +95,11 @@ def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str |
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if adapter is not None:
-        model = _load_adapter(model, Path(adapter).expanduser())
+        folder = Path(adapter).expanduser()
+        if (folder / "tokenizer.json").is_file():  # as many trainers save it; one with a token more is let be
+            saved = load_tokenizer(folder).get_vocab()
+            check_tokenizer(tokenizer, model, saved if len(saved) == len(tokenizer) else None)
+        model = _load_adapter(model, folder)
     return model.to(target).eval(), tokenizer
 
 
@@ -114,8 +119,11 @@ def load_tokenizer(name_or_folder: str | Path = BASE):
             ) from None
 
 
-def check_tokenizer(tokenizer, model) -> None:
-    """Raise `InputError` if the tokenizer has ids beyond the rows of the embedding table (spare rows are fine)."""
+def check_tokenizer(tokenizer, model, vocabulary: Mapping[str, int] | None = None) -> None:
+    """Raise `InputError` if the tokenizer has ids beyond the rows of the embedding table (spare rows are fine).
+
+    With the `vocabulary` that was saved with the model, {token: id}, also where a token has another id than there.
+    """
     rows = model.get_input_embeddings().weight.shape[0]
     token, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1], default=("", -1))
     if highest < 0:
@@ -124,6 +132,15 @@ def check_tokenizer(tokenizer, model) -> None:
         raise InputError(
             f"the tokenizer does not fit the model: {token!r} has id {highest}, the embedding table only {rows} rows; "
             "take the tokenizer that was saved with the model"
+        )
+    if vocabulary is None:
+        return
+    fits, token = matches(tokenizer.get_vocab(), vocabulary, rows)
+    if not fits:
+        here, there = (ids.get(token, "none") for ids in (tokenizer.get_vocab(), vocabulary))
+        raise InputError(
+            f"the tokenizer is not the model's: {token!r} has id {here} in it and id {there} in the one that was saved "
+            "with the model; take that one"
         )
 
 

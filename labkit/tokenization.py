@@ -171,7 +171,7 @@ class BytePairs:
 
     def byte_ids(self) -> dict[int, int]:
         """{byte: its id}."""
-        return {byte: len(self.special) + place for place, byte in enumerate(alphabet())}
+        return _byte_ids(self.special)
 
 
 def train(texts: Iterable[str], size: int, special: Sequence[str] = (), pattern: str = WORDS) -> BytePairs:
@@ -184,7 +184,7 @@ def train(texts: Iterable[str], size: int, special: Sequence[str] = (), pattern:
     if size < len(special) + 256:
         raise InputError(f"size is {size}: {len(special)} special tokens and 256 bytes need {len(special) + 256}")
     tokens = [token.encode() for token in special] + [bytes([byte]) for byte in alphabet()]
-    byte_ids = {byte: len(special) + place for place, byte in enumerate(alphabet())}
+    byte_ids = _byte_ids(special)
     found: Counter[str] = Counter()
     for text in texts:
         for part in _parts(text, special):
@@ -325,6 +325,10 @@ def with_backend(tokenizer, backend):
     )
     made.chat_template = tokenizer.chat_template
     return made
+
+
+def _byte_ids(special: Sequence[str]) -> dict[int, int]:
+    return {byte: len(special) + place for place, byte in enumerate(alphabet())}
 
 
 def _parts(text: str, special: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from labkit import models
 from labkit.data import InputError
 from labkit.masking import prompt_ids, render
+from labkit.tokenization import permuted
 from labkit.training import Settings, fit
 
 
@@ -89,6 +90,21 @@ def test_a_tokenizer_that_does_not_fit_is_refused(loaded, folder, model):
         models.load(folder, device="cpu")
     model.resize_token_embeddings(pieces + 20, mean_resizing=False)  # spare rows are fine
     models.check_tokenizer(loaded[1], model)
+
+
+def test_a_tokenizer_with_the_same_tokens_under_other_ids_is_refused(loaded, tiny_model_folder, tmp_path):
+    base, tokenizer = loaded
+    foreign = permuted(tokenizer, seed=1)
+    models.check_tokenizer(foreign, base)  # nothing to compare with: every id has a row
+    models.check_tokenizer(tokenizer, base, tokenizer.get_vocab())
+    with pytest.raises(InputError, match="the tokenizer is not the model's: .* has id .* in it and id "):
+        models.check_tokenizer(foreign, base, tokenizer.get_vocab())
+    fewer = {token: id for token, id in tokenizer.get_vocab().items() if id}
+    with pytest.raises(InputError, match="has id 0 in it and id none in the one"):
+        models.check_tokenizer(tokenizer, base, fewer)
+    foreign.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="the tokenizer is not the model's"):
+        models.load(tiny_model_folder, device="cpu", adapter=tmp_path)
 
 
 def test_device():
