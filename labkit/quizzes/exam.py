@@ -244,16 +244,16 @@ class Exam:
 
     def begin(self) -> None:
         """Show the questions; the time runs from here."""
-        from labkit.quizzes.widget import Fields
+        from labkit.quizzes.widget import Fields, Maker
 
-        wide = self.widgets.Layout(width="auto")
+        make = Maker()
         boxes = []
         for number, each in enumerate(self.puts, start=1):
             text = f"<div><strong>{number} of {len(self.puts)}.</strong> {to_html(each.text)}</div>"
-            fields = Fields(each, wide, lambda: None)
+            fields = Fields(each, make, lambda: None)
             options = [("choose …", None), *SURE.items()]
-            sure = self.widgets.Dropdown(options=options, index=0, description="How sure are you?", layout=wide)
-            box = self.widgets.VBox([self.widgets.HTMLMath(text, layout=wide), *fields.box, sure])
+            sure = make(self.widgets.Dropdown, options=options, index=0, description="How sure are you?")
+            box = make(self.widgets.VBox, [make(self.widgets.HTMLMath, text), *fields.box, sure])
             box.add_class("labkit-question")
             boxes.append(box)
             self.rows.append((fields, sure))

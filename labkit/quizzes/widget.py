@@ -42,11 +42,29 @@ NOTHING = -1  # chosen yet
 COMPLEX = ("\\frac", "\\sum", "\\sqrt", "_{", "^{")  # a formula of this kind is no label of a button
 
 
+class Maker:
+    """Makes widgets that share one layout, and one style for each kind: every layout and style is a message more to the
+    browser, and something more for it to build.
+    """
+
+    def __init__(self) -> None:
+        self.layout = widgets.Layout(width="auto")
+        self.styles: dict[type, widgets.Widget] = {}
+
+    def __call__(self, kind: type[widgets.Widget], *given: Any, **options: Any) -> Any:
+        if kind in self.styles:
+            options["style"] = self.styles[kind]
+        made = kind(*given, layout=self.layout, **options)
+        if hasattr(made, "style"):
+            self.styles[kind] = made.style
+        return made
+
+
 class Fields:
     """What an answer to one question is given in: `box` to be shown, `given()` what stands in it."""
 
-    def __init__(self, put: Put, wide: widgets.Layout, on_enter: Callable[[], None]):
-        self.put, self.wide = put, wide
+    def __init__(self, put: Put, make: Maker, on_enter: Callable[[], None]):
+        self.put, self.make = put, make
         self.fields = getattr(self, f"_{put.question.kind}")()
         for field in self.fields:
             if isinstance(field, widgets.Text):
@@ -74,7 +92,7 @@ class Fields:
         if not self._lettered():
             return []
         items = "".join(f"<li>{to_html(option)}</li>" for option in self.put.offered)
-        return [widgets.HTMLMath(f'<ol type="A" style="margin: 0">{items}</ol>', layout=self.wide)]
+        return [self.make(widgets.HTMLMath, f'<ol type="A" style="margin: 0">{items}</ol>')]
 
     def _lettered(self) -> bool:
         return any(has_formula(text) and any(sign in text for sign in COMPLEX) for text in self.put.offered)
@@ -86,11 +104,11 @@ class Fields:
 
     def _choice(self) -> list[widgets.Widget]:
         labels = self._labels()
-        return [widgets.RadioButtons(options=labels, value=None, description="Choose one:", layout=self.wide)]
+        return [self.make(widgets.RadioButtons, options=labels, value=None, description="Choose one:")]
 
     def _pick(self, label: str) -> widgets.Widget:
         options = [("choose …", NOTHING), *self._labels()]
-        return widgets.Dropdown(options=options, value=NOTHING, description=label, layout=self.wide)
+        return self.make(widgets.Dropdown, options=options, value=NOTHING, description=label)
 
     def _match(self) -> list[widgets.Widget]:
         return [self._pick(to_plain(left)) for left in self.put.asked]
@@ -107,11 +125,11 @@ class Fields:
 
     def _recall(self) -> list[widgets.Widget]:
         asked = {"description": "Your answer", "placeholder": "from memory", "rows": 3}
-        return [widgets.Textarea(**asked, continuous_update=False, layout=self.wide)]
+        return [self.make(widgets.Textarea, **asked, continuous_update=False)]
 
     def _line(self, label: str, unit: str = "", hint: str = "") -> widgets.Widget:
         label = f"{label}, in {unit}" if unit else label
-        return widgets.Text(description=label, placeholder=hint, continuous_update=False, layout=self.wide)
+        return self.make(widgets.Text, description=label, placeholder=hint, continuous_update=False)
 
 
 class QuestionView:
@@ -119,16 +137,16 @@ class QuestionView:
     which is kept.
     """
 
-    def __init__(self, put: Put, label: str, place: str, wide: widgets.Layout, on_first: Callable[[], None]):
-        self.put, self.place, self.wide, self.on_first = put, place, wide, on_first
+    def __init__(self, put: Put, label: str, place: str, make: Maker, on_first: Callable[[], None]):
+        self.put, self.place, self.make, self.on_first = put, place, make, on_first
         self.correct: bool | None = None  # of the first answer
         self.started = time.monotonic()
-        self.fields = Fields(put, wide, self.check)
+        self.fields = Fields(put, make, self.check)
         recall = put.question.kind == "recall"
         self.reply: widgets.HTMLMath | None = None
-        self.buttons = widgets.HBox([self._button("Reveal the answer" if recall else "Check", self.check)])
-        text = widgets.HTMLMath(f"<div><strong>{label}</strong> {to_html(put.text)}</div>", layout=wide)
-        self.box = widgets.VBox([text, *self.fields.box, self.buttons])
+        self.buttons = make(widgets.HBox, [self._button("Reveal the answer" if recall else "Check", self.check)])
+        text = make(widgets.HTMLMath, f"<div><strong>{label}</strong> {to_html(put.text)}</div>")
+        self.box = make(widgets.VBox, [text, *self.fields.box, self.buttons])
         self.box.add_class("labkit-question")
 
     def check(self) -> None:
@@ -190,13 +208,13 @@ class QuestionView:
         told = "".join(f"<div>{to_html(line)}</div>" for line in lines if line)
         value = f'<div class="labkit-reply" role="alert"><strong>{headline}</strong>{told}</div>'
         if self.reply is None:
-            self.reply = widgets.HTMLMath(value, layout=self.wide)
+            self.reply = self.make(widgets.HTMLMath, value)
             self.box.children += (self.reply,)
         else:
             self.reply.value = value
 
     def _button(self, label: str, act: Callable[[], None]) -> widgets.Button:
-        button = widgets.Button(description=label, layout=self.wide)
+        button = self.make(widgets.Button, description=label)
         button.on_click(lambda _: soon(act))
         return button
 
@@ -205,9 +223,9 @@ class Quiz:
     """A few questions under a title, and at the end how many were right at once."""
 
     def __init__(self, puts: Sequence[Put], title: str, place: str | None = None):
-        wide = widgets.Layout(width="auto")  # one for all: each layout is a message to the browser
+        make = Maker()
         self.views = [
-            QuestionView(put, f"{number} of {len(puts)}.", place or put.question.when, wide, self._after)
+            QuestionView(put, f"{number} of {len(puts)}.", place or put.question.when, make, self._after)
             for number, put in enumerate(puts, start=1)
         ]
         self.end = widgets.HTML()

@@ -153,9 +153,11 @@ def test_ten_questions_are_soon_on_the_screen(page):
     page.locator(".jp-Cell").nth(1).locator(".cm-content").click()
     page.keyboard.press("Control+a")
     page.keyboard.type("questions = (questions * 2)[:10]; lk.quiz('masking', when='before')")
-    watch = """() => { window.drawn = null; window.began = null;
-      document.addEventListener('keydown', e => { if (e.ctrlKey && e.key === 'Enter') window.began = performance.now() }, true);
-      const look = () => { if (window.began !== null && document.querySelectorAll('.labkit-question').length === 10)
+    watch = """() => { window.drawn = window.began = null;
+      document.querySelectorAll('.labkit-question').forEach(e => e.dataset.old = '');
+      document.addEventListener('keydown', e => {
+        if (e.ctrlKey && e.key === 'Enter' && window.began === null) window.began = performance.now() }, true);
+      const look = () => { if (document.querySelectorAll('.labkit-question:not([data-old])').length === 10)
         window.drawn = performance.now(); else requestAnimationFrame(look) }; requestAnimationFrame(look) }"""
     seconds = []
     for _ in range(5):
@@ -165,7 +167,6 @@ def test_ten_questions_are_soon_on_the_screen(page):
         seconds.append(page.evaluate("() => (window.drawn - window.began) / 1000"))
         page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]")
         time.sleep(1)
-        page.evaluate("() => { window.began = null }")
         page.locator(".jp-Cell").nth(1).locator(".cm-content").click()
     print(json.dumps({"seconds_on_screen": [round(each, 3) for each in seconds]}))
     assert min(seconds) <= LIMIT
