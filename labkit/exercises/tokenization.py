@@ -163,6 +163,14 @@ def encode_most_frequent_first(ids, merges):
     return ids
 
 
+def encode_most_frequent_then_leftmost(ids, merges):
+    ids = list(ids)
+    while known := [pair for pair in pairwise(ids) if pair in merges]:
+        pair = max(known, key=known.count)
+        ids = tokenization.merge(ids, pair, merges[pair])
+    return ids
+
+
 def encode_leftmost_first(ids, merges):
     ids = list(ids)
     while known := [place for place, pair in enumerate(pairwise(ids)) if pair in merges]:
@@ -311,6 +319,11 @@ def matches_by_highest_id(tokenizer_vocab, model_vocab, rows):
     return True, None
 
 
+MOST_FREQUENT = (
+    "You merge the pair that is most frequent in this word: that is how a vocabulary is *learned*. Encoding goes by the "
+    "rank, so that a word gets the same ids in every text."
+)
+
 EXERCISES = [
     Exercise(
         id="tokenization.count_pairs",
@@ -433,10 +446,12 @@ EXERCISES = [
             Misconception(
                 "takes the most frequent pair",
                 encode_most_frequent_first,
-                (
-                    "You merge the pair that is most frequent in this text: that is how a vocabulary is "
-                    "*learned*. Encoding goes by the rank, so that a word gets the same ids in every text."
-                ),
+                MOST_FREQUENT,
+            ),
+            Misconception(
+                "takes the most frequent pair, the left one of two",
+                encode_most_frequent_then_leftmost,
+                MOST_FREQUENT,
             ),
             Misconception(
                 "takes the leftmost pair",

@@ -15,8 +15,8 @@
 #
 # About 45 minutes, with four exercises. For every exercise you leave unsolved, the kit's own function is used.
 #
-# Each exercise's cell is tried by itself: it cannot use functions or names from other cells. Write helpers that you need inside
-# the same cell.
+# Each exercise's cell is tried by itself: it cannot use functions or names from other cells. Write helpers that you
+# need inside the same cell.
 
 # %%
 import torch
@@ -56,8 +56,9 @@ for id in ids:
 # Look at the spaces: a token brings the one before it along. And look at the name.
 #
 # The model does not see these pieces either. An id is the number of a row in its *embedding table*, one row of numbers
-# for each token. That row is all that goes in. Below, the model gets the ids, and then the rows without any ids. Look
-# for a difference.
+# for each token. That row is all that goes in. Below, the model gets the ids, and then the rows without any ids. What
+# comes out are *logits*, one number for each token of the vocabulary: the higher, the likelier it comes next. Look for
+# a difference.
 
 # %%
 table = model.get_input_embeddings().weight
@@ -122,8 +123,8 @@ print(toy)
 # ### Exercise: count the pairs
 #
 # Every merge begins with this count. *Easy, 4 minutes.* You get words as above: `{ids of the word: times}`. You give
-# back `{pair: count}`. Pairs lie within a word, never across two words. Each position counts: 1, 1, 1 holds the pair (1, 1)
-# twice.
+# back `{pair: count}`. Pairs lie within a word, never across two words. Each position counts: 1, 1, 1 holds the pair
+# (1, 1) twice.
 #
 # You should see (4, 0), which is *u b*, with 9.
 
@@ -145,7 +146,7 @@ for (left, right), count in sorted(pairs.items(), key=lambda item: -item[1]):
 # ### Exercise: merge a pair
 #
 # *Easy, with one trap, 5 minutes.* Replace every occurrence of a pair by the new id, from left to right. Occurrences
-# do not overlap: with the pair (1, 1), 1, 1, 1 becomes new, 1.
+# do not overlap: with the pair (1, 1), 1, 1, 1 becomes new, 1. Give back a new list, even if nothing was merged.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -194,8 +195,8 @@ print("merge for merge what `tokenizers` learns:", list(learned.merges.items()) 
 print("the first twelve:", [learned.tokens[id].decode() for id in islice(learned.merges.values(), 12)])
 
 # %% [markdown]
-# Frequent pairs of letters come first, many of them with a space in front. A token may begin with a space, but no merge joins two words, because the text
-# is cut into words before anything is counted.
+# Look at the first twelve: some begin with a space. A token may begin with one, but no merge joins two words, because
+# the text is cut into words before anything is counted.
 
 # %%
 lk.quiz("tokenization", when="during", segment="training")
@@ -221,7 +222,7 @@ lk.quiz("tokenization", when="during", segment="training")
 # ### Exercise: encode
 #
 # *Medium, 6 minutes.* You get the ids of one word, and the merges in rank order, `{pair: new id}`. Merge what has the
-# lowest rank, until no pair of the word is known.
+# lowest rank, until no pair of the word is known. Give back a new list, even if nothing was merged.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -272,7 +273,7 @@ said = ", ".join(f"{count}: {value:.2f}" for count, value in zip(counts, worth))
 lk.plots.show(figure, f"The first merges save most. Bytes a token on 200 questions, by the number of merges: {said}.")
 
 # %% [markdown]
-# More merges mean shorter rows, so a cheaper model to run; and a larger table, most of whose rows are seldom trained.
+# More merges mean shorter rows, so less to compute; and a larger table, whose last rows stand for ever rarer tokens.
 # Real families settle here:
 #
 # | vocabulary | tokens | source |
@@ -292,8 +293,8 @@ lk.quiz("tokenization", when="during", segment="encoding")
 # ## 4 · Not all words cost the same
 #
 # A word gets a token of its own if it is frequent. What of the others? Count the words of the pages above, put them
-# together by how often they occur, and ask how many tokens a word takes. (A word at the start of a line and the same word after
-# a space count as two, as they do for the tokenizer.)
+# together by how often they occur, and ask how many tokens a word takes. (A word at the start of a line and the same
+# word after a space count as two, as they do for the tokenizer. *Role tokens*, which say who speaks, are no words.)
 
 # %%
 lk.predict(
@@ -324,11 +325,13 @@ said = ", ".join(f"{name}: {value:.2f}" for name, value in cost.items())
 lk.plots.show(figure, f"{title}. Mean tokens a word, by how often it occurs: {said}.")
 
 # %%
-lk.claim("C11", measured=cost["once"] / cost["100 or more"])
+times_as_many = cost["once"] / cost["100 or more"]
+print(f"a word seen once takes {times_as_many:.1f} times the tokens of one seen 100 times or more")
+lk.claim("C11", measured=times_as_many)
 
 # %% [markdown]
-# That was your first guess: how many times as many? And it is not only a matter of cost. A name in pieces can go wrong
-# at every one of them, and its pieces are shared with other names. And text from outside is dearer still:
+# There is the answer to your first guess. And it is not only a matter of cost: a name in pieces can go wrong at every
+# one of them, and its pieces are shared with other names. Text from outside the almanac is dearer still:
 
 # %%
 for text in ("the river", "1984", "naïve", "Ελλάδα", "河", "🐘"):
@@ -336,7 +339,7 @@ for text in ("the river", "1984", "naïve", "Ελλάδα", "河", "🐘"):
 
 # %% [markdown]
 # The almanac holds no Greek, so nothing of it was ever merged: every byte is a token. Digits stand alone on purpose:
-# 1984 is four tokens, so that the model can add column by column.
+# 1984 is four tokens, one for each column of a sum.
 
 # %%
 lk.quiz("tokenization", when="during", segment="cost")
@@ -367,8 +370,8 @@ lk.quiz("tokenization", when="during", segment="cost")
 # ### Exercise: pad a batch
 #
 # *Medium, 6 minutes.* Give back `(ids, mask)`, two tensors of type `torch.int64`, as many rows as came in, as wide as
-# the longest. A row may be empty. `side` is `"left"` or `"right"`: where the padding stands. Raise a `ValueError` for any other side, and
-# for no rows at all.
+# the longest. A row may be empty. `side` is `"left"` or `"right"`: where the padding stands. Raise a `ValueError` for
+# any other side, and for no rows at all.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -455,9 +458,9 @@ lk.claim("C12", measured=wasted["random"])
 #
 # ### The trap: pad = end
 #
-# Many models come without a pad token, and everybody writes `tokenizer.pad_token = tokenizer.eos_token`. Then the end
-# token and padding have one id. Some collators decide by the *value* where loss is taken: they set every label to −100
-# that equals pad (the one for language modelling in `transformers` does). Count the end tokens that carry loss:
+# Many models come without a pad token, and a line often seen is `tokenizer.pad_token = tokenizer.eos_token`. Then the
+# end token and padding have one id. Some collators decide by the *value* where loss is taken: they set every label to
+# −100 that equals pad (the one for language modelling in `transformers` does). Count the end tokens that carry loss:
 
 # %%
 end = tokenizer.eos_token_id
@@ -467,7 +470,7 @@ for name, labels in (("by position", batch["labels"]), ("by value", by_value)):
     print(f"{name}: the end token carries loss in {(labels == end).any(dim=1).sum().item()} of 32 rows")
 
 # %% [markdown]
-# By value, no row ever teaches the model to stop. The loss looks fine. The model answers, and goes on, and on.
+# By value, no row ever teaches the model to stop, and nothing in the loss tells you so. Lab 04 trains such a model.
 
 # %%
 lk.quiz("tokenization", when="during", segment="padding")
@@ -487,7 +490,7 @@ except IndexError as error:
 
 # %% [markdown]
 # That is the lucky case: it breaks. (On a GPU it is a `device-side assert`, after which nothing works until you
-# restart.) It breaks only when a high id comes by, which may be after an hour. So look before the first step;
+# restart.) It breaks only when a high id comes by, which may be late in the run. So look before the first step;
 # `lk.models.load` always does:
 
 # %%
@@ -513,9 +516,9 @@ print("foreign ids, as the model understands them:", tokenizer.decode(foreign(te
 lk.models.check_tokenizer(foreign, model)
 
 # %% [markdown]
-# The check said nothing: every id has a row. You fine-tune as in lab 00, with LoRA, on the same questions, through the
-# foreign tokenizer. Then you ask held-out questions in the ordinary way, with the model's own tokenizer. Lock in what
-# you expect:
+# The check said nothing: every id has a row. You fine-tune as in lab 00, with LoRA (small matrices beside the frozen
+# weights, lab 06), on the same questions, through the foreign tokenizer. Then you ask held-out questions in the
+# ordinary way, with the model's own tokenizer. Lock in what you expect:
 
 # %%
 outcomes = [
@@ -541,7 +544,7 @@ lk.measured("right answers", score.share, 0, 0.02)
 lk.predict("tokenization.mismatch", outcome=outcomes[3 if score.share < 0.02 and last < before else 2])
 
 # %% tags=["nbval-ignore-output"]
-curves = {"own tokenizer (recorded)": lk.run("sft-lab00").history, "foreign tokenizer": history}
+curves = {"own tokenizer (recorded, 80 steps)": lk.run("sft-lab00").history, "foreign tokenizer (60 steps)": history}
 lk.plots.loss_curve(curves, "Both curves fall, and look like training")
 
 # %% tags=["nbval-ignore-output"]
@@ -557,8 +560,9 @@ for example, output, other in zip(test, score.outputs, both_ways):
 # follows which, how an answer begins and ends. That much you see when the foreign tokenizer stands on both sides: the
 # form of an answer is there. But what the base knows hangs on its own ids, and through others it cannot be reached.
 #
-# Nobody who looks only at whether the loss falls will notice. Someone who remembers lab 00 will: a loss *before the
-# first step* that is above ln V means that something is wired up wrongly.
+# Nobody who looks only at whether the loss falls will notice. Look at the loss *before the first step*. Loss is
+# measured in *nats*: −ln of the probability that the right token was given. A model that knows nothing gives each of
+# the V tokens of the vocabulary 1/V, and has a loss of ln V. More than that means that something is wired up wrongly.
 
 # %%
 import math
@@ -571,12 +575,16 @@ lk.measured("foreign tokenizer, before the first step, nats", before, 11, 19)
 # %% [markdown]
 # And it can be known without a step and without data. The tokenizer that was saved with a model says which token has
 # which id. `lk.tokenization.matches` compares token by token and id by id, and tells the first difference. It catches
-# both ways:
+# both ways. Given that vocabulary, so does `check_tokenizer`:
 
 # %%
 vocabulary = tokenizer.get_vocab()
 for name, other in (("own", tokenizer), ("larger", larger), ("foreign", foreign)):
     print(f"{name:<8}", lk.tokenization.matches(other.get_vocab(), vocabulary, rows=len(table)))
+try:
+    lk.models.check_tokenizer(foreign, model, vocabulary)
+except lk.data.InputError as error:
+    print(error)
 
 # %%
 lk.claim("C13", measured=score.share)
@@ -627,7 +635,8 @@ def matches(tokenizer_vocab: dict[str, int], model_vocab: dict[str, int], rows: 
 # ### Write `train`
 #
 # Write the loop of section 2 yourself, without looking. Words in, `{pair: new id}` out; ties to the smaller ids; it
-# ends early where no pair is left. The line below says whether it gives the merges of the toy text.
+# ends early where no pair is left. The lines below try it on the toy text, on a tie, and on a text that runs out of
+# pairs.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -636,7 +645,12 @@ def my_train(words: dict[tuple[int, ...], int], first_new: int, count: int) -> d
     ...
 
 
-print("as above" if my_train(toy, len(letters), 3) == toy_merges else "not yet")
+for what, words, merges in (
+    ("the toy text", toy, toy_merges),
+    ("a tie", {(0, 1): 2, (2, 3): 2, (0, 4): 1}, {(0, 1): 5, (2, 3): 6, (0, 4): 7}),
+    ("too few pairs", {(0, 1, 1): 1}, {(0, 1): 5, (5, 1): 6}),
+):
+    print(what, "as it should be" if my_train(dict(words), len(letters), 3) == merges else "not yet", sep=": ")
 
 # %% [markdown]
 # Then read `lk.tokenization.train`. It counts once, and after each merge corrects only the words that the pair was in;
