@@ -202,7 +202,7 @@ def tokens(
     full = top or max(known, default=0) or 1
     cells, lines = [], [f"{title} ({unit} under each token)"]
     for piece, value, note in zip(pieces, values, notes or [""] * len(pieces)):
-        written = "–" if value is None else f"{value:.2f}"
+        written = "–" if value is None else f"{round(value, 2) + 0.0:.2f}"  # never -0.00
         share = 0.0 if value is None else 1.0 if not math.isfinite(value) else min(max(value / full, 0), 1)
         shade = f"rgba(11, 83, 148, {0.5 * share:.2f})"  # black on it stays readable: at least 8 : 1
         seen = html.escape(piece.replace(" ", "·").replace("\n", "↵") or "∅")

@@ -157,5 +157,6 @@ def test_tokens_of_unequal_number_are_refused(shown):
 
 
 def test_tokens_take_infinite_and_missing_values(shown):
-    plots.tokens(["a", "b"], [math.inf, None], "t")
+    plots.tokens(["a", "b", "c"], [math.inf, None, -1e-9], "t")
+    assert "-0.00" not in shown[0][0]["text/plain"]
     assert "inf" in shown[0][0]["text/plain"] and "0.50" in shown[0][0]["text/html"]

@@ -84,20 +84,20 @@ def box():
     """The widget: a problem, its field, and a button that draws the next."""
     import ipywidgets as widgets
 
-    from labkit.quizzes.widget import QuestionView, heading, soon
+    from labkit.quizzes.widget import Maker, QuestionView, heading, soon
 
     class Practice(QuestionView):
         def _count(self, correct, rating, given) -> None:
             """Keep nothing."""
 
     drawn = zip(count(1), cycle(questions()))
-    wide = widgets.Layout(width="auto")
-    place, another = widgets.VBox([]), widgets.Button(description="Another one", layout=wide)
+    make = Maker()
+    place, another = widgets.VBox([]), make(widgets.Button, description="Another one")
 
     def draw(_=None) -> None:
         number, question = next(drawn)
         problem = put(question, f"{today()} {number}")
-        place.children = (Practice(problem, f"Problem {number}.", "drill", wide, lambda: None).box,)
+        place.children = (Practice(problem, f"Problem {number}.", "drill", make, lambda: None).box,)
 
     another.on_click(lambda _: soon(draw))
     draw()
