@@ -228,7 +228,7 @@ class Exam:
         self.puts, self.title, self.minutes, self.widgets = puts, title, minutes, widgets
         self.answers: list[Answered] | None = None
         self.note = widgets.HTML()
-        self.button = widgets.Button(description="Begin", layout=widgets.Layout(width="auto"))
+        self.button = widgets.Button(description="Begin", layout=widgets.Layout(width="10em"))
         self.button.on_click(self._press)
         self.rows: list[tuple] = []
         self.timer = None

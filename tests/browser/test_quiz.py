@@ -169,4 +169,6 @@ def test_ten_questions_are_soon_on_the_screen(page):
         time.sleep(1)
         page.locator(".jp-Cell").nth(1).locator(".cm-content").click()
     print(json.dumps({"seconds_on_screen": [round(each, 3) for each in seconds]}))
+    if hasattr(os, "getloadavg") and os.getloadavg()[0] > os.cpu_count():
+        pytest.skip(f"this machine is busy, so the time says little: {seconds}")
     assert min(seconds) <= LIMIT
