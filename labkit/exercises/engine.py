@@ -286,6 +286,8 @@ def _raised(error: BaseException) -> Outcome:
         message = ""
     message = " ".join(message.split())[:200]
     kept = traceback.TracebackException.from_exception(error, limit=-10)
+    own = [i for i, frame in enumerate(kept.stack) if frame.filename.startswith("<cell ")]
+    del kept.stack[: own[0] if own else None]  # the engine's frames say nothing to a learner
     try:
         details = "".join(kept.format())[-4000:]
     except Exception:

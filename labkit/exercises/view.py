@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 
 from labkit.exercises.engine import Verdict
 from labkit.exercises.kinds import Exercise
@@ -29,6 +30,11 @@ def show(exercise: Exercise, verdict: Verdict) -> None:
         return
 
 
+def _marked(text: str) -> str:
+    """A hint as HTML, `code` set as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+
+
 def _buttons(exercise: Exercise, verdict: Verdict) -> None:
     import ipywidgets as widgets
 
@@ -40,7 +46,7 @@ def _buttons(exercise: Exercise, verdict: Verdict) -> None:
     def climb(_) -> None:
         nonlocal shown
         shown += 1
-        hints.value = "<ol>" + "".join(f"<li>{html.escape(text)}</li>" for text in exercise.hints[:shown]) + "</ol>"
+        hints.value = f"<ol>{''.join(f'<li>{_marked(text)}</li>' for text in exercise.hints[:shown])}</ol>"
         hint.description = f"Hint {shown + 1} of {len(exercise.hints)}"
         hint.disabled = shown == len(exercise.hints)
         if hint.disabled:

@@ -1,0 +1,31 @@
+"""How a verdict is shown where there is a kernel: hints a rung at a time, the traceback on demand."""
+
+import pytest
+
+from labkit.exercises import view
+from labkit.exercises.engine import check
+from toy_exercise import TOY, cell
+
+
+def test_hints_climb_and_the_traceback_folds(monkeypatch, capsys):
+    widgets = pytest.importorskip("ipywidgets")
+    shown = []
+    monkeypatch.setattr(view, "in_notebook", lambda: True)
+    monkeypatch.setattr(view, "show_widget", shown.append)
+    view.show(TOY, check(TOY, cell("return values + 1")))
+    row, hints, details = shown[0].children
+    hint, traceback = row.children
+    hint.click()
+    assert hints.value == "<ol><li>Add them up.</li></ol>" and hint.description == "Hint 2 of 3"
+    hint.click()
+    hint.click()
+    assert hint.disabled and hints.value.count("<li>") == 3
+    traceback.click()
+    assert "values + 1" in details.value and isinstance(details, widgets.HTML)
+    traceback.click()
+    assert details.value == ""
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_code_in_a_hint_is_set_as_code():
+    assert view._marked("`a < b` and `c`") == "<code>a &lt; b</code> and <code>c</code>"
