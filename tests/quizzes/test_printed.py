@@ -6,8 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labkit import notebooks
+from labkit.quizzes import TITLES, choose
+from labkit.quizzes.answers import put
 from labkit.quizzes.markup import formula_to_plain, to_html, to_plain
 from labkit.quizzes.printed import WIDTH, answer_lines, as_html, as_text
+from labkit.quizzes.schema import LABS
 
 
 class Reader(HTMLParser):
@@ -97,3 +101,13 @@ def test_markup():
         "<code>a &lt; b</code> <em>so</em> $x&lt;1$ <em>*no*</em> ____ (1)"
     )
     assert to_html("2 * 3 * 4") == "2 * 3 * 4"
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_every_place_of_a_lab_has_its_questions_and_they_may_be_stored(lab):
+    _, segments = LABS[lab]
+    for when, segment in [("before", None), ("after", None), *(("during", segment) for segment in segments)]:
+        puts = [put(question) for question in choose(lab, when, segment)]
+        for shown in (as_html(puts, TITLES[when]), as_text(puts, TITLES[when])):
+            for what, pattern in notebooks.FORBIDDEN.items():
+                assert not pattern.search(shown), (when, segment, what)
