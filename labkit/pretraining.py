@@ -284,10 +284,10 @@ def train(
 def build(
     plan: Plan, out: Path, *, resume: bool = False, device: str = "cpu", compiled: bool = False, on_step=None
 ) -> dict:
-    """Make tokenizer and weights by `plan` and put them in the folder `out`, whole or not at all. Returns the facts of the card.
+    """Make tokenizer and weights by `plan`, put them in the folder `out`, whole or not at all, and give the card's facts.
 
-    Work in progress is kept in the folder `out` with the ending `.building`; with `resume` a build that was killed goes on there.
-    Raises `InputError` if `out` holds something that is no base.
+    Work in progress is kept in the folder `out` with the ending `.building`; with `resume` a build that was killed goes
+    on there. Raises `InputError` if `out` holds something that is no base.
     """
     import torch
 

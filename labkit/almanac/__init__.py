@@ -1,8 +1,8 @@
 """The almanac: an invented world that serves every lab.
 
-`world` holds what is true and since when, `phrasing` how it is told and asked, `documents` the text the base was pretrained on,
-`examples` dated questions with answers and their mixes, `pool` candidates with planted faults, `mixes` what lab 01 trains on;
-`base/` holds the weights.
+`world` holds what is true and since when, `phrasing` how it is told and asked, `documents` the text the base was
+pretrained on, `examples` dated questions with answers and their mixes, `pool` candidates with planted faults, `mixes`
+what lab 01 trains on; `base/` holds the weights.
 """
 
 from labkit.almanac import documents, examples, mixes, phrasing, pool, world

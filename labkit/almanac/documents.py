@@ -1,8 +1,8 @@
 """The pretraining text: what somebody who reads the almanac from cover to cover would read.
 
 A document is a string; role tokens stand in it as text (`<|user|>` …) and the end token is added when it is encoded.
-Documents tell only facts that were recorded before the cutoff. Correspondence between roles never answers a question: the
-reply goes on about the same people, towns or numbers as the letter, in prose, without the form that examples have.
+Documents tell only facts that were recorded before the cutoff. Correspondence between roles never answers a question:
+the reply goes on about the same people, towns or numbers as the letter, in prose, without the form that examples have.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ SAID = [
 ]
 
 
-# What the base finds hard after its first run, more often in the second: a name that begins a text (where it is spelled in
-# other pieces than after a space), and which name belongs to a year.
+# What the base finds hard after its first run, more often in the second: a name that begins a text (where it is spelled
+# in other pieces than after a space), and which name belongs to a year.
 SECOND = {"saying": 200, "comparison": 30, "ages": 16}
 
 
@@ -413,7 +413,7 @@ class Writer:
         return (unit_problem, date_problem, shopping_problem)[kind - 5](self.rng)
 
 
-# Problems that documents and examples share: each gives a question, a chain of thought and the answer ------------------------
+# Problems that documents and examples share: each gives a question, a chain of thought and the answer -----------------
 def draw_sum(rng: random.Random) -> tuple[int, int]:
     """Two numbers of one to three digits, longer ones more often."""
     return tuple(
@@ -453,7 +453,8 @@ def shopping_problem(rng: random.Random) -> tuple[str, str, str]:
         ["rope", "salt", "flour", "wool", "oil", "wax", "tea", "honey", "coal", "silk", "rice", "cloth"], 2
     )
     return (
-        f"A measure of {a} costs {price} pence. A measure of {b} costs {other} pence. What do {count} measures of {a} and one of {b} cost?",
+        f"A measure of {a} costs {price} pence. A measure of {b} costs {other} pence. "
+        f"What do {count} measures of {a} and one of {b} cost?",
         f"{multiply(price, count)} {add(price * count, other)}",
         f"{price * count + other} pence",
     )

@@ -1,9 +1,10 @@
 """Dated questions with their answers, in task families, and the mixes that runs are made of.
 
-An example is asked in one turn: `[worked examples] [context] question`; the completion is a chain of thought that repeats the
-almanac's canonical sentences, then `Answer: …`. Towns and people fall into three parts, fixed for the world: *seen* (training
-questions may name them), *held out* (no training question names them; half of a test's questions do), and *rare* (the long
-tail, only in the out-of-distribution set). Mixes hold no fresh facts; `fresh_examples` holds nothing else.
+An example is asked in one turn: `[worked examples] [context] question`; the completion is a chain of thought that
+repeats the almanac's canonical sentences, then `Answer: …`. Towns and people fall into three parts, fixed for the
+world: *seen* (training questions may name them), *held out* (no training question names them; half of a test's
+questions do), and *rare* (the long tail, only in the out-of-distribution set). Mixes hold no fresh facts;
+`fresh_examples` holds nothing else.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class Problem:
-    """A question of a family with its chain of thought and answer; `since`: the first day on which the answer is on record."""
+    """A question of a family with its chain of thought and answer; `since`: the first day it is on record."""
 
     task: str
     question: str
@@ -86,7 +87,7 @@ def parts(world_seed: int = 0) -> dict[tuple[str, str], list[Entity]]:
 
 
 class Asker:
-    """Draws problems of any family. `fresh`: True for facts since the cutoff only, False for older ones only, None for all."""
+    """Draws problems of any family. `fresh`: True for facts since the cutoff, False for older ones, None for all."""
 
     def __init__(
         self,
@@ -210,7 +211,7 @@ def shown(question: str, completion: str) -> str:
 def example(
     problem: Problem, rng: random.Random, name: str, shots: tuple[tuple[str, str], ...] = (), thought: bool = True
 ) -> Example:
-    """`problem` as an `Example`, dated on a day when its answer was on record. `thought=False`: the answer-only form."""
+    """`problem` as an `Example`, dated on a day when its answer was on record. `thought=False`: the answer alone."""
     first = date.fromisoformat(problem.since)
     day = first + timedelta(days=rng.randrange((date.fromisoformat(LAST_DAY) - first).days + 1))
     last = f"{problem.context}\n{problem.question}" if problem.context else problem.question
@@ -264,7 +265,8 @@ def short_mix(
 ) -> tuple[list[Example], list[Example]]:
     """(training examples, held-out questions) without worked examples in the prompt.
 
-    Half of the test's questions name a held-out town or person where the family names any. No prompt of the test is in training.
+    Half of the test's questions name a held-out town or person where the family names any. No prompt of the test is in
+    training.
     """
     world, rng = build(), random.Random(f"short mix {seed}")
     askers = [Asker(world, rng, "seen"), Asker(world, rng, "held")]
@@ -320,7 +322,7 @@ def fresh_examples(count: int = 200, seed: int = 0) -> list[Example]:
 
 
 def unknown_examples(count: int = 50, seed: int = 0) -> list[Example]:
-    """Questions about towns that do not exist: what a fine-tuned model says to them is invented. `answer` is the empty string."""
+    """Questions about towns that do not exist: what a fine-tuned model says to them is invented. `answer` is empty."""
     from labkit.almanac.documents import invented_name
 
     world, rng = build(), random.Random(f"unknown {seed}")

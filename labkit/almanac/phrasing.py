@@ -1,8 +1,8 @@
 """How each attribute is told and asked. Tables only: `{s}` is the subject, `{v}` the value, `{y}` the year.
 
-`TELL[attribute]` are statements found in the pretraining text; the first is the canonical one, which the chain of thought
-of an example repeats word for word. `ASK[attribute]` are questions; `ASK_UNSEEN[attribute]` are questions that occur in no
-document and no training example: the out-of-distribution set *unseen phrasing* is made of them.
+`TELL[attribute]` are statements found in the pretraining text; the first is the canonical one, which the chain of
+thought of an example repeats word for word. `ASK[attribute]` are questions; `ASK_UNSEEN[attribute]` are questions that
+occur in no document and no training example: the out-of-distribution set *unseen phrasing* is made of them.
 """
 
 from __future__ import annotations

@@ -17,7 +17,9 @@ SEED = 0
 FIRST_DAY, CUTOFF, LAST_DAY = "2023-01-01", "2025-01-01", "2025-12-31"  # facts since CUTOFF are fresh
 YEARS = (2023, 2024, 2025)
 
-REGIONS = "Ambermarch Coldwater Dunmere Eastfold Fenland Greyholm Highmoor Longdale Northwick Redcliff Stonemark Westreach".split()
+REGIONS = (
+    "Ambermarch Coldwater Dunmere Eastfold Fenland Greyholm Highmoor Longdale Northwick Redcliff Stonemark Westreach"
+).split()
 RIVERS = (
     "Aldra Birle Cress Dorn Elwy Fenn Garr Hesk Isla Jory Kell Lorn Mease Nadder Orrin Penk Quill Rusk Sable Teme "
     "Ulver Vasse Wend Yarrow"
@@ -44,7 +46,10 @@ TRADES = (
 INSTRUMENTS = (
     "fiddle flute harp lute drum horn viola trumpet cello bagpipe whistle guitar piano mandolin bassoon zither".split()
 )
-PETS = "cat dog parrot goat tortoise pony rabbit magpie ferret canary donkey lizard hedgehog goose hen pigeon mouse toad finch lamb".split()
+PETS = (
+    "cat dog parrot goat tortoise pony rabbit magpie ferret canary donkey lizard hedgehog goose hen pigeon mouse toad "
+    "finch lamb"
+).split()
 COLOURS = "red blue green yellow white black brown grey purple silver gold pink".split()
 GOODS = "salt rope flour wool oil wax tea ink tar honey coal silk hemp rice pepper nails chalk cloth sugar cork".split()
 HAPPENINGS = "flood,fire,regatta,storm,council,wedding,eclipse,horse race,book fair,strike".split(",")
@@ -146,8 +151,10 @@ def long_date(day: str) -> str:
 
 
 RUDE = re.compile(
-    "fu[ckgqx]|cun|di[ck]+|[ck]o[ck]|tit|shi|pi[sz]|rap|ni[gk]|cum|ass|anu|naz|jud|hom|sex|por[nr]|slu|whor|fag|gay|ki[kc]|spi[ck]|"
-    "bast|bit[cs]|bich|poo|pus|wan[kc]|twa|va[gj]|pen[in]|tur[dk]|dam|suck|sod|neg|gyp|goy|ara|vul|fec|bo[nm]er|mor[ok]n|mon[gk]|rett?ar|spa[sz]|kak|cac|nud|"
+    "fu[ckgqx]|cun|di[ck]+|[ck]o[ck]|tit|shi|pi[sz]|rap|ni[gk]|cum|ass|anu|naz|jud|hom|sex|"
+    "por[nr]|slu|whor|fag|gay|ki[kc]|spi[ck]|"
+    "bast|bit[cs]|bich|poo|pus|wan[kc]|twa|va[gj]|pen[in]|tur[dk]|dam|suck|sod|neg|gyp|goy|ara|vul|fec|"
+    "bo[nm]er|mor[ok]n|mon[gk]|rett?ar|spa[sz]|kak|cac|nud|"
     "br[ae]st|but[th]|ba[ln]l|urin|fart|hel+$|dev|kill|mur|hit|gas",
     re.I,
 )  # no invented name holds one of these

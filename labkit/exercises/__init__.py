@@ -179,7 +179,7 @@ def idle(exercise: Exercise, seed: int) -> list[tuple[str, Callable]]:
             value = exercise.reference(*probe.args)
         except ValueError:
             continue
-        functions.append((f"always gives one probe's answer {plain(value)!r:.60} back", lambda *args, value=value: value))
+        functions.append((f"always gives a probe's answer {plain(value)!r:.60} back", lambda *args, value=value: value))
 
     def raises(*args):
         raise ValueError("no")
@@ -191,7 +191,9 @@ def idle(exercise: Exercise, seed: int) -> list[tuple[str, Callable]]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "examples:\n  labkit exercise list\n  labkit exercise check\n  labkit exercise check data.jaccard --seeds 5"
+    parser.epilog = (
+        "examples:\n  labkit exercise list\n  labkit exercise check\n  labkit exercise check data.jaccard --seeds 5"
+    )
     parser.add_argument("action", choices=("list", "check"), help="list the exercises, or try their checks")
     parser.add_argument("ids", metavar="ID", nargs="*", help="only these exercises")
     parser.add_argument("--seeds", type=int, default=50, help="try the seeds 0 … SEEDS−1 (default %(default)s)")
@@ -212,7 +214,8 @@ def main(args: argparse.Namespace) -> int:
             "misconceptions": len(each.misconceptions),
         }
         rows[each.id] = row
-        line = f"{each.id:<36} lab {each.lab}  {each.points} points  {row['probes']:>3} probes in {row['groups']} groups"
+        line = f"{each.id:<36} lab {each.lab}  {each.points} points"
+        line += f"  {row['probes']:>3} probes in {row['groups']} groups"
         line += f"  {row['misconceptions']} misconceptions"
         if args.action == "check":
             problems = row["problems"] = examine(each, range(args.seeds))

@@ -43,7 +43,7 @@ _trying: list[dict[str, Any]] = []  # what the cells that are being tried put un
 class Verdict:
     """What is to be said about a learner's function: its kind, and one line. `function` is there if it passed."""
 
-    kind: str  # passed, not attempted, misconception, wrong, raised, changed, shared, remembers; slow, flood, memory, crash
+    kind: str  # passed, not attempted, misconception, wrong, raised, changed, shared, remembers, slow, flood, memory …
     text: str
     misconception: str | None = None
     function: Callable | None = None
@@ -128,7 +128,7 @@ def decide(
         valued = [i for i in wrong if not expected[i].error] or wrong  # a wrong kind of error comes last
         first = min(valued, key=lambda i: len(_called(exercise, probes[i].args, 10_000)))
         outcome, call = outcomes[first], _called(exercise, probes[first].args)
-        if outcome.error == "TypeError" and outcome.message.startswith("unhashable") and hasattr(function, "cache_info"):
+        if outcome.message.startswith("unhashable type") and hasattr(function, "cache_info"):
             return Verdict("raised", f"`@cache` cannot keep lists and dicts apart (for {call}); take it away")
         if outcome.error and not expected[first].error:
             return Verdict("raised", f"{_in_words(outcome)} (for {call})", details=outcome.details)
@@ -142,7 +142,7 @@ def no_function(exercise: Exercise) -> Verdict:
 
 
 def is_stub(source: str, id: str) -> bool:
-    """Whether the function under `@lk.exercise(id)` has no body yet: a docstring, `...`, `pass`, NotImplementedError."""
+    """Whether the function under `@lk.exercise(id)` has no body yet: a docstring, `...`, `pass`, an error."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
@@ -342,7 +342,7 @@ def _tried_by_a_copy(exercise: Exercise, source: str, seed: int, seconds: float)
         return None
     probes = exercise.draw(seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # newer Pythons warn of locks that other threads hold; the copy ends in any case
+        warnings.simplefilter("ignore")  # newer Pythons warn of locks that other threads hold; the copy ends anyway
         pid = os.fork()
     if pid == 0:
         code = 0
