@@ -207,11 +207,11 @@ def tokens(
         shade = f"rgba(11, 83, 148, {0.5 * share:.2f})"  # black on it stays readable: at least 8 : 1
         seen = html.escape(piece.replace(" ", "·").replace("\n", "↵") or "∅")
         below = f"<br><small>{html.escape(note)}</small>" if note else ""
-        cells.append(
-            f'<span style="display: inline-block; margin: 2px 1px; padding: 1px 4px; text-align: center; color: #000; '
-            f'background: linear-gradient({shade}, {shade}), #fff; border: 1px solid #888; border-radius: 3px; '
-            f'line-height: 1.3; vertical-align: top"><code style="color: #000; background: none">{seen}</code><br>'
-            f"<small>{written}</small>{below}</span>"
+        cells.append(  # white below the shade, so that it looks the same on a dark page; JupyterLab takes no gradient
+            '<div style="display: inline-block; margin: 2px 1px; vertical-align: top; background-color: #ffffff; '
+            'color: #000000; border: 1px solid #888888; text-align: center; line-height: 1.3">'
+            f'<span style="display: block; padding: 1px 4px; background-color: {shade}">'
+            f"<tt>{seen}</tt><br><small>{written}</small>{below}</span></div>"
         )
         lines.append(f"{piece!r:<16} {written:>6} {note}".rstrip())
     from IPython.display import display

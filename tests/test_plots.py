@@ -144,10 +144,10 @@ def test_tokens_are_told_by_their_values_and_not_by_colour_alone(shown):
         "'<b>'                 –",
         "'\\n'               2.00 assistant",
     ]
-    cells = data["text/html"].split("<span ")[1:]
+    cells = data["text/html"].split("<div style")[1:]
     assert ["0.06" in cells[0], "0.00" in cells[1], "0.50" in cells[2]] == [True] * 3
     assert "·the" in cells[0] and "&lt;b&gt;" in cells[1] and "↵" in cells[2]
-    assert all(said in cells[0] for said in ("0.25", "user")) and "–" in cells[1] and "color: #000" in cells[2]
+    assert all(said in cells[0] for said in ("0.25", "user")) and "–" in cells[1] and "color: #000000" in cells[2]
 
 
 def test_tokens_of_unequal_number_are_refused(shown):
