@@ -366,11 +366,14 @@ def _kind(value: Any) -> str:
         return "None"
     if isinstance(value, str):
         return "text"
+    if isinstance(value, bool):
+        return "a truth value"
     if _number(value) is not None:
         return "a number"
     if _is_other(value):
         return value["other"]
-    return {"list": "a list", "set": "a set", "dict": "a dict", "array": "an array", "bytes": "bytes"}[next(iter(value))]
+    named = {"list": "a list", "set": "a set", "dict": "a dict", "array": "an array", "bytes": "bytes"}
+    return named[next(iter(value))]
 
 
 def shown(value: Any, width: int = 70, digits: int = 6) -> str:
