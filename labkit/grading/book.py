@@ -25,6 +25,7 @@ class Ledger:
     def __init__(self, path: Path):
         self.path = path
         self.latest: dict[Key, tuple[int, tuple]] = {}
+        self.replaced = False
         self._repair()
 
     def _repair(self) -> None:
@@ -41,6 +42,7 @@ class Ledger:
                         raise InputError(f"{self.path} holds a line that is none of a ledger's; move it away") from None
                     file.truncate(place)
                     return
+                self.replaced = self.replaced or key in self.latest
                 self.latest[key] = (place, identity(row))
                 place += len(line)
 
@@ -55,7 +57,19 @@ class Ledger:
             except OSError as error:  # a full disk
                 file.truncate(place)
                 raise InputError(f"{self.path} cannot be written ({error.strerror}); what was graded so far is kept") from None
-        self.latest[row["student"], row["lab"]] = (place, identity(row))
+        key = row["student"], row["lab"]
+        self.replaced = self.replaced or key in self.latest
+        self.latest[key] = (place, identity(row))
+
+    def compact(self) -> None:
+        """Take away the lines that a newer one has replaced, so that each submission appears once."""
+        rows = list(self.latest)
+        with write_atomically(self.path) as file, open(self.path, "rb") as old:
+            for key in rows:
+                old.seek(self.latest[key][0])
+                file.write(old.readline().decode())
+        fresh = Ledger(self.path)
+        self.latest, self.replaced = fresh.latest, False
 
     def has(self, key: Key, about: tuple) -> bool:
         return key in self.latest and self.latest[key][1] == about

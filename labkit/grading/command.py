@@ -74,6 +74,8 @@ def main(args: argparse.Namespace) -> int:
             if not ledger.has((each.student, each.lab), about) or each.student in args.release:
                 jobs.append(job)
         graded = _grade(jobs, ledger, args)
+        if ledger.replaced:
+            ledger.compact()
         keys = [(each.student, each.lab) for each in found]
         return _write(args, out, ledger, keys, known, faults, graded, seed)
 

@@ -294,7 +294,7 @@ def _watch(job: Job, only: set | None, folder: Path, take: Callable[[dict], None
                     break
                 if len(data) == 1 << 16:
                     continue
-            processes = _tree(child)
+            processes = [process for process in _tree(child) if not _ended(process)]
             kernel_seen = kernel_seen or part in ("learner", "probe")
             ended = _over(budget, part, since, cpu_since, processes, sockets)
             if ended is None and kernel_seen and part != "done" and not processes:
@@ -363,6 +363,15 @@ def _children(process: int) -> list[int]:
             with contextlib.suppress(OSError), open(f"/proc/{process}/task/{task}/children") as file:
                 children += map(int, file.read().split())
     return children
+
+
+def _ended(process: int) -> bool:
+    """Whether it is a zombie, or gone."""
+    try:
+        with open(f"/proc/{process}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    except OSError:
+        return True
 
 
 def _tree_cpu(child: int) -> float:

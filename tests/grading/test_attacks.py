@@ -1,0 +1,38 @@
+"""The attacks of tests/attacks/ that end quickly; `labkit bench attacks` runs all of them, each with a neighbour."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from labkit import cluster
+from labkit.grading.judge import work
+
+sys.path.append(str(Path(__file__).parents[1] / "attacks"))
+import oracle  # noqa: E402
+
+LONG = ("huge", "flood", "exit", "stopped", "endless", "sleeping", "ignored", "printing", "children", "memory", "bytecode")
+QUICK = [path for path in oracle.ATTACKS if not any(word in path.stem for word in LONG)][::2]
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    with oracle.Oracle(tmp_path_factory.mktemp("attacks")) as judge:
+        jobs = [*map(judge.job, QUICK), judge.neighbour(0)]
+        *lines, neighbour = cluster.map(work, jobs, workers=2)
+        assert json.loads(neighbour)["points"] == 1
+        return {path.stem: judge.judge(path, line) for path, line in zip(QUICK, lines)}
+
+
+@pytest.mark.parametrize("name", [path.stem for path in QUICK])
+def test_an_attack_holds(outcomes, name):
+    assert outcomes[name].broken == []
+
+
+def test_nothing_is_left_behind(outcomes):
+    assert oracle.leftovers() == []
+
+
+def test_there_are_at_least_sixty():
+    assert len(oracle.ATTACKS) >= 60
