@@ -327,6 +327,25 @@ def test_the_masks_and_the_control_on_prompts(small_mix, tiny_model_folder):
     assert [first + second for first, second in zip(prompt, completion)] == [row["input_ids"] for row in rows]
 
 
+def test_the_weighted_and_the_partial_mask_and_a_planted_fault(small_mix, tiny_model_folder):
+    import random
+
+    from labkit.almanac.examples import with_shots
+
+    examples = [dataclasses.replace(e, task="sum") for e in small_mix[:6]]
+    _, rows, completion = labelled(examples, tiny_model_folder)
+    _, _, some = labelled(examples, tiny_model_folder, prompt_weight=0.5)
+    for row, own, labels in zip(rows, completion, some):
+        assert labels[-len(own) :] == own and len(own) < len(labels) < len(row["labels"])
+    _, _, unended = labelled(examples, tiny_model_folder, fault="no_end_token")
+    assert unended == [labels[:-1] for labels in completion]
+    shot = with_shots(examples[0], examples[1:], 1, random.Random(0))
+    tokenizer, _, (partial,) = labelled([shot], tiny_model_folder, mask="partial")
+    assert tokenizer.decode(partial) == f"{shot.shots[0][1]}{shot.completion}<|end|>"
+    with pytest.raises(InputError, match="prompt_weight is 2"):
+        dataclasses.replace(RECIPE, prompt_weight=2)
+
+
 def test_shuffled_answers_are_all_given_and_none_to_its_own_question(small_mix):
     shuffled = runs.shuffle_answers(small_mix, seed=0)
     assert [example.prompt for example in shuffled] == [example.prompt for example in small_mix]
