@@ -213,7 +213,8 @@ def difference(yours: Outcome, expected: Outcome, compare: Comparison) -> str | 
     shape_a, shape_b = _shape(a), _shape(b)
     if "array" in _tags(b) and shape_a is not None and shape_a != shape_b:
         return f"shape {_tuple(shape_a)}, expected {_tuple(shape_b)}"
-    if (kind_a := _kind(yours.value)) != (kind_b := _kind(expected.value)):
+    kind_a, kind_b = _kind(yours.value), _kind(expected.value)
+    if kind_a != kind_b and {kind_a, kind_b} != {"a list", "an array"}:  # those two are as good as each other
         return f"yours is {kind_a} ({shown(yours.value)}), expected {kind_b} ({shown(expected.value)})"
     text_a, text_b = shown(yours.value), shown(expected.value)
     if text_a == text_b:  # they differ beyond the digits or the items that are shown

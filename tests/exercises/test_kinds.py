@@ -99,6 +99,7 @@ def test_a_type_is_compared_where_it_is_asked_for():
 def test_differences_are_told_in_words():
     assert told(np.zeros((4, 7)), np.zeros((4, 8))) == "shape (4, 7), expected (4, 8)"
     assert told(3, 4) == "yours 3, expected 4"
+    assert told(np.array([3]), [4]) == "yours [3], expected [4]"
     assert told(True, [True, None]) == "yours is a truth value (True), expected a list ([True, None])"
     assert told([1], {1}) == "yours is a list ([1]), expected a set ({1})"
     assert told(None, 1.5) == "yours is None (None), expected a number (1.5)"
