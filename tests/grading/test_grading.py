@@ -64,7 +64,7 @@ def test_feedback_names_the_mistake_and_shows_no_hidden_input(graded):
     assert "AttributeError in line 3" in page and row["exercises"]["data.jaccard"]["text"] not in page
     assert "default-src 'none'" in page and "<script" not in page
     assert "known mistake" in (out / "feedback" / "named" / "01_data.html").read_text()
-    assert "wrong for" not in page and "details" in pages.feedback(row, "01_data", released=True)
+    assert "(for jaccard(" not in page and "details" in pages.feedback(row, "01_data", released=True)
 
 
 def test_a_second_run_grades_nothing_and_changes_nothing(graded, capsys):
