@@ -90,7 +90,7 @@ def wrapped(
         for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
             arguments += ["--cap-add", capability]
     else:
-        arguments += ["--unshare-all", "--disable-userns"]
+        arguments += ["--unshare-all", "--unshare-user", "--disable-userns"]
     for key, value in _environment(layout).items():
         arguments += ["--setenv", key, value]
     size = str(limits.files_mb * MB)
