@@ -295,6 +295,10 @@ lk.plots.differences(
     {"partial − completion only": lk.runs.paired_difference(partial, sound)}, "Training on the shots' answers too"
 )
 
+# %% [markdown]
+# A little, and always the same way: more to learn from, out of the same rows. It could have gone wrong. Had the empty
+# line after a shot counted as part of its answer, the model would have been taught to go on, as the unmasked one was.
+
 # %%
 lk.quiz("masking", when="during", segment="partial")
 
