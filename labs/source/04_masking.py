@@ -696,8 +696,8 @@ lk.claim("C21", measured=prompt_counted / rows[0].prompt_length)
 # %% [markdown]
 # ### Where prompt loss may help
 #
-# Long prompts, short answers, few examples: there it was found to help. Here are 32 examples, seen ten times, at the
-# rate from above; recorded on four seeds.
+# Long prompts, short answers, few examples: there it was found to help. Here are 32 examples, seen ten times, both at
+# the rate 0.003; recorded on four seeds.
 
 # %%
 few = {way: lk.runs.Record.load(f"mask-{way}-few") for way in ("masked", "unmasked")}
@@ -706,6 +706,10 @@ for way, record in few.items():
 lk.plots.differences(
     {"masked − unmasked": lk.runs.paired_difference(few["masked"], few["unmasked"])}, "The mask, with 32 examples"
 )
+
+# %% [markdown]
+# Not here: these prompts teach the model to go on after an answer, however few they are. It is a finding about this
+# data, at one rate. Measure yours.
 
 # %% [markdown]
 # ### Exercise: the prompt's share
