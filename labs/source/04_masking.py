@@ -415,7 +415,7 @@ lk.predict("masking.failures", outcome=cheapest)
 # Read the last column again: a low loss is no sign of health. `template` has an easy task left, to copy what already
 # stands in front of it. `shifted` is asked for the token it just read, and learns it: it starts far above ln V = 7.6
 # nats, which lab 00 taught you to see, and then falls. `late` costs nothing *here*, because the base would begin that
-# sentence in the same way; do not count on it. And `no_end_token` has every answer right, and cannot stop.
+# sentence in the same way; do not count on it. And `no_end_token` writes its answer and cannot stop.
 #
 # ### Exercise: check a batch
 #
