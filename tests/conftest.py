@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import random
 from pathlib import Path
 
 import pytest
+from sums import number_questions
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -17,26 +17,6 @@ CHAT_TEMPLATE = (
     "{% else %}{{ message['content'] + '<|end|>' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-
-
-def number_questions(count: int, seed: int = 0):
-    """Examples about small sums, of varied length, some with a system line; all different."""
-    from labkit.data import Example
-
-    draw = random.Random(seed)
-    examples = []
-    for number in range(count):
-        terms = [draw.randrange(100) for _ in range(draw.randint(2, 6))]
-        question = "What is " + " plus ".join(map(str, terms)) + "?"
-        completion = " + ".join(map(str, terms)) + f" = {sum(terms)}. Answer: {sum(terms)}"
-        system = "You add numbers." if number % 3 == 0 else None
-        task = "short" if len(terms) < 4 else "long"
-        examples.append(
-            Example(
-                f"sum-{number}", None, None, task, system, (), None, question, question, completion, str(sum(terms))
-            )
-        )
-    return examples
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,7 +5,7 @@ from itertools import combinations
 from statistics import mean
 
 import pytest
-from conftest import number_questions
+from sums import number_questions
 from hypothesis import given
 from hypothesis import strategies as st
 

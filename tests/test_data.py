@@ -8,7 +8,7 @@ import time
 from datetime import date
 
 import pytest
-from conftest import number_questions
+from sums import number_questions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import number_questions
+from sums import number_questions
 
 from labkit import cli
 from labkit.data import InputError, save_examples

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from conftest import number_questions
+from sums import number_questions
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,7 +10,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import number_questions
+from sums import number_questions
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -275,7 +275,7 @@ def test_html_escapes_what_comes_from_a_record():
 
 @pytest.fixture
 def small_mix(monkeypatch):
-    from conftest import number_questions
+    from sums import number_questions
 
     examples = number_questions(30)
     monkeypatch.setattr(runs, "mix", lambda recipe: (examples[:20], examples[20:]))

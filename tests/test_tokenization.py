@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 import torch
-from conftest import number_questions
+from sums import number_questions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -8,7 +8,7 @@ import math
 
 import pytest
 import torch
-from conftest import number_questions
+from sums import number_questions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
