@@ -16,10 +16,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-
-import torch
+from typing import TYPE_CHECKING
 
 from labkit.data import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 # What a learner writes. Each stands alone: its source runs with nothing but torch.
 
@@ -79,6 +81,8 @@ def pad_batch(rows: list[list[int]], pad: int, side: str) -> tuple[torch.Tensor,
     The mask goes by position, not by value: a real token that equals `pad` counts. Padding stands on `side`, "left" or
     "right". Raises `ValueError` for another side, and for no rows.
     """
+    import torch
+
     if side not in ("left", "right"):
         raise ValueError(f"side is {side!r}: choose left or right")
     if not rows:

@@ -138,9 +138,18 @@ def _import_all() -> None:
     sandbox.missing()
 
 
+def _prepare(job: Job) -> None:
+    """Load, before the fork, what all submissions of a lab need: torch, where one of its exercises does."""
+    from labkit.grading.assemble import lab_exercises
+
+    if any(exercise.torch for exercise in lab_exercises(job.lab)):
+        import torch  # noqa: F401
+
+
 def grade(job: Job) -> dict[str, Any]:
     """The submission's line of the ledger, as a dict."""
     began, cpu = time.monotonic(), _cpu_used()
+    _prepare(job)
     with _folder() as folder:
         grading = _Grading(job, folder)
         grading.run(None)
