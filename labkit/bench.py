@@ -35,8 +35,8 @@ def passed(figures: dict) -> bool:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    names = "base, dedup, generate, import, labs, quiz, sft, or all"
-    parser.add_argument("name", metavar="NAME", help=f"which benchmark: {names}")
+    names = ", ".join(files() if checkout() else ["there are none here, they need a checkout"])
+    parser.add_argument("name", metavar="NAME", help=f"which benchmark: {names}; or all")
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
     parser.epilog = (
         "Exit status 1 if a benchmark finds something wrong.\n\n"

@@ -43,6 +43,13 @@ def usage() -> str:
     )
 
 
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the arguments, as everything else that a user can get wrong is said."""
+
+    def error(self, message: str):
+        raise InputError(f"{message}; `{self.prog} --help` says what there is")
+
+
 def find(command: str) -> tuple[str, str]:
     """The command's module and summary; InputError, with the nearest name, if there is none such."""
     if command not in COMMANDS:
@@ -53,7 +60,7 @@ def find(command: str) -> tuple[str, str]:
 
 
 def call(command: str, arguments: list[str]) -> int:
-    """Run one command and return its exit status; `--help` and what argparse refuses end in SystemExit."""
+    """Run one command and return its exit status; `--help` ends in SystemExit."""
     if command in ("-h", "--help"):
         print(usage())
         return 0
@@ -62,7 +69,7 @@ def call(command: str, arguments: list[str]) -> int:
         return 0
     module_name, summary = find(command)
     module = import_module(module_name)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"labkit {command}",
         description=summary[0].upper() + summary[1:] + ".",
         formatter_class=argparse.RawDescriptionHelpFormatter,

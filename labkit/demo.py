@@ -9,13 +9,17 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from labkit.data import Example, InputError, load_examples, split
+from labkit.data import Example, InputError, checked_lines, load_examples, split
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "examples:\n  labkit demo\n  labkit demo --steps 100 --rank 4 --out my-adapter\n  labkit demo --data mine.jsonl --model ./my-model --json"
+    parser.epilog = (
+        "examples:\n  labkit demo\n  labkit demo --steps 100 --rank 4 --out my-adapter\n"
+        "  labkit demo --data mine.jsonl --model ./my-model --json"
+    )
     add = parser.add_argument
     add("--steps", type=int, default=400, help="updates of the adapter (default %(default)s)")
     add("--batch-size", type=int, default=32, help="examples in each (default %(default)s)")
@@ -47,7 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="train on each other's answers, or on the prompts only: it should learn nothing",
     )
     add("--model", default=None, metavar="NAME_OR_FOLDER", help="another model than the kit's base")
-    add("--data", default=None, metavar="FILE.jsonl", help="your own examples; a tenth is held out and scored")
+    add(
+        "--data",
+        default=None,
+        metavar="FILE.jsonl",
+        help="your own examples; a tenth is held out, and scored by exact match of the completion and by its loss",
+    )
     add("--questions", type=int, default=500, help="held-out questions to ask, at most (default %(default)s)")
     add("--out", default=None, metavar="FOLDER", help="keep the adapter here, for PeftModel.from_pretrained")
     add("--json", action="store_true", help="print one JSON object as the last line")
@@ -80,14 +89,21 @@ def main(args: argparse.Namespace) -> int:
     try:
         line.show("loading the model and the examples")
         if args.data is not None:
-            train, test = split(load_examples(args.data), 0.1, args.seed)
+            own = load_examples(args.data)
+            if len(own) < 2:
+                raise InputError(f"{args.data}: 1 example cannot be split; give at least 2, better some hundred")
+            train, test = split(own, 0.1, args.seed)
         else:
             train, test = runs.mix(recipe)
         test = test[: args.questions]
-        model, tokenizer = models.load(args.model or models.BASE, args.device)
+        model, tokenizer = models.load(models.BASE if args.model is None else args.model, args.device)
         context = model.config.max_position_embeddings
-        rows = runs.training_rows(train, tokenizer, recipe, context)
-        held_out = runs.training_rows(test, tokenizer, dataclasses.replace(recipe, control=None), context)
+        try:
+            rows = runs.training_rows(train, tokenizer, recipe, context)
+            held_out = runs.training_rows(test, tokenizer, dataclasses.replace(recipe, control=None), context)
+            check_prompts(test, tokenizer, context)
+        except InputError as error:
+            raise error if args.data is None else placed(error, args.data, own, test, tokenizer, context) from None
 
         def ask(questions: list[Example], when: str):
             return models.score(
@@ -140,6 +156,35 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
+def check_prompts(asked: Sequence[Example], tokenizer, context: int) -> None:
+    """Raise `InputError` for a prompt that fills the model's context: training may cut its start, asking must not."""
+    from labkit.masking import prompt_ids
+
+    for example in asked:
+        length = len(prompt_ids(example, tokenizer))
+        if length >= context:
+            raise InputError(
+                f'example "{example.id}": the prompt has {length} tokens, which leaves no room for an answer in '
+                f"{context}; shorten the prompt, or take the example out"
+            )
+
+
+def placed(error: InputError, where: str, own: list[Example], test: list[Example], tokenizer, context: int) -> InputError:
+    """The error with the file, and the line of the first example that raises one like it."""
+    from labkit.masking import render
+
+    asked = set(map(id, test))
+    for number, example in enumerate(own):
+        try:
+            render(example, tokenizer, context)
+            check_prompts([example] if id(example) in asked else [], tokenizer, context)
+        except InputError as found:
+            is_file = Path(where).expanduser().is_file()
+            line = [line for line, _ in checked_lines(where)][number] if is_file else number + 1
+            return InputError(f"{where}, line {line}: {found}")
+    return InputError(f"{where}: {error}")
+
+
 def told(test: list[Example], before, few_shot, after, report: dict, context: int, args: argparse.Namespace) -> str:
     """The whole story as text: three questions with both answers, the table by task, and what it cost."""
     lines = []
@@ -153,7 +198,7 @@ def told(test: list[Example], before, few_shot, after, report: dict, context: in
             "",
         ]
     lines.append(f"  {'task':<14}{'before':>8}{'after':>9}   95% interval")
-    for task, part in [*after.by_task.items(), ("all", after)]:
+    for task, part in (after.by_task | {"all": after}).items():
         earlier = before if task == "all" else before.by_task[task]
         lines.append(
             f"  {task:<14}{earlier.share:>8.1%}{part.share:>9.1%}   {part.low:.1%} to {part.high:.1%}   ({part.correct} of {part.n})"

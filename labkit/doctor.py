@@ -23,7 +23,8 @@ LAB_MEMORY_GB = 3  # what a lab may take at its peak (labkit bench labs)
 OPTIONAL = {  # extra: what it is for
     "lab": "make lab",
     "qlora": "quantized training, lab 07",
-    "grade": "checking notebooks with nbval, make test",
+    "grade": "checking notebooks with nbval, make test, labkit grade",
+    "anki": "labkit export quizzes --to anki",
     "cluster": "labkit runs rebuild --cluster",
     "dev": "tests, benchmarks, building notebooks",
 }

@@ -23,6 +23,7 @@ from labkit.masking import collate, prompt_ids, render
 from labkit.tokenization import matches
 
 BASE = Path(__file__).parent / "almanac" / "base"
+MODEL_WANTED = "name a folder that save_pretrained wrote, or a model of the hub"
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,9 @@ def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str |
     if is_folder:
         name_or_folder = place
         if not (place / "config.json").is_file():
-            raise InputError(f"{place}: is no model, it holds no config.json; name a folder that save_pretrained wrote")
-    elif os.path.exists(place) or isinstance(name_or_folder, Path):
-        raise InputError(
-            f"{place}: is no model folder; name a folder that save_pretrained wrote, or a model of the hub"
-        )
+            raise InputError(f"{place}: is no model, it holds no config.json; {MODEL_WANTED}")
+    elif os.path.exists(place) or isinstance(name_or_folder, Path) or name_or_folder.startswith((".", "/", "~")):
+        raise InputError(f"{name_or_folder}: is no model folder; {MODEL_WANTED}")
     target = _device_named(device)
     with _quiet():
         try:
@@ -84,14 +83,17 @@ def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str |
             tokenizer = AutoTokenizer.from_pretrained(name_or_folder, local_files_only=is_folder)
         except Exception as error:  # transformers raises many kinds for a folder or name it cannot use
             raise InputError(
-                f"{name_or_folder}: no model and tokenizer that transformers can load ({_reason(error)})"
+                f"{name_or_folder}: no model and tokenizer that transformers can load ({_reason(error)}); {MODEL_WANTED}"
             ) from None
     if info["missing_keys"]:
         first = sorted(info["missing_keys"])[0]
         raise InputError(
             f"{name_or_folder}: {len(info['missing_keys'])} weights are missing, such as {first}; fetch the model again"
         )
-    check_tokenizer(tokenizer, model)
+    try:
+        check_tokenizer(tokenizer, model)
+    except InputError as error:
+        raise InputError(f"{name_or_folder}: {error}") from None
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if adapter is not None:
@@ -114,8 +116,7 @@ def load_tokenizer(name_or_folder: str | Path = BASE):
             return AutoTokenizer.from_pretrained(place if is_folder else name_or_folder, local_files_only=is_folder)
         except Exception as error:  # transformers raises many kinds for a folder or name it cannot use
             raise InputError(
-                f"{name_or_folder}: no tokenizer that transformers can load ({_reason(error)}); name a model's folder, "
-                "or a model of the hub"
+                f"{name_or_folder}: no tokenizer that transformers can load ({_reason(error)}); {MODEL_WANTED}"
             ) from None
 
 
@@ -196,8 +197,11 @@ ADAPTER_FILES = {"adapter_config.json", "adapter_model.safetensors", "README.md"
 
 
 def check_adapter_folder(folder: str | Path) -> None:
-    """Raise `InputError` if an adapter must not be written there, because the place holds other things."""
+    """Raise `InputError` if an adapter cannot be written there, or must not, because the place holds other things."""
     folder = Path(folder).expanduser()
+    there = next(place for place in folder.absolute().parents if place.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise InputError(f"{folder}: cannot be made, nobody may write to {there}; name another place")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a new folder")
     others = sorted({entry.name for entry in folder.iterdir()} - ADAPTER_FILES) if folder.exists() else []
@@ -275,9 +279,9 @@ def generate_ids(
         if not row:
             raise InputError(f"prompt {number} is empty; give at least one token")
         if context is not None and len(row) >= context:
-            raise InputError(
-                f"prompt {number} has {len(row)} tokens, which fills the model's context of {context}; shorten it"
-            )
+            prompt = prompts[number]
+            name = f'example "{prompt.id}": the prompt' if isinstance(prompt, Example) else f"prompt {number}"
+            raise InputError(f"{name} has {len(row)} tokens, which fills the model's context of {context}; shorten it")
     model.eval()
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
     found: list[list[int]] = [[] for _ in rows]

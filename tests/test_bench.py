@@ -42,6 +42,14 @@ def test_the_last_line_is_the_figures(benchmarks, capsys, name, figures, status)
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == figures
 
 
+def test_help_names_every_benchmark(benchmarks, monkeypatch, capsys):
+    for checkout, named in ((bench.checkout(), "import, labs, sft; or all"), (None, "need a checkout")):
+        monkeypatch.setattr(bench, "checkout", lambda: checkout)
+        with pytest.raises(SystemExit):
+            main(["bench", "--help"])
+        assert named in " ".join(capsys.readouterr().out.split())
+
+
 def test_without_json_only_the_table(benchmarks, capsys):
     assert main(["bench", "sft"]) == 0
     assert capsys.readouterr().out == "a table\n"

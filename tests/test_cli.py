@@ -44,6 +44,24 @@ def test_what_a_user_did_wrong_is_one_line_and_status_2(command, capsys):
     assert capsys.readouterr() == ("", 'labkit: data.jsonl, line 3: no "prompt"; add it\n')
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["try", "--steps", "many"], "--steps"),
+        (["try", "--step"], "--step"),
+        (["try", "--none-such"], "--none-such"),
+        (["runs"], "list | show | rebuild"),
+        (["runs", "show"], "NAME"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_one_line_and_status_2(command, capsys, arguments, named):
+    command(lambda args: 0)
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert err.startswith("labkit: ") and named in err and f"`labkit {arguments[0]}" in err and "--help`" in err
+
+
 def test_an_interruption_is_one_line_and_status_130(command, capsys):
     command(lambda args: raise_(KeyboardInterrupt()))
     assert cli.main(["try"]) == 130

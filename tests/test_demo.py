@@ -69,6 +69,7 @@ def test_own_data_are_held_out_and_scored(capsys, data):
     status, out, _ = demo(capsys, "--data", str(data), "--steps", "2", "--json")
     report = json.loads(out.splitlines()[-1])
     assert status == 0 and report["n"] == 4 and report["fewshot"] is None and report["validation_loss"] > 0
+    assert report["after_by_task"].keys() == {"all"} and out.count("\n  all  ") == 1
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,11 @@ def test_own_data_are_held_out_and_scored(capsys, data):
         (["--data", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--data", "."], "."),
         (["--model", "."], "config.json"),
+        (["--model", "./nowhere"], "./nowhere"),
+        (["--lr", "-1"], "lr"),
+        (["--steps", "many"], "--steps"),
+        (["--mix", "medium"], "--mix"),
+        (["--out", "/dev/null/adapter"], "/dev/null"),
         (["--device", "abacus"], "abacus"),
     ],
 )
@@ -95,19 +101,29 @@ def test_what_cannot_be_used_is_said_in_one_line(capsys, options, named, monkeyp
 @pytest.mark.parametrize(
     ("line", "named"),
     [
-        (b"{broken\n", "line 3"),
+        (b"{broken\n", "JSON"),
         (b'{"prompt": "Say."}\n', "completion"),
         (b'{"prompt": "Say.", "completion": ""}\n', "completion"),
-        (b'{"prompt": "\xff", "completion": "It."}\n', "line 3"),
+        (b'{"prompt": "\xff", "completion": "It."}\n', "UTF-8"),
         (json.dumps({"prompt": "Say.", "completion": "word " * 3000}).encode() + b"\n", "completion"),
+        (json.dumps({"id": "q", "prompt": "Say.", "completion": "word " * 3000}).encode() + b"\n", "completion"),
     ],
 )
 def test_a_bad_line_is_named(capsys, tmp_path, line, named):
     path = tmp_path / "bad.jsonl"
     good = b'{"prompt": "Say 1.", "completion": "It is 1."}\n'
-    path.write_bytes(good * 2 + line + good * 20)
+    path.write_bytes(good + b"\n" + line + good * 20)  # an empty line counts, and is passed over
     status, _, err = demo(capsys, *QUICK, "--data", str(path))
-    assert status == 2 and err.count("\n") == 1 and named in err
+    assert status == 2 and err.count("\n") == 1 and f"{path}, line 3: " in err and named in err
+
+
+def test_a_prompt_that_cannot_be_asked_is_named_and_one_example_is_too_few(capsys, tmp_path):
+    path = tmp_path / "mine.jsonl"
+    row = json.dumps({"id": "q", "prompt": "word " * 3000, "completion": "It."}) + "\n"
+    for count, named in ((2, "line 1: "), (1, "at least 2")):
+        path.write_text(row * count)
+        status, _, err = demo(capsys, *QUICK, "--data", str(path), "--seed", "1")
+        assert status == 2 and err.count("\n") == 1 and str(path) in err and named in err
 
 
 def test_an_empty_file_and_a_huge_one(capsys, tmp_path):
