@@ -252,7 +252,9 @@ def graded(submitted: Path, out: Path, workers: int, watch: bool = False, more: 
     """(what `labkit grade` takes, the lines of its ledger)."""
     command = [sys.executable, "-m", "labkit.cli", "grade", str(submitted), "--out", str(out), "--seed", str(SEED)]
     used = ran([*command, "--workers", str(workers), *more], out.parent, environment(out.parent), watch)
-    return used, [json.loads(line) for line in (out / "ledger.jsonl").open()]
+    rows = [json.loads(line) for line in (out / "ledger.jsonl").open()]
+    used["cpu"] += sum(row["sandbox_cpu_seconds"] for row in rows)  # which end with their namespace, uncounted
+    return used, rows
 
 
 def ran(command: list[str], folder: Path, env: dict[str, str], watch: bool = False) -> dict:
