@@ -167,7 +167,8 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
         case {"list": list(items)} | {"set": list(items)} if len(value) == 1:
             return all(_is_plain(item, depth + 1) for item in items)
         case {"dict": list(pairs)} if len(value) == 1:
-            return all(isinstance(p, list) and len(p) == 2 and all(_is_plain(x, depth + 1) for x in p) for p in pairs)
+            plain = all(isinstance(p, list) and len(p) == 2 and all(_is_plain(x, depth + 1) for x in p) for p in pairs)
+            return plain and len({repr(key) for key, _ in pairs}) == len(pairs)  # the one key that is known, for all
         case {"array": list(items), "shape": list(shape), "dtype": str()} if len(value) == 3:
             sized = all(type(n) is int and n >= 0 for n in shape) and len(shape) <= 20
             return sized and math.prod(shape) == len(items) and all(_is_number(item) for item in items)

@@ -1,14 +1,18 @@
 """One oracle for all attacks: what has come of grading one, and whether anything outside was touched.
 
-Each file beside this one is the source of an exercise cell; its first line says what it tries. `CANARY`, `PORT` and
-`ABSTRACT` in it are put in here. The payloads do no harm even where nothing holds them back: they touch files of a
-temporary folder and sockets of the oracle's own, and what multiplies ends by itself.
+Each numbered file beside this one is the source of an exercise cell; its first line says what it tries. `CANARY`,
+`PORT`, `SOCKET` and `ABSTRACT` in it are put in here. One with `def make(path)` attacks by the notebook's file, and
+writes that. The payloads do no harm even where nothing holds them back: they touch files of a temporary folder and
+sockets of the oracle's own, and what multiplies ends by itself. `peers` has them graded by others.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
+import runpy
 import secrets
 import socket
 import tempfile
@@ -17,11 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.exercises import find, reference_cell
+from labkit.exercises.kinds import Exercise
 from labkit.grading.judge import Budget, Job
 
 ATTACKS = sorted(Path(__file__).parent.glob("[0-9]*.py"))
 BUDGET = Budget(cpu=1.0, wall=3.0, start=60.0, memory_mb=600)
-EXERCISE = "data.jaccard"
+EXERCISE, SEED = "data.jaccard", 7
+KERNELS = 2 * 2 * 2  # its groups, each tried again; a kernel ends within a budget, the machine's delay on top
+MOST_SECONDS = KERNELS * BUDGET.wall + 5
 
 
 @dataclass(frozen=True)
@@ -36,13 +43,19 @@ class Outcome:
         return not self.broken
 
 
+def exercise_of(attack: Path) -> Exercise:
+    """The exercise that an attack pretends to have done."""
+    named = re.search(r'@lk\.exercise\("([\w.]+)"', attack.read_text())
+    return find(named[1] if named else EXERCISE)
+
+
 def notebook(*cells: str) -> str:
     made = [{"cell_type": "code", "metadata": {}, "source": s, "outputs": [], "execution_count": None} for s in cells]
     return json.dumps({"cells": made, "metadata": {}, "nbformat": 4, "nbformat_minor": 4})
 
 
 class Oracle:
-    """A canary file, a listening TCP socket and an abstract one; `job` writes an attack, `judge` looks at what came of it."""
+    """A canary file and listening sockets (TCP, a file, abstract); `job` writes an attack, `judge` looks at what came of it."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -54,29 +67,40 @@ class Oracle:
         self.abstract = socket.socket(socket.AF_UNIX)
         self.name = f"labkit-{secrets.token_hex(8)}"
         self.abstract.bind(f"\0{self.name}")
-        self.abstract.listen()
-        for listener in (self.tcp, self.abstract):
+        self.file = socket.socket(socket.AF_UNIX)
+        self.file.bind(str(folder / "socket"))
+        os.chmod(folder / "socket", 0o666)
+        self.listeners = (self.tcp, self.abstract, self.file)
+        for listener in self.listeners:
+            listener.listen()
             listener.setblocking(False)
 
     def __enter__(self) -> Oracle:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.tcp.close()
-        self.abstract.close()
+        for listener in self.listeners:
+            listener.close()
+
+    def write(self, attack: Path, path: Path) -> None:
+        """The attack as a notebook's file."""
+        source = attack.read_text()
+        if "\ndef make(path)" in source:
+            runpy.run_path(str(attack))["make"](path)
+            return
+        source = source.replace("CANARY", str(self.canary)).replace("ABSTRACT", self.name)
+        source = source.replace("PORT", str(self.tcp.getsockname()[1])).replace("SOCKET", str(self.folder / "socket"))
+        path.write_text(notebook(source))
 
     def job(self, attack: Path) -> Job:
-        source = attack.read_text().replace("CANARY", str(self.canary)).replace("ABSTRACT", self.name)
-        source = source.replace("PORT", str(self.tcp.getsockname()[1]))
-        return self._job(attack.stem, notebook(source))
+        path = self.folder / f"{attack.stem}.ipynb"
+        self.write(attack, path)
+        return Job(attack.stem, exercise_of(attack).lab, str(path), seed=SEED, budget=BUDGET)
 
     def neighbour(self, number: int) -> Job:
-        return self._job(f"neighbour-{number}", notebook(reference_cell(find(EXERCISE))))
-
-    def _job(self, student: str, text: str) -> Job:
-        path = self.folder / f"{student}.ipynb"
-        path.write_text(text)
-        return Job(student, "01", str(path), seed=7, budget=BUDGET)
+        path = self.folder / f"neighbour-{number}.ipynb"
+        path.write_text(notebook(reference_cell(find(EXERCISE))))
+        return Job(f"neighbour-{number}", "01", str(path), seed=SEED, budget=BUDGET)
 
     def judge(self, attack: Path, line: str) -> Outcome:
         row, broken = json.loads(line), []
@@ -87,14 +111,15 @@ class Oracle:
         if self.canary.read_text() != self.token:
             broken.append("changed the canary")
             self.canary.write_text(self.token)
-        for listener in (self.tcp, self.abstract):
-            try:
-                listener.accept()[0].close()
+        for listener in self.listeners:
+            reached = 0
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    listener.accept()[0].close()
+                    reached += 1
+            if reached:
                 broken.append("reached a socket outside")
-            except BlockingIOError:
-                pass
-        kernels = 2 * 2 * 2  # its groups, each tried again; a kernel ends within a budget, the machine's delay on top
-        if row["seconds"] > kernels * BUDGET.wall + 5:
+        if row["seconds"] > MOST_SECONDS:
             broken.append(f"took {row['seconds']:.0f} s")
         tries = attack.read_text().splitlines()[0].removeprefix("# Tries to ").rstrip(".")
         return Outcome(attack.stem, tries, row["seconds"], broken)
