@@ -70,7 +70,7 @@ def _exam(args: argparse.Namespace) -> int:
 
 
 def _lint(args: argparse.Namespace) -> int:
-    from labkit.quizzes.lint import lint
+    from labkit.quizzes.lint import LEVELS, lint, tally
 
     paths = args.files or banks.shipped()
     if not paths:
@@ -81,10 +81,16 @@ def _lint(args: argparse.Namespace) -> int:
     findings = lint(paths, whole=not args.files)
     for finding in findings:
         print(finding)
-    count = sum(len(banks.load(path)) for path in paths if not banks.faults(path))
+    questions = [question for path in paths if not banks.faults(path) for question in banks.load(path)]
+    count, objectives = len(questions), tally(questions)
+    if not args.files:
+        for name, own in objectives.items():
+            levels = ", ".join(f"{own[level]} {level}" for level in LEVELS)
+            print(f"{name}: {own['labs']} questions ({levels}), and {own['exam']} in the exam")
     print(f"{count} questions in {len(paths)} banks: {len(findings) or 'no'} finding{'s' * (len(findings) != 1)}")
     if args.json:
-        print(json.dumps({"questions": count, "banks": len(paths), "findings": findings}))
+        said = {"questions": count, "banks": len(paths), "objectives": objectives, "findings": findings}
+        print(json.dumps(said, ensure_ascii=False))
     return 1 if findings else 0
 
 

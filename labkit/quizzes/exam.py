@@ -35,7 +35,7 @@ SURE = {"a guess (25%)": 0.25, "even odds (50%)": 0.5, "fairly sure (75%)": 0.75
 
 @dataclass(frozen=True)
 class Answered:
-    """A question of an exam, what was given, whether that was right, and how sure the learner was (0 to 1) if he said."""
+    """A question of an exam, what was given, whether it was right, and how sure the learner was (0 to 1) if he said."""
 
     put: Put
     given: Any

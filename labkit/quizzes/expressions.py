@@ -85,7 +85,7 @@ def fill(text: str, drawn: Mapping[str, float]) -> str:
         value = evaluate(hole[1], drawn)
         if not hole[2]:
             return written(value)
-        return format(int(round(value)) if hole[2].endswith("d") else value, hole[2])
+        return _minus(format(int(round(value)) if hole[2].endswith("d") else value, hole[2]))
 
     return HOLE.sub(filled, text)
 
@@ -93,5 +93,10 @@ def fill(text: str, drawn: Mapping[str, float]) -> str:
 def written(value: float) -> str:
     """A number as it stands in a text: an integer whole, another with at most four digits that count."""
     if abs(value) >= 1e4:
-        return f"{value:,.0f}"
-    return str(value) if isinstance(value, int) else f"{value:.4g}"
+        return _minus(f"{value:,.0f}")
+    return _minus(str(value) if isinstance(value, int) else f"{value:.4g}")
+
+
+def _minus(number: str) -> str:
+    """With the sign that texts have for it, which is no hyphen."""
+    return number.replace("-", "−", 1) if number.startswith("-") else number

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations, product
 from pathlib import Path
@@ -15,8 +15,10 @@ from random import Random
 from labkit.quizzes import banks
 from labkit.quizzes.answers import Put, check, near, put
 from labkit.quizzes.expressions import evaluate, names
+from labkit.quizzes.markup import to_plain
 from labkit.quizzes.printed import as_html, as_text
 from labkit.quizzes.schema import FORMULA, LABS, LEVELS, OBJECTIVES, Base, NumberBlank
+from labkit.quizzes.sums import wrong_sums
 
 DRAWS = 200  # how often a question with drawn numbers is tried; all combinations, where there are fewer
 IN_ALL, IN_EXAM, BY_OBJECTIVE = 100, 40, 12  # how many questions there are at least
@@ -24,7 +26,8 @@ SHARES = {"apply": 0.4, "analyze": 0.3}  # of an objective's questions, at least
 PLACES = {"before": 2, "after": 4}  # how many questions a lab has there: exactly two, at least four
 ABSOLUTE = re.compile(
     r"\b(always|never|impossible|guarantee\w*|absolutely|completely|entirely|certainly|invariably"
-    r"|under all circumstances|(all|none|both|neither) of the (above|others|options)|in (every|any) case|no matter)\b", re.IGNORECASE
+    r"|under all circumstances|(all|none|both|neither) of the (above|others|options)|in (every|any) case|no matter)\b",
+    re.IGNORECASE,
 )  # fmt: skip
 BY_PLACE = re.compile(
     r"\b(?i:options?|answers?|choices?|distractors?) (?:[A-F]|[1-6]|one|two|three|four|five)\b"
@@ -49,7 +52,17 @@ def lint(paths: Sequence[Path], whole: bool = True) -> list[str]:
             questions[question.id], where[question.id] = question, place
             found += [f"{place}: {finding}" for finding in (*_belongs(path, question), *_question(question))]
         found += [f"{path}:1: {finding}" for finding in (*_positions(bank), *_places(path, bank))]
-    return found + ([f"quizzes: {finding}" for finding in _coverage(questions.values())] if whole else [])
+    return found + ([f"quizzes: {finding}" for finding in _coverage(list(questions.values()))] if whole else [])
+
+
+def tally(questions: Sequence[Base]) -> dict[str, dict[str, int]]:
+    """{objective: {"labs": how many of the labs' questions; of these each level; "exam": how many of the exam's}}."""
+    counts = {name: dict.fromkeys(("labs", *LEVELS, "exam"), 0) for name in OBJECTIVES}
+    for question in questions:
+        own = counts[question.objective]
+        for what in ("exam",) if question.when == "exam" else ("labs", question.level):
+            own[what] += 1
+    return counts
 
 
 def draws_of(question: Base) -> Iterator[Put]:
@@ -145,6 +158,8 @@ def _numbers(question: Base) -> Iterator[str]:
     for drawn in draws_of(question):
         try:
             as_html([drawn], ""), as_text([drawn], "")
+            for wrong in {wrong for text in _texts(question) for wrong in wrong_sums(to_plain(drawn.fill(text)))}:
+                yield f"with {_so(drawn)}: {wrong} does not come out"
             if question.kind == "number":
                 yield from _one_number(drawn)
             if question.kind in ("choice", "match", "order") and len(set(drawn.offered)) < len(drawn.offered):
@@ -185,7 +200,7 @@ def _so(drawn: Put) -> str:
 
 
 def _positions(bank: Sequence[Base]) -> Iterator[str]:
-    """The right option's place over a bank: none more often than its share and one, so guessing a place gains nothing."""
+    """The right option's place over a bank: none more often than its share and one, so guessing it gains nothing."""
     choices = [question for question in bank if question.kind == "choice"]
     places = [[option.text for option in q.options].index(q.answer) for q in choices]
     if not choices:
@@ -215,23 +230,19 @@ def _places(path: Path, bank: Sequence[Base]) -> Iterator[str]:
                 yield f"{during[segment]} questions during the segment {segment!r}; there is one"
 
 
-def _coverage(questions) -> Iterator[str]:
+def _coverage(questions: Sequence[Base]) -> Iterator[str]:
     """What the banks together lack."""
-    groups = defaultdict(list)
-    for question in questions:
-        groups["exam" if question.when == "exam" else "labs"].append(question)
+    counts = tally(questions)
     for group, least in (("labs", IN_ALL), ("exam", IN_EXAM)):
-        if len(groups[group]) < least:
-            yield f"{len(groups[group])} questions in the {group}; at least {least} are needed"
-    for objective in OBJECTIVES:
-        own = [question.level for question in groups["labs"] if question.objective == objective]
-        if len(own) < BY_OBJECTIVE:
-            yield f"{objective} has {len(own)} questions; at least {BY_OBJECTIVE} are needed"
+        if (number := sum(own[group] for own in counts.values())) < least:
+            yield f"{number} questions in the {group}; at least {least} are needed"
+    for objective, own in counts.items():
+        if own["labs"] < BY_OBJECTIVE:
+            yield f"{objective} has {own['labs']} questions; at least {BY_OBJECTIVE} are needed"
         for level in LEVELS:
-            if level not in own:
+            if not own[level]:
                 yield f"{objective} has no question to {level}"
-        for level, share in SHARES.items():
-            if own and own.count(level) / len(own) < share:
-                yield f"{objective}: {own.count(level)} of {len(own)} {level}; at least {share:.0%} are needed"
-        if objective not in {question.objective for question in groups["exam"]}:
+            elif own[level] / own["labs"] < SHARES.get(level, 0):
+                yield f"{objective}: {own[level]} of {own['labs']} {level}; at least {SHARES[level]:.0%} are needed"
+        if not own["exam"]:
             yield f"{objective} is not in the exam"

@@ -41,7 +41,8 @@ def notebook(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = ["--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token="]
+    options = ["--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0"]
+    options.append("--IdentityProvider.token=")
     homes = {name: str(tmp_path / name) for name in ("LABKIT_HOME", "JUPYTER_CONFIG_DIR", "JUPYTERLAB_WORKSPACES_DIR")}
     with open(tmp_path / "log", "w") as log:
         server = subprocess.Popen(
@@ -143,7 +144,8 @@ def test_every_kind_is_answered_by_keyboard(page, tmp_path):
     assert "of 6 right at once" in page.locator(".labkit-quiz").inner_text()
 
     answers = Store(tmp_path / "LABKIT_HOME").answers()
-    assert [row["question"].split(".")[1] for row in answers] == ["surprise", "why", "recall", "match", "order", "blanks"]
+    asked = [row["question"].split(".")[1] for row in answers]
+    assert asked == ["surprise", "why", "recall", "match", "order", "blanks"]
     assert answers[0]["details"]["given"] == "12345 nats" and answers[2]["rating"] == 2
     assert page.locator(".labkit-quiz script, .labkit-reply b").count() == 0
 

@@ -16,7 +16,10 @@ from labkit.data import InputError
 from labkit.quizzes.answers import put, read_number
 from labkit.quizzes.export import COLUMNS, export
 
-from_kind = {"number": "numerical", "choice": "multichoice", "match": "matching", "order": "ordering", "blanks": "cloze"}
+from_kind = {
+    "number": "numerical", "choice": "multichoice", "match": "matching", "order": "ordering", "blanks": "cloze",
+    "recall": "essay",
+}  # fmt: skip
 
 
 def anki_notes(path, tmp_path):
@@ -50,7 +53,8 @@ def test_an_anki_package_holds_every_question_and_a_second_one_the_same_notes(pu
 def test_moodle_gets_each_kind_as_its_own_with_the_right_answer(puts, tmp_path):
     path = tmp_path / "quiz.xml"
     export(list(puts.values()), "moodle", path)
-    found = {node.findtext("name/text"): node for node in ElementTree.parse(path).getroot() if node.get("type") != "category"}
+    nodes = ElementTree.parse(path).getroot()
+    found = {node.findtext("name/text"): node for node in nodes if node.get("type") != "category"}
     assert set(found) == {asked.question.id for asked in puts.values()}
     for kind, moodle in from_kind.items():
         assert found[puts[kind].question.id].get("type") == moodle
@@ -63,9 +67,11 @@ def test_moodle_gets_each_kind_as_its_own_with_the_right_answer(puts, tmp_path):
     assert r"\(-\log p\)" in numbers.findtext("questiontext/text")
 
     options = {node.findtext("text"): node.get("fraction") for node in found["masking.why"].findall("answer")}
-    assert sorted(options.values()) == ["0", "0", "100"] and options[r"The prompt takes a share \(\alpha/r\) of the gradient."] == "100"
+    assert sorted(options.values()) == ["0", "0", "100"]
+    assert options[r"The prompt takes a share \(\alpha/r\) of the gradient."] == "100"
     assert not any("<script" in text for text in options)
-    pairs = {node.findtext("text"): node.findtext("answer/text") for node in found["masking.match"].findall("subquestion")}
+    sides = found["masking.match"].findall("subquestion")
+    pairs = {node.findtext("text"): node.findtext("answer/text") for node in sides}
     assert list(pairs.values()) == puts["match"].right
     items = [node.findtext("text").replace("&#x27;", "'") for node in found["masking.order"].findall("answer")]
     assert items == puts["order"].right

@@ -41,7 +41,8 @@ def test_an_answer_comes_back_as_it_was_given(store):
     [row] = Store(store.path.parent).answers()
     assert row.pop("time").endswith("+00:00")
     assert row == {
-        "id": id, "question": "masking.why", "place": "during", "correct": False, "rating": 1, "seconds": 2.0, "details": GIVEN,
+        "id": id, "question": "masking.why", "place": "during", "correct": False, "rating": 1, "seconds": 2.0,
+        "details": GIVEN,
     }  # fmt: skip
     assert answered(store, details=GIVEN) != id and len(store.answers()) == 2  # the same again is another answer
 
@@ -98,7 +99,8 @@ ANSWERS = st.dictionaries(st.text("ab", min_size=1, max_size=2), TIMES, max_size
 )  # fmt: skip
 RUNS = st.dictionaries(st.sampled_from("ab"), TIMES).map(
     lambda rows: [
-        {"id": id, "time": time, "lab": "00", "recipe": id, "hash": "h", "score": 0.5, "low": 0.4, "high": 0.6, "note": ""}
+        {"id": id, "time": time, "lab": "00", "recipe": id, "hash": "h", "score": 0.5, "low": 0.4, "high": 0.6,
+         "note": ""}
         for id, time in rows.items()
     ]
 )  # fmt: skip
@@ -115,7 +117,8 @@ def merged(*exports):
     store._memory = progress._copy_in_memory(store.path)  # nothing on the disk: a hundred stores a second
     for exported in exports:
         store.merge(json.loads(json.dumps(exported)))
-    return {name: sorted(rows, key=json.dumps) if isinstance(rows, list) else rows for name, rows in store.export().items()}
+    exported = store.export().items()
+    return {name: sorted(rows, key=json.dumps) if isinstance(rows, list) else rows for name, rows in exported}
 
 
 @settings(max_examples=60, deadline=None)
@@ -135,8 +138,8 @@ ROW = {
 
 
 @pytest.mark.parametrize("change", [
-    {"time": "yesterday"}, {"time": "2026-01-01"}, {"time": "2026-01-01T00:00:00.000000"}, {"rating": 5}, {"rating": True},
-    {"correct": 1}, {"seconds": -1}, {"seconds": float("nan")}, {"details": "\ud800"}, {"id": 3}, {"question": None},
+    {"time": "yesterday"}, {"time": "2026-01-01"}, {"time": "2026-01-01T00:00:00.000000"}, {"rating": 5},
+    {"rating": True}, {"correct": 1}, {"seconds": -1}, {"seconds": float("nan")}, {"details": "\ud800"}, {"id": 3}, {"question": None},
 ])  # fmt: skip
 def test_an_import_that_is_spoiled_anywhere_is_refused_whole(store, change):
     answered(store)

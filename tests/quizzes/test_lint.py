@@ -8,7 +8,7 @@ import yaml
 
 from labkit.cli import main
 from labkit.quizzes import banks
-from labkit.quizzes.lint import DRAWS, draws_of, lint
+from labkit.quizzes.lint import DRAWS, _coverage, draws_of, lint, tally
 
 ALL_KINDS = Path(__file__).parent / "all_kinds.yaml"
 QUESTIONS = {question["kind"]: question for question in yaml.safe_load(ALL_KINDS.read_text())}
@@ -50,7 +50,9 @@ def test_a_clean_bank_is_clean(tmp_path):
     (changed("number", draws={"p": {"from": [0.2, 0]}}), "has no value"),
     (changed("number", draws={"p": {"from": [0.5, 1]}}), "within the tolerance"),
     (changed("number", tolerance=0.000001), "is not accepted"),
-    (changed("number", mistakes=[{"answer": f"{n} * log(p)", "name": f"m{n}", "why": "So."} for n in (1, 1.0)]), "same value"),
+    (changed("number", rationale="It is {{p}} − 1 = −0.8."), "p = 0.4: 0.4 − 1 = −0.8 does not come out"),
+    (changed("number", mistakes=[{"answer": f"{n} * log(p)", "name": f"m{n}", "why": "So."} for n in (1, 1.0)]),
+     "same value"),
 ])  # fmt: skip
 def test_what_gives_it_away_or_is_wrong_is_found(tmp_path, question, said):
     found = findings(tmp_path, question)
@@ -73,12 +75,47 @@ def test_all_combinations_are_tried_or_two_hundred(questions):
     assert sum(1 for _ in draws_of(questions["number"].model_copy(update={"draws": many}))) == DRAWS
 
 
+CHAPTER = {  # the chapter's five retrieval questions and its four opening predictions
+    "data.rules": "after", "cross_entropy.gradient_recall": "after", "masking.why_and_how_much": "after",
+    "hyperparameters.symptoms": "after", "lora.formula": "after", "masking.without": "before",
+    "cross_entropy.which_way": "before", "hyperparameters.nan_first": "before", "lora.how_little": "before",
+}  # fmt: skip
+
+
+def test_what_the_chapter_asks_is_asked():
+    shipped = banks.everything()
+    assert {id: shipped[id].when for id in CHAPTER} == CHAPTER
+    assert all(shipped[id].kind == "recall" for id, when in CHAPTER.items() if when == "after")
+
+
+def test_the_banks_that_ship_cover_their_objectives():
+    assert lint(banks.shipped()) == []
+    counts = tally(list(banks.everything().values()))
+    assert sum(own["labs"] for own in counts.values()) >= 100 and sum(own["exam"] for own in counts.values()) >= 40
+
+
+@pytest.mark.parametrize("objective, level, said", [
+    ("FRI-2.3", None, "FRI-2.3 has 0 questions"), ("FRI-2.1", "remember", "FRI-2.1 has no question to remember"),
+    ("FRI-2.4", "apply", "FRI-2.4 has no question to apply"),
+])  # fmt: skip
+def test_an_objective_that_is_not_covered_is_found(objective, level, said):
+    left = [q for q in banks.everything().values() if q.objective != objective or level not in (None, q.level)]
+    assert any(finding.startswith(said) for finding in _coverage(left))
+
+
+def test_a_level_that_is_too_seldom_is_found():
+    questions = banks.everything()
+    left = [q for q in questions.values() if q.objective != "FRI-2.2" or q.level != "analyze"] + [questions["masking.seam"]]
+    assert list(_coverage(left)) == ["FRI-2.2: 1 of 24 analyze; at least 30% are needed"]
+
+
 def test_a_duplicate_over_two_banks_and_what_is_missing_over_all_are_found(tmp_path):
     for name in ("one", "two"):
         (tmp_path / f"{name}.yaml").write_text(ALL_KINDS.read_text())
     found = lint([tmp_path / "one.yaml", tmp_path / "two.yaml"])
     assert sum("the id is also in" in finding for finding in found) == 6
-    assert any("at least 100" in finding for finding in found) and any("not in the exam" in finding for finding in found)
+    for said in ("at least 100", "not in the exam"):
+        assert any(said in finding for finding in found)
 
 
 def test_a_bank_in_the_wrong_file_and_a_lab_without_its_questions_are_found(tmp_path):
@@ -87,12 +124,17 @@ def test_a_bank_in_the_wrong_file_and_a_lab_without_its_questions_are_found(tmp_
     assert any("belongs into 04_masking.yaml" in finding for finding in found)
     assert any("0 questions before the lab" in finding for finding in found)
     (tmp_path / f"{banks.EXAM}.yaml").write_text(yaml.safe_dump([QUESTIONS["recall"]], allow_unicode=True))
-    assert any("another kind than recall" in finding for finding in lint([tmp_path / f"{banks.EXAM}.yaml"], whole=False))
+    found = lint([tmp_path / f"{banks.EXAM}.yaml"], whole=False)
+    assert any("another kind than recall" in finding for finding in found)
 
 
 def test_the_command_ends_in_1_if_anything_was_found(tmp_path, capsys):
     assert main(["quiz", "lint", str(ALL_KINDS)]) == 0
     assert capsys.readouterr().out.endswith("6 questions in 1 banks: no findings\n")
+    assert main(["quiz", "lint", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert said["findings"] == [] and said["questions"] == len(banks.everything())
+    assert set(said["objectives"]["FRI-2.1"]) == {"labs", "remember", "apply", "analyze", "exam"}
     bad = tmp_path / "bad.yaml"
     bad.write_text(ALL_KINDS.read_text().replace("tolerance: 0.01", "tolerance: 0.0000001"))
     assert main(["quiz", "lint", str(bad)]) == 1

@@ -109,14 +109,16 @@ def test_the_forecast_counts_every_card_once_on_its_day():
 
 
 def test_retention_counts_later_days_only():
-    answers = [answer(day=0, rating=MISSED), answer(day=0.1, rating=KNEW), answer(day=3, rating=KNEW), answer(day=9, rating=MISSED)]
+    given = [(0, MISSED), (0.1, KNEW), (3, KNEW), (9, MISSED)]
+    answers = [answer(day=day, rating=rating) for day, rating in given]
     assert schedule.retention(answers, at(10)) == [("2026-W10", 1, 1), ("2026-W11", 0, 1)]
 
 
 def test_after_a_lab_what_is_due_is_asked_first(all_kinds):
     assert len(all_kinds) > AFTER
     last = all_kinds[-1]
-    store().add_answer(last.id, place="after", correct=False, rating=1, seconds=1, time=datetime.now(UTC) - timedelta(days=9))
+    time = datetime.now(UTC) - timedelta(days=9)
+    store().add_answer(last.id, place="after", correct=False, rating=1, seconds=1, time=time)
     known = all_kinds[0]
     store().add_answer(known.id, place="after", correct=True, rating=4, seconds=1)
     assert [question.id for question in most_due(all_kinds)] == [
