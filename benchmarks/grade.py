@@ -40,7 +40,7 @@ from pathlib import Path
 import platformdirs
 
 from labkit.cluster import ONE_THREAD
-from labkit.exercises import catalogue, reference_cell
+from labkit.exercises import catalogue, find, reference_cell
 from labkit.exercises.kinds import Exercise, literal
 from labkit.grading.assemble import grouped, lab_exercises
 from labkit.grading.submissions import labs as names_of_labs
@@ -131,16 +131,17 @@ def _cell(exercise: Exercise, rng: random.Random) -> str:
     return f"{source}# {rng.randrange(10**6)}\n"
 
 
-def notebook(lab: str, cells: dict[str, str], seed: int = SEED) -> dict:
-    """A lab's exercises as an assignment of nbgrader's: each cell, and behind it a cell of asserts for each group."""
+def notebook(cells: dict[str, str], seed: int = SEED) -> dict:
+    """Exercises as an assignment of nbgrader's: each one's cell, and behind it a cell of asserts for each group."""
     made = [_made("preamble", PREAMBLE, grade=False, locked=True)]
-    for exercise in lab_exercises(lab):
-        made.append(_made(exercise.id, cells[exercise.id], solution=True))
+    for id, cell in cells.items():
+        exercise = find(id)
+        made.append(_made(id, cell, solution=True))
         probes, groups = exercise.draw(seed), grouped(exercise, seed)
         for group, members in groups.items():
             source = "".join(_assert(exercise, probes[i].args) for i in members)
             points = exercise.points / len(groups)
-            made.append(_made(f"{exercise.id}-{group}", source, grade=True, locked=True, points=points))
+            made.append(_made(f"{id}-{group}", source, grade=True, locked=True, points=points))
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return {"cells": made, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
 
@@ -168,7 +169,7 @@ def hand_in(folder: Path, lab: str, learners: list[dict[str, str]], first: int =
     for number, cells in enumerate(learners, start=first):
         place = folder / "submitted" / f"learner-{number:05d}" / "lab"
         place.mkdir(parents=True)
-        (place / f"{name_of(lab)}.ipynb").write_text(json.dumps(notebook(lab, cells)))
+        (place / f"{name_of(lab)}.ipynb").write_text(json.dumps(notebook(cells)))
     return folder / "submitted"
 
 
@@ -176,8 +177,12 @@ def name_of(lab: str) -> str:
     return next(name for name, number in names_of_labs().items() if number == lab and name.startswith(f"{lab}_"))
 
 
+def stub(exercise: Exercise) -> str:
+    return f"@lk.exercise({exercise.id!r})\ndef {exercise.name}(*args):\n    ...\n"
+
+
 def stubs(lab: str) -> dict[str, str]:
-    return {e.id: f"@lk.exercise({e.id!r})\ndef {e.name}(*args):\n    ...\n" for e in lab_exercises(lab)}
+    return {exercise.id: stub(exercise) for exercise in lab_exercises(lab)}
 
 
 # The two sides
@@ -212,12 +217,12 @@ def environment(folder: Path, path: str = "") -> dict[str, str]:
     return os.environ | ONE_THREAD | {name: str(value) for name, value in own.items()}
 
 
-def course(folder: Path, lab: str, path: str) -> Path:
-    """A course of nbgrader's that has released the lab; submissions go into its `submitted`."""
+def course(folder: Path, name: str, cells: dict[str, str], path: str) -> Path:
+    """A course of nbgrader's that has released these stubs as `lab/NAME.ipynb`; submissions go into its `submitted`."""
     source = folder / "source" / "lab"
     source.mkdir(parents=True)
     (folder / "nbgrader_config.py").write_text('c = get_config()\nc.CourseDirectory.course_id = "course"\n')
-    (source / f"{name_of(lab)}.ipynb").write_text(json.dumps(notebook(lab, stubs(lab))))
+    (source / f"{name}.ipynb").write_text(json.dumps(notebook(cells)))
     ran([*NBGRADER, "generate_assignment", "lab"], folder, environment(folder, path))
     return folder
 
@@ -321,7 +326,7 @@ def speed(lab: str, count: int, rounds: int, folder: Path, path: str | None) -> 
     if path is None:
         folder.mkdir(parents=True)
     else:
-        course(folder, lab, path)
+        course(folder, name_of(lab), stubs(lab), path)
     submitted = hand_in(folder, lab, drawn(lab, count))
     sides: dict[str, list[dict]] = {"one": [], "two": [], "peer": []}
     rows, theirs = [], {}

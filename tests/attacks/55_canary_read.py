@@ -1,4 +1,4 @@
 # Tries to read a file outside.
 @lk.exercise("data.jaccard")
 def jaccard(a, b):
-    return open("CANARY").read()
+    raise RuntimeError(open("CANARY").read())

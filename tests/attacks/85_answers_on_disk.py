@@ -7,7 +7,7 @@ found = []
 for path in sorted(glob.glob("**/*.ipynb", recursive=True) + glob.glob("/tmp/lk-*/**/*.ipynb", recursive=True)):
     for cell in json.load(open(path))["cells"]:
         for output in cell.get("outputs", []):
-            found += map(float, re.findall(r"[\d.]+", "".join(output.get("data", {}).get("text/plain", ""))))
+            found += map(float, re.findall(r"\d+\.\d+", "".join(output.get("text", ""))))
 found.reverse()
 
 
