@@ -21,6 +21,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 from labkit.data import InputError, write_atomically
@@ -29,6 +30,7 @@ Result = TypeVar("Result")
 
 FILE = "progress.sqlite3"
 BUSY_SECONDS = 10  # how long a write waits for the other notebook's
+PAUSE_SECONDS = 0.01  # between two tries, where SQLite itself does not wait
 
 SCHEMA = (  # one entry for each version: a later version is appended, and older files are brought up to it
     """
@@ -180,7 +182,8 @@ class Store:
 
     def _do(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """Do the work in one transaction: in the file if that can be written, else in memory."""
-        if self._memory is None:
+        given_up = monotonic() + BUSY_SECONDS
+        while self._memory is None:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 with closing(sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
@@ -190,17 +193,24 @@ class Store:
                         self._stay_open()
                     return result
             except (OSError, sqlite3.Error) as error:
+                if _is_busy(error) and monotonic() < given_up:  # SQLite waits for some locks only, not for all
+                    sleep(PAUSE_SECONDS)
+                    continue
                 print(f"Progress is not kept in {self.path}: {error}. This session goes on without.")
                 self._memory = _copy_in_memory(self.path)
         with _transaction(self._memory):
             return work(self._memory)
 
-
     def _stay_open(self) -> None:
         """Hold one connection that does nothing: whoever closes a file's last one waits for the disk."""
-        self._idle = sqlite3.connect(self.path, check_same_thread=False)
-        self._idle.execute("PRAGMA user_version").fetchone()
-        weakref.finalize(self, self._idle.close)
+        idle = sqlite3.connect(self.path, check_same_thread=False)
+        try:
+            idle.execute("PRAGMA user_version").fetchone()
+        except sqlite3.Error:  # the work is done; the next write tries again
+            idle.close()
+            return
+        self._idle = idle
+        weakref.finalize(self, idle.close)
 
 
 @contextmanager
@@ -231,12 +241,17 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+def _is_busy(error: Exception) -> bool:
+    """Whether another process has the file locked, which passes."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 def _copy_in_memory(path: Path) -> sqlite3.Connection:
     """A store in memory, with what the file holds as far as it can be read."""
     memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     for mode in ("mode=ro", "mode=ro&immutable=1"):  # the second reads where not even a lock file can be written
         try:
-            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)) as file:
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=1)) as file:
                 if file.execute("PRAGMA user_version").fetchone()[0] <= len(SCHEMA):
                     file.backup(memory)
             break

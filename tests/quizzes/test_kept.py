@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 from hypothesis import given, settings
@@ -76,6 +76,38 @@ def test_two_processes_keep_two_thousand_answers_each(tmp_path):
     writers = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
     assert [writer.communicate()[0] for writer in writers] == [b"kept\n"] * 2
     assert len({row["id"] for row in Store(tmp_path).answers()}) == 4000
+
+
+def locked(monkeypatch, times):
+    """As when two processes make a new file at once: SQLite says so many times, without a wait, that it is locked."""
+    whole, said = progress._transaction, []
+
+    @contextmanager
+    def transaction(connection):
+        if len(said) < times:
+            said.append(sqlite3.OperationalError("database is locked"))
+            said[-1].sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise said[-1]
+        with whole(connection):
+            yield
+
+    monkeypatch.setattr(progress, "_transaction", transaction)
+
+
+def test_a_lock_that_passes_costs_nothing(store, monkeypatch, capsys):
+    locked(monkeypatch, times=3)
+    answered(store)
+    assert store.lasting and len(Store(store.path.parent).answers()) == 1 and capsys.readouterr().out == ""
+
+
+def test_a_lock_that_does_not_pass_is_said_and_the_session_goes_on(store, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "BUSY_SECONDS", 0.1)
+    store.path.parent.mkdir()
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        answered(store)
+        assert not store.lasting and len(store.answers()) == 1
+    assert "locked" in (said := capsys.readouterr().out) and len(said.splitlines()) == 1
 
 
 def test_a_store_of_the_first_version_is_brought_up_to_this_one(tmp_path):
