@@ -264,7 +264,7 @@ def graded(submitted: Path, out: Path, workers: int, watch: bool = False, more: 
 
 def ran(command: list[str], folder: Path, env: dict[str, str], watch: bool = False) -> dict:
     """{seconds, cpu, peak_mb} of a command and of all that it starts; `peak_mb` where somebody watches."""
-    cpu, start, peak = _cpu(), time.perf_counter(), 0.0
+    before, cpu, start, peak = children(), _cpu(), time.perf_counter(), 0.0
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(command, cwd=folder, env=env, stdout=said, stderr=subprocess.STDOUT)
         while process.poll() is None:
@@ -272,23 +272,30 @@ def ran(command: list[str], folder: Path, env: dict[str, str], watch: bool = Fal
                 peak = max(peak, grader_memory(process.pid))
             time.sleep(0.2 if watch else 0.01)
         seconds = time.perf_counter() - start
-        _reap()
+        _reap(before)
         if process.returncode:
             said.seek(0)
             raise SystemExit(f"{' '.join(command[1:5])} failed:\n{said.read()[-2000:]}")
     return {"seconds": seconds, "cpu": _cpu() - cpu, "peak_mb": peak / 1e6}
 
 
-def _reap() -> None:
+def children(process: int | str = "self") -> set[int]:
+    found: set[int] = set()
+    for task in os.listdir(f"/proc/{process}/task"):
+        with open(f"/proc/{process}/task/{task}/children") as file:
+            found |= set(map(int, file.read().split()))
+    return found
+
+
+def _reap(before: set[int]) -> None:
     """Wait for what a command left behind that is about to end: workers, judges."""
     late = time.monotonic() + 5
-    while time.monotonic() < late:
-        try:
-            if os.waitpid(-1, os.WNOHANG) == (0, 0):
-                time.sleep(0.01)
-        except ChildProcessError:
-            return
-    raise SystemExit("a command left a process behind")
+    while left := children() - before:
+        for process in left:
+            os.waitpid(process, os.WNOHANG)
+        if time.monotonic() > late:
+            raise SystemExit("a command left a process behind")
+        time.sleep(0.01)
 
 
 def _cpu() -> float:
@@ -310,9 +317,7 @@ def grader_memory(process: int) -> int:
                 return 0
         with open(f"/proc/{process}/smaps_rollup") as file:
             total = next(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss:"))
-        for task in os.listdir(f"/proc/{process}/task"):
-            with open(f"/proc/{process}/task/{task}/children") as file:
-                total += sum(grader_memory(int(child)) for child in file.read().split())
+        total += sum(map(grader_memory, children(process)))
     except (OSError, StopIteration):
         pass  # it ended meanwhile
     return total

@@ -1,4 +1,4 @@
-"""`labkit bench` finds a benchmark by name, hands its figures on, and says whether it failed; two are run here."""
+"""`labkit bench` finds a benchmark by name, hands its figures on, and says whether it failed; some are run here, small."""
 
 import json
 import subprocess
@@ -11,6 +11,8 @@ import pytest
 
 from labkit import bench, lab
 from labkit.cli import main
+from labkit.exercises import engine
+from labkit.exercises.kinds import same
 
 
 @pytest.fixture
@@ -124,3 +126,44 @@ def test_memory_of_a_process_that_ended_is_what_was_seen():
         time.sleep(0.3)
         process.communicate(b"\n")
     assert memory.stop() > 1e6
+
+
+@pytest.fixture(scope="module")
+def grade():
+    return bench.load(bench.files()["grade"])
+
+
+def test_the_learners_to_grade_are_distinct_and_of_a_seed(grade):
+    learners = grade.drawn("01", 50)
+    assert learners == grade.drawn("01", 50) != grade.drawn("01", 50, seed=1)
+    assert len({tuple(cells.values()) for cells in learners}) == 50
+
+
+@pytest.mark.parametrize("lab", ["01", "03"])
+def test_the_peers_asserts_earn_what_our_probes_earn(grade, lab):
+    for exercise in grade.lab_exercises(lab):
+        first, own, *probes = grade.notebook({exercise.id: grade.reference_cell(exercise)})["cells"]
+        groups = grade.grouped(exercise, grade.SEED)
+        assert sum(cell["metadata"]["nbgrader"]["points"] for cell in probes) == pytest.approx(exercise.points)
+        for function in [exercise.reference, *(known.function for known in exercise.misconceptions)]:
+            outcomes = [engine._call(function, probe.args) for probe in exercise.draw(grade.SEED)]
+            expected = engine._expected(exercise, grade.SEED)
+            right = [outcome.error == e.error and same(outcome, e, exercise.compare) for (outcome, _), e in zip(outcomes, expected)]
+            earned = []
+            for cell in probes:
+                namespace = {}
+                exec(first["source"], namespace)
+                namespace[exercise.name] = function
+                try:
+                    exec(cell["source"], namespace)
+                    earned.append(True)
+                except Exception:
+                    earned.append(False)
+            assert earned == [all(right[i] for i in members) for members in groups.values()], (exercise.id, function.__name__)
+
+
+def test_a_grading_is_measured(grade, tmp_path):
+    used, rows = grade.graded(grade.hand_in(tmp_path, "01", grade.drawn("01", 2)), tmp_path / "grades", 1, watch=True)
+    assert len(rows) == 2 and all(row["outcome"] == "graded" for row in rows)
+    assert 0 < sum(row["sandbox_cpu_seconds"] for row in rows) < used["cpu"]
+    assert 50 < used["peak_mb"] < grade.MEMORY_MB
