@@ -341,7 +341,7 @@ def _fits(column: str, value: Any) -> bool:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "example: labkit progress export mine.json"
+    parser.epilog = "examples:\n  labkit progress export mine.json\n  labkit progress import mine.json"
     parser.add_argument(
         "action", choices=("export", "import"), help="write all that is kept to FILE, or add what FILE holds"
     )

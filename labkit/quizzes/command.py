@@ -17,18 +17,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  labkit quiz schema --write labkit/quizzes/schema.json"
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    take = actions.add_parser("take", help="answer a lab's questions here")
+
+    def action(name: str, help: str, example: str) -> argparse.ArgumentParser:
+        return actions.add_parser(name, help=help, epilog=f"example: labkit quiz {example}")
+
+    take = action("take", "answer a lab's questions here", "take masking --when before")
     take.add_argument("lab", metavar="LAB", help=f"one of {', '.join(LABS)}")
     take.add_argument("--when", choices=("before", "during", "after"), help="only these (default: all of the lab's)")
-    exam = actions.add_parser("exam", help="a practice exam, answered at the end")
+    exam = action("exam", "a practice exam, answered at the end", "exam --questions 10 --minutes 15")
     exam.add_argument("--questions", type=int, default=20, help="how many (default: %(default)s)")
     exam.add_argument("--minutes", type=float, help="the time for it (default: no limit)")
-    lint = actions.add_parser("lint", help="check the banks: form, hints at the answer, numbers, coverage")
+    lint = action("lint", "check the banks: form, hints at the answer, numbers, coverage", "lint quizzes/01_data.yaml")
     lint.add_argument("files", metavar="FILE.yaml", nargs="*", type=Path, help="only these (default: all that ship)")
-    schema = actions.add_parser("schema", help="print the JSON Schema of a bank, for an editor")
+    schema = action("schema", "print the JSON Schema of a bank, for an editor", "schema --write bank.schema.json")
     schema.add_argument("--write", metavar="FILE", type=Path, help="write it to a file instead")
-    for action in (take, exam, lint, schema):
-        action.add_argument("--json", action="store_true", help="end with one JSON object")
+    for each in (take, exam, lint, schema):
+        each.add_argument("--json", action="store_true", help="end with one JSON object")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -55,6 +59,7 @@ def _exam(args: argparse.Namespace) -> int:
     from labkit.quizzes import exam
     from labkit.quizzes.answers import put
 
+    exam.check_minutes(args.minutes)
     bank = banks.load(banks.folder() / f"{banks.EXAM}.yaml")
     seed = time.time_ns()
     puts = [put(question, str(seed)) for question in exam.sample(bank, args.questions, random.Random(seed))]
@@ -97,11 +102,13 @@ def _lint(args: argparse.Namespace) -> int:
 def _schema(args: argparse.Namespace) -> int:
     from labkit.quizzes.schema import json_schema
 
-    text = json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(json_schema(), indent=None if args.json and not args.write else 1, ensure_ascii=False) + "\n"
     if args.write:
         with write_atomically(args.write) as file:
             file.write(text)
         print(f"the schema is in {args.write}")
+        if args.json:
+            print(json.dumps({"file": str(args.write)}))
     else:
         print(text, end="")
     return 0

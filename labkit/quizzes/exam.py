@@ -47,8 +47,7 @@ def exam(questions: int = QUESTIONS, *, minutes: float | None = None) -> None:
     """A practice exam of so many questions, if wanted with so many minutes for it. It begins with a click, and reports
     at the end: by objective, with the sections to read again, and how well the learner knew what he knew.
     """
-    if minutes is not None and not 0 < minutes <= 600:
-        raise InputError(f"minutes is {minutes}; give the exam up to 600, or leave it out")
+    check_minutes(minutes)
     bank = banks.load(banks.folder() / f"{banks.EXAM}.yaml")
     chosen = sample(bank, questions, Random(time.time_ns()))
     told = f"A practice exam of {len(chosen)} questions" + (f" in {minutes:g} minutes" if minutes else "")
@@ -60,6 +59,12 @@ def exam(questions: int = QUESTIONS, *, minutes: float | None = None) -> None:
     puts = [put(question, f"{time.time_ns()}") for question in chosen]
     bundle = {"text/plain": f"{told}. Run this cell to begin."}
     show(bundle | {"text/html": f"<p>{bundle['text/plain']}</p>"}, Exam(puts, told, minutes).box)
+
+
+def check_minutes(minutes: float | None) -> None:
+    """Raises `InputError` for a time that is none."""
+    if minutes is not None and not 0 < minutes <= 600:
+        raise InputError(f"minutes is {minutes}; give the exam up to 600, or leave it out")
 
 
 def sample(bank: Sequence[Base], count: int, draw_from: Random) -> list[Base]:
@@ -143,19 +148,22 @@ def summary(answers: Sequence[Answered]) -> list[str]:
 
 
 def section(question: Base) -> tuple[str, str]:
-    """(the heading to read again, the address of it in the labs, relative to a lab)."""
+    """(the heading to read again, its address relative to a lab; "" where that lab is not there)."""
     file = LABS[question.lab][0]
     wanted = question.section or question.segment.replace("_", " ")
-    heading = next((found for found in _headings(file) if wanted.lower() in found.lower()), None)
+    if (headings := _headings(file)) is None:
+        return f"{wanted}, in lab {file}", ""
+    heading = next((found for found in headings if wanted.lower() in found.lower()), None)
     return (heading or wanted), f"{file}.ipynb" + (f"#{heading.replace(' ', '-')}" if heading else "")
 
 
 @cache
-def _headings(file: str) -> tuple[str, ...]:
+def _headings(file: str) -> tuple[str, ...] | None:
+    """The headings of a lab; None if it is not there."""
     try:
         notebook = json.loads(find_lab(shipped_labs(), file).read_text(encoding="utf-8"))
-    except (InputError, OSError, ValueError):  # a lab that is not there yet
-        return ()
+    except (InputError, OSError, ValueError):
+        return None
     lines = [line for cell in notebook["cells"] if cell["cell_type"] == "markdown"
              for line in "".join(cell["source"]).splitlines()]  # fmt: skip
     return tuple(line.lstrip("#").strip() for line in lines if line.startswith("#"))
@@ -167,7 +175,10 @@ def as_html(answers: Sequence[Answered]) -> str:
     parts.append("<table><thead><tr><th>objective</th><th>right</th><th>read again</th></tr></thead><tbody>")
     for name, right, asked, missed in by_objective(answers):
         links = sorted({section(question) for question in missed})
-        again = "<br>".join(f'<a href="{html.escape(to, True)}">{html.escape(what)}</a>' for what, to in links)
+        again = "<br>".join(
+            f'<a href="{html.escape(to, True)}">{html.escape(what)}</a>' if to else html.escape(what)
+            for what, to in links
+        )
         parts.append(f"<tr><td>{name}</td><td>{right} of {asked}</td><td>{again}</td></tr>")
     parts.append("</tbody></table>")
     for number, each in enumerate(answers, start=1):
@@ -186,7 +197,7 @@ def as_text(answers: Sequence[Answered]) -> str:
     for name, right, asked, missed in by_objective(answers):
         lines.append(f"{name}: {right} of {asked}")
         for what, to in sorted({section(question) for question in missed}):
-            lines.append(f"  read again: {what} ({to.partition('#')[0]})")
+            lines.append(f"  read again: {what}" + (f" ({to.partition('#')[0]})" if to else ""))
     for number, each in enumerate(answers, start=1):
         if not each.right:
             lines += ["", *wrapped(f"{number}. ", each.put.text)]
@@ -212,8 +223,10 @@ def in_terminal(puts: Sequence[Put], minutes: float | None, ask: Ask = typed) ->
             answers.append(graded(each, given, sure))
     except EOFError:
         print()
+    sat = bool(answers)
     answers += [graded(each, None, None) for each in puts[len(answers) :]]
-    keep(answers, time.monotonic() - began)
+    if sat:
+        keep(answers, time.monotonic() - began)
     return answers
 
 

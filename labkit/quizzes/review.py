@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 
+from labkit.data import InputError
 from labkit.live import in_notebook
 from labkit.progress import store
 from labkit.quizzes import banks, learner, schedule
@@ -37,7 +38,9 @@ def review(limit: int = schedule.SITTING) -> None:
 
 
 def due(limit: int) -> list[Put]:
-    """The questions that are due now, each with new numbers and in a new order."""
+    """The questions that are due now, each with new numbers and in a new order. Raises `InputError` for no questions."""
+    if limit < 1:
+        raise InputError(f"the limit is {limit}; ask for one question or more")
     at, answers = schedule.now(), store().answers()
     found = schedule.due(schedule.cards(answers, at), banks.everything(), at, limit)
     return [put(question, f"{learner()} {time.time_ns()}") for question in found]

@@ -128,6 +128,18 @@ def test_the_schema_for_editors_says_what_the_loader_says():
         assert not validator.is_valid([{key: value for key, value in question.items() if key != "rationale"}])
 
 
+def test_the_command_prints_the_schema_and_with_json_in_one_line(tmp_path, capsys):
+    from labkit.cli import main
+
+    assert main(["quiz", "schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == json_schema()
+    assert main(["quiz", "schema", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == json_schema()
+    assert main(["quiz", "schema", "--json", "--write", str(tmp_path / "schema.json")]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert json.loads(Path(said["file"]).read_text()) == json_schema()
+
+
 @pytest.mark.parametrize("path", banks.shipped(), ids=lambda path: path.stem)
 def test_the_banks_that_ship_are_clean(path):
     from labkit.quizzes.lint import lint

@@ -11,7 +11,7 @@ from labkit.data import InputError
 from labkit.progress import store
 from labkit.quizzes import banks, exam
 from labkit.quizzes.answers import put
-from labkit.quizzes.schema import OBJECTIVES
+from labkit.quizzes.schema import LABS, OBJECTIVES
 
 
 @pytest.fixture
@@ -97,6 +97,22 @@ def test_a_section_is_a_heading_of_the_lab(questions, monkeypatch):
     assert exam.section(questions["blanks"]) == ("teacher forcing", "04_masking.ipynb")
     named = questions["choice"].model_copy(update={"section": "What you keep"})
     assert exam.section(named)[0] == "What you keep"
+    monkeypatch.setattr(exam, "_headings", lambda file: None)
+    assert exam.section(questions["blanks"]) == ("teacher forcing, in lab 04_masking", "")
+
+
+def test_the_exam_that_ships_links_to_headings_that_are_there_and_to_no_lab_that_is_not():
+    from labkit.lab import shipped_labs
+
+    there = {path.stem for path in shipped_labs()}
+    asked = banks.load(banks.folder() / f"{banks.EXAM}.yaml")
+    for question in asked:
+        file, _, heading = exam.section(question)[1].partition(".ipynb#")
+        assert bool(heading) == (LABS[question.lab][0] in there) and file in ("", LABS[question.lab][0]), question.id
+    missed = [exam.graded(put(question), None, None) for question in asked]
+    page, text = exam.as_html(missed), exam.as_text(missed)
+    for stem in {file for file, _ in LABS.values()} - there:
+        assert f'href="{stem}' not in page and f"{stem}.ipynb" not in text
 
 
 def test_in_a_terminal_the_time_ends_it(bank, monkeypatch, capsys):
@@ -115,7 +131,10 @@ def test_the_command(bank, monkeypatch, capsys):
     assert main(["quiz", "exam", "--questions", "4", "--json"]) == 0
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (said["asked"], said["right"], said["brier"]) == (4, 0, None)
-    assert main(["quiz", "exam", "--questions", "99"]) == 2
+    assert store().answers() == []  # nobody sat it
+    for spoiled in (["--questions", "99"], ["--minutes", "-1"], ["--minutes", "nan"]):
+        assert main(["quiz", "exam", *spoiled]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("minutes", [0, -1, 1e9])

@@ -109,7 +109,9 @@ def test_take_asks_a_labs_questions(all_kinds, monkeypatch, capsys):
     assert said[0].startswith("4 questions") and json.loads(said[-1]) == {"lab": "masking", "asked": 0, "right": 0}
 
 
-@pytest.mark.parametrize("arguments", [["quiz", "take", "nonsense"], ["quiz", "lint", "nowhere.yaml"]])
+@pytest.mark.parametrize("arguments", [
+    ["quiz", "take", "nonsense"], ["quiz", "lint", "nowhere.yaml"], ["review", "--limit", "0"], ["review", "--limit", "-3"],
+])  # fmt: skip
 def test_what_there_is_not_is_one_line(arguments, monkeypatch, capsys):
     monkeypatch.undo()
     assert main(arguments) == 2
