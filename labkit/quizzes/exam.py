@@ -31,6 +31,7 @@ from labkit.quizzes.terminal import Ask, read, typed
 
 QUESTIONS = 20
 SURE = {"a guess (25%)": 0.25, "even odds (50%)": 0.5, "fairly sure (75%)": 0.75, "sure (95%)": 0.95}
+LEFT = 'style="text-align: left"'
 
 
 @dataclass(frozen=True)
@@ -172,14 +173,14 @@ def _headings(file: str) -> tuple[str, ...] | None:
 def as_html(answers: Sequence[Answered]) -> str:
     """The report for a notebook: each question's answer is folded, the sections are links."""
     parts = [f"<p>{html.escape(line)}</p>" for line in summary(answers)]
-    parts.append("<table><thead><tr><th>objective</th><th>right</th><th>read again</th></tr></thead><tbody>")
+    parts.append(f"<table><thead><tr><th>objective</th><th>right</th><th {LEFT}>read again</th></tr></thead><tbody>")
     for name, right, asked, missed in by_objective(answers):
         links = sorted({section(question) for question in missed})
         again = "<br>".join(
             f'<a href="{html.escape(to, True)}">{html.escape(what)}</a>' if to else html.escape(what)
             for what, to in links
         )
-        parts.append(f"<tr><td>{name}</td><td>{right} of {asked}</td><td>{again}</td></tr>")
+        parts.append(f"<tr><td>{name}</td><td>{right} of {asked}</td><td {LEFT}>{again}</td></tr>")
     parts.append("</tbody></table>")
     for number, each in enumerate(answers, start=1):
         said = html.escape(json.dumps(each.given, ensure_ascii=False)) if each.given else "nothing"

@@ -35,6 +35,11 @@ def to_plain(text: str) -> str:
     return re.sub(r"\$([^$]+)\$", lambda formula: formula_to_plain(formula[1]), _numbered(text).strip())
 
 
+def to_label(text: str) -> str:
+    """The text as a label shows it, which knows no code and no emphasis: without their marks."""
+    return PIECES.sub(lambda piece: piece[0] if piece[0].startswith("$") else piece[0][1:-1], to_plain(text))
+
+
 def has_formula(text: str) -> bool:
     return "$" in text
 

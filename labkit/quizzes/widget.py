@@ -7,6 +7,7 @@ A question's first answer is kept; whoever was wrong may try again, or have the 
 from __future__ import annotations
 
 import asyncio
+import html
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,7 +18,7 @@ import ipywidgets as widgets
 from labkit.live import OWN_KEYS, VIEW
 from labkit.progress import store
 from labkit.quizzes.answers import EASY, HARD, KNEW, MISSED, Put, check
-from labkit.quizzes.markup import has_formula, to_html, to_plain
+from labkit.quizzes.markup import has_formula, to_html, to_label
 from labkit.quizzes.printed import answer_lines
 
 STYLE = """<style>
@@ -27,9 +28,11 @@ STYLE = """<style>
 .labkit-quiz .widget-inline-hbox > .widget-label { width: auto; height: auto; max-width: 100%; text-align: left;
   white-space: normal; overflow: visible; line-height: 1.45; margin-right: 8px; }
 .labkit-quiz .widget-radio-box label { height: auto; white-space: normal; line-height: 1.45; margin: 3px 0;
-  width: auto; font-size: 14px; }
+  width: auto; font-size: 14px; display: flex; flex-direction: row-reverse; justify-content: flex-end; }
+.labkit-quiz .widget-radio-box input { flex: none; float: none; margin: 0 8px 0 3px; }
 .labkit-quiz .widget-radio, .labkit-quiz .widget-radio-box { width: auto; height: auto; overflow: visible; }
-.labkit-quiz .widget-dropdown > select { height: 28px; flex: 1 1 20em; width: auto; max-width: 100%; }
+.labkit-quiz .widget-dropdown > select { height: 28px; flex: 1 1 20em; width: auto; max-width: 100%;
+  appearance: auto; background-image: none; }
 .labkit-quiz .widget-text > input { flex: 0 1 16em; }
 .labkit-quiz .widget-textarea > textarea { flex: 1 1 30em; }
 .labkit-quiz :focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
@@ -100,7 +103,7 @@ class Fields:
     def _labels(self) -> list[tuple[str, int]]:
         if self._lettered():
             return [(letter, place) for place, letter in zip(range(len(self.put.offered)), "ABCDEF")]
-        return [(to_plain(option), place) for place, option in enumerate(self.put.offered)]
+        return [(to_label(option), place) for place, option in enumerate(self.put.offered)]
 
     def _choice(self) -> list[widgets.Widget]:
         labels = self._labels()
@@ -111,7 +114,7 @@ class Fields:
         return self.make(widgets.Dropdown, options=options, value=NOTHING, description=label)
 
     def _match(self) -> list[widgets.Widget]:
-        return [self._pick(to_plain(left)) for left in self.put.asked]
+        return [self._pick(described(to_label(left))) for left in self.put.asked]
 
     def _order(self) -> list[widgets.Widget]:
         return [self._pick(place) for place in self.put.asked]
@@ -245,6 +248,11 @@ class Quiz:
 def heading(title: str) -> widgets.HTML:
     """A title, with the looks of what stands below it, and with its keys kept from the notebook."""
     return widgets.HTML(STYLE + OWN_KEYS + f"<strong>{to_html(title)}</strong>")
+
+
+def described(text: str) -> str:
+    """A text as a field's description: version 7 takes it for HTML, version 8 does not."""
+    return html.escape(text, quote=False) if int(widgets.__version__.split(".")[0]) < 8 else text
 
 
 def soon(act: Callable[[], None]) -> None:

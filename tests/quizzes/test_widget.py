@@ -1,6 +1,7 @@
 """The widget: every kind can be answered, the first answer is kept, and it needs no more than ipywidgets 7.7.1 has.
 
-Run with an interpreter that has ipywidgets 7.7.1, these tests say the same of that version.
+With 7.7.1 they run as well, and say the same of it, the table of its traits included:
+pip install --no-deps --target SEVEN ipywidgets==7.7.1 ipython_genutils; PYTHONPATH=SEVEN python -m pytest tests/quizzes
 """
 
 import json
@@ -14,6 +15,7 @@ from labkit.data import InputError
 from labkit.live import VIEW
 from labkit.progress import store
 from labkit.quizzes.answers import put
+from labkit.quizzes.exam import Exam
 from labkit.quizzes.widget import NOTHING, Fields, Maker, Quiz
 
 TRAITS = json.loads((Path(__file__).parent / "ipywidgets-7.7.1.json").read_text())
@@ -124,6 +126,18 @@ def test_a_formula_that_is_no_label_is_shown_above_letters(questions):
     assert fields.given() == question.answer
 
 
+def test_labels_are_plain_text_in_both_versions(questions, monkeypatch):
+    question = questions["match"]
+    first, *others = question.answer
+    pairs = [first.model_copy(update={"left": "`a < b` *<img src=x>*", "right": "*th · er*"}), *others]
+    asked = put(question.model_copy(update={"answer": pairs}))
+    for version, label in {"7.7.1": "a &lt; b &lt;img src=x&gt;", "8.1.9": "a < b <img src=x>"}.items():
+        monkeypatch.setattr(ipywidgets, "__version__", version)
+        field = Fields(asked, Maker(), lambda: None).fields[0]
+        assert field.description == label
+        assert "th · er" in [text for text, _ in field.options]  # options are text in both
+
+
 def test_where_nothing_can_be_kept_the_quiz_goes_on_and_says_so(views, home, capsys):
     home.parent.mkdir(exist_ok=True)
     home.write_text("not a folder")
@@ -134,7 +148,11 @@ def test_where_nothing_can_be_kept_the_quiz_goes_on_and_says_so(views, home, cap
 
 
 def test_only_what_version_7_has_is_used(puts, monkeypatch):
-    """Every keyword and attribute that a widget is given is one of 7.7.1's."""
+    """Every keyword and attribute that a widget is given is one of 7.7.1's, in a quiz and in an exam."""
+    if ipywidgets.__version__ == "7.7.1":  # where the table says what there is
+        for kind, names in TRAITS.items():
+            there = getattr(ipywidgets, kind, None) or getattr(ipywidgets.widgets.widget_description, kind)
+            assert set(names) <= set(there.class_trait_names()), kind
     used = set()
     start, assign = ipywidgets.Widget.__init__, ipywidgets.Widget.__setattr__
 
@@ -152,6 +170,9 @@ def test_only_what_version_7_has_is_used(puts, monkeypatch):
     for view in quiz.views:
         view.check()
         view.fields.close()
+    sitting = Exam([each for each in puts.values() if each.question.kind != "recall"], "Title", None)
+    sitting.begin()
+    sitting.finish()
     monkeypatch.undo()
     ours = {(kind, name) for kind, name in used if kind in TRAITS and not name.startswith("_")}
     made_by_itself = {"HTMLMathStyle", "HTMLStyle", "TextStyle"}  # what 8 gives its widgets
