@@ -36,7 +36,6 @@ TICK = 0.05  # seconds between two looks at a child
 DEATH_SIGNAL, SUBREAPER = 1, 36  # linux/prctl.h
 CHILD_MEMORY = 1_000_000_000  # bytes that reading and comparing may take
 MAX_EVENTS = 20_000_000  # bytes that a child may say
-DOOR = "door"  # beside the folder of the sockets (`sandbox.SandboxProvisioner`)
 DONE = {"at": "done", "exercise": "", "group": ""}
 
 
@@ -522,7 +521,7 @@ def _read_and_run(job: Job, only: set | None, folder: Path, emit: Callable[[dict
         options = ["--nbval", "--nbval-kernel-name=labkit-grade", "-p", "nbval.plugin", "-p", "no:cacheprovider"]
         options += ["-qq", "--color=no", "--capture=no", "-p", "no:warnings", "-p", "no:logging", "-p", "no:faulthandler"]
         options += [f"--nbval-kernel-startup-timeout={job.budget.start}", "--nbval-cell-timeout=100000"]
-        pytest.main([*options, "-c", os.devnull, f"--rootdir={folder}", str(path)], plugins=[Comparison(parts, job.seed, emit, folder / DOOR)])
+        pytest.main([*options, "-c", os.devnull, f"--rootdir={folder}", str(path)], plugins=[Comparison(parts, job.seed, emit)])
     emit(DONE)
 
 
@@ -558,8 +557,7 @@ class Comparison:
     What a cell prints, or raises, or displays otherwise, is not looked at.
     """
 
-    def __init__(self, parts: list, seed: int, emit: Callable[[dict], None], door: Path):
-        self.door = door  # the way to the kernel's sockets: closed before a learner's code could put others there
+    def __init__(self, parts: list, seed: int, emit: Callable[[dict], None]):
         self.parts, self.seed, self.emit, self.called = parts, seed, emit, 0
         self.answers: dict[str, dict[str, list]] = {}
 
@@ -570,8 +568,6 @@ class Comparison:
         item.runtest = partial(self.run, part, item.runtest)
 
     def run(self, part: Any, stock: Callable) -> None:
-        if part.what == "learner":
-            self.door.unlink(missing_ok=True)
         self.emit({"at": part.what, "exercise": part.exercise, "group": part.group})
         stock()
 

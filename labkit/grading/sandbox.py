@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -100,7 +101,7 @@ def wrapped(
     if sockets is not None:
         parents = [str(parent) for parent in reversed(sockets.parents[:-2])]  # below /tmp
         arguments += [word for parent in parents for word in ("--perms", "0755", "--dir", parent)]
-        arguments += ["--bind", str(sockets), str(sockets)]
+        arguments += ["--ro-bind" if layout == "grade" else "--bind", str(sockets), str(sockets)]
     blocked = stack.enter_context(tempfile.TemporaryFile())
     blocked.write(seccomp.program())
     blocked.flush()
@@ -196,6 +197,22 @@ def _mounts(layout: str) -> list[str]:
     return arguments
 
 
+def _listeners(folder: Path, stack: contextlib.ExitStack) -> list[int]:
+    """Descriptors of sockets that listen at `s-1` … `s-5`, for a kernel that is given them.
+
+    So it needs no folder that it can write to, where it could fill the disk, or put a link in place of a socket, which
+    whoever connects again would follow.
+    """
+    made = []
+    for number in range(1, 6):
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(str(folder / f"s-{number}"))
+        listener.listen()
+        listener.setblocking(False)
+        made.append(listener.fileno())
+    return made
+
+
 class SandboxProvisioner(LocalProvisioner):
     """Starts a kernel under bubblewrap. The kernelspec says which layout: `grade` or `lab`."""
 
@@ -214,21 +231,16 @@ class SandboxProvisioner(LocalProvisioner):
             setattr(manager, f"{channel}_port", number)
         kwargs = await super().pre_launch(**kwargs)
         limits = GRADE if self.layout == "grade" else WHOLE_LAB
-        command, options = wrapped(kwargs.pop("cmd"), limits, self.layout, self._held, sockets)
+        command = kwargs.pop("cmd")
+        self._listening = contextlib.ExitStack()
+        listeners = _listeners(sockets, self._listening) if self.layout == "grade" else []
+        command, options = wrapped([*command, *map(str, listeners)], limits, self.layout, self._held, sockets)
+        options["pass_fds"] += tuple(listeners)
         return kwargs | options | {"cmd": command, "cwd": "/", "env": {"PATH": os.environ.get("PATH", "/usr/bin:/bin")}}
 
     async def post_launch(self, **kwargs: Any) -> None:
-        """Where a judge waits, its side finds the sockets through a link, which it takes away once it is connected.
-
-        For the sandbox can put a link in a socket's place, and whoever connects again would follow that.
-        """
         await super().post_launch(**kwargs)
-        if folder := os.environ.get("LABKIT_SOCKETS"):
-            door = Path(folder).parent / "door"
-            door.unlink(missing_ok=True)
-            door.symlink_to(Path(self.parent.ip).parent)
-            self.parent._close_control_socket()  # it went straight to the socket
-            self.parent.ip = str(door / "s")
+        self._listening.close()
 
     async def cleanup(self, restart: bool = False) -> None:
         await super().cleanup(restart=restart)

@@ -17,6 +17,7 @@ import secrets
 import socket
 import tempfile
 import time
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +96,8 @@ class Oracle:
     def job(self, attack: Path) -> Job:
         path = self.folder / f"{attack.stem}.ipynb"
         self.write(attack, path)
-        return Job(attack.stem, exercise_of(attack).lab, str(path), seed=SEED, budget=BUDGET)
+        member = zipfile.ZipFile(path).namelist()[0] if zipfile.is_zipfile(path) else None
+        return Job(attack.stem, exercise_of(attack).lab, str(path), member, SEED, BUDGET)
 
     def neighbour(self, number: int) -> Job:
         path = self.folder / f"neighbour-{number}.ipynb"
@@ -119,6 +121,8 @@ class Oracle:
                     reached += 1
             if reached:
                 broken.append("reached a socket outside")
+        if re.search(r"wrote [1-9]\d* MB outside", line):  # the attack's own words
+            broken.append("wrote to the disk outside")
         if row["seconds"] > MOST_SECONDS:
             broken.append(f"took {row['seconds']:.0f} s")
         tries = attack.read_text().splitlines()[0].removeprefix("# Tries to ").rstrip(".")

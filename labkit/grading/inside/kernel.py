@@ -23,7 +23,8 @@ LANGUAGE = {"name": "python", "version": sys.version.split()[0], "mimetype": "te
 
 
 class Kernel:
-    def __init__(self, connection):
+    def __init__(self, connection, listening):
+        """`listening`: for each of the connection's five ports a descriptor of a socket that listens there already."""
         self.key = connection["key"].encode()
         self.session, self.numbers, self.cells = os.urandom(16).hex(), count(), count(1)
         self.address = f"{connection['transport']}://{connection['ip']}"
@@ -39,6 +40,7 @@ class Kernel:
             (self.heart, "hb"),
         ):
             socket.linger = 1000
+            socket.setsockopt(zmq.USE_FD, listening[connection[name + "_port"] - 1])
             socket.bind(f"{self.address}-{connection[name + '_port']}")
         self.parent, self.namespace = {}, {}
         labkit._display = lambda bundle: self.publish("display_data", {"data": bundle, "metadata": {}})
@@ -120,4 +122,4 @@ if __name__ == "__main__":
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
-    Kernel(connection).run()
+    Kernel(connection, [int(word) for word in sys.argv[2:]]).run()
