@@ -321,7 +321,7 @@ def _watch(
             kernel_seen = kernel_seen or part in ("learner", "probe")
             used = sum(map(_cpu, processes))
             cpu = max(cpu, used)
-            ended = _over(budget, part, since, used - cpu_since, processes, sockets)
+            ended = _over(budget, part, since, used - cpu_since, processes)
             if ended is None and kernel_seen and part != "done" and not processes:
                 time.sleep(TICK)  # it may have just ended well
                 if not select.select([receive], [], [], 0)[0]:
@@ -338,7 +338,7 @@ def _watch(
     return at, ended, cpu
 
 
-def _over(budget: Budget, part: str, since: float, cpu: float, processes: list[int], sockets: Path) -> tuple | None:
+def _over(budget: Budget, part: str, since: float, cpu: float, processes: list[int]) -> tuple | None:
     """The kind and the words if something has been used up."""
     wall = time.monotonic() - since
     if part in ("read", "begin", "done"):
@@ -351,10 +351,6 @@ def _over(budget: Budget, part: str, since: float, cpu: float, processes: list[i
             return "slow", f"took more than {budget.cpu:g} s of computing; is there a loop that never ends?"
     if sum(map(_memory, processes)) > budget.memory_mb * 1_000_000:
         return "memory", f"took more than {budget.memory_mb} MB of memory"
-    with contextlib.suppress(OSError):
-        for kernel in os.scandir(sockets):
-            if len(os.listdir(kernel.path)) > 6:  # five sockets and the connection file
-                return "ended", "wrote where only the kernel's sockets belong"
     return None
 
 

@@ -2,7 +2,8 @@
 
 Two kernelspecs use it. `labkit-grade` holds Python, the installed libraries without labkit, and what lies in `inside/`;
 `labkit-sandbox` holds labkit and its labs too, to run somebody's whole lab. Neither has a network, a home, `/etc`,
-other processes, or a place to write to but a small `/tmp`. The kernel's sockets are files in a folder of its own.
+other processes, or a place to write to but a small `/tmp`. The kernel's sockets are files in a folder of its own, where
+`labkit-grade` cannot write: it is given them open.
 
 Without user namespaces of its own root would be root inside as well, so root's sandboxes run under a user id that
 nobody else has, one for each that runs at the same time. Bubblewrap sets no limits: `prlimit` does, inside, and where
