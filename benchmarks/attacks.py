@@ -1,8 +1,8 @@
 """The attack corpus (`tests/attacks/`): hostile submissions, one at a time, each with an honest neighbour behind it.
 
 Beside ours stands what plain nbval and nbgrader make of the same files, each in a throw-away namespace
-(`tests/attacks/peers.py` says which), judged by the same oracle. `total` and `held` are ours. Run by itself this takes the
-beginnings of names: `python benchmarks/attacks.py 55 60`.
+(`tests/attacks/peers.py` says which), judged by the same oracle. `total` and `held` are ours. Run by itself this takes
+the beginnings of names: `python benchmarks/attacks.py 55 60`.
 """
 
 from __future__ import annotations
@@ -35,13 +35,18 @@ def main(args: argparse.Namespace) -> dict:
     for attack in chosen:
         outcome, broken = ours[attack.stem]
         said = "; ".join(f"{peer}: {', '.join(found[attack.stem]) or 'held'}" for peer, found in theirs.items())
-        print(f"{_held(broken):<7} {outcome.seconds:>5.1f} s  {attack.stem}: {outcome.tries}; {', '.join([*broken, said])}")
+        print(
+            f"{'BROKEN' if broken else 'held':<7} {outcome.seconds:>5.1f} s  {attack.stem}: {outcome.tries}; "
+            f"{', '.join([*broken, said])}"
+        )
     held = {peer: sum(not broken for broken in found.values()) for peer, found in theirs.items()}
     mine = sum(not broken for _, broken in ours.values())
     others = "".join(f"; under {peer} {count}" for peer, count in held.items())
     print(f"{mine} of {len(chosen)} held{others}; left behind: {', '.join(left) or 'nothing'}")
     figures = {"total": len(chosen), "held": mine, **{f"{peer}_held": count for peer, count in held.items()}}
-    table = {stem: {"labkit": broken, **{peer: theirs[peer][stem] for peer in theirs}} for stem, (_, broken) in ours.items()}
+    table = {
+        stem: {"labkit": broken, **{peer: theirs[peer][stem] for peer in theirs}} for stem, (_, broken) in ours.items()
+    }
     return figures | {"left_behind": len(left), "ok": mine == len(chosen) and not left, "attacks": table}
 
 
@@ -75,15 +80,14 @@ def beside(peers, oracle, grade, attacks: list[Path], folder: Path) -> dict[str,
     folder.chmod(0o755)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         runs = {
-            peer: [pool.submit(peers.graded, peer, each, courses[oracle.exercise_of(each).id], site or "") for each in attacks]
+            peer: [
+                pool.submit(peers.graded, peer, each, courses[oracle.exercise_of(each).id], site or "")
+                for each in attacks
+            ]
             for peer in peers.PEERS
             if peer != "nbgrader" or site is not None
         }
         return {peer: {each.stem: run.result() for each, run in zip(attacks, found)} for peer, found in runs.items()}
-
-
-def _held(broken: list[str]) -> str:
-    return "BROKEN" if broken else "held"
 
 
 if __name__ == "__main__":

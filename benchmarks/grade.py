@@ -1,9 +1,9 @@
-"""`labkit grade`, sandbox on, beside nbgrader's `autograde`, which has none: the same files, the same probes, turn by turn.
+"""`labkit grade`, sandbox on, beside nbgrader's `autograde`, which has none: the same files and probes, turn by turn.
 
 A submission is a notebook as nbgrader releases it: the exercises of a lab, behind each its probes as cells of asserts.
 What stands in the exercises is drawn from a seed: the reference, a known mistake, a stub, or code that raises. nbgrader
-runs those notebooks as they are; `labkit grade` reads the same folder `submitted/`, takes the exercises out and puts its
-own probes of the same seed behind them. Both count points by group of probes; `agree` says on how many submissions the
+runs those notebooks as they are; `labkit grade` reads the same folder `submitted/`, takes the exercises out and puts
+its own probes of the same seed behind them. Both count points by group of probes; `agree` says on how many submissions the
 two come to the same points (ours also looks at whether a function changes its arguments).
 
 Times are of the whole command, start and end included, medians over rounds in which the two take turns, each library on
@@ -11,8 +11,8 @@ one thread. `ratio_core` is one worker of ours over theirs, `ratio_two_cores` tw
 second; `ratio_cpu` compares the CPU time of all processes of a submission. Then: CPU time and memory as the class
 grows; what a submission that uses up its budget costs the others; and in which labs' kernels torch is loaded.
 
-nbgrader would bring a menu of its own into the learner's JupyterLab, so it is no part of the installation: what of it is
-missing goes into a folder of the user's cache. Without it, or without a network, the rest is measured all the same. Run
+nbgrader would bring a menu of its own into the learner's JupyterLab, so it is no part of the installation: what of it
+is missing goes into a folder of the user's cache. Without it, or without a network, the rest is measured all the same. Run
 by itself this takes `--submissions`, `--rounds` and `--growth`.
 """
 
@@ -212,7 +212,11 @@ def environment(folder: Path, path: str = "") -> dict[str, str]:
     own = {"HOME": folder, "JUPYTER_CONFIG_DIR": folder / "config", "JUPYTER_DATA_DIR": folder / "data"}
     own |= {"JUPYTER_RUNTIME_DIR": folder / "runtime", "IPYTHONDIR": folder / "ipython", "LABKIT_HOME": folder / "home"}
     paths = [each for each in (path, str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")) if each]
-    programs = [f"{path}/bin", str(Path(sys.executable).parent), os.environ.get("PATH", "/usr/bin:/bin")]  # nbgrader calls alembic
+    programs = [
+        f"{path}/bin",
+        str(Path(sys.executable).parent),
+        os.environ.get("PATH", "/usr/bin:/bin"),
+    ]  # nbgrader calls alembic
     own |= {"PYTHONPATH": os.pathsep.join(paths), "PATH": os.pathsep.join(programs)}
     return os.environ | ONE_THREAD | {name: str(value) for name, value in own.items()}
 
@@ -342,22 +346,30 @@ def speed(lab: str, count: int, rounds: int, folder: Path, path: str | None) -> 
         if path is not None:
             used, theirs = autograde(folder, path)
             sides["peer"].append(used)
-    middle = {side: {key: statistics.median(each[key] for each in used) for key in used[0]} for side, used in sides.items() if used}
+    middle = {
+        side: {key: statistics.median(each[key] for each in used) for key in used[0]}
+        for side, used in sides.items()
+        if used
+    }
     figures: dict = {f"per_minute_{side}": round(60 * count / used["seconds"], 1) for side, used in middle.items()}
     figures |= {f"cpu_{side}": round(used["cpu"] / count, 3) for side, used in middle.items()}
     points = {row["student"]: row["points"] for row in rows}
     figures |= {"submissions": count, "points": round(statistics.mean(points.values()), 2)}
-    text = f"lab {lab}, {count} submissions: {figures['per_minute_one']} a minute with one worker, {figures['per_minute_two']} with two"
+    text = f"lab {lab}, {count} submissions: {figures['per_minute_one']} a minute with one worker, "
+    text += f"{figures['per_minute_two']} with two"
     if path is not None:
         one, two, other = middle["one"], middle["two"], middle["peer"]
-        figures |= {"ratio_core": round(other["seconds"] / one["seconds"], 2), "ratio_two_cores": round(other["seconds"] / two["seconds"], 2)}
+        figures |= {
+            "ratio_core": round(other["seconds"] / one["seconds"], 2),
+            "ratio_two_cores": round(other["seconds"] / two["seconds"], 2),
+        }
         figures["ratio_cpu"] = round(other["cpu"] / one["cpu"], 2)
         figures["agree"] = sum(abs(points[student] - theirs.get(student, -1)) < 0.02 for student in points)
         figures["ok"] = figures["ratio_core"] >= CORE and figures["ratio_two_cores"] >= TWO_CORES
         text += (
-            f"; nbgrader {figures['per_minute_peer']}: {figures['ratio_core']:.2f} times its speed with one, {figures['ratio_two_cores']:.2f} "
-            f"with two; CPU time {figures['cpu_one']:.2f} s and {figures['cpu_peer']:.2f} s ({figures['ratio_cpu']:.2f}); "
-            f"{figures['agree']} of {count} get the same points"
+            f"; nbgrader {figures['per_minute_peer']}: {figures['ratio_core']:.2f} times its speed with one, "
+            f"{figures['ratio_two_cores']:.2f} with two; CPU time {figures['cpu_one']:.2f} s and "
+            f"{figures['cpu_peer']:.2f} s ({figures['ratio_cpu']:.2f}); {figures['agree']} of {count} get the same points"
         )
     print(text, flush=True)
     return figures
@@ -379,8 +391,9 @@ def growth(few: int, many: int, folder: Path) -> dict:
     }  # fmt: skip
     figures["ok"] = max(figures["ratio"], figures["judges_ratio"]) <= GROWS and figures["peak_mb_many"] <= MEMORY_MB
     print(
-        f"{few} and {many:,} submissions: {cpu[few]:.3f} s and {cpu[many]:.3f} s of CPU time each ({figures['ratio']:.2f} times; without the "
-        f"command's start and end {figures['judges_ratio']:.2f}); the grader itself takes {figures['peak_mb_few']} MB and {figures['peak_mb_many']} MB",
+        f"{few} and {many:,} submissions: {cpu[few]:.3f} s and {cpu[many]:.3f} s of CPU time each "
+        f"({figures['ratio']:.2f} times; without the command's start and end {figures['judges_ratio']:.2f}); "
+        f"the grader itself takes {figures['peak_mb_few']} MB and {figures['peak_mb_many']} MB",
         flush=True,
     )
     return figures
@@ -389,24 +402,36 @@ def growth(few: int, many: int, folder: Path) -> dict:
 def bad_apple(rounds: int, folder: Path) -> dict:
     """How much later the others are done, on one worker, when one submission never ends; and that one's own time."""
     honest = drawn("01", 6)
-    endless = stubs("01") | {"data.jaccard": '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    while True:\n        pass\n'}
+    endless = stubs("01") | {
+        "data.jaccard": '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    while True:\n        pass\n'
+    }
     waits, own = {"without": [], "with": []}, []
     for turn in range(rounds):
         for name, learners in (("without", honest), ("with", [endless, *honest])):
             at = folder / f"{name}-{turn}"
             at.mkdir(parents=True)
-            used, rows = graded(hand_in(at, "01", learners, first=1 - (name == "with")), at / "grades", 1, more=("--cpu", "2"))
+            used, rows = graded(
+                hand_in(at, "01", learners, first=1 - (name == "with")), at / "grades", 1, more=("--cpu", "2")
+            )
             waits[name].append(used["seconds"])
             if name == "with":
                 own.append(next(row["seconds"] for row in rows if row["student"] == "learner-00000"))
     delay, own_time = statistics.median(waits["with"]) - statistics.median(waits["without"]), statistics.median(own)
     noise = max(waits["without"]) - min(waits["without"])
-    print(f"a submission that never ends takes {own_time:.1f} s and delays 6 others, on one worker, by {delay:.1f} s (they vary by {noise:.1f} s)")
-    return {"own_seconds": round(own_time, 2), "delay_seconds": round(delay, 2), "noise_seconds": round(noise, 2), "ok": delay <= own_time + max(noise, 0.5)}
+    print(
+        f"a submission that never ends takes {own_time:.1f} s and delays 6 others, on one worker, by {delay:.1f} s "
+        f"(they vary by {noise:.1f} s)"
+    )
+    return {
+        "own_seconds": round(own_time, 2),
+        "delay_seconds": round(delay, 2),
+        "noise_seconds": round(noise, 2),
+        "ok": delay <= own_time + max(noise, 0.5),
+    }
 
 
 def torch_loaded(folder: Path) -> dict:
-    """{lab: {the exercises whose kernel held torch, seconds of a submission}}: only those that ask for it, and what follows."""
+    """{lab: {the exercises whose kernel held torch, seconds of a submission}}: those that ask for it, and what follows."""
     figures = {}
     for lab in sorted({exercise.lab for exercise in catalogue().values()}):
         exercises = lab_exercises(lab)
@@ -414,7 +439,12 @@ def torch_loaded(folder: Path) -> dict:
         cells = {e.id: f"@lk.exercise({e.id!r})\ndef {e.name}(*args):\n    {look}\n" for e in exercises}
         place = folder / lab / "submitted" / "ada"
         place.mkdir(parents=True)
-        made = {"cells": [_made(id, source) for id, source in cells.items()], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+        made = {
+            "cells": [_made(id, source) for id, source in cells.items()],
+            "metadata": {},
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }
         (place / f"{name_of(lab)}.ipynb").write_text(json.dumps(made))
         _, (row,) = graded(folder / lab / "submitted", folder / lab / "grades", 1)
         seen = [id for id, each in row["exercises"].items() if "torch is here" in each["text"]]

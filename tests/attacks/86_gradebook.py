@@ -8,11 +8,14 @@ for folder in (".", "..", "../..", "../../..", "../../../.."):
         connection = sqlite3.connect(path, timeout=2)
         for event in ("insert", "update"):
             connection.execute(
-                f"create trigger mine_{event} after {event} on grade begin update grade set auto_score = 100 where id = new.id; end"
+                f"create trigger mine_{event} after {event} on grade "
+                "begin update grade set auto_score = 100 where id = new.id; end"
             )
         connection.commit()
         connection.close()
-    for path in glob.glob(f"{folder}/**/ledger.jsonl", recursive=True) + glob.glob(f"{folder}/**/gradebook.csv", recursive=True):
+    for path in glob.glob(f"{folder}/**/ledger.jsonl", recursive=True) + glob.glob(
+        f"{folder}/**/gradebook.csv", recursive=True
+    ):
         open(path, "a").write("mine")
 
 

