@@ -20,6 +20,7 @@ from labkit.exercises.kinds import Exercise, Outcome, literal
 from labkit.grading.inside import ANSWER
 
 MAX_FILE, MAX_CELLS, MAX_SOURCE = 20_000_000, 5_000, 100_000  # bytes, cells, characters of an exercise's cell
+MAX_PARSED = 2_000_000  # characters of all cells that name an exercise: parsing takes a second for each million
 PREAMBLE = "%reset -f\nimport math\n\nimport labkit as lk\nimport numpy as np\n"
 
 
@@ -62,9 +63,13 @@ def exercise_cells(sources: list[str], exercises: list[Exercise]) -> dict[str, s
     """{exercise: the last cell that defines it}: by the decorator's id, or, where no cell has that, by the name."""
     by_id: dict[str, str] = {}
     by_name: dict[str, str] = {}
+    parsed = 0
     for source in sources:
         if len(source) > MAX_SOURCE or not any(exercise.name in source for exercise in exercises):
             continue
+        parsed += len(source)
+        if parsed > MAX_PARSED:
+            raise InputError(f"more than {MAX_PARSED // 1_000_000} MB of code name an exercise; hand in the lab's own cells")
         ids, names = _defined(source)
         for exercise in exercises:
             if exercise.id in ids:
