@@ -20,7 +20,7 @@ from labkit.exercises.kinds import Exercise, Outcome, literal
 from labkit.grading.inside import ANSWER
 
 MAX_FILE, MAX_CELLS, MAX_SOURCE = 20_000_000, 5_000, 100_000  # bytes, cells, characters of an exercise's cell
-MAX_PARSED = 2_000_000  # characters of all cells that name an exercise: parsing takes a second for each million
+MAX_PARSED = 2_000_000  # characters of all cells that name an exercise: a million takes a second or two to parse
 PREAMBLE = "%reset -f\nimport math\n\nimport labkit as lk\nimport numpy as np\n"
 
 
