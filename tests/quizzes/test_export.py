@@ -13,6 +13,7 @@ import pytest
 
 from labkit.cli import main
 from labkit.data import InputError
+from labkit.quizzes import banks
 from labkit.quizzes.answers import put, read_number
 from labkit.quizzes.export import COLUMNS, export
 
@@ -110,6 +111,30 @@ def test_the_page_is_whole_in_itself(puts, tmp_path):
     assert page.sections == 2 * len(puts) and "script" not in page.tags
     assert "−log p" in [image["alt"] for image in page.images]
     assert all(image["src"].startswith("data:image/svg+xml;base64,") for image in page.images)
+
+
+def test_every_question_that_ships_goes_out(tmp_path):
+    asked = [put(question) for question in banks.everything().values()]
+    for to in ("moodle", "csv"):
+        export(asked, to, tmp_path / to)
+    nodes = [node for node in ElementTree.parse(tmp_path / "moodle").getroot() if node.get("type") != "category"]
+    assert [node.findtext("name/text") for node in nodes] == [each.question.id for each in asked]
+    for node in nodes:
+        if node.get("type") == "numerical":  # what Moodle calls right is right, and no mistake of ours is
+            right, *wrong = [(each.get("fraction"), float(each.findtext("text"))) for each in node.findall("answer")]
+            room = float(node.findtext("answer/tolerance"))
+            assert right[0] == "100" and all(grade == "0" and abs(value - right[1]) > room for grade, value in wrong)
+        if node.get("type") == "multichoice":
+            assert sorted(each.get("fraction") for each in node.findall("answer"))[-2:] == ["0", "100"]
+    with open(tmp_path / "csv", encoding="utf-8", newline="") as file:
+        assert [row["id"] for row in csv.DictReader(file)] == [each.question.id for each in asked]
+    pytest.importorskip("genanki")
+    export(asked, "anki", tmp_path / "anki.apkg")
+    notes, _, cards = anki_notes(tmp_path / "anki.apkg", tmp_path)
+    assert set(notes) == {each.question.id for each in asked}
+    assert cards == len({row[0] for row in notes.values()}) == len(asked)
+    for row in notes.values():
+        assert "$" not in row[2] and row[2].count(r"\(") == row[2].count(r"\)")
 
 
 @pytest.mark.parametrize("to", ["anki", "moodle", "csv", "html"])
