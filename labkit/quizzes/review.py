@@ -38,7 +38,7 @@ def review(limit: int = schedule.SITTING) -> None:
 
 
 def due(limit: int) -> list[Put]:
-    """The questions that are due now, each with new numbers and in a new order. Raises `InputError` for no questions."""
+    """The questions that are due now, each with new numbers and in a new order. Raises `InputError` for none."""
     if limit < 1:
         raise InputError(f"the limit is {limit}; ask for one question or more")
     at, answers = schedule.now(), store().answers()

@@ -24,7 +24,8 @@ def test_it_reckons_as_python_does(p, q):
 
 @pytest.mark.parametrize("expression", [
     "__import__('os').system('true')", "p.real", "(1).__class__", "[p]", "p if p else 1", "lambda: p", "p == 1",
-    "'a' * 9", "f'{p}'", "open(p)", "p[0]", "True", "p := 2", "log", "log(p, base=2)", "q", "", "1 +", "p; p", "9 ** 9 ** 9 ** 9",
+    "'a' * 9", "f'{p}'", "open(p)", "p[0]", "True", "p := 2", "log", "log(p, base=2)", "q", "", "1 +", "p; p",
+    "9 ** 9 ** 9 ** 9",
     "1e400", "log(0)", "1 / 0", "sqrt(-1)", "(-8) ** 0.5", "(" * 150 + "p" + ")" * 150 + " " * 200,
     "log()", "round(p, p)", "𝐩.real",
 ])  # fmt: skip

@@ -171,7 +171,8 @@ ROW = {
 
 @pytest.mark.parametrize("change", [
     {"time": "yesterday"}, {"time": "2026-01-01"}, {"time": "2026-01-01T00:00:00.000000"}, {"rating": 5},
-    {"rating": True}, {"correct": 1}, {"seconds": -1}, {"seconds": float("nan")}, {"details": "\ud800"}, {"id": 3}, {"question": None},
+    {"rating": True}, {"correct": 1}, {"seconds": -1}, {"seconds": float("nan")}, {"details": "\ud800"},
+    {"id": 3}, {"question": None},
 ])  # fmt: skip
 def test_an_import_that_is_spoiled_anywhere_is_refused_whole(store, change):
     answered(store)

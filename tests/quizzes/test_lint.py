@@ -45,6 +45,8 @@ def test_a_clean_bank_is_clean(tmp_path):
     (changed("recall", text=r"What is $\frac{a}{b$?"), "does not parse"),
     (changed("recall", text="What is {{q}}?"), "'q' is not drawn"),
     (changed("recall", text="What is $e^{{{a}}}$?"), "is no expression"),
+    (changed("number", answer="-log(p) * n"), "'n' is not drawn"),
+    (changed("number", answer="1 / (p - 0.2)"), "has no value"),
     (changed("recall", draws={"p": {"from": [1, 2]}}), "'p' is drawn and not used"),
     (changed("number", answer=0.22), "does not depend on them"),
     (changed("number", draws={"p": {"from": [0.2, 0]}}), "has no value"),

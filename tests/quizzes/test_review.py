@@ -110,7 +110,8 @@ def test_take_asks_a_labs_questions(all_kinds, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("arguments", [
-    ["quiz", "take", "nonsense"], ["quiz", "lint", "nowhere.yaml"], ["review", "--limit", "0"], ["review", "--limit", "-3"],
+    ["quiz", "take", "nonsense"], ["quiz", "lint", "nowhere.yaml"], ["review", "--limit", "0"],
+    ["review", "--limit", "-3"],
 ])  # fmt: skip
 def test_what_there_is_not_is_one_line(arguments, monkeypatch, capsys):
     monkeypatch.undo()
