@@ -23,7 +23,7 @@ from pathlib import Path
 
 from labkit.exercises import find, reference_cell
 from labkit.exercises.kinds import Exercise
-from labkit.grading.judge import Budget, Job
+from labkit.grading.judge import Budget, Job, _parent
 
 ATTACKS = sorted(Path(__file__).parent.glob("[0-9]*.py"))
 BUDGET = Budget(cpu=1.0, wall=3.0, start=60.0, memory_mb=600)
@@ -130,20 +130,36 @@ class Oracle:
 
 
 def leftovers() -> list[str]:
-    """Processes and folders of sandboxes that are there though nobody grades any more."""
+    """Processes and folders of sandboxes that are there though nobody grades any more; others may, at the same time."""
     found = []
     for _ in range(20):
-        found = [str(path) for path in Path(tempfile.gettempdir()).glob("lk-*-*") if _size(path)]
-        for process in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                if b"/kit/kernel.py" in process.read_bytes():
-                    found.append(process.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-            except OSError:
-                continue
+        folders = [path for path in Path(tempfile.gettempdir()).glob("lk-[0-9]*-*") if _size(path)]
+        found = [str(path) for path in folders if not _at_work(int(path.name.split("-")[1]))]
+        for process in map(int, filter(str.isdigit, os.listdir("/proc"))):
+            command = _command(process)
+            if b"/kit/kernel.py" in command and not _at_work(process):
+                found.append(command.replace(b"\0", b" ").decode(errors="replace"))
         if not found:
             return []
         time.sleep(0.25)
     return found
+
+
+def _at_work(process: int) -> bool:
+    """Whether this is, or is below, a judge that somebody waits for."""
+    while process > 1:
+        above = _parent(process)
+        if b"labkit.grading.judge" in _command(process):
+            return above > 1
+        process = above
+    return False
+
+
+def _command(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _size(path: Path) -> int:
