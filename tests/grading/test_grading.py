@@ -147,3 +147,24 @@ def test_expected_answers_are_outputs_and_never_sources():
 def test_renaming_hides_no_copy():
     one = reference_cell(find("data.clusters"))
     assert similarity.normal(one) == similarity.normal(one.replace("pairs", "edges").replace("group", "g"))
+
+
+def test_unsandboxed_gives_the_same_grades(tmp_path, monkeypatch):
+    """Also where there can be no sandbox."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    write(tmp_path / "in", "ada", notebook(*references()))
+    write(tmp_path / "in", "named", notebook(SMALLER))
+    assert main(["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--seed", "1", "--unsandboxed"]) == 0
+    with open(tmp_path / "out" / "gradebook.csv") as file:
+        assert {row["student"]: row["points"] for row in csv.DictReader(file)} == {"ada": "10.0", "named": "0.0"}
+
+
+def test_a_whole_lab_finds_its_questions_in_the_sandbox(tmp_path):
+    """As a notebook's cells do, which nbval runs in `labkit-sandbox`; nothing outside can be written to."""
+    look = "import os, labkit as lk; from labkit import quizzes, lab; "
+    look += "assert quizzes.choose('data', 'before', None) and lab.shipped_labs(); "
+    look += "assert not any(os.access(p, os.W_OK) for p in ('/', lab.PACKAGE, lab.PACKAGE.parent)); print('held')"
+    with contextlib.ExitStack() as stack:
+        command, options = sandbox.wrapped([sys.executable, "-c", look], sandbox.WHOLE_LAB, "lab", stack)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+    assert done.stdout.strip() == "held", done.stderr
