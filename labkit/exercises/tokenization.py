@@ -83,6 +83,7 @@ def merge_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe(([1, 1, 1], (1, 1), 9), "edges")
     yield Probe(([3, 1, 2, 1, 2], (1, 2), 9), "edges")
     yield Probe(([1, 1, 1, 1], (1, 1), 9), "edges")
+    yield Probe(([11, 2, 1, 23], (1, 2), 9), "edges")
     for _ in range(3):
         a, b, c = rng.sample(range(20), 3)
         start = rng.choices((a, b, c), k=rng.randint(0, 3))
