@@ -152,6 +152,7 @@ def _environment(layout: str) -> dict[str, str]:
     environment |= {"IPYTHONDIR": "/tmp/ipython", "MPLCONFIGDIR": "/tmp/matplotlib", "HF_HUB_OFFLINE": "1"}
     if layout == "grade":
         return environment | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(["/kit", *_libraries()])}
+    environment["FONTCONFIG_FILE"] = str(INSIDE / "fonts.conf")  # without one, in no `/etc`, it complains on stderr
     return environment | {"LABKIT_HOME": "/tmp/labkit", "PYTHONPATH": str(PACKAGE.parent)}
 
 
