@@ -180,6 +180,17 @@ def encode_leftmost_first(ids, merges):
     return ids
 
 
+def encode_in_one_pass(ids, merges):
+    done = []
+    for id in ids:
+        pair = (done[-1], id) if done else None
+        if pair in merges:
+            done[-1] = merges[pair]
+        else:
+            done.append(id)
+    return done
+
+
 def encode_longest_first(ids, merges):
     spelled = {}
     for (left, right), new in merges.items():
@@ -460,6 +471,14 @@ EXERCISES = [
                 (
                     "You merge the first pair from the left that you know: a merge further right may have a lower "
                     "rank, and goes first."
+                ),
+            ),
+            Misconception(
+                "goes through the word once",
+                encode_in_one_pass,
+                (
+                    "You go through the word once and merge whatever you know as you come to it: a merge further "
+                    "right may have a lower rank, and goes first. Each merge needs a pass of its own."
                 ),
             ),
             Misconception(
