@@ -25,6 +25,7 @@ from labkit.data import InputError
 RECALL = 0.95  # what the bands are chosen for: the share of the pairs at the threshold that become candidates
 BUCKET_LIMIT = 128  # in a larger bucket not every pair is tried: there would be too many
 WINDOW = 8  # there a member is tried against this many before it, and against the bucket's first
+PERMUTATIONS = 4096  # at most: a part's signatures then take 164 MB
 BATCH = 1000  # documents whose numbers are worked on together: what the processor's cache holds
 KEEP = ("first", "last", "longest")
 
@@ -127,6 +128,8 @@ def scheme(
     for name, value in (("shingle", shingle), ("permutations", permutations), ("bands", bands), ("rows", rows)):
         if value is not None and value < 1:
             raise InputError(f"{name} is {value}: at least 1 is needed")
+    if permutations > PERMUTATIONS:
+        raise InputError(f"permutations is {permutations:,}: at most {PERMUTATIONS:,} can be had")
     if not 0 <= seed < 2**32:
         raise InputError(f"the seed is {seed}: give one from 0 to {2**32 - 1}")
     if bands is None and rows is None:

@@ -114,6 +114,8 @@ def deduplicate(
     asked = {"format": FORMAT, "file": str(path.resolve()), **_fingerprint(path)}
     asked |= {**dataclasses.asdict(chosen), "text": list(keys), "keep": keep}
     work = out / "unfinished"
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; name a folder for the results")
     if path.resolve() in [(out / name).resolve() for name in OUTPUTS]:
         raise InputError(f"{path}: would be replaced by its own result; name another folder with --out")
     earlier, there = _read_json(out / "report.json"), [name for name in OUTPUTS if (out / name).exists()]

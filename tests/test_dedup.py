@@ -220,6 +220,7 @@ def test_the_bands_find_95_percent_at_the_threshold_and_no_longer_ones_do(thresh
         ({"threshold": 0.001}, "take more permutations"),
         ({"shingle": 0}, "shingle is 0"),
         ({"permutations": -1}, "permutations is -1"),
+        ({"permutations": 4097}, "at most 4,096"),
         ({"bands": 0}, "bands is 0"),
         ({"bands": 10, "rows": 13}, "need 130 permutations, and there are 128"),
         ({"rows": 129}, "need 129 permutations"),

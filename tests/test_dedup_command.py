@@ -254,6 +254,8 @@ def test_what_cannot_be_read_or_written_is_one_line(tmp_path, capsys):
         assert says in error and error.count("\n") == 1
     assert run(path, path) == 2
     assert capsys.readouterr().err.startswith(f"labkit: {path}")
+    assert run(path, bad) == 2
+    assert capsys.readouterr().err == f"labkit: {bad}: is a file; name a folder for the results\n"
 
 
 def test_a_full_disk_leaves_no_half_result(corpus, tmp_path, monkeypatch, capsys):
