@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from labkit.data import Example, InputError, checked_lines
-from labkit.masking import IGNORED, as_trl, prompt_ids, prompt_share
+from labkit.masking import IGNORED, Rendered, as_trl, prompt_ids, prompt_share
 
 FINDINGS = {
     "all_masked": "no token is left that carries loss; such rows teach nothing, or are dropped without a word",
@@ -26,6 +26,8 @@ MARKERS = (  # what other templates write around a turn
     "<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|eot_id|>", "<start_of_turn>", "<end_of_turn>", "[INST]",
     "[/INST]", "<<SYS>>", "### Instruction:", "### Response:", "<|endoftext|>",
 )  # fmt: skip
+
+SHOWN = 20  # bad lines
 
 
 @dataclass
@@ -40,6 +42,7 @@ class Report:
     findings: dict[str, list[str]]
     bad_lines: dict[int, str] = field(default_factory=dict)  # what cannot be read as an example, and why
     pad_is_end: bool = False
+    where: str = ""  # "FILE, ", where a file was read
 
     @property
     def clean(self) -> bool:
@@ -47,21 +50,24 @@ class Report:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.examples} examples, the longest {self.longest} tokens of {self.max_length}",
+            f"{self.examples} examples, the longest {self.longest} tokens of {_limit(self.max_length)}",
             f"{self.prompt_share:.1%} of the tokens are prompt (a row's share, averaged: {self.mean_prompt_share:.1%})",
         ]
         for name, whose in self.findings.items():
             if whose:
                 lines.append(f"{name}: {len(whose)} ({_some(whose)}): {FINDINGS[name]}")
         if self.bad_lines:
-            first, why = next(iter(self.bad_lines.items()))
-            lines.append(f"bad lines: {len(self.bad_lines)}, such as line {first}: {why}")
+            lines.append(f"bad lines: {len(self.bad_lines)}")
+            told = [f"  {self.where}line {line}: {why}" for line, why in self.bad_lines.items()]
+            lines += told[:SHOWN] + ["  …"] * (len(told) > SHOWN)
         if self.pad_is_end:
             lines.append("note: padding and end share a token; mask padding by position, or the end is never trained")
         return "\n".join([*lines, "nothing found" if self.clean else "something to mend"])
 
     def as_dict(self) -> dict:
         """Plain data for JSON: counts under the findings' names, and the first five examples of each."""
+        bad = [f"line {line}: {why}" for line, why in self.bad_lines.items()]
+        found = self.findings | {"bad_lines": bad}
         return {
             "examples": self.examples,
             "max_length": self.max_length,
@@ -71,7 +77,7 @@ class Report:
             **{name: len(whose) for name, whose in self.findings.items()},
             "bad_lines": len(self.bad_lines),
             "pad_is_end": self.pad_is_end,
-            "such_as": {name: whose[:5] for name, whose in self.findings.items() if whose},
+            "such_as": {name: whose[:5] for name, whose in found.items() if whose},
             "clean": self.clean,
         }
 
@@ -89,30 +95,19 @@ def lint(
     max_length = tokenizer.model_max_length if max_length is None else max_length
     if max_length < 1:
         raise InputError(f"the longest row is to have {max_length} tokens: give at least 1")
-    examples, bad_lines = [], {}
-    lines = checked_lines(data) if isinstance(data, (str, Path)) else enumerate(data, start=1)
-    for line, found in lines:
-        if isinstance(found, InputError):
-            bad_lines[line] = str(found)
-        else:
-            examples.append(found)
-    if not examples:
-        why = f", such as line {min(bad_lines)}: {bad_lines[min(bad_lines)]}" if bad_lines else ""
-        raise InputError(f"there is no usable example{why}")
-
+    from_file = isinstance(data, (str, Path))
+    where = f"{data}, " if from_file else ""
+    bad_lines: dict[int, str] = {}
     findings: dict[str, list[str]] = {name: [] for name in FINDINGS}
     markers = {*MARKERS, *tokenizer.all_special_tokens}
     rows = []
-    for example in examples:
+    for line, example in checked_lines(data) if from_file else enumerate(data, start=1):
+        try:
+            row, start = _row(example, tokenizer, plain)
+        except InputError as error:
+            bad_lines[line] = str(error)
+            continue
         texts = [message["content"] for message in example.messages()]
-        if plain:
-            record = {"prompt": example.prompt, "completion": example.completion}
-            start = tokenizer(example.prompt)["input_ids"]
-        else:
-            messages = example.messages()
-            record = {"prompt": messages[:-1], "completion": messages[-1:]}
-            start = prompt_ids(example, tokenizer)
-        row = as_trl(record, tokenizer)
         rows.append(row)
         has = {
             "all_masked": all(label == IGNORED for label in row.labels[:max_length]),
@@ -124,18 +119,43 @@ def lint(
         for name in FINDINGS:
             if has[name]:
                 findings[name].append(example.id)
+    if not rows:
+        said = [f"{where}line {line}: {why}" for line, why in bad_lines.items()]
+        raise InputError(f"{where}there is no usable example" if not said else f"no usable example; {said[0]}")
     lengths = [len(row.input_ids) for row in rows]
     shares = [prompt_share([row.labels], [length]) for row, length in zip(rows, lengths)]
     return Report(
-        examples=len(examples),
+        examples=len(rows),
         max_length=max_length,
         prompt_share=prompt_share([row.labels for row in rows], lengths),
         mean_prompt_share=sum(shares) / len(shares),
         longest=max(lengths),
         findings=findings,
         bad_lines=bad_lines,
+        where=where,
         pad_is_end=tokenizer.pad_token_id is not None and tokenizer.pad_token_id == tokenizer.eos_token_id,
     )
+
+
+def _row(example: Example | InputError, tokenizer, plain: bool) -> tuple[Rendered, list[int]]:
+    """(the row that TRL makes of the example, the ids of its prompt alone)."""
+    if isinstance(example, InputError):
+        raise example
+    if plain:
+        record = {"prompt": example.prompt, "completion": example.completion}
+        start = tokenizer(example.prompt, verbose=False)["input_ids"]
+    else:
+        messages = example.messages()
+        record = {"prompt": messages[:-1], "completion": messages[-1:]}
+        start = prompt_ids(example, tokenizer)
+    row = as_trl(record, tokenizer)
+    if not row.input_ids:
+        raise InputError("no token is left of it; mend the chat template")
+    return row, start
+
+
+def _limit(tokens: int) -> str:
+    return f"{tokens}" if tokens < 10**9 else "no limit"  # a tokenizer without a limit says 10 to the 30
 
 
 def _some(names: list[str]) -> str:

@@ -116,23 +116,30 @@ def as_trl(
 
     `prompt` and `completion`, as strings or messages, are tokenized together, and loss begins at the first token where
     that differs from the prompt alone: at a seam it may begin within the prompt. `messages` and `text` carry loss
-    everywhere; only messages know `assistant_only`, which needs a template with generation marks. What is longer than
-    `max_length` is cut on the right, completion and all (TRL then drops rows without a label, and says nothing).
+    everywhere; only messages know `assistant_only`, which needs a template with generation marks, and takes loss off
+    whatever the assistant did not write. What is longer than `max_length` is cut on the right, completion and all (TRL
+    then drops rows without a label, and says nothing). Raises `InputError` for a record in none of these forms.
     """
+    keys = {"prompt", "completion"} if "prompt" in record else {"messages"} if "messages" in record else {text}
+    if missing := sorted(keys - record.keys()):
+        raise InputError(f'the record has no "{missing[0]}"; give "prompt" and "completion", "messages" or "{text}"')
+    if assistant_only and (text in keys or isinstance(record.get("prompt"), str)):
+        raise InputError("plain text knows no assistant, so assistant_only cannot act on it; give messages")
     if "prompt" in record and isinstance(record["prompt"], str):
         whole = record["prompt"] + _ended(record["completion"], tokenizer)
-        start, ids = tokenizer(record["prompt"])["input_ids"], tokenizer(whole)["input_ids"]
+        start, ids = (tokenizer(part, verbose=False)["input_ids"] for part in (record["prompt"], whole))
     elif "prompt" in record:
         start = _encode(tokenizer, _prompt_text(tokenizer, record["prompt"]))
         ids = _encode(tokenizer, _template(tokenizer, [*record["prompt"], *record["completion"]], False))
     elif "messages" in record:
         ids, start = _encode(tokenizer, _template(tokenizer, record["messages"], False)), []
     else:
-        ids, start = tokenizer(_ended(record[text], tokenizer))["input_ids"], []
+        ids, start = tokenizer(_ended(record[text], tokenizer), verbose=False)["input_ids"], []
     length = next((place for place, (a, b) in enumerate(zip(start, ids)) if a != b), min(len(start), len(ids)))
     labels = completion_labels(ids[:length], ids[length:])
     if assistant_only:
-        labels = [id if own else IGNORED for id, own in zip(ids, _assistant_mask(tokenizer, record), strict=True)]
+        own = _assistant_mask(tokenizer, record)
+        labels = [label if mine else IGNORED for label, mine in zip(labels, own, strict=True)]
     return Rendered(ids[:max_length], labels[:max_length], length, max_length is not None and len(ids) > max_length)
 
 
@@ -256,10 +263,16 @@ def to_batch(rows: Sequence[Rendered], pad: int, end: int, allow: Collection[str
     """`collate`, after each row has passed `check_batch`.
 
     Raises `InputError`, which names the fault and the rows that have it, unless the fault is one of `allow`. A batch
-    in which no token carries loss is never allowed.
+    in which no token carries loss is never allowed, nor is a row without tokens, or with more or fewer labels.
     """
-    batch = collate(rows, pad)
     names = [row.name or f"row {number}" for number, row in enumerate(rows)]
+    for name, row in zip(names, rows):
+        if not row.input_ids or len(row.input_ids) != len(row.labels):
+            raise InputError(
+                f"{name}: {len(row.input_ids)} tokens and {len(row.labels)} labels; a row has at least one token, and "
+                "a label for each"
+            )
+    batch = collate(rows, pad)
     found: dict[str, list[str]] = {}
     for name, row in zip(names, rows):
         found.setdefault(check_batch(collate([row], pad), [row.prompt_length], end), []).append(name)
@@ -277,14 +290,14 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _ended(text: str, tokenizer) -> str:
+    if not tokenizer.eos_token:
+        raise InputError("the tokenizer has no end token, so nothing can teach the model to stop; set its eos_token")
     return text if text.endswith(tokenizer.eos_token) else text + tokenizer.eos_token
 
 
 def _assistant_mask(tokenizer, record: Mapping) -> list[int]:
     messages = record.get("messages") or [*record["prompt"], *record["completion"]]
-    written = tokenizer.apply_chat_template(
-        messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-    )
+    written = _apply(tokenizer, messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
     if 1 not in written["assistant_masks"]:
         raise InputError(
             "the chat template marks no assistant part; put {% generation %} and {% endgeneration %} around it"
@@ -296,7 +309,7 @@ def _messages(example: Example | Sequence[Mapping]) -> tuple[list[dict], list[di
     """(messages before the completion, all messages)."""
     if isinstance(example, Example):
         return example.messages(completion=False), example.messages()
-    messages = [dict(message) for message in example]
+    messages = [dict(message) if isinstance(message, Mapping) else {} for message in example]
     if not messages or messages[-1].get("role") != "assistant":
         raise InputError("the conversation does not end with the assistant's message; add the completion to learn")
     has_system = messages[0].get("role") == "system"
@@ -307,6 +320,9 @@ def _messages(example: Example | Sequence[Mapping]) -> tuple[list[dict], list[di
                 f"message {number + 1 + has_system} has role {message.get('role')!r} where {expected!r} is due; "
                 "after an optional system message, user and assistant take turns"
             )
+    for number, message in enumerate(messages, start=1):
+        if not isinstance(message.get("content"), str):
+            raise InputError(f'message {number} has no text under "content"; write it, or take the conversation out')
     return messages[:-1], messages
 
 
@@ -319,7 +335,18 @@ def _template(tokenizer, messages: list[dict], add_generation_prompt: bool) -> s
         raise InputError(
             "the tokenizer has no chat template; take an instruction-tuned model's, or set tokenizer.chat_template"
         )
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
+    return _apply(tokenizer, messages, tokenize=False, add_generation_prompt=add_generation_prompt)
+
+
+def _apply(tokenizer, messages: list[dict], **how):
+    """`apply_chat_template`; what the template refuses, or cannot do, is an `InputError`."""
+    from jinja2 import TemplateError
+
+    try:
+        return tokenizer.apply_chat_template(messages, **how)
+    except TemplateError as error:
+        why = " ".join(str(error).split())
+        raise InputError(f"the chat template does not take the conversation: {why}; mend one of the two") from None
 
 
 def _encode(tokenizer, text: str) -> list[int]:

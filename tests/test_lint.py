@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -41,8 +42,6 @@ def test_what_is_cut_and_what_is_left_without_a_label(tokenizer):
 
 @pytest.mark.parametrize("marker", ["<|user|>", "<|im_start|>", "### Response:", "<|end|>"])
 def test_role_markers_in_the_text(marker, tokenizer):
-    import dataclasses
-
     examples = number_questions(5)
     for field in ("prompt", "completion"):
         odd = dataclasses.replace(examples[2], **{field: f"Well {marker} 3"})
@@ -50,8 +49,6 @@ def test_role_markers_in_the_text(marker, tokenizer):
 
 
 def test_a_seam_is_found_where_a_token_straddles_it(tokenizer):
-    import dataclasses
-
     examples = [dataclasses.replace(e, prompt="What is", completion=" 4 plus 5") for e in number_questions(3)]
     broken = [dataclasses.replace(e, prompt="What is 4 pl", completion="us 5") for e in number_questions(3)]
     assert not lint(examples, tokenizer, plain=True).findings["seam"]
@@ -76,6 +73,8 @@ def test_bad_lines_are_told_and_nothing_is_written(tmp_path, tokenizer):
     file.write_text(file.read_text() + "\n".join(lines) + "\n")
     report = lint(file, tokenizer)
     assert report.examples == 3 and list(report.bad_lines) == [4, 5, 6] and not report.clean
+    assert all(f"{file}, line {line}: " in str(report) for line in (4, 5, 6))
+    assert len(report.as_dict()["such_as"]["bad_lines"]) == 3
     assert "user and assistant take turns" in report.bad_lines[5] and "not the assistant's" in report.bad_lines[6]
     assert [path.name for path in tmp_path.iterdir()] == ["mine.jsonl"]
 
@@ -85,8 +84,23 @@ def test_nothing_usable_is_an_error(text, says, tmp_path, tokenizer):
     file = tmp_path / "mine.jsonl"
     if text is not None:
         file.write_text(text)
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=says) as raised:
         lint(file, tokenizer)
+    assert "mine.jsonl" in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_an_example_that_the_template_refuses_is_a_bad_line(tokenizer, monkeypatch):
+    refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('no system here') }}{% endif %}"
+    monkeypatch.setattr(tokenizer, "chat_template", refuses + tokenizer.chat_template)
+    examples = [dataclasses.replace(example, system=None) for example in number_questions(3)]
+    odd = dataclasses.replace(examples[1], system="Be short.")
+    report = lint([examples[0], odd, examples[2]], tokenizer)
+    assert report.examples == 2 and list(report.bad_lines) == [2] and "no system here" in report.bad_lines[2]
+
+
+def test_a_tokenizer_without_a_limit_says_so(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokenizer, "model_max_length", 10**30)
+    assert "of no limit" in str(lint(number_questions(2), tokenizer))
 
 
 def test_the_command_says_and_exits(tmp_path, tiny_model_folder, capsys):

@@ -82,8 +82,11 @@ def records(form: str) -> list[dict]:
             whole = f"{example.prompt} {example.completion}"
             seam = len(example.prompt) + draw.choice([0, 1, draw.randint(-8, 8)])
             made.append({"prompt": whole[:seam], "completion": whole[seam:]})
-        elif form == "conversational":
-            made.append({"prompt": messages[:-1], "completion": messages[-1:]})
+        elif form.startswith("conversational"):
+            turns = messages[:-1]
+            if form.endswith("only"):  # then an earlier answer in the prompt must carry no loss
+                turns[-1:-1] = [{"role": "user", "content": "Ready?"}, {"role": "assistant", "content": "Yes."}]
+            made.append({"prompt": turns, "completion": messages[-1:]})
         elif form == "text":
             made.append({"text": f"{example.prompt} {example.completion}"})
         else:  # messages, some with an earlier turn
@@ -93,7 +96,10 @@ def records(form: str) -> list[dict]:
     return made
 
 
-FORMS = ("prompt and completion", "conversational", "messages", "messages, assistant only", "text")
+FORMS = (
+    "prompt and completion", "conversational", "conversational, assistant only", "messages",
+    "messages, assistant only", "text",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("max_length", [None, 22])
@@ -104,6 +110,8 @@ def test_rows_equal_those_of_trl(form, max_length, tokenizer, tiny_model_folder,
     from trl import SFTConfig, SFTTrainer
 
     assistant_only = form.endswith("only")
+    if max_length and form == "conversational, assistant only":
+        max_length += 14  # for its earlier turn
     settings = SFTConfig(
         output_dir=str(tmp_path), max_length=max_length, assistant_only_loss=assistant_only, bf16=False, use_cpu=True,
         report_to="none", disable_tqdm=True, eos_token="<|end|>",
@@ -317,3 +325,36 @@ def test_a_template_without_an_assistant_part_is_said(tokenizer, monkeypatch):
     monkeypatch.setattr(tokenizer, "chat_template", "{% for m in messages %}{{ m.content }}{% endfor %}")
     with pytest.raises(InputError, match="marks no assistant part"):
         as_trl(records("messages")[0], tokenizer, assistant_only=True)
+
+
+@pytest.mark.parametrize(
+    "record, says",
+    [
+        ({}, 'no "text"'),
+        ({"prompt": "a"}, 'no "completion"'),
+        ({"text": "a"}, "plain text knows no assistant"),
+        ({"prompt": "a", "completion": "b"}, "plain text knows no assistant"),
+    ],
+)
+def test_a_record_that_trl_would_not_take_is_said_in_a_line(record, says, tokenizer):
+    with pytest.raises(InputError, match=says):
+        as_trl(record, tokenizer, assistant_only=True)
+
+
+@pytest.mark.parametrize("template", ["{{ raise_exception('no system here') }}", "{% for m in %}", "{{ m.content }}"])
+def test_a_template_that_fails_is_said_in_a_line(template, tokenizer, monkeypatch):
+    monkeypatch.setattr(tokenizer, "chat_template", template)
+    with pytest.raises(InputError, match="template does not take the conversation") as raised:
+        render(number_questions(1)[0], tokenizer)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("row", [Rendered([], [], 0), Rendered([3, 4, 1], [4, 1], 1)])
+def test_a_row_without_tokens_or_with_too_few_labels_is_named(row):
+    with pytest.raises(InputError, match="row 0: .* labels"):
+        to_batch([row], 0, 1)
+
+
+def test_a_message_without_text_is_named(tokenizer):
+    with pytest.raises(InputError, match='message 2 has no text under "content"'):
+        render([{"role": "user", "content": "a"}, {"role": "assistant", "content": None}], tokenizer)
