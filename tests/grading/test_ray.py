@@ -1,0 +1,99 @@
+"""On a Ray cluster grading comes to the same gradebook, byte for byte, also when a worker is killed in the middle."""
+
+import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from labkit.cli import main
+from labkit.exercises import catalogue, find, reference_cell
+
+RAY = Path(sys.executable).with_name("ray")
+SLOW = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    import time\n    time.sleep(0.2)\n    return len(a & b) / len(a | b)\n'
+MISTAKE = find("data.jaccard").misconceptions[0].function
+NAMED = '@lk.exercise("data.jaccard")\n' + inspect.getsource(MISTAKE).replace(MISTAKE.__name__, "jaccard")
+
+
+@pytest.fixture(scope="module")
+def submissions(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("submissions")
+    cells = {
+        "ada": [reference_cell(exercise) for exercise in catalogue().values() if exercise.lab == "01"],
+        "grace": [NAMED],
+        "slow": [SLOW],
+        "stub": [],
+    }
+    for student, sources in cells.items():
+        made = [{"cell_type": "code", "metadata": {}, "source": s, "outputs": [], "execution_count": None} for s in sources]
+        (folder / student).mkdir()
+        text = json.dumps({"cells": made, "metadata": {}, "nbformat": 4, "nbformat_minor": 4})
+        (folder / student / "01_data.ipynb").write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(submissions, tmp_path_factory):
+    out = tmp_path_factory.mktemp("local")
+    assert main(["grade", str(submissions), "--out", str(out), "--seed", "5"]) == 0
+    return (out / "gradebook.csv").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def address():
+    """A cluster of two workers on this machine, for these tests."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "timeout": 120}
+    start = [RAY, "start", "--head", "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
+    subprocess.run([*start, "--object-store-memory=100000000"], check=True, **quiet)
+    yield "auto"
+    subprocess.run([RAY, "stop", "--force"], **quiet)
+
+
+def graded(submissions, out, address):
+    """The gradebook after one `labkit grade` on the cluster; each submission stands in the ledger once."""
+    command = [sys.executable, "-m", "labkit.cli", "grade", str(submissions), "--out", str(out), "--seed", "5"]
+    done = subprocess.run([*command, "--cluster", address], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [json.loads(line) for line in (out / "ledger.jsonl").open()]
+    assert sorted(line["student"] for line in lines) == ["ada", "grace", "slow", "stub"]
+    return (out / "gradebook.csv").read_bytes()
+
+
+def test_the_same_gradebook(submissions, expected, address, tmp_path):
+    assert graded(submissions, tmp_path, address) == expected
+
+
+def test_a_worker_killed_in_the_middle_changes_nothing(submissions, expected, address, tmp_path):
+    killed = threading.Event()
+
+    def kill_the_first():
+        """SIGKILL to the first Ray worker that has a judge, which is in the midst of grading."""
+        late = time.monotonic() + 60
+        while time.monotonic() < late and not killed.is_set():
+            for process in psutil.process_iter(["cmdline"]):
+                line = " ".join(process.info["cmdline"] or ())
+                if "labkit.grading.judge import serve" in line and "ray::" in " ".join(_parent_line(process)):
+                    os.kill(process.ppid(), signal.SIGKILL)
+                    killed.set()
+                    return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=kill_the_first)
+    thread.start()
+    found = graded(submissions, tmp_path, address)
+    thread.join()
+    assert killed.is_set() and found == expected
+
+
+def _parent_line(process):
+    try:
+        return process.parent().cmdline()
+    except (psutil.NoSuchProcess, AttributeError):
+        return []
