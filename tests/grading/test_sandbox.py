@@ -1,0 +1,139 @@
+"""What a learner's code can do in the grading sandbox, tried from inside, for root and for an ordinary user."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from labkit.grading import sandbox
+
+INSIDE = """
+import ctypes, json, os, socket, sys, threading
+port, abstract, secret = json.loads(sys.argv[1])
+
+def tried(action):
+    try:
+        return repr(action())
+    except BaseException as error:
+        return type(error).__name__
+
+def fill(path, size):
+    with open(path, "wb") as file:
+        for _ in range(size // 1_000_000):
+            file.write(bytes(1_000_000))
+
+def fill_all():
+    for number in range(40):
+        fill(f"/tmp/{number}", 5_000_000)
+
+def start_many():
+    never, threads = threading.Event(), []
+    try:
+        for _ in range(200):
+            threads.append(threading.Thread(target=never.wait, daemon=True))
+            threads[-1].start()
+    finally:
+        never.set()
+
+def connect(family, address):
+    with socket.socket(family) as each:
+        each.settimeout(3)
+        each.connect(address)
+
+libc = ctypes.CDLL(None, use_errno=True)
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+said = {
+    "capabilities": status["CapEff"].strip() + status["CapPrm"].strip() + status["CapBnd"].strip(),
+    "user": os.getuid(),
+    "no new privileges": status["NoNewPrivs"].strip(),
+    "environment": sorted(os.environ),
+    "descriptors": sorted(os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{n}")),
+    "processes": len([p for p in os.listdir("/proc") if p.isdigit()]),
+    "tcp": tried(lambda: connect(socket.AF_INET, ("127.0.0.1", port))),
+    "abstract": tried(lambda: connect(socket.AF_UNIX, "\\0" + abstract)),
+    "outside": os.path.exists(secret),
+    "home": os.path.exists("/root/.bashrc") or bool(os.path.isdir("/home") and os.listdir("/home")),
+    "etc": os.path.exists("/etc/passwd") or os.path.exists("/etc/shadow"),
+    "mount": libc.mount(b"tmpfs", b"/tmp", b"tmpfs", 0, None),
+    "namespace": libc.unshare(0x10000000),
+    "kernel": tried(lambda: open("/proc/sys/kernel/core_pattern", "w")),
+    "one file": tried(lambda: fill("/tmp/large", 20_000_000)),
+    "disk": tried(fill_all),
+    "shared memory": tried(lambda: [fill(f"/dev/shm/{n}", 5_000_000) for n in range(40)]),
+    "write": [p for p in ("/", "/usr", "/kit", "/dev", "/proc/sys", "/usr/bin/x") if os.access(p, os.W_OK)],
+    "memory": tried(lambda: len(bytearray(4_000_000_000))),
+    "threads": tried(start_many),
+    "labkit": sorted(os.listdir("/kit/labkit") + os.listdir("/kit/labkit/exercises")),
+}
+print(json.dumps(said))
+"""
+EXPECTED = {"tcp": ("ConnectionRefusedError", "OSError"), "abstract": ("ConnectionRefusedError",)}
+EXPECTED |= {"one file": ("OSError",), "disk": ("OSError",), "shared memory": ("OSError",), "memory": ("MemoryError",)}
+EXPECTED |= {"threads": ("RuntimeError",), "kernel": ("OSError", "PermissionError", "FileNotFoundError")}
+
+
+def look(port, abstract, secret):
+    """What INSIDE says from the sandbox of whoever runs this."""
+    with contextlib.ExitStack() as stack:
+        command = [sys.executable, "-S", "-c", INSIDE, json.dumps([port, abstract, secret])]
+        command, options = sandbox.wrapped(command, sandbox.GRADE, "grade", stack)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout)
+
+
+def as_an_ordinary_user(arguments, folder):
+    """`look` by a user who is not root, in a mount namespace where root's home does not hide the interpreter."""
+    python = Path(sys.base_prefix).resolve()
+    steps = ["mount --make-rprivate /"]
+    if python.is_relative_to("/root"):
+        kept = folder / "python"
+        kept.mkdir()
+        steps += [f"mount --bind {python} {kept}", "mount -t tmpfs -o mode=755 tmpfs /root"]
+        steps += [f"mkdir -p -m 755 {python}", f"mount --bind {kept} {python}"]
+    steps.append(f'exec setpriv --reuid=12345 --regid=12345 --clear-groups {sys.executable} {__file__} "$1"')
+    command = ["unshare", "--mount", "sh", "-euc", "\n".join(steps), "sh", json.dumps(arguments)]
+    environment = {"PATH": os.environ["PATH"], "HOME": "/tmp", "PYTHONPATH": str(Path(sandbox.PACKAGE).parent)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, env=environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def outside(tmp_path):
+    """A listening port, an abstract socket's name, and a file, all of this side."""
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    name = f"labkit-test-{os.getpid()}"
+    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
+        unix.bind("\0" + name)
+        unix.listen()
+        yield [tcp.getsockname()[1], name, str(secret)]
+
+
+@pytest.mark.skipif(sandbox.missing() is not None, reason="no sandbox here")
+@pytest.mark.parametrize("who", ["whoever runs the tests", "an ordinary user"])
+def test_nothing_outside_can_be_reached_and_every_limit_holds(who, outside, tmp_path):
+    if who == "an ordinary user" and (os.getuid() != 0 or shutil.which("unshare") is None):
+        pytest.skip("needs root, to become another user")
+    said = look(*outside) if who != "an ordinary user" else as_an_ordinary_user(outside, tmp_path)
+    assert set(said["capabilities"]) == {"0"} and said["user"] != 0 and said["no new privileges"] == "1"
+    assert set(said["environment"]) <= set(sandbox._environment("grade")) | {"PWD", "LC_CTYPE", "OLDPWD", "SHLVL", "_"}
+    assert not [each for each in said["descriptors"] if each.startswith("/") and not each.startswith(("/proc", "/dev"))]
+    assert said["processes"] <= 4
+    assert (said["outside"], said["home"], said["etc"], said["write"]) == (False, False, False, [])
+    assert said["mount"] == said["namespace"] == -1
+    assert said["labkit"] == ["__init__.py", "__init__.py", "engine.py", "exercises", "kinds.py"]
+    for what, errors in EXPECTED.items():
+        assert said[what] in errors, (what, said[what])
+
+
+if __name__ == "__main__":
+    print(json.dumps(look(*json.loads(sys.argv[1]))))
