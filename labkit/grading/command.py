@@ -50,6 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     if min(args.cpu, args.wall, args.memory) <= 0 or (args.workers is not None and args.workers < 1):
         raise InputError("--cpu, --wall, --memory and --workers must be more than 0")
+    if not sys.platform.startswith("linux"):  # the clock and the limits read /proc
+        raise InputError("grading needs Linux; grade in a Linux machine, container or WSL 2")
     if not args.unsandboxed and args.cluster is None:
         sandbox.require()
     known = submissions.roster(args.roster) if args.roster else {}

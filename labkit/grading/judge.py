@@ -14,7 +14,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import resource
 import select
 import shutil
 import signal
@@ -427,6 +426,8 @@ def _parent(process: int) -> int:
 
 
 def _cpu_used() -> float:
+    import resource  # there is none on Windows
+
     mine, theirs = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     return mine.ru_utime + mine.ru_stime + theirs.ru_utime + theirs.ru_stime
 
@@ -460,6 +461,8 @@ def sweep() -> None:
 
 
 def _child(job: Job, only: set | None, folder: Path, send: int) -> None:
+    import resource
+
     status = 1
     try:
         _prctl(DEATH_SIGNAL, signal.SIGKILL)

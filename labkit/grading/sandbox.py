@@ -13,7 +13,6 @@ a cgroup cannot hold the memory of all processes together, `watch` sums it up ma
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import socket
@@ -85,7 +84,8 @@ def missing() -> str | None:
 def require() -> None:
     """Raise `InputError` where there can be no sandbox."""
     if reason := missing():
-        raise InputError(f"{reason}; or say --unsandboxed, where you would run the learners' code with your own hands")
+        instead = "; or say --unsandboxed, where you would run the learners' code with your own hands"
+        raise InputError(reason + (instead if sys.platform.startswith("linux") else ""))
 
 
 def wrapped(
@@ -131,6 +131,8 @@ def wrapped(
 
 def _user(stack: contextlib.ExitStack) -> int:
     """A user id that no other sandbox of this machine has while `stack` is open, so that limits count one sandbox only."""
+    import fcntl  # there is none on Windows
+
     folder = Path("/run/labkit-sandboxes")
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != 0 or stat.S_IMODE(folder.stat().st_mode) & 0o022:
