@@ -517,9 +517,9 @@ for threshold, each in at.items():
 # %% [markdown]
 # No threshold is right for all. At 0.8 three quarters of the reposts stay. At 0.5 nearly all are found, and so are
 # things that are no copies: sums with dates, which have most of their words in common and another month. Pairs with a
-# repost are right nearly always; what is wrong at 0.8 is mostly one event asked about in two ways, at 0.5 mostly those
-# sums. And what is said in *other* words is missed: all of it at 0.8, most of it at 0.5. MinHash compares words, not
-# meanings.
+# repost are right nearly always, pairs of two candidates in which nothing was planted less and less often. (A pair
+# counts under *paraphrase* if one of the two is one, whatever the other is.) And what is said in *other* words is
+# missed: all of it at 0.8, most of it at 0.5. MinHash compares words, not meanings.
 #
 # ### Like is not transitive
 #
@@ -684,9 +684,9 @@ lk.claim("C05", measured=shown["leak of time"].mean)
 # nobody else has posted, it knows nothing fresh, as lab 00 said. Even unchanged facts gain from the leak, because that
 # a mayor is *still* in office is news too.
 #
-# And *drift*, the price of being asked about a later time? Between the two honest splits nothing is lost (the last
-# four lines lean the other way), because what changed had changed at New Year, before the first post. It shows between
-# the kinds: the base's world is that of the year before.
+# And *drift*, the price of being asked about a later time? Between the two honest splits nothing is lost (in the last
+# four lines only the unchanged facts move, and they gain), because what changed had changed at New Year, before the
+# first post. It shows between the kinds: the base's world is that of the year before.
 
 # %%
 honest = split_records["cluster, then time"]
