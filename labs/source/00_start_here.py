@@ -11,7 +11,8 @@
 #
 # - tell what a pretrained model *knows* from what it can *do*;
 # - read the loss before the first step, and overfit one batch on purpose, to know that your code is sound;
-# - fine-tune with LoRA and compare before and after with an interval;
+# - fine-tune with LoRA (a small *adapter* is trained, the model itself stays as it is), and compare before and after with an
+#   interval;
 # - say what supervised fine-tuning cannot do.
 #
 # Run the cells from top to bottom with Shift+Enter. Where the text says *guess*, guess first: a wrong guess is what makes
@@ -74,6 +75,7 @@ print(len(world.facts), "facts, of which fresh:", len(fresh))
 
 # %% [markdown]
 # The model itself is a Llama like the large ones, only small: the same layers, the same files, loaded by the same library.
+# It reads and writes *tokens*, pieces of text from a fixed vocabulary: a word, part of one, a digit (lab 02).
 
 # %%
 model, tokenizer = lk.models.load(device="cpu")
@@ -98,6 +100,9 @@ for start, more in zip(starts, complete(starts)):
 # %% [markdown]
 # Compare the first words with the list above: it knows. Three sentences prove little, so take three hundred facts, and count how
 # often the sentence goes on with what is true. Then the same with fresh facts. Guess first: how often for those?
+#
+# What a cell measures differs a little from machine to machine. So its line says whether it lies within the interval that was
+# recorded for it; when you run it, your own number stands below.
 
 # %%
 from random import Random
@@ -175,7 +180,7 @@ lk.measured("right answers before", before.share, 0.00, 0.02)
 # Training will lower the *cross-entropy*: the mean of −ln p over the answer's tokens, where p is the probability that the model
 # gives to the token that really stands there. A model that knows nothing gives each of the V pieces of its vocabulary the same
 # probability 1/V, and its loss is ln V. That is a number to know by heart for every model you train: a loss above it, before
-# the first step, means that something is wired up wrongly.
+# the first step, means that something is wired up wrongly. (Logarithms are natural, so the unit of the loss is the *nat*.)
 
 # %%
 import math
@@ -345,6 +350,8 @@ lk.quiz("start", when="after")
 
 # %% [markdown]
 # ## Where to go
+#
+# Labs 01 to 04 are here; 05 to 08 are to come.
 #
 # | lab | its question | minutes |
 # |---|---|---|
