@@ -1,0 +1,54 @@
+"""A loop without end, or a dead kernel, costs its own exercise and no other; a busy machine costs nobody a point."""
+
+import json
+from pathlib import Path
+
+import oracle
+import pytest
+
+from labkit.exercises import find, reference_cell
+from labkit.grading import judge
+
+ENDLESS = "while True:\n        pass"
+DEAD = "import os\n    os._exit(0)"
+
+
+def cell(body):
+    return f'@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    {body}\n'
+
+
+def graded(folder, body, **budget):
+    sources = [cell(body), *(reference_cell(find(id)) for id in ("data.shingles", "data.candidate_probability"))]
+    path = Path(folder, "01_data.ipynb")
+    path.write_text(oracle.notebook(*sources))
+    job = judge.Job("ada", "01", str(path), seed=3, budget=judge.Budget(**{"cpu": 1, "wall": 6, **budget}))
+    return json.loads(judge.work(job))
+
+
+@pytest.mark.parametrize("body, kind", [(ENDLESS, "slow"), (DEAD, "ended")])
+def test_the_other_exercises_get_a_fresh_kernel(tmp_path, body, kind):
+    row = graded(tmp_path, body)
+    got = row["exercises"]
+    assert got["data.jaccard"]["kind"] == kind and got["data.jaccard"]["points"] == 0
+    for id in ("data.shingles", "data.candidate_probability"):
+        assert got[id]["kind"] == "passed" and got[id]["points"] == got[id]["possible"]
+    assert row["points"] == 2 and oracle.leftovers() == []
+
+
+def test_what_took_too_long_is_tried_once_more_alone(tmp_path, monkeypatch):
+    started = []
+
+    def watch(job, only, folder, take):
+        started.append(only)
+        if len(started) == 1:  # as if the machine had been busy at the first probe of the first exercise
+            take({"found": {"data.jaccard": ["g"]}, "tried": {"data.jaccard": True}})
+            return ("data.jaccard", "g"), ("slow", "took longer than 6 s"), 0.0
+        take({"exercise": "data.jaccard", "group": "g", "earned": True})
+        take({"exercise": "data.jaccard", "kind": "passed", "text": "passed"})
+        return None, None, 0.0
+
+    monkeypatch.setattr(judge, "_watch", watch)
+    (tmp_path / "01_data.ipynb").write_text(oracle.notebook())
+    line = judge.grade(judge.Job("ada", "01", str(tmp_path / "01_data.ipynb"), seed=3))
+    assert started == [None, {("data.jaccard", "g")}]
+    assert line["exercises"]["data.jaccard"]["kind"] == "passed" and line["points"] == 1
