@@ -411,12 +411,19 @@ ours = sequence_loss_checked(out.logits[0].numpy(), labels[0].numpy())
 print("as transformers:", math.isclose(ours, out.loss.item(), rel_tol=1e-5))
 
 # %% [markdown]
-# What if no token is counted? torch divides 0 by 0, says nothing, and gives NaN. One such batch, and every weight is
-# NaN:
+# What if no token is counted? 0 is divided by 0, nothing is said, and the loss is NaN. torch's own function gives a
+# gradient of 0 then, so the step is merely lost. A mean written by hand gives NaN, and after one such step so is every
+# weight:
 
 # %%
-nothing = torch.full((1, 3), -100)
-print("torch:", torch.nn.functional.cross_entropy(torch.zeros(1, 5, 3), nothing).item())
+logits = torch.zeros(1, 5, 3, requires_grad=True)
+loss = torch.nn.functional.cross_entropy(logits, torch.full((1, 3), -100))
+loss.backward()
+print(f"torch: {loss.item()}, its gradient {logits.grad.abs().sum().item()}")
+
+losses, counted = torch.ones(3, requires_grad=True), torch.zeros(3)
+((losses * counted).sum() / counted.sum()).backward()
+print(f"by hand: a gradient of {losses.grad[0].item()}")
 try:
     sequence_loss_checked(toy, np.array([1, -100, -100]))
 except ValueError:
