@@ -90,14 +90,17 @@ def look(port, abstract, secret):
 
 
 def as_an_ordinary_user(arguments, folder):
-    """`look` by a user who is not root, in a mount namespace where root's home does not hide the interpreter."""
-    python = Path(sys.base_prefix).resolve()
-    steps = ["mount --make-rprivate /"]
-    if python.is_relative_to("/root"):
-        kept = folder / "python"
-        kept.mkdir()
-        steps += [f"mount --bind {python} {kept}", "mount -t tmpfs -o mode=755 tmpfs /root"]
-        steps += [f"mkdir -p -m 755 {python}", f"mount --bind {kept} {python}"]
+    """`look` by a user who is not root, in a mount namespace where no closed folder, as root's home is, hides what it needs."""
+    first, hide, back = ["mount --make-rprivate /"], {}, []
+    for number, needed in enumerate({Path(sys.base_prefix).resolve(), Path(sys.prefix).resolve(), sandbox.PACKAGE.parent}):
+        closed = [each for each in reversed(needed.parents) if not each.stat().st_mode & 0o001]
+        if closed:
+            kept = folder / str(number)
+            kept.mkdir()
+            first.append(f"mount --bind {needed} {kept}")
+            hide[closed[0]] = f"mount -t tmpfs -o mode=755 tmpfs {closed[0]}"
+            back += [f"mkdir -p -m 755 {needed}", f"mount --bind {kept} {needed}"]
+    steps = [*first, *hide.values(), *back]
     steps.append(f'exec setpriv --reuid=12345 --regid=12345 --clear-groups {sys.executable} {__file__} "$1"')
     command = ["unshare", "--mount", "sh", "-euc", "\n".join(steps), "sh", json.dumps(arguments)]
     environment = {"PATH": os.environ["PATH"], "HOME": "/tmp", "PYTHONPATH": str(Path(sandbox.PACKAGE).parent)}
