@@ -48,11 +48,11 @@ class Ledger:
 
     def add(self, line: str) -> None:
         row = json.loads(line)
-        with open(self.path, "ab") as file:
-            place = file.tell()
+        with open(self.path, "ab", buffering=0) as file:  # a buffer would try again what a full disk has refused
+            place, data = file.tell(), line.encode() + b"\n"
             try:
-                file.write(line.encode() + b"\n")
-                file.flush()
+                while data:
+                    data = data[file.write(data) :]
                 os.fsync(file.fileno())
             except OSError as error:  # a full disk
                 file.truncate(place)
