@@ -58,6 +58,10 @@ def main(args: argparse.Namespace) -> int:
     found, faults = submissions.find(args.submissions)
     if unknown := sorted(set(args.release) - {each.student for each in found}):
         raise InputError(f"--release {unknown[0]}: there is no submission of that name")
+    inside = Counter(each.path for each in found if not each.own and each.student != Path(each.path).stem)
+    for path, number in inside.items():
+        if Path(path) != args.submissions:
+            print(f"{path}: {number} notebooks, whose by the names inside; one learner's zip belongs into a folder of that name")
     out = args.out.expanduser()
     try:
         out.mkdir(parents=True, exist_ok=True)

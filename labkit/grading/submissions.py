@@ -3,27 +3,33 @@
 Known are `STUDENT/LAB.ipynb`; nbgrader's `submitted/STUDENT/ASSIGNMENT/LAB.ipynb`; Moodle's
 `Some Name_12345_assignsubmission_file_/LAB.ipynb`; Canvas's `student_[LATE_]12345_67890_LAB[-2].ipynb`; zips of these,
 and zips of one student's notebooks, as Otter makes them: `STUDENT.zip`. Links are not followed. Nothing is unpacked.
+
+Whose a file is, says who put it there: the student's folder, or the name that the system gave. Names inside a student's
+folder or zip are the student's to choose, and count for nothing.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 import stat
+import time
+import unicodedata
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from labkit.data import InputError
 from labkit.exercises import catalogue
 
-MAX_MEMBERS = 200_000  # of a zip
+MAX_MEMBERS, MAX_READ = 200_000, 16_000_000  # of a zip, and bytes of it at once: zipfile reads its whole list of members
 CANVAS = re.compile(r"(?P<student>[^_]+)(?:_LATE)?_\d+_\d+_(?P<name>.+)")
-MOODLE = re.compile(r"(?P<student>.+)_\d+_assignsubmission_file_?")
+MOODLE = re.compile(r"(?P<student>.+?)_\d+_assignsubmission_file_?(?P<name>.*)")
 OTTER = re.compile(r"(?P<student>.+?)(?:_\d{4}_\d\d_\d\dT\d\d_\d\d_\d\d_\d+.*)")
-STUDENT = re.compile(r"[\w.@+' -]{1,100}")
+IN_NAMES = " .,@+'’()-_"  # beside letters, marks and digits of any script
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,8 @@ class Submission:
     lab: str
     path: str
     member: str | None = None
-    order: str = ""  # of two by one student for one lab, the larger counts: the time, then the name
+    own: bool = True  # its place says whose it is; not the names inside a class's zip
+    order: tuple = ()  # of two by one student for one lab, the larger counts
 
     @property
     def shown(self) -> str:
@@ -70,7 +77,7 @@ def find(folder: str | Path) -> tuple[list[Submission], list[str]]:
     for submission in _all(root, faults):
         key = submission.student, submission.lab
         if key in found:
-            older, newer = sorted((found[key], submission), key=lambda each: each.order)
+            older, newer = sorted((found[key], submission), key=lambda each: (each.own, each.order))
             found[key] = newer
             faults.append(f"{older.shown}: {submission.student} handed in lab {submission.lab} twice; {newer.shown} is graded")
         else:
@@ -82,7 +89,7 @@ def find(folder: str | Path) -> tuple[list[Submission], list[str]]:
 
 def _all(root: Path, faults: list[str]) -> Iterator[Submission]:
     if root.is_file():
-        yield from _zip(root, PurePosixPath(root.name), faults)
+        yield from _zip(root, PurePosixPath(), faults)
         return
     for at, folders, files in os.walk(root):
         for name in [each for each in folders if os.path.islink(os.path.join(at, each))]:
@@ -97,62 +104,106 @@ def _all(root: Path, faults: list[str]) -> Iterator[Submission]:
             except OSError as error:
                 faults.append(f"{path}: {error.strerror}")
                 continue
+            place = PurePosixPath(path.relative_to(root))
             if not stat.S_ISREG(status.st_mode):
                 faults.append(f"{path}: no plain file (a link, perhaps); links are not followed")
             elif path.suffix.lower() == ".zip":
-                yield from _zip(path, PurePosixPath(path.relative_to(root)), faults)
+                yield from _zip(path, place, faults)
             else:
-                order = f"{status.st_mtime_ns:020d} {name}"
-                yield from _one(PurePosixPath(path.relative_to(root)), str(path), None, order, faults)
+                submission = Submission(_owner(place) or "", "", str(path), order=_order(time.localtime(status.st_mtime)[:6], place))
+                yield from _checked(submission, place, faults)
+
+
+class _Capped(io.FileIO):
+    """A file that refuses to be read in one piece where that is large."""
+
+    def read(self, size: int = -1) -> bytes:
+        data = super().read(size if 0 <= size <= MAX_READ else MAX_READ + 1)
+        if len(data) > MAX_READ:
+            raise zipfile.BadZipFile(f"its list of files takes more than {MAX_READ // 1_000_000} MB")
+        return data
 
 
 def _zip(path: Path, place: PurePosixPath, faults: list[str]) -> Iterator[Submission]:
+    """The submissions in a zip. `place` is where it was handed in; nowhere, for the one that holds all submissions."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _Capped(path) as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-    except (OSError, zipfile.BadZipFile, ValueError) as error:
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         faults.append(f"{path}: no zip that can be read ({error})")
         return
     if len(members) > MAX_MEMBERS:
         faults.append(f"{path}: {len(members):,} files in one zip; at most {MAX_MEMBERS:,} are read")
         return
-    named = OTTER.fullmatch(place.stem)
-    student = place.parent.name or (named["student"] if named else place.stem)
+    otter = OTTER.fullmatch(path.stem)
+    said = _owner(PurePosixPath(path.name)) or (otter and otter["student"])
+    owner = _owner(place) or (said if place.parts else None)
     for member in members:
         inner = PurePosixPath(member.filename)
         hidden = any(part.startswith((".", "__MACOSX")) and part not in (".", "..") for part in inner.parts)
-        if member.is_dir() or hidden or inner.suffix.lower() != ".ipynb":
+        if member.is_dir() or hidden or inner.suffix.lower() not in (".ipynb", ".zip"):
+            continue
+        if inner.suffix.lower() == ".zip":
+            faults.append(f"{path}:{member.filename!r}: a zip in a zip; unpack the outer one, and give the folder")
             continue
         if inner.is_absolute() or ".." in inner.parts or "\\" in member.filename or stat.S_ISLNK(member.external_attr >> 16):
             faults.append(f"{path}:{member.filename!r}: leads out of the zip, or is a link")
             continue
-        if len(inner.parts) == 1 and not CANVAS.fullmatch(inner.stem):
-            inner = PurePosixPath(student) / inner
-        order = "{:04d}{:02d}{:02d}{:02d}{:02d}{:02d} ".format(*member.date_time) + member.filename
-        yield from _one(inner, str(path), member.filename, order, faults)
+        whose = owner
+        if whose is None:  # a class's zip, or a student's whose name is all it says
+            inner = _inside(inner, path.stem)
+            whose = _owner(inner) or said or path.stem
+        order = _order(member.date_time, inner)
+        submission = Submission(whose, "", str(path), member.filename, owner is not None, order)
+        yield from _checked(submission, place.parent / inner, faults)
 
 
-def _one(place: PurePosixPath, path: str, member: str | None, order: str, faults: list[str]) -> Iterator[Submission]:
-    shown = path if member is None else f"{path}:{member}"
-    folders = [part for part in place.parts[:-1] if part != "submitted"]
-    canvas = CANVAS.fullmatch(place.stem)
-    lab = lab_of(canvas["name"] if canvas else place.stem)
-    if canvas and lab:
-        student = canvas["student"]
-    elif folders:
-        moodle = MOODLE.fullmatch(folders[0])
-        student = moodle["student"] if moodle else folders[0]
-        lab = lab or (lab_of(folders[1]) if len(folders) > 1 else None)
-    else:
+def _inside(place: PurePosixPath, *more: str) -> PurePosixPath:
+    """The place without folders around all students': `submitted`, a lab's name, and so on."""
+    parts = list(place.parts)
+    while len(parts) > 1 and (parts[0].lower() in ("submitted", "submissions", *labs()) or (len(parts) > 2 and parts[0] in more)):
+        del parts[0]
+    return PurePosixPath(*parts)
+
+
+def _owner(place: PurePosixPath) -> str | None:
+    """Whose a file is that was handed in at this place: the outermost folder says it, without one the name."""
+    place = _inside(place)
+    if len(place.parts) > 1:
+        moodle = MOODLE.fullmatch(place.parts[0])
+        return moodle["student"] if moodle else place.parts[0]
+    named = MOODLE.fullmatch(place.stem) or CANVAS.fullmatch(place.stem)
+    return named["student"] if named else None
+
+
+def _order(when: tuple, place: PurePosixPath) -> tuple:
+    """(date and time, the number behind a name that was there already: `01_data-2`, `01_data (2)`; the name)."""
+    number = re.search(r"[-( ](\d{1,2})\)?$", place.stem)
+    return tuple(when), int(number[1]) if number else 0, str(place)
+
+
+def _checked(submission: Submission, place: PurePosixPath, faults: list[str]) -> Iterator[Submission]:
+    """The submission with its lab, as its place says; if that cannot be, a fault."""
+    named = MOODLE.fullmatch(place.stem) or CANVAS.fullmatch(place.stem)
+    lab = lab_of(named["name"] if named else place.stem)
+    for folder in reversed(place.parts[:-1]):  # ASSIGNMENT/any name.ipynb
+        lab = lab or (labs().get(folder.lower()) if folder == place.parts[0] else lab_of(folder))
+    student, shown = unicodedata.normalize("NFC", submission.student), submission.shown  # macOS takes letters apart
+    if not student:
         faults.append(f"{shown!r}: nobody's; put it into a folder with the student's name")
-        return
-    if lab is None:
+    elif lab is None:
         known = ", ".join(sorted({key for key in labs() if "_" in key and key[0].isdigit()}))
         faults.append(f"{shown!r}: its name is that of no lab with exercises ({known})")
-    elif not STUDENT.fullmatch(student) or student.strip(". ") != student:
-        faults.append(f"{shown!r}: {student!r} cannot be a student's name here; letters, digits and .@+' -_ can")
+    elif not _is_name(student):
+        faults.append(f"{shown!r}: {student!r} cannot be a student's name here; letters and digits can, and{IN_NAMES} inside")
     else:
-        yield Submission(student, lab, path, member, order)
+        yield replace(submission, student=student, lab=lab)
+
+
+def _is_name(text: str) -> bool:
+    """Whether it can be a file's name, a CSV's cell and a person's name."""
+    known = all(unicodedata.category(c)[0] in "LMN" or c in IN_NAMES for c in text)
+    return known and len(text) <= 100 and text[:1].isalnum() and text.strip(" .") == text
 
 
 def roster(path: str | Path) -> dict[str, dict[str, str]]:

@@ -1,0 +1,171 @@
+"""Whose a notebook is and of which lab, however a system hands it over; a learner cannot hand in for another."""
+
+import os
+import time
+import unicodedata
+import zipfile
+
+import pytest
+
+from labkit.data import InputError
+from labkit.grading import submissions
+
+NEW, OLD = time.mktime((2026, 11, 2, 12, 0, 0, 0, 0, -1)), time.mktime((2026, 11, 1, 12, 0, 0, 0, 0, -1))
+
+
+def place(folder, *names, when=NEW):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+        os.utime(path, (when, when))
+    return folder
+
+
+def archive(path, *names, when=(2026, 11, 1, 12, 0, 0)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as file:
+        for name in names:
+            file.writestr(zipfile.ZipInfo(name, when), "{}")
+    return path
+
+
+def found(where):
+    """({(student, lab): the file's last name}, faults)."""
+    those, faults = submissions.find(where)
+    return {(each.student, each.lab): each.shown.split(":")[-1].split("/")[-1] for each in those}, faults
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ada/01_data.ipynb",
+        "ada/week 3/01_data (1).ipynb",
+        "submitted/ada/01_data/anything.ipynb",
+        "submissions/ada/Data-2.ipynb",
+        "01_data/ada/01_data.ipynb",
+        "ada_12345_assignsubmission_file_/01_data.ipynb",
+        "ada_12345_assignsubmission_file_01_data.ipynb",
+        "ada_12345_67890_01_data-2.ipynb",
+        "ada_LATE_12345_67890_01_data.ipynb",
+        "01_data/ada_12345_67890_01_data.ipynb",
+    ],
+)
+@pytest.mark.parametrize("how", ["a folder", "a zip", "a zip in a folder", "a zip of a folder"])
+def test_the_names_of_systems(tmp_path, name, how):
+    if how == "a folder":
+        where = place(tmp_path, name)
+    elif how == "a zip of a folder":
+        where = archive(tmp_path / "class.zip", f"class/{name}") if "/" in name else archive(tmp_path / "submissions.zip", f"submissions/{name}")
+    else:
+        where = archive(tmp_path / "in" / "class.zip", name)
+        where = where.parent if how == "a zip in a folder" else where
+    those, faults = found(where)
+    assert list(those) == [("ada", "01")] and not faults
+
+
+@pytest.mark.parametrize("name", ["ada.zip", "ada/hw.zip", "ada_2026_11_25T10_00_00_123456.zip", "ada_12345_67890_hw.zip", "submitted/ada/01_data/hw.zip"])
+def test_the_zip_of_one_student(tmp_path, name):
+    archive(tmp_path / name, "01_data.ipynb")
+    those, faults = found(tmp_path)
+    assert list(those) == [("ada", "01")] and not faults
+
+
+@pytest.mark.parametrize("where", ["mallory/hw.zip", "mallory_12345_67890_hw.zip", "mallory_12345_assignsubmission_file_/hw.zip", "mallory_2026_11_25T10_00_00_1.zip"])
+@pytest.mark.parametrize("inner", ["bob/01_data.ipynb", "submitted/bob/01_data.ipynb", "bob_1_2_01_data.ipynb", "bob_1_assignsubmission_file_/01_data.ipynb"])
+def test_names_inside_a_students_zip_count_for_nothing(tmp_path, where, inner):
+    place(tmp_path, "bob/01_data.ipynb", when=OLD)
+    archive(tmp_path / where, inner, when=(2030, 1, 1, 0, 0, 0))
+    those, faults = submissions.find(tmp_path)
+    assert [(each.student, each.member) for each in those] == [("bob", None), ("mallory", inner)] and not faults
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mallory/bob_1_2_01_data.ipynb",
+        "mallory/submitted/bob/01_data.ipynb",
+        "mallory/bob_1_assignsubmission_file_01_data.ipynb",
+        "mallory_1_assignsubmission_file_bob_1_assignsubmission_file_01_data.ipynb",
+        "mallory_1_2_bob_1_2_01_data.ipynb",
+    ],
+)
+def test_names_that_a_student_chose_count_for_nothing(tmp_path, name):
+    assert [each.student for each in submissions.find(place(tmp_path, name))[0]] == ["mallory"]
+
+
+def test_a_class_zip_does_not_displace_what_lies_in_the_students_folder(tmp_path):
+    place(tmp_path, "bob/01_data.ipynb", when=OLD)
+    archive(tmp_path / "class.zip", "bob/01_data.ipynb", "eve/01_data.ipynb", when=(2030, 1, 1, 0, 0, 0))
+    those, faults = submissions.find(tmp_path)
+    assert [(each.student, each.own) for each in those] == [("bob", True), ("eve", False)]
+    assert "bob handed in lab 01 twice" in faults[0] and faults[0].startswith(str(tmp_path / "class.zip"))
+
+
+def test_of_two_the_later_counts_wherever_it_is(tmp_path):
+    place(tmp_path, "ada/01_data.ipynb", when=OLD)
+    archive(tmp_path / "ada" / "again.zip", "data.ipynb", when=(2026, 11, 2, 12, 0, 0))
+    assert found(tmp_path)[0] == {("ada", "01"): "data.ipynb"}
+    place(tmp_path, "ada/01_data.ipynb", when=NEW + 60)
+    assert found(tmp_path)[0] == {("ada", "01"): "01_data.ipynb"}
+
+
+def test_of_two_at_one_time_the_higher_number_counts(tmp_path):
+    place(tmp_path, "ada_1_2_01_data.ipynb", "ada_1_3_01_data-10.ipynb", "ada_1_3_01_data-2.ipynb")
+    assert found(tmp_path)[0] == {("ada", "01"): "ada_1_3_01_data-10.ipynb"}
+
+
+@pytest.mark.parametrize("name", ["José", "O'Brien, Ann (2)", "अदिती", "สมชาย", "ada@uni.edu", "a_b-c.d+e"])
+def test_people_have_names(tmp_path, name):
+    assert [each.student for each in submissions.find(place(tmp_path, f"{name}/01_data.ipynb"))[0]] == [name]
+    apart = place(tmp_path / "macOS", unicodedata.normalize("NFD", name) + "/01_data.ipynb")
+    assert [each.student for each in submissions.find(apart)[0]] == [name]
+
+
+@pytest.mark.parametrize("name", ["=1+1", "@SUM(1)", "+1", "-1", "a\tb", "a\nb", "a|b", "a;b", '"a"', "x" * 101, "a\u202eb", "_", "a."])
+def test_what_is_no_name_is_a_line(tmp_path, name):
+    those, faults = submissions.find(place(tmp_path, f"{name}/01_data.ipynb", "ada/01_data.ipynb"))
+    assert [each.student for each in those] == ["ada"] and len(faults) == 1 and "\n" not in faults[0]
+
+
+def test_links_are_not_followed(tmp_path):
+    place(tmp_path, "out/01_data.ipynb", "in/ada/01_data.ipynb")
+    (tmp_path / "in" / "bob").symlink_to(tmp_path / "out", target_is_directory=True)
+    (tmp_path / "in" / "eve").mkdir()
+    (tmp_path / "in" / "eve" / "01_data.ipynb").symlink_to(tmp_path / "out" / "01_data.ipynb")
+    those, faults = found(tmp_path / "in")
+    assert list(those) == [("ada", "01")]
+    assert len(faults) == 2 and all("links are not followed" in fault for fault in faults)
+
+
+def test_a_zip_in_a_zip_is_told(tmp_path):
+    archive(tmp_path / "class.zip", "ada_1_2_hw.zip")
+    (fault,) = submissions.find(tmp_path)[1]
+    assert "a zip in a zip; unpack the outer one" in fault
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\5\6", b"PK\3\4" + b"\0" * 100])
+def test_a_zip_that_is_none_is_told(tmp_path, data):
+    (tmp_path / "class.zip").write_bytes(data)
+    (fault,) = submissions.find(tmp_path)[1]
+    assert "no zip that can be read" in fault
+
+
+def test_a_zip_whose_list_of_members_is_huge_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(submissions, "MAX_READ", 1_000)
+    archive(tmp_path / "class.zip", *(f"student-{number}/01_data.ipynb" for number in range(50)))
+    (fault,) = submissions.find(tmp_path)[1]
+    assert "its list of files takes more than" in fault
+
+
+def test_a_zip_of_very_many_members_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(submissions, "MAX_MEMBERS", 3)
+    archive(tmp_path / "class.zip", *(f"student-{number}/01_data.ipynb" for number in range(4)))
+    (fault,) = submissions.find(tmp_path)[1]
+    assert "4 files in one zip" in fault
+
+
+@pytest.mark.parametrize("how", ["nothing", "an empty folder"])
+def test_nothing_is_refused(tmp_path, how):
+    with pytest.raises(InputError, match="there is no" if how == "nothing" else "holds no notebook"):
+        submissions.find(tmp_path / "none" if how == "nothing" else tmp_path)
