@@ -190,22 +190,20 @@ def check_base(folder: Path = Path(__file__).parent / "almanac" / "base") -> Che
     return Check("base model", f"{weights.stat().st_size / 1e6:.1f} MB", "any", OK, "every lab")
 
 
-def check_tools() -> Iterator[Check]:
-    purpose = "running other people's notebooks in a sandbox"
-    if shutil.which("bwrap") is None:
-        yield Check("bubblewrap", "–", "any", MISSING, f"{purpose}; Linux only: apt-get install bubblewrap")
-    elif output_of("bwrap", "--ro-bind", "/", "/", "true") is None:
-        yield Check(
-            "bubblewrap",
-            "may not run here",
-            "any",
-            MISSING,
-            f"{purpose}; this system forbids what it needs (user namespaces)",
-        )
+def check_sandbox() -> Check:
+    try:
+        from labkit.grading import sandbox
+    except ImportError as error:
+        reason = f"needs {error.name}: pip install 'labkit[grade]'"
     else:
-        yield Check(
-            "bubblewrap", (output_of("bwrap", "--version") or "").removeprefix("bubblewrap "), "any", OK, purpose
-        )
+        reason = sandbox.missing()
+    found = (output_of("bwrap", "--version") or "–").removeprefix("bubblewrap ")
+    purpose = "running other people's notebooks in a sandbox"
+    return Check("bubblewrap", found, "any", MISSING, f"{purpose}; {reason}") if reason else Check("bubblewrap", found, "any", OK, purpose)
+
+
+def check_tools() -> Iterator[Check]:
+    yield check_sandbox()
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
     yield Check(
         "Chromium", Path(browser).name if browser else "–", "any", OK if browser else MISSING, "make test-browser"

@@ -22,8 +22,10 @@ from labkit.doctor import (
     check_package,
     check_packages,
     check_python,
+    check_sandbox,
     output_of,
 )
+from labkit.grading import sandbox
 
 
 @pytest.mark.parametrize(
@@ -150,3 +152,9 @@ def test_status_1_when_something_is_wrong(monkeypatch, capsys):
 def test_torch_is_not_imported_for_it():
     code = "import sys, labkit; labkit.doctor(); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "False\n"
+
+
+def test_no_sandbox_is_told_with_what_to_do(monkeypatch):
+    monkeypatch.setattr(sandbox, "missing", lambda: "the sandbox needs bwrap; `apt-get install bubblewrap`")
+    check = check_sandbox()
+    assert check.verdict == MISSING and "apt-get install bubblewrap" in check.purpose

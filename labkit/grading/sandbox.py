@@ -3,7 +3,7 @@
 Two kernelspecs use it. `labkit-grade` holds Python, the installed libraries without labkit, and what lies in `inside/`;
 `labkit-sandbox` holds labkit and its labs too, to run somebody's whole lab. Neither has a network, a home, `/etc`,
 other processes, or a place to write to but a small `/tmp`. The kernel's sockets are files in a folder of its own, where
-`labkit-grade` cannot write: it is given them open.
+it cannot write: it is given them open.
 
 Without user namespaces of its own root would be root inside as well, so root's sandboxes run under a user id that
 nobody else has, one for each that runs at the same time. Bubblewrap sets no limits: `prlimit` does, inside, and where
@@ -109,7 +109,7 @@ def wrapped(
     if sockets is not None:
         parents = [str(parent) for parent in reversed(sockets.parents[:-2])]  # below /tmp
         arguments += [word for parent in parents for word in ("--perms", "0755", "--dir", parent)]
-        arguments += ["--ro-bind" if layout == "grade" else "--bind", str(sockets), str(sockets)]
+        arguments += ["--ro-bind", str(sockets), str(sockets)]
     blocked = stack.enter_context(tempfile.TemporaryFile())
     blocked.write(seccomp.program())
     blocked.flush()
@@ -248,7 +248,7 @@ class SandboxProvisioner(LocalProvisioner):
         limits = GRADE if self.layout == "grade" else WHOLE_LAB
         command = kwargs.pop("cmd")
         self._listening = contextlib.ExitStack()
-        listeners = _listeners(sockets, self._listening) if self.layout == "grade" else []
+        listeners = _listeners(sockets, self._listening)
         command += map(str, listeners)
         if bare:
             command, environment = unwrapped(command, sockets.parent / "kit")

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from jupyter_client.manager import start_new_kernel
 
 from labkit.grading import sandbox
 
@@ -136,6 +137,43 @@ def test_nothing_outside_can_be_reached_and_every_limit_holds(who, outside, tmp_
     assert said["labkit"] == ["__init__.py", "__init__.py", "engine.py", "exercises", "kinds.py"]
     for what, errors in EXPECTED.items():
         assert said[what] in errors, (what, said[what])
+
+
+TRY = """
+import glob, os, socket
+(folder,) = glob.glob("/tmp/lk-*")
+for number, action in enumerate((
+    lambda: open(f"{folder}/new", "w"),
+    lambda: os.remove(f"{folder}/s-1"),
+    lambda: os.symlink("/tmp", f"{folder}/link"),
+    lambda: open(f"{folder}/connection.json", "a"),
+    lambda: socket.create_connection(("127.0.0.1", %d), 3),
+)):
+    try:
+        action()
+        print("did", number)
+    except OSError:
+        print("refused")
+"""
+
+
+@pytest.mark.skipif(sandbox.missing() is not None, reason="no sandbox here")
+def test_the_kernel_of_a_whole_lab_answers_and_cannot_write_outside(outside):
+    manager, client = start_new_kernel(kernel_name="labkit-sandbox")
+    try:
+        printed = []
+        for _ in range(2):
+            hook = lambda message: printed.append(message["content"].get("text", ""))  # noqa: E731
+            assert client.execute_interactive(TRY % outside[0], output_hook=hook, timeout=60)["content"]["status"] == "ok"
+            client.stop_channels()
+            manager.restart_kernel(now=True)
+            client = manager.client()
+            client.start_channels()
+            client.wait_for_ready(timeout=60)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert "".join(printed).split() == ["refused"] * 10
 
 
 if __name__ == "__main__":
