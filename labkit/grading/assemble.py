@@ -21,6 +21,7 @@ from labkit.grading.inside import ANSWER
 
 MAX_FILE, MAX_CELLS, MAX_SOURCE = 20_000_000, 5_000, 100_000  # bytes, cells, characters of an exercise's cell
 MAX_PARSED = 2_000_000  # characters of all cells that name an exercise: a million takes a second or two to parse
+EXERCISE = r"""\bexercise\(\s*["']([\w.]+)["']"""
 PREAMBLE = "%reset -f\nimport math\n\nimport labkit as lk\nimport numpy as np\n"
 
 
@@ -80,12 +81,18 @@ def exercise_cells(sources: list[str], exercises: list[Exercise]) -> dict[str, s
     return {exercise.id: found[exercise.id] for exercise in exercises if exercise.id in found}
 
 
+def too_long(sources: list[str], exercises: list[Exercise]) -> set[str]:
+    """The exercises that a cell names which is too long to be read."""
+    named = {id for source in sources if len(source) > MAX_SOURCE for id in re.findall(EXERCISE, source)}
+    return named & {exercise.id for exercise in exercises}
+
+
 def _defined(source: str) -> tuple[set[str], set[str]]:
     """(ids that stand in a call of `exercise`, names of the functions defined at the top)."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # the cell's own error is told when it runs
-        return set(re.findall(r"""\bexercise\(\s*["']([\w.]+)["']""", source)), set()
+        return set(re.findall(EXERCISE, source)), set()
     ids = {
         node.args[0].value
         for node in ast.walk(tree)
@@ -133,6 +140,17 @@ def notebook(cells: dict[str, str], seed: int, only: set[tuple[str, str]] | None
     return {"cells": made, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}, parts
 
 
+def kept(notebook: dict, student: str) -> str:
+    """The file of an assembled notebook that an instructor keeps, with a word on how to run it."""
+    said = (
+        f"Handed in by {student}: each exercise's cell, and behind it the calls that try it; their outputs are the reference's "
+        "answers.\n\n**Read it here; run it in a terminal:** `pytest --nbval --nbval-kernel-name labkit-grade` and this file's name. "
+        "The code runs in the sandbox, but what it displays would run in your browser, with your rights."
+    )
+    word = {"cell_type": "markdown", "id": "read-first", "metadata": {}, "source": said}
+    return json.dumps(notebook | {"cells": [word, *notebook["cells"]]}, indent=1)
+
+
 def grouped(exercise: Exercise, seed: int) -> dict[str, list[int]]:
     """{group: its probes' places}, in the order of the probes."""
     groups: dict[str, list[int]] = {}
@@ -145,17 +163,28 @@ def encoded(outcome: Outcome) -> dict:
     return {"value": outcome.value} if outcome.error is None else {"error": outcome.error}
 
 
-def decoded(answer: Any) -> tuple[Outcome, str | None]:
-    """(outcome, fault) of one answer out of the sandbox. What has not its form is an error's outcome: it earns nothing."""
+def decoded(display: dict, count: int) -> list[tuple[Outcome, str | None]]:
+    """(outcome, fault) for each of a group's calls, from what the sandbox displayed. What has not its form earns nothing."""
+    parts = (display.get("data"), display.get("metadata"))
+    said, words = (part.get(ANSWER) if isinstance(part, dict) else None for part in parts)
+    said, words = said if isinstance(said, dict) else {}, words if isinstance(words, list) else []
+    answers = said.get("answers")
+    if not isinstance(answers, list) or len(answers) != count:
+        return [_decoded(said.get("failed"), words[0] if words else None)] * count
+    words = words if len(words) == count else [None] * count
+    return [_decoded(answer, word) for answer, word in zip(answers, words)]
+
+
+def _decoded(answer: Any, words: Any) -> tuple[Outcome, str | None]:
     if isinstance(answer, dict) and "value" in answer and _is_plain(answer["value"]):
         fault = answer.get("fault")
         return Outcome(value=answer["value"]), fault if fault in (None, "changed", "shared") else "changed"
     if isinstance(answer, dict) and isinstance(answer.get("error"), str) and answer["error"].isidentifier():
-        line, message = answer.get("line"), answer.get("message")
+        message, line = words if isinstance(words, list) and len(words) == 2 else ("", None)
         return Outcome(
             error=answer["error"][:60],
-            message=str(message)[:200] if isinstance(message, str) else "",
-            line=line if isinstance(line, int) and 0 < line < MAX_SOURCE else None,
+            message=message[:200] if isinstance(message, str) else "",
+            line=line if type(line) is int and 0 < line < MAX_SOURCE else None,
         ), None
     return Outcome(error="NoAnswer", message="the probe gave no answer"), None
 

@@ -37,6 +37,8 @@ class Ledger:
                 try:
                     row = json.loads(line) if line.endswith(b"\n") else None
                     key = (row["student"], row["lab"])
+                    if not all(isinstance(part, str) for part in key):
+                        raise TypeError
                 except (ValueError, TypeError, KeyError):
                     if file.read(1):  # not the last line: this is no accident of ours
                         raise InputError(f"{self.path} holds a line that is none of a ledger's; move it away") from None
@@ -72,6 +74,7 @@ class Ledger:
         self.latest, self.replaced = fresh.latest, False
 
     def has(self, key: Key, about: tuple) -> bool:
+        """Whether this has been graded. What failed by the machine's fault has not."""
         return key in self.latest and self.latest[key][1] == about
 
     def rows(self, keys: Iterator[Key] | None = None) -> Iterator[dict[str, Any]]:
@@ -86,7 +89,7 @@ class Ledger:
 
 def identity(row: dict[str, Any]) -> tuple:
     """What a grade depends on."""
-    return row.get("submission"), row.get("reference"), row.get("seed")
+    return row.get("submission"), row.get("reference"), row.get("seed") if not row.get("machine") else None
 
 
 def gradebook(rows: Callable[[], Iterator[dict]], path: Path, ids: list[str]) -> None:

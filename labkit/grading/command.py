@@ -95,7 +95,8 @@ def _grade(jobs: list[judge.Job], ledger: book.Ledger, args: argparse.Namespace)
         order = list(left)
 
         def done(index: int, result: str) -> None:
-            ledger.add(result)
+            released = {"released": True} if jobs[order[index]].student in args.release else {}
+            ledger.add(json.dumps(json.loads(result) | released) if released else result)
             del left[order[index]]
             line.show(f"graded {len(jobs) - len(left)} of {len(jobs)}")
 
@@ -134,7 +135,7 @@ def _write(
         page = out / "feedback" / row["student"] / f"{names[row['lab']]}.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(page) as file:
-            file.write(pages.feedback(row, names[row["lab"]], released=row["student"] in args.release))
+            file.write(pages.feedback(row, names[row["lab"]]))
     students = {student for student, _ in keys}
     here = {id(person) for student in students if (person := submissions.in_roster(known, student))}
     missing = sorted({person["Student"] for person in known.values() if id(person) not in here})

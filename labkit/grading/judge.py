@@ -158,6 +158,8 @@ def grade(job: Job) -> dict[str, Any]:
         for exercise in sorted(grading.again):  # once more, alone
             grading.run({(exercise, group) for group in grading.rows[exercise]["groups"]}, again=True)
     line = _line(job, digest(job), grading.refused or "graded", grading.rows)
+    if grading.machine:
+        line["machine"] = True
     line["seconds"] = round(time.monotonic() - began, 3)
     line["cpu_seconds"] = round(_cpu_used() - cpu + grading.cpu, 3)
     line["sandbox_cpu_seconds"] = round(grading.cpu, 3)  # of these
@@ -177,6 +179,7 @@ class _Grading:
         self.job, self.folder = job, folder
         self.read = False
         self.refused: str | None = None  # why nothing of it is graded
+        self.machine = False  # whether that is the machine's fault, so that it is worth another grading
         self.rows: dict[str, dict] = {}  # by exercise
         self.left: set[tuple[str, str]] = set()  # (exercise, group) without an outcome
         self.again: set[str] = set()  # exercises that took too long, to be tried once more
@@ -201,7 +204,7 @@ class _Grading:
 
     def _take(self, event: dict) -> None:
         if "refused" in event:
-            self.refused = event["refused"]
+            self.refused, self.machine = event["refused"], event.get("machine", False)
         elif "found" in event:  # {exercise: its groups, or None where it is a stub}
             self.read = True
             for id, groups in event["found"].items():
@@ -501,15 +504,20 @@ def _read_and_run(job: Job, only: set | None, folder: Path, emit: Callable[[dict
 
     data = read_submission(job)
     exercises = assemble.lab_exercises(job.lab)
-    cells = assemble.exercise_cells(assemble.read_cells(data), exercises)
+    sources = assemble.read_cells(data)
+    cells = assemble.exercise_cells(sources, exercises)
     tried = {id: not is_stub(source, id) for id, source in cells.items()}
-    groups = {e.id: list(assemble.grouped(e, job.seed)) for e in exercises if e.id in cells}
-    emit({"found": groups, "tried": tried})
+    long = assemble.too_long(sources, exercises) - set(cells)
+    groups = {e.id: list(assemble.grouped(e, job.seed)) for e in exercises if e.id in cells or e.id in long}
+    emit({"found": groups, "tried": tried | dict.fromkeys(long, False)})
+    for id in long:
+        text = f"has more than {assemble.MAX_SOURCE:,} characters, and was not read"
+        emit({"exercise": id, "kind": "long", "text": text})
     attempted = {id: source for id, source in cells.items() if tried[id]}
     made, parts = assemble.notebook(attempted, job.seed, only)
     text = json.dumps(made, indent=1)
     if only is None:
-        _keep(job.keep, f"{job.lab}.ipynb", text)
+        _keep(job.keep, f"{job.lab}.ipynb", assemble.kept(made, job.student))
         _keep(job.cells, f"{job.lab}.json", json.dumps(attempted))
     if parts:
         path = folder / f"{job.lab}.ipynb"
@@ -572,7 +580,8 @@ class Comparison:
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.when == "setup" and report.failed:  # before any cell of the learner's has run
-            self.emit({"refused": "the sandbox's kernel did not start; is the machine out of memory? `labkit doctor`"})
+            reason = "the sandbox's kernel did not start; is the machine out of memory? `labkit doctor`"
+            self.emit({"refused": reason, "machine": True})
             os._exit(1)
         self.called += report.when == "call"
         if self.called == len(self.parts):  # asking the kernel to end takes longer than grading; the judge kills it
@@ -586,13 +595,8 @@ class Comparison:
 
         exercise = find(part.exercise)
         members = assemble.grouped(exercise, self.seed)[part.group]
-        shown = [out["data"][assemble.ANSWER] for out in found if assemble.ANSWER in (out.get("data") or {})]
-        said = shown[0] if len(shown) == 1 and isinstance(shown[0], dict) else {}
-        answers = said.get("answers")
-        if isinstance(answers, list) and len(answers) == len(members):
-            outcomes = [assemble.decoded(answer) for answer in answers]
-        else:
-            outcomes = [assemble.decoded(said.get("failed"))] * len(members)
+        shown = [out for out in found if isinstance(out.get("data"), dict) and assemble.ANSWER in out["data"]]
+        outcomes = assemble.decoded(shown[0] if len(shown) == 1 else {}, len(members))
         earned = earns(exercise, self.seed, part.group, outcomes)
         self.emit({"exercise": part.exercise, "group": part.group, "earned": earned})
         self.answers.setdefault(part.exercise, {})[part.group] = outcomes

@@ -5,6 +5,7 @@ All that comes from a submission is escaped and cut. Hidden inputs are shown onl
 
 from __future__ import annotations
 
+import builtins
 from collections import Counter
 from collections.abc import Iterable
 from html import escape
@@ -21,11 +22,20 @@ PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width">
 <title>{title}</title>
 <style>
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; background: #fff; }}
-h2 {{ margin-top: 2rem; }}
-table {{ border-collapse: collapse; }}
-th, td {{ text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #767676; vertical-align: top; }}
+:root {{ color-scheme: light dark; --right: #0072b2; --named: #e69f00; --other: #cc79a7; --none: #8a8a8a; }}
+body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; }}
+h2 {{ margin: 2.2rem 0 .4rem; font-size: 1.2rem; }}
+p {{ margin: .4rem 0; max-width: 42rem; }}
+table {{ border-collapse: collapse; margin: 1rem 0; }}
+th, td {{ text-align: left; padding: .3rem 1rem .3rem 0; border-bottom: 1px solid #767676; vertical-align: top; }}
+tbody th {{ font-weight: normal; }}
 code {{ overflow-wrap: anywhere; }}
+summary {{ cursor: pointer; }}
+.bar {{ display: flex; width: 14rem; height: 1rem; margin-top: .25rem; }}
+.bar i, .key {{ background: var(--none); }}
+.key {{ display: inline-block; width: .8rem; height: .8rem; margin: 0 .3rem 0 1rem; }}
+.right {{ background: var(--right) !important; }} .named {{ background: var(--named) !important; }}
+.other {{ background: var(--other) !important; }}
 </style>
 </head>
 <body>
@@ -36,21 +46,46 @@ code {{ overflow-wrap: anywhere; }}
 </body>
 </html>
 """
+IN_A_WORD = {
+    "passed": "right",
+    "missing": "no cell",
+    "not attempted": "not attempted",
+    "misconception": "a known mistake",
+    "raised": "raised an error",
+    "changed": "changes its argument",
+    "shared": "hands back its argument",
+    "slow": "takes too long",
+    "memory": "takes too much memory",
+    "ended": "ended its kernel",
+    "long": "too long to read",
+}
+ALONE = {
+    "NameError": "A cell is tried by itself: only math, labkit as lk, numpy as np, and torch where the lab uses it, are there before "
+    "it. Import or define in the cell whatever else it uses.",
+    "SyntaxError": "Python could not read the cell, so nothing of it ran.",
+    "ModuleNotFoundError": "Where a cell is tried there are the packages of the kit, and of labkit only lk.exercise.",
+}
+ALONE |= dict.fromkeys(("IndentationError", "TabError"), ALONE["SyntaxError"])
+ALONE["ImportError"] = ALONE["ModuleNotFoundError"]
+NOT_TRIED = ("missing", "not attempted")
 
 
-def feedback(row: dict, name: str, released: bool = False) -> str:
-    """What a learner reads about one lab. `row` is a line of the ledger."""
+def feedback(row: dict, name: str) -> str:
+    """What a learner reads about one lab. `row` is a line of the ledger; hidden inputs are shown if it was released."""
+    released = row.get("released", False)
     parts = [f"<p>{escape(row['student'])}: <strong>{row['points']:g} of {row['possible']:g} points</strong>.</p>"]
     if row["outcome"] != "graded":
         parts.append(f"<p>It could not be graded: {escape(row['outcome'])}. Hand it in again, or ask.</p>")
-    parts.append("<table><thead><tr><th scope='col'>Exercise</th><th scope='col'>Points</th></tr></thead><tbody>")
+    parts.append("<table><thead><tr><th scope='col'>Exercise</th><th scope='col'>Points</th><th scope='col'>What came of it</th>"
+                 "</tr></thead><tbody>")
     for id, got in row["exercises"].items():
-        parts.append(f"<tr><th scope='row'>{escape(id)}</th><td>{got['points']:g} of {got['possible']:g}</td></tr>")
+        parts.append(f"<tr><th scope='row'><a href='#{escape(id)}'>{escape(id)}</a></th><td>{got['points']:g} of "
+                     f"{got['possible']:g}</td><td>{IN_A_WORD.get(got['kind'], 'wrong')}</td></tr>")
     parts.append("</tbody></table>")
     for id, got in row["exercises"].items():
-        parts.append(f"<h2>{escape(id)}</h2>")
+        parts.append(f"<h2 id='{escape(id)}'>{escape(id)}</h2>")
         parts += [f"<p>{escape(line)}</p>" for line in said(id, got)]
-        if released and got["kind"] not in ("missing", "not attempted"):
+        if released and got["kind"] not in (*NOT_TRIED, "long"):
             parts.append(_hidden(id, got, row["seed"]))
     if row["points"] < row["possible"]:
         again = " and ".join(f"<code>{escape(id)}</code>" for id, got in row["exercises"].items() if got["points"] < got["possible"])
@@ -78,11 +113,16 @@ def said(id: str, got: dict) -> list[str]:
         lines.append(f"Hint: {exercise.hints[0]}")
     elif kind == "raised":
         line = f" in line {got['line']} of your cell" if got.get("line") else ""
-        lines.append(f"It raised {got.get('error') or 'an error'}{line}, for an input or on its own.")
+        error = str(got.get("error"))  # of one that the learner named, the name could be a hidden input
+        lines.append(f"It raised {error if hasattr(builtins, error) else 'an error'}{line}, for an input or on its own.")
+        if error in ALONE:
+            lines.append(ALONE[error])
     elif kind == "changed":
         lines.append("It changes its argument; build a new object and leave what came in as it is.")
     elif kind == "shared":
         lines.append("It hands its argument itself back, so that changing one changes the other; return a new object.")
+    elif kind == "long":
+        lines.append(f"Its cell {got['text']}. Keep data out of it.")
     elif kind in ("slow", "memory", "ended"):
         lines.append(f"It {got['text']}." if not got["text"].startswith("the ") else f"{got['text'].capitalize()}.")
     else:
@@ -125,31 +165,36 @@ def report(rows: Iterable[dict], missing: list[str], faults: list[str]) -> str:
             if "misconception" in got:
                 mistakes.setdefault(id, Counter())[got["misconception"]] += 1
     parts = [f"<p>{count} notebooks of {len(learners)} learners.</p>"]
-    parts.append("<table><thead><tr><th scope='col'>Exercise</th><th scope='col'>Tried</th><th scope='col'>Right</th>"
-                 "<th scope='col'>Mean points</th></tr></thead><tbody>")
+    keys = (("right", "right"), ("named", "a mistake that has a name"), ("other", "another mistake"), ("", "not tried"))
+    parts.append("<p aria-hidden='true'>" + "".join(f"<span class='key {name}'></span>{words}" for name, words in keys) + "</p>")
+    parts.append("<table><thead><tr><th scope='col'>Exercise</th><th scope='col'>Learners</th><th scope='col'>Right</th>"
+                 "<th scope='col'>Tried</th><th scope='col'>Mean points</th></tr></thead><tbody>")
     order = [id for id in catalogue() if id in kinds]
     for id in order:
-        counts = kinds[id]
-        total = sum(counts.values())
-        tried = total - counts["missing"] - counts["not attempted"]
-        parts.append(f"<tr><th scope='row'>{escape(id)}</th><td>{tried} of {total}</td><td>{counts['passed']}</td>"
-                     f"<td>{points[id] / total:.2f} of {find(id).points}</td></tr>")
+        counts, total = kinds[id], kinds[id].total()
+        tried = total - sum(counts[kind] for kind in NOT_TRIED)
+        shares = {"right": counts["passed"], "named": counts["misconception"]}
+        shares |= {"other": tried - sum(shares.values()), "": total - tried}
+        bar = "".join(f"<i class='{name}' style='flex: {number}'></i>" for name, number in shares.items() if number)
+        said = ", ".join(f"{words} {number}" for (_, words), number in zip(keys, shares.values()))
+        parts.append(f"<tr><th scope='row'>{escape(id)}</th><td><div class='bar' role='img' aria-label='{said}'>{bar}</div></td>"
+                     f"<td>{counts['passed']}</td><td>{tried} of {total}</td><td>{points[id] / total:.2f} of {find(id).points}</td></tr>")
     parts.append("</tbody></table>\n<h2>For the next lesson</h2>")
-    for id in order:
-        for name, number in mistakes.get(id, Counter()).most_common():
-            known = next((each for each in find(id).misconceptions if each.name == name), None)
-            who = f"{number} learner" + ("s" if number > 1 else "")
-            words = known.message if known else name
-            parts.append(f"<p><strong>{escape(id)}</strong>, {who}: {escape(words)}</p>")
+    made = [(number, id, name) for id in order for name, number in mistakes.get(id, Counter()).items()]
+    for number, id, name in sorted(made, key=lambda each: -each[0]):
+        known = next((each for each in find(id).misconceptions if each.name == name), None)
+        who = f"{number} learner" + ("s" if number > 1 else "")
+        words = known.message if known else name
+        parts.append(f"<p><strong>{who}</strong>, {escape(id)}, <em>{escape(name)}</em>: {escape(words)}</p>")
     if not mistakes:
         parts.append("<p>Nobody made a mistake that has a name.</p>")
-    other = {id: kinds[id] - Counter({"passed": 10**9, "missing": 10**9, "not attempted": 10**9, "misconception": 10**9}) for id in order}
-    if any(other.values()):
+    named = Counter(dict.fromkeys(("passed", "misconception", *NOT_TRIED), count))
+    other = {id: left for id in order if (left := kinds[id] - named)}
+    if other:
         parts.append("<h2>Other mistakes</h2><ul>")
-        for id in order:
-            if other[id]:
-                listed = ", ".join(f"{escape(kind)} {number}" for kind, number in other[id].most_common())
-                parts.append(f"<li>{escape(id)}: {listed}</li>")
+        for id, left in other.items():
+            listed = ", ".join(f"{IN_A_WORD.get(kind, 'wrong')} {number}" for kind, number in left.most_common())
+            parts.append(f"<li>{escape(id)}: {listed}</li>")
         parts.append("</ul>")
     for title, lines in (("Handed in nothing", missing), ("Not graded", unreadable + faults)):
         if lines:

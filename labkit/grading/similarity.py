@@ -21,6 +21,7 @@ from labkit import dedup
 from labkit.data import write_atomically
 from labkit.exercises import catalogue, reference_cell
 
+REFERENCE = "(the reference)"
 SHINGLE, THRESHOLD, MIN_TOKENS = 8, 0.85, 60
 LAYOUT = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER)
 
@@ -50,20 +51,30 @@ def normal(source: str) -> list[str]:
 
 
 def pairs(cells: Iterable[tuple[str, str, str]]) -> list[tuple[str, str, str, float, int]]:
-    """(exercise, one, other, Jaccard similarity, tokens) of cells, given as (exercise, whose, source), that look alike."""
-    found = []
-    by_exercise: dict[str, list[tuple[str, list[str]]]] = {}
+    """(exercise, one, other, Jaccard similarity, tokens) of cells, given as (exercise, whose, source), that look alike.
+
+    Cells that are the same, names aside, are listed with the first of them only, and what is like a reference with that and
+    the first learner's: a hundred copies are two hundred lines, not five thousand.
+    """
+    by_exercise: dict[str, dict[tuple, list[str]]] = {}
     for exercise, whose, source in cells:
-        words = normal(source)
+        words = tuple(normal(source))
         if len(words) >= MIN_TOKENS:
-            by_exercise.setdefault(exercise, []).append((whose, words))
-    chosen = dedup.scheme(THRESHOLD)
-    for exercise, entries in by_exercise.items():
-        sets = [dedup.shingles(" ".join(words), SHINGLE) for _, words in entries]
+            by_exercise.setdefault(exercise, {}).setdefault(words, []).append(whose)
+    chosen, found = dedup.scheme(THRESHOLD), []
+    for exercise, same in by_exercise.items():
+        for words, (first, *others) in same.items():
+            found += [(exercise, first, other, 1.0, len(words)) for other in others]
+            if first == REFERENCE:
+                found += [(exercise, others[0], other, 1.0, len(words)) for other in others[1:]]
+        texts, near = list(same), []
+        sets = [dedup.shingles(" ".join(words), SHINGLE) for words in texts]
         for i, j in dedup.candidates(sets, chosen)[0].tolist() if len(sets) > 1 else []:
             similarity = dedup.jaccard(sets[i], sets[j])
             if similarity >= THRESHOLD:
-                found.append((exercise, entries[i][0], entries[j][0], similarity, min(len(entries[i][1]), len(entries[j][1]))))
+                near.append((exercise, same[texts[i]][0], same[texts[j]][0], similarity, min(len(texts[i]), len(texts[j]))))
+        known = [other for _, one, other, *_ in near if one == REFERENCE]
+        found += [row for row in near if row[1] in (REFERENCE, *known[:1]) or not {row[1], row[2]} <= set(known)]
     return sorted(found, key=lambda row: (-row[3], row[:3]))
 
 
@@ -82,7 +93,7 @@ def write(out: Path, keys: list[tuple[str, str]]) -> int:
 
 def _cells(out: Path, keys: list[tuple[str, str]]) -> Iterable[tuple[str, str, str]]:
     for exercise in catalogue().values():
-        yield exercise.id, "(the reference)", reference_cell(exercise)
+        yield exercise.id, REFERENCE, reference_cell(exercise)
     for student, lab in keys:
         path = out / "cells" / student / f"{lab}.json"
         if path.exists():

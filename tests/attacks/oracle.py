@@ -50,9 +50,9 @@ def exercise_of(attack: Path) -> Exercise:
     return find(named[1] if named else EXERCISE)
 
 
-def notebook(*cells: str) -> str:
+def notebook(*cells: str, **more: object) -> str:
     made = [{"cell_type": "code", "metadata": {}, "source": s, "outputs": [], "execution_count": None} for s in cells]
-    return json.dumps({"cells": made, "metadata": {}, "nbformat": 4, "nbformat_minor": 4})
+    return json.dumps({"cells": made, "metadata": {}, "nbformat": 4, "nbformat_minor": 4} | more)
 
 
 class Oracle:

@@ -12,9 +12,10 @@ from labkit.cli import main
 from labkit.data import InputError
 from labkit.grading import book
 
-CELL = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+import oracle
+
 STUB = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    """…"""\n    ...\n'
-NOTEBOOK = json.dumps({"cells": [CELL | {"source": STUB}], "metadata": {}, "nbformat": 4, "nbformat_minor": 4})
+NOTEBOOK = oracle.notebook(STUB)
 
 
 def place(folder, name, data=NOTEBOOK):
@@ -39,8 +40,7 @@ def test_each_bad_file_is_a_line_and_the_neighbour_is_graded(tmp_path, capsys):
     place(folder, "nulls/01_data.ipynb", b"\0" * 4096)
     with open(place(folder, "huge/01_data.ipynb", ""), "wb") as file:
         file.truncate(10**9)  # a hole: it takes no room on the disk
-    cells = [CELL | {"source": ""}] * 100_000
-    place(folder, "cells/01_data.ipynb", json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 4}))
+    place(folder, "cells/01_data.ipynb", oracle.notebook(*[""] * 100_000))
     with zipfile.ZipFile(folder / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("01_data.ipynb", b"0" * 21_000_000)
     place(folder, "=1+1/01_data.ipynb")
@@ -123,3 +123,20 @@ def test_a_write_that_fails_midway_leaves_no_half_line(tmp_path, room, size):
     assert ledger.path.read_bytes() == before
     ledger.add(line("bob", size))
     assert [row["student"] for row in book.Ledger(ledger.path).rows()] == ["ada", "bob"]
+
+
+@pytest.mark.parametrize("key", ['{"student": ["a"], "lab": "01"}', '{"student": "a", "lab": {}}', "[1]", "null", "{}", "x"])
+def test_a_line_that_is_none_of_a_ledgers_is_refused_in_a_line(tmp_path, key):
+    (tmp_path / "ledger.jsonl").write_text(f"{key}\n{line('ada')}\n")
+    with pytest.raises(InputError, match="a line that is none of a ledger's"):
+        book.Ledger(tmp_path / "ledger.jsonl")
+
+
+def test_what_failed_by_the_machines_fault_is_graded_again(tmp_path):
+    ledger = book.Ledger(tmp_path / "ledger.jsonl")
+    about = ("x", "y", 1)
+    row = {"student": "ada", "lab": "01", "submission": "x", "reference": "y", "seed": 1}
+    ledger.add(json.dumps(row | {"machine": True}))
+    assert not ledger.has(("ada", "01"), about)
+    ledger.add(json.dumps(row))
+    assert ledger.has(("ada", "01"), about)

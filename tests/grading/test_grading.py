@@ -13,14 +13,11 @@ from labkit.cli import main
 from labkit.exercises import catalogue, find, reference_cell
 from labkit.grading import assemble, book, pages, sandbox, similarity, submissions
 
+from oracle import notebook
+
 STUB = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    """…"""\n    ...\n'
 MISTAKE = find("data.jaccard").misconceptions[0].function
 SMALLER = '@lk.exercise("data.jaccard")\n' + inspect.getsource(MISTAKE).replace(MISTAKE.__name__, "jaccard")
-
-
-def notebook(*sources, **more):
-    cells = [{"cell_type": "code", "metadata": {}, "source": s, "outputs": [], "execution_count": None} for s in sources]
-    return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 4} | more)
 
 
 def write(folder, student, text, lab="01_data"):
@@ -30,6 +27,11 @@ def write(folder, student, text, lab="01_data"):
 
 def references(lab="01"):
     return [reference_cell(exercise) for exercise in catalogue().values() if exercise.lab == lab]
+
+TELLS = """@lk.exercise("data.jaccard")
+def jaccard(a, b):
+    raise type("A" + str(len(a)), (Exception,), {})(repr(a))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,9 @@ def graded(tmp_path_factory):
     write(folder, "stub", notebook(STUB))
     write(folder, "raises", notebook('@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    return a.nothing\n'))
     write(folder, "named", notebook(SMALLER))
+    write(folder, "alone", notebook("import json", '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    return json.loads(a)\n'))
+    write(folder, "tells", notebook(TELLS))
+    write(folder, "long", notebook(SMALLER + "# " + "x" * 100_000))
     write(folder, "broken", "{")
     status = main(["grade", str(folder), "--out", str(out), "--seed", "11", "--keep"])
     with open(out / "gradebook.csv") as file:
@@ -53,18 +58,60 @@ def test_honest_work_is_graded(graded):
     _, _, status, rows = graded
     assert status == 1  # one of them is no notebook
     assert {s: float(row["points"]) for s, row in rows.items()} == {
-        "ada": 10, "colab": 10, "empty": 0, "stub": 0, "raises": 0, "named": 0, "broken": 0,
+        "ada": 10, "colab": 10, "empty": 0, "stub": 0, "raises": 0, "named": 0, "alone": 0, "tells": 0,
+        "long": 0, "broken": 0,
     }  # fmt: skip
+
+
+def feedback(out, student):
+    return (out / "feedback" / student / "01_data.html").read_text()
 
 
 def test_feedback_names_the_mistake_and_shows_no_hidden_input(graded):
     _, out, _, _ = graded
-    row = next(r for r in map(json.loads, (out / "ledger.jsonl").open()) if r["student"] == "raises")
-    page = (out / "feedback" / "raises" / "01_data.html").read_text()
-    assert "AttributeError in line 3" in page and row["exercises"]["data.jaccard"]["text"] not in page
+    rows = {row["student"]: row for row in book.Ledger(out / "ledger.jsonl").rows()}
+    page = feedback(out, "raises")
+    assert "AttributeError in line 3" in page and rows["raises"]["exercises"]["data.jaccard"]["text"] not in page
     assert "default-src 'none'" in page and "<script" not in page
-    assert "known mistake" in (out / "feedback" / "named" / "01_data.html").read_text()
-    assert "(for jaccard(" not in page and "details" in pages.feedback(row, "01_data", released=True)
+    assert "known mistake" in feedback(out, "named")
+    assert "(for jaccard(" not in page and "details" in pages.feedback(rows["raises"] | {"released": True}, "01_data")
+    assert "It raised an error in line 3" in feedback(out, "tells")  # its name would tell the input
+    assert "NameError in line 3" in feedback(out, "alone") and "A cell is tried by itself" in feedback(out, "alone")
+    assert "more than 100,000 characters" in feedback(out, "long")
+
+
+def test_the_report_orders_mistakes_by_how_many_made_them():
+    def row(student, **kinds):
+        got = {"points": 0, "possible": 1, "groups": {}}
+        exercises = {f"data.{id}": got | {"kind": "misconception", "misconception": name} for id, name in kinds.items()}
+        return {"student": student, "outcome": "graded", "exercises": exercises}
+
+    rows = [row("a", split_by_time="sorted by date", jaccard="distance"), row("b", jaccard="distance")]
+    rows.append({"student": "c", "outcome": "graded", "exercises": {"data.jaccard": {"kind": "raised", "points": 0}}})
+    page = pages.report(rows, ["Eve"], ["f.ipynb: <no> lab"])
+    assert page.index("<strong>2 learners</strong>, data.jaccard, <em>distance</em>") < page.index("<strong>1 learner</strong>")
+    assert "a mistake that has a name 2, another mistake 1, not tried 0" in page
+    assert "data.jaccard: raised an error 1" in page and "Eve" in page and "&lt;no&gt;" in page
+
+
+def test_what_was_released_stays_released(tmp_path):
+    write(tmp_path / "in", "ada", notebook(SMALLER))
+    write(tmp_path / "in", "bob", notebook(SMALLER))
+    arguments = ["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--seed", "1"]
+    for more, released in (([], False), (["--release", "ada"], True), ([], True)):
+        assert main([*arguments, *more]) == 0
+        assert ("<details>" in feedback(tmp_path / "out", "ada")) == released
+        assert "<details>" not in feedback(tmp_path / "out", "bob")
+
+
+def test_a_kept_notebook_runs_under_nbval_as_it_is(graded):
+    _, out, _, _ = graded
+    for student, right in (("ada", True), ("named", False), ("raises", False)):
+        path = out / "assembled" / student / "01.ipynb"
+        command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-kernel-name=labkit-grade", "-c", "/dev/null", "-q", path]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=path.parent)
+        assert (done.returncode == 0) == right, done.stdout
+        assert "run it in a terminal" in path.read_text()
 
 
 def test_a_second_run_grades_nothing_and_changes_nothing(graded, capsys):
@@ -101,33 +148,6 @@ def test_the_sandbox_from_inside(tmp_path):
     assert done.stdout.strip() == "held", done.stderr
 
 
-@pytest.mark.parametrize(
-    "place, expected",
-    [
-        ("ada/01_data.ipynb", ("ada", "01")),
-        ("submitted/ada/lab1/01_data.ipynb", ("ada", "01")),
-        ("lovelaceada_12345_678_01_data-2.ipynb", ("lovelaceada", "01")),
-        ("lovelaceada_LATE_12345_678_01_data.ipynb", ("lovelaceada", "01")),
-        ("Ada Lovelace_12345_assignsubmission_file_/data (1).ipynb", ("Ada Lovelace", "01")),
-    ],
-)
-def test_names_of_learning_management_systems(tmp_path, place, expected):
-    path = tmp_path / place
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("{}")
-    (found,), faults = submissions.find(tmp_path)
-    assert (found.student, found.lab) == expected and faults == []
-
-
-@pytest.mark.parametrize("name", ["=1+1/01_data.ipynb", "ada/99_nothing.ipynb", "01_data.ipynb"])
-def test_what_cannot_be_graded_is_said_in_a_line(tmp_path, name):
-    path = tmp_path / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("{}")
-    found, faults = submissions.find(tmp_path)
-    assert found == [] and len(faults) == 1 and "\n" not in faults[0]
-
-
 def test_cells_of_a_spreadsheet_are_no_formulas():
     assert [book.safe(cell) for cell in ("=1+1", "@x", " -2", "ada", 3)] == ["'=1+1", "'@x", "' -2", "ada", 3]
 
@@ -147,6 +167,20 @@ def test_expected_answers_are_outputs_and_never_sources():
 def test_renaming_hides_no_copy():
     one = reference_cell(find("data.clusters"))
     assert similarity.normal(one) == similarity.normal(one.replace("pairs", "edges").replace("group", "g"))
+
+
+def test_a_hundred_copies_are_no_five_thousand_lines():
+    """Of the reference, of a changed reference, and of a learner's own."""
+    known = reference_cell(find("data.clusters"))
+    own = known.replace("return", "print(1, 2, 3)\n    return") + "".join(f"    x = [{n}, {n} + 1, {n} * 2]\n" for n in range(9))
+    changed = [known + f"    x = {n}\n" for n in range(100)]
+    cells = [("data.clusters", similarity.REFERENCE, known)]
+    cells += [("data.clusters", f"copy-{n}", known) for n in range(100)]
+    cells += [("data.clusters", f"changed-{n}", changed[n]) for n in range(100)]
+    cells += [("data.clusters", f"own-{n}", own) for n in range(100)]
+    found = similarity.pairs(cells)
+    assert {one for _, one, *_ in found} == {similarity.REFERENCE, "copy-0", "changed-0", "own-0"}
+    assert len(found) == 100 + 99 + 100 + 99 + 99
 
 
 def test_unsandboxed_gives_the_same_grades(tmp_path, monkeypatch):

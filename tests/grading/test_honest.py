@@ -15,7 +15,7 @@ from labkit.exercises import catalogue, reference_cell
 from labkit.exercises.engine import _expected
 from labkit.exercises.kinds import literal
 from labkit.grading import assemble, book, judge
-from labkit.grading.inside import stub
+from labkit.grading.inside import ANSWER, stub
 
 SEEDS = (0, 1, 987_654_321)
 
@@ -31,8 +31,10 @@ def answers(function, exercise, seed):
     said = {}
     for group, members in assemble.grouped(exercise, seed).items():
         calls = eval(f"[{', '.join(literal(probes[i].args) for i in members)}]", dict(names))
-        written = json.loads(json.dumps([stub._written(*stub._tried(function, args)) for args in calls]))
-        said[group] = [assemble.decoded(answer) for answer in written]
+        tried = [stub._tried(function, args) for args in calls]
+        data = {ANSWER: {"answers": [stub._written(*each) for each in tried]}}
+        display = {"data": data, "metadata": {ANSWER: [stub._words(outcome) for outcome, _ in tried]}}
+        said[group] = assemble.decoded(json.loads(json.dumps(display)), len(members))
     return said
 
 

@@ -16,6 +16,8 @@ import pytest
 from labkit.cli import main
 from labkit.exercises import catalogue, find, reference_cell
 
+import oracle
+
 RAY = Path(sys.executable).with_name("ray")
 SLOW = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    import time\n    time.sleep(0.2)\n    return len(a & b) / len(a | b)\n'
 MISTAKE = find("data.jaccard").misconceptions[0].function
@@ -32,10 +34,8 @@ def submissions(tmp_path_factory):
         "stub": [],
     }
     for student, sources in cells.items():
-        made = [{"cell_type": "code", "metadata": {}, "source": s, "outputs": [], "execution_count": None} for s in sources]
         (folder / student).mkdir()
-        text = json.dumps({"cells": made, "metadata": {}, "nbformat": 4, "nbformat_minor": 4})
-        (folder / student / "01_data.ipynb").write_text(text)
+        (folder / student / "01_data.ipynb").write_text(oracle.notebook(*sources))
     return folder
 
 

@@ -43,7 +43,9 @@ class Kernel:
             socket.setsockopt(zmq.USE_FD, listening[connection[name + "_port"] - 1])
             socket.bind(f"{self.address}-{connection[name + '_port']}")
         self.parent, self.namespace = {}, {}
-        labkit._display = lambda bundle: self.publish("display_data", {"data": bundle, "metadata": {}})
+        labkit._display = lambda bundle, metadata=None: self.publish(
+            "display_data", {"data": bundle, "metadata": metadata or {}}
+        )
 
     def run(self):
         threading.Thread(target=lambda: zmq.proxy(self.heart, self.heart), daemon=True).start()

@@ -24,16 +24,20 @@ def exercise(id):
 
 
 def answer(id, calls):
-    """Call the function of an exercise on each tuple of arguments, and emit what it gave, as plain data."""
+    """Call the function of an exercise on each tuple of arguments, and emit what it gave, as plain data.
+
+    What is said of an error beside its type goes along as metadata, so that nbval itself need not know to leave it out.
+    """
     function = _defined.get(id)
     if function is None:
-        missing = _failed or NameError(f"nothing in this cell stands under @lk.exercise({id!r})")
-        said = {"failed": _written(engine._raised(missing), None)}
+        missing = engine._raised(_failed or NameError(f"nothing in this cell stands under @lk.exercise({id!r})"))
+        said, words = {"failed": _written(missing, None)}, [_words(missing)]
     else:
-        said = {"answers": [_written(*_tried(function, args)) for args in calls]}
-    if len(json.dumps(said)) > MAX_BYTES:
-        said = {"failed": {"error": "TooMuch", "message": "the answers are too long"}}
-    _display({ANSWER: said})
+        outcomes = [_tried(function, args) for args in calls]
+        said, words = {"answers": [_written(*each) for each in outcomes]}, [_words(outcome) for outcome, _ in outcomes]
+    if len(json.dumps([said, words])) > MAX_BYTES:
+        said, words = {"failed": {"error": "TooMuch"}}, [["the answers are too long", None]]
+    _display({ANSWER: said}, {ANSWER: words})
 
 
 def _tried(function, args):
@@ -45,15 +49,19 @@ def _tried(function, args):
 
 def _written(outcome, fault):
     if outcome.error is None:
-        return {"value": outcome.value, "fault": fault}
-    return {"error": outcome.error, "message": outcome.message, "line": outcome.line}
+        return {"value": outcome.value} | ({"fault": fault} if fault else {})
+    return {"error": outcome.error}
 
 
-def _display(bundle):
+def _words(outcome):
+    return outcome.error and [outcome.message, outcome.line]
+
+
+def _display(bundle, metadata=None):
     """Replaced by the kernel; under IPython it is IPython's."""
     from IPython.display import display
 
-    display(bundle, raw=True)
+    display(bundle, raw=True, metadata=metadata)
 
 
 def __getattr__(name):
