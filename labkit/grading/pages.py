@@ -6,6 +6,7 @@ All that comes from a submission is escaped and cut. Hidden inputs are shown onl
 from __future__ import annotations
 
 import builtins
+import re
 from collections import Counter
 from collections.abc import Iterable
 from html import escape
@@ -31,9 +32,10 @@ th, td {{ text-align: left; padding: .3rem 1rem .3rem 0; border-bottom: 1px soli
 tbody th {{ font-weight: normal; }}
 code {{ overflow-wrap: anywhere; }}
 summary {{ cursor: pointer; }}
-.bar {{ display: flex; width: 14rem; height: 1rem; margin-top: .25rem; }}
+.bar {{ display: flex; width: min(14rem, 22vw); height: 1rem; margin-top: .25rem; }}
 .bar i, .key {{ background: var(--none); }}
-.key {{ display: inline-block; width: .8rem; height: .8rem; margin: 0 .3rem 0 1rem; }}
+.key {{ display: inline-block; width: .8rem; height: .8rem; margin-right: .3rem; }}
+.said {{ white-space: nowrap; margin-right: 1rem; }}
 .right {{ background: var(--right) !important; }} .named {{ background: var(--named) !important; }}
 .other {{ background: var(--other) !important; }}
 </style>
@@ -60,10 +62,10 @@ IN_A_WORD = {
     "long": "too long to read",
 }
 ALONE = {
-    "NameError": "A cell is tried by itself: only math, labkit as lk, numpy as np, and torch where the lab uses it, are there before "
-    "it. Import or define in the cell whatever else it uses.",
+    "NameError": "A cell is tried by itself: before it there are `math`, `labkit as lk`, `numpy as np`, and `torch` where the "
+    "exercise uses it. Import or define in the cell whatever else it uses.",
     "SyntaxError": "Python could not read the cell, so nothing of it ran.",
-    "ModuleNotFoundError": "Where a cell is tried there are the packages of the kit, and of labkit only lk.exercise.",
+    "ModuleNotFoundError": "Where a cell is tried there are the packages of the kit, and of labkit only `lk.exercise`.",
 }
 ALONE |= dict.fromkeys(("IndentationError", "TabError"), ALONE["SyntaxError"])
 ALONE["ImportError"] = ALONE["ModuleNotFoundError"]
@@ -84,11 +86,11 @@ def feedback(row: dict, name: str) -> str:
     parts.append("</tbody></table>")
     for id, got in row["exercises"].items():
         parts.append(f"<h2 id='{escape(id)}'>{escape(id)}</h2>")
-        parts += [f"<p>{escape(line)}</p>" for line in said(id, got)]
+        parts += [f"<p>{_text(line)}</p>" for line in said(id, got)]
         if released and got["kind"] not in (*NOT_TRIED, "long"):
             parts.append(_hidden(id, got, row["seed"]))
     if row["points"] < row["possible"]:
-        again = " and ".join(f"<code>{escape(id)}</code>" for id, got in row["exercises"].items() if got["points"] < got["possible"])
+        again = ", ".join(f"<code>{escape(id)}</code>" for id, got in row["exercises"].items() if got["points"] < got["possible"])
         parts.append(f"<h2>What to do next</h2><p>Open the lab again and go to {again}. The check under the cell says what is "
                      "wrong for inputs that you can see; the hints there go from a nudge to nearly the answer.</p>")
     else:
@@ -114,7 +116,10 @@ def said(id: str, got: dict) -> list[str]:
     elif kind == "raised":
         line = f" in line {got['line']} of your cell" if got.get("line") else ""
         error = str(got.get("error"))  # of one that the learner named, the name could be a hidden input
-        lines.append(f"It raised {error if hasattr(builtins, error) else 'an error'}{line}, for an input or on its own.")
+        if error == "NothingDefined":
+            lines.append(f"Nothing in the cell stands under `@lk.exercise({id!r})`; leave that line above your `def`.")
+        else:
+            lines.append(f"It raised {error if hasattr(builtins, error) else 'an error'}{line}.")
         if error in ALONE:
             lines.append(ALONE[error])
     elif kind == "changed":
@@ -124,7 +129,8 @@ def said(id: str, got: dict) -> list[str]:
     elif kind == "long":
         lines.append(f"Its cell {got['text']}. Keep data out of it.")
     elif kind in ("slow", "memory", "ended"):
-        lines.append(f"It {got['text']}." if not got["text"].startswith("the ") else f"{got['text'].capitalize()}.")
+        words = got["text"].capitalize() if got["text"].startswith("the ") else f"It {got['text']}"
+        lines.append(words if words.endswith("?") else f"{words}.")
     else:
         lines.append("Wrong for some hidden inputs.")
         lines.append(f"Hint: {exercise.hints[0]}")
@@ -134,6 +140,11 @@ def said(id: str, got: dict) -> list[str]:
     return lines
 
 
+def _text(words: str) -> str:
+    """Words as HTML, with what stands between backticks as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(words))
+
+
 def _hidden(id: str, got: dict, seed: int) -> str:
     exercise = find(id)
     rows = []
@@ -141,8 +152,10 @@ def _hidden(id: str, got: dict, seed: int) -> str:
         right = f"raises {expected.error}" if expected.error else shown(expected.value, 200)
         rows.append(f"<tr><td>{escape(probe.group)}</td><td><code>{escape(_called(exercise, probe.args, 300))}</code></td>"
                     f"<td><code>{escape(right)}</code></td></tr>")
+    more = f"<p>It {escape(got['text'][:600])}</p>\n" if got["kind"] == "raised" else ""
+    more = f"<p>{escape(got['text'][:600])}</p>\n" if got["kind"] == "wrong" else more
     return (
-        f"<p>{escape(got['text'][:600])}</p>\n<details><summary>The inputs and what is right</summary>\n<table><thead><tr>"
+        f"{more}<details><summary>The inputs and what is right</summary>\n<table><thead><tr>"
         "<th scope='col'>Group</th><th scope='col'>Call</th><th scope='col'>Right</th></tr></thead><tbody>"
         + "\n".join(rows) + "</tbody></table></details>"
     )
@@ -166,7 +179,8 @@ def report(rows: Iterable[dict], missing: list[str], faults: list[str]) -> str:
                 mistakes.setdefault(id, Counter())[got["misconception"]] += 1
     parts = [f"<p>{count} notebooks of {len(learners)} learners.</p>"]
     keys = (("right", "right"), ("named", "a mistake that has a name"), ("other", "another mistake"), ("", "not tried"))
-    parts.append("<p aria-hidden='true'>" + "".join(f"<span class='key {name}'></span>{words}" for name, words in keys) + "</p>")
+    legend = " ".join(f"<span class='said'><span class='key {name}'></span>{words}</span>" for name, words in keys)
+    parts.append(f"<p aria-hidden='true'>{legend}</p>")
     parts.append("<table><thead><tr><th scope='col'>Exercise</th><th scope='col'>Learners</th><th scope='col'>Right</th>"
                  "<th scope='col'>Tried</th><th scope='col'>Mean points</th></tr></thead><tbody>")
     order = [id for id in catalogue() if id in kinds]
@@ -185,7 +199,7 @@ def report(rows: Iterable[dict], missing: list[str], faults: list[str]) -> str:
         known = next((each for each in find(id).misconceptions if each.name == name), None)
         who = f"{number} learner" + ("s" if number > 1 else "")
         words = known.message if known else name
-        parts.append(f"<p><strong>{who}</strong>, {escape(id)}, <em>{escape(name)}</em>: {escape(words)}</p>")
+        parts.append(f"<p><strong>{who}</strong>, {escape(id)}, <em>{escape(name)}</em>: {_text(words)}</p>")
     if not mistakes:
         parts.append("<p>Nobody made a mistake that has a name.</p>")
     named = Counter(dict.fromkeys(("passed", "misconception", *NOT_TRIED), count))

@@ -13,6 +13,10 @@ _defined = {}  # what stands under the decorator, by exercise
 _failed = None  # the exception that ended the last cell, if one did
 
 
+class NothingDefined(Exception):
+    pass
+
+
 def exercise(id):
     """Note the function for the probes behind its cell."""
 
@@ -30,7 +34,7 @@ def answer(id, calls):
     """
     function = _defined.get(id)
     if function is None:
-        missing = engine._raised(_failed or NameError(f"nothing in this cell stands under @lk.exercise({id!r})"))
+        missing = engine._raised(_failed or NothingDefined(f"nothing in this cell stands under @lk.exercise({id!r})"))
         said, words = {"failed": _written(missing, None)}, [_words(missing)]
     else:
         outcomes = [_tried(function, args) for args in calls]
