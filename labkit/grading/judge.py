@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import select
@@ -123,17 +124,23 @@ def serve() -> None:
 
 
 def _import_all() -> None:
-    """Import, before the forks, what every child needs."""
+    """Import, before the forks, what every child needs; much of it is imported only when a notebook is collected."""
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ["JUPYTER_PATH"] = str(Path(__file__).parent)
-    import _pytest.terminal  # noqa: F401
-    import nbval.plugin  # noqa: F401
+    import nbval.kernel
+    from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.provisioning import KernelProvisionerFactory
 
     from labkit.exercises import catalogue
-    from labkit.grading import sandbox
+    from labkit.grading import assemble, sandbox
 
+    nbval.kernel.pformat = str  # it words each message for a log that nobody reads
+    KernelSpecManager().get_kernel_spec("labkit-grade")
     KernelProvisionerFactory.instance().get_provisioner_entries()
+    with _folder() as folder, contextlib.redirect_stdout(io.StringIO()):
+        path = folder / "none.ipynb"
+        path.write_text(json.dumps(assemble.notebook({}, 0)[0]))
+        _pytest(path, 1, "--collect-only")
     catalogue()
     sandbox.missing()
 
@@ -497,8 +504,6 @@ def _emit(send: int, event: dict) -> None:
 
 
 def _read_and_run(job: Job, only: set | None, folder: Path, emit: Callable[[dict], None]) -> None:
-    import pytest
-
     from labkit.exercises.engine import is_stub
     from labkit.grading import assemble
 
@@ -525,11 +530,18 @@ def _read_and_run(job: Job, only: set | None, folder: Path, emit: Callable[[dict
         os.environ["LABKIT_SOCKETS"] = str(folder / "s")
         if not job.sandboxed:
             os.environ["LABKIT_UNSANDBOXED"] = "1"
-        options = ["--nbval", "--nbval-kernel-name=labkit-grade", "-p", "nbval.plugin", "-p", "no:cacheprovider"]
-        options += ["-qq", "--color=no", "--capture=no", "-p", "no:warnings", "-p", "no:logging", "-p", "no:faulthandler"]
-        options += [f"--nbval-kernel-startup-timeout={job.budget.start}", "--nbval-cell-timeout=100000"]
-        pytest.main([*options, "-c", os.devnull, f"--rootdir={folder}", str(path)], plugins=[Comparison(parts, job.seed, emit)])
+        _pytest(path, job.budget.start, plugins=[Comparison(parts, job.seed, emit)])
     emit(DONE)
+
+
+def _pytest(path: Path, start: float, *more: str, plugins: tuple | list = ()) -> None:
+    """nbval on a notebook whose kernel may take `start` seconds to start."""
+    import pytest
+
+    options = ["--nbval", "--nbval-kernel-name=labkit-grade", "-p", "nbval.plugin", "-p", "no:cacheprovider", "-qq"]
+    options += ["--color=no", "--capture=no", "-p", "no:warnings", "-p", "no:logging"]
+    options += ["-p", "no:faulthandler", f"--nbval-kernel-startup-timeout={start}", "--nbval-cell-timeout=100000"]
+    pytest.main([*options, "-c", os.devnull, f"--rootdir={path.parent}", str(path), *more], plugins=plugins)
 
 
 def read_submission(job: Job) -> bytes:
