@@ -200,7 +200,9 @@ def report(rows: Iterable[dict], missing: list[str], faults: list[str]) -> str:
         who = f"{number} learner" + ("s" if number > 1 else "")
         words = known.message if known else name
         parts.append(f"<p><strong>{who}</strong>, {escape(id)}, <em>{escape(name)}</em>: {_text(words)}</p>")
-    if not mistakes:
+    if mistakes:
+        parts.insert(-len(made), "<p>The mistakes that have a name, the commonest first, and what those who made them were told.</p>")
+    else:
         parts.append("<p>Nobody made a mistake that has a name.</p>")
     named = Counter(dict.fromkeys(("passed", "misconception", *NOT_TRIED), count))
     other = {id: left for id in order if (left := kinds[id] - named)}
