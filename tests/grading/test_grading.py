@@ -164,6 +164,21 @@ def test_expected_answers_are_outputs_and_never_sources():
     assert probes and all(cell["outputs"] and "value" not in cell["source"] for cell in probes)
 
 
+ODD = ["x", 7, None, [], {}, [[]], ["m", "x", None], [["m"], [1, 2, 3], "no"], [[{}, []], ["m", True], ["m", 10**30]], {"a": 1}]
+
+
+@pytest.mark.parametrize("words", ODD)
+@pytest.mark.parametrize("answers", [*ODD, [{"error": "ValueError"}] * 3, [{"value": 1}, {"value": {"set": 3}}, {"error": 3}]])
+def test_whatever_is_displayed_is_an_outcome_for_each_call(answers, words):
+    for said in (answers, {"answers": answers}, {"failed": answers}):
+        for metadata in (words, {assemble.ANSWER: words}):
+            outcomes = assemble.decoded({"data": {assemble.ANSWER: said}, "metadata": metadata}, 3)
+            assert len(outcomes) == 3
+            for outcome, _ in outcomes:
+                assert isinstance(outcome.message, str) and type(outcome.line) in (int, type(None))
+                json.dumps([outcome.value, outcome.error])
+
+
 def test_renaming_hides_no_copy():
     one = reference_cell(find("data.clusters"))
     assert similarity.normal(one) == similarity.normal(one.replace("pairs", "edges").replace("group", "g"))
