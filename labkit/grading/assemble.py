@@ -19,7 +19,7 @@ from labkit.exercises import catalogue, engine
 from labkit.exercises.kinds import Exercise, Outcome, literal
 from labkit.grading.inside import ANSWER
 
-MAX_FILE, MAX_CELLS, MAX_SOURCE = 20_000_000, 5_000, 100_000  # bytes, cells, characters of an exercise's cell
+MAX_CELLS, MAX_SOURCE = 5_000, 100_000  # of a notebook; characters of an exercise's cell
 MAX_PARSED = 2_000_000  # characters of all cells that name an exercise: a million takes a second or two to parse
 EXERCISE = r"""\bexercise\(\s*["']([\w.]+)["']"""
 PREAMBLE = "%reset -f\nimport math\n\nimport labkit as lk\nimport numpy as np\n"
@@ -32,12 +32,16 @@ def lab_exercises(lab: str) -> list[Exercise]:
 
 def read_cells(data: bytes) -> list[str]:
     """The sources of a notebook's code cells, of any version of the format. Raises `InputError` in one line."""
-    if len(data) > MAX_FILE:
-        raise InputError(f"the file is larger than {MAX_FILE // 1_000_000} MB; was something huge left in an output?")
+    if data.startswith(b"PK"):
+        raise InputError("the file is no notebook: it is a zip, or a document of a word processor")
     try:
         notebook = json.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise InputError("the file is no notebook: it is not even text") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"the file is no notebook ({type(error).__name__}: {str(error)[:80]})") from None
+        short = data.lstrip().startswith(b"{") and not data.rstrip().endswith(b"}")
+        reason = "its end is missing" if short else f"{type(error).__name__}: {str(error)[:80]}"
+        raise InputError(f"the file is no notebook ({reason})") from None
     cells: Any = notebook.get("cells") if isinstance(notebook, dict) else None
     if isinstance(notebook, dict) and isinstance(notebook.get("worksheets"), list):  # nbformat 3
         sheets = [sheet.get("cells") for sheet in notebook["worksheets"] if isinstance(sheet, dict)]
@@ -71,6 +75,7 @@ def exercise_cells(sources: list[str], exercises: list[Exercise]) -> dict[str, s
         parsed += len(source)
         if parsed > MAX_PARSED:
             raise InputError(f"more than {MAX_PARSED // 1_000_000} MB of code name an exercise; hand in the lab's own cells")
+        source = _without_magics(source)
         ids, names = _defined(source)
         for exercise in exercises:
             if exercise.id in ids:
@@ -87,11 +92,25 @@ def too_long(sources: list[str], exercises: list[Exercise]) -> set[str]:
     return named & {exercise.id for exercise in exercises}
 
 
+def _without_magics(source: str) -> str:
+    """The source without lines such as `%matplotlib inline` and `!pip list`, if only that makes it Python."""
+    if not re.search("^[ \t]*[%!]", source, re.MULTILINE) or _parsed(source):
+        return source
+    rest = re.sub("^([ \t]*)[%!].*$", r"\1pass", source, flags=re.MULTILINE)
+    return rest if _parsed(rest) else source
+
+
+def _parsed(source: str) -> ast.Module | None:
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
 def _defined(source: str) -> tuple[set[str], set[str]]:
     """(ids that stand in a call of `exercise`, names of the functions defined at the top)."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the cell's own error is told when it runs
+    tree = _parsed(source)
+    if tree is None:  # the cell's own error is told when it runs
         return set(re.findall(EXERCISE, source)), set()
     ids = {
         node.args[0].value

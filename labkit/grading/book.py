@@ -101,20 +101,28 @@ def gradebook(rows: Callable[[], Iterator[dict]], path: Path, ids: list[str]) ->
             write([row["student"], row["lab"], row["points"], row["possible"], *points.values()])
 
 
-def canvas(rows: Callable[[], Iterator[dict]], path: Path, names: dict[str, str], found: Callable[[str], dict | None]) -> None:
-    """`canvas.csv`: a row for each student, a column for each lab, in the form that Canvas imports."""
-    table: dict[str, dict[str, float]] = {}
+def canvas(rows: Callable[[], Iterator[dict]], path: Path, names: dict[str, str], known: bool) -> None:
+    """`canvas.csv`: a row for each student, a column for each lab, in the form that Canvas imports.
+
+    With a roster as `known`, who is not in it is left out, and a column is named as its column for the lab. What could
+    not be graded is left empty.
+    """
+    table: dict[str, tuple[dict, dict[str, float]]] = {}
     possible: dict[str, float] = {}
     for row in rows():
-        table.setdefault(row["student"], {})[row["lab"]] = row["points"]
         possible[row["lab"]] = row["possible"]
+        if person := row["person"] or (None if known else {"Student": row["student"], "SIS Login ID": row["student"]}):
+            points = row["points"] if row["outcome"] == "graded" else ""
+            table.setdefault(person["Student"] + person.get("ID", ""), (person, {}))[1][row["lab"]] = points
     labs = sorted(possible)
+    people = [person for person, _ in table.values()]
+    columns = ["Student", "ID", *["SIS User ID"] * any(each.get("SIS User ID") for each in people), "SIS Login ID", "Section"]
+    titles = people[0].get("columns", {}) if people else {}
     with _csv(path) as write:
-        write(["Student", "ID", "SIS Login ID", "Section", *(names[lab] for lab in labs)])
-        write(["    Points Possible", "", "", "", *(possible[lab] for lab in labs)])
-        for student in sorted(table):
-            about = found(student) or {"Student": student, "ID": "", "SIS Login ID": student, "Section": ""}
-            write([*about.values(), *(table[student].get(lab, "") for lab in labs)])
+        write([*columns, *(titles.get(lab, names[lab]) for lab in labs)])
+        write(["    Points Possible", *[""] * (len(columns) - 1), *(possible[lab] for lab in labs)])
+        for _, (person, points) in sorted(table.items()):
+            write([*(person.get(column, "") for column in columns), *(points.get(lab, "") for lab in labs)])
 
 
 class _csv:

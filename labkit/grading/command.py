@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="of the hidden inputs (drawn once and kept in DIR where not given)")
     parser.add_argument("--roster", metavar="FILE.csv", help="match names with this list, and say who is missing")
     parser.add_argument("--canvas", action="store_true", help="write canvas.csv too")
+    parser.add_argument("--leave-out", metavar="EXERCISE", action="append", default=[], help="an exercise that does not count")
     parser.add_argument("--release", metavar="STUDENT", action="append", default=[], help="grade again, hidden inputs shown")
     parser.add_argument("--keep", action="store_true", help="keep each assembled notebook in DIR/assembled/STUDENT/")
     parser.add_argument("--cluster", metavar="ADDRESS", help="a Ray cluster: auto, or HOST:PORT (a folder that all share)")
@@ -54,15 +55,18 @@ def main(args: argparse.Namespace) -> int:
         raise InputError("grading needs Linux; grade in a Linux machine, container or WSL 2")
     if not args.unsandboxed and args.cluster is None:
         sandbox.require()
+    if unknown := sorted(set(args.leave_out) - set(catalogue())):
+        raise InputError(f"--leave-out {unknown[0]}: there is no such exercise; see `labkit exercise list`")
+    out, folder = args.out.expanduser(), args.submissions.resolve()
+    if folder.is_dir() and out.resolve().is_relative_to(folder):
+        raise InputError(f"{out} lies in the folder of the submissions; give a place beside it")
     known = submissions.roster(args.roster) if args.roster else {}
-    found, faults = submissions.find(args.submissions)
-    if unknown := sorted(set(args.release) - {each.student for each in found}):
-        raise InputError(f"--release {unknown[0]}: there is no submission of that name")
+    found, faults = submissions.find(args.submissions, known)
+    args.release = [_named(wanted, found, known) for wanted in args.release]
     inside = Counter(each.path for each in found if not each.own and each.student != Path(each.path).stem)
     for path, number in inside.items():
         if Path(path) != args.submissions:
             print(f"{path}: {number} notebooks, whose by the names inside; one learner's zip belongs into a folder of that name")
-    out = args.out.expanduser()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -73,17 +77,46 @@ def main(args: argparse.Namespace) -> int:
         budget = judge.Budget(cpu=args.cpu, wall=args.wall, memory_mb=args.memory)
         jobs = []
         for each in found:
-            job = judge.Job(each.student, each.lab, str(Path(each.path).resolve()), each.member, seed, budget)
-            kept = str((out / "assembled" / each.student).resolve()) if args.keep else None
-            job = dataclasses.replace(job, keep=kept, cells=str((out / "cells" / each.student).resolve()), sandboxed=not args.unsandboxed)
+            kept = out / "assembled" / each.student
+            job = judge.Job(
+                each.student,
+                each.lab,
+                str(Path(each.path).resolve()),
+                each.member,
+                seed,
+                budget,
+                keep=str(kept.resolve()) if args.keep else None,
+                cells=str((out / "cells" / each.student).resolve()),
+                sandboxed=not args.unsandboxed,
+                id=each.id,
+            )
             about = (judge.digest(job), judge.reference(each.lab), seed)
-            if not ledger.has((each.student, each.lab), about) or each.student in args.release:
+            done = ledger.has((each.student, each.lab), about) and each.student not in args.release
+            if not done or (args.keep and not (kept / f"{each.lab}.ipynb").exists()):
                 jobs.append(job)
         graded = _grade(jobs, ledger, args)
         if ledger.replaced:
             ledger.compact()
-        keys = [(each.student, each.lab) for each in found]
-        return _write(args, out, ledger, keys, known, faults, graded, seed)
+        here = {(each.student, each.lab) for each in found}
+        if earlier := sorted({student for student, _ in set(ledger.latest) - here}):
+            print(f"{len(earlier)} students graded earlier, and not in {args.submissions}, stay in the gradebook: {_few(earlier)}")
+        return _write(args, out, ledger, known, faults, graded, seed)
+
+
+def _named(wanted: str, found: list[submissions.Submission], known: dict) -> str:
+    """The student that `--release` means: as in the submissions, or as in the roster."""
+    students = sorted({each.student for each in found})
+    if wanted in students:
+        return wanted
+    person = submissions.in_roster(known, wanted)
+    those = {each.student for each in found if person and submissions.in_roster(known, each.student, each.id) is person}
+    if len(those) != 1:
+        raise InputError(f"--release {wanted}: there is no submission of that name; there are {_few(students)}")
+    return those.pop()
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _grade(jobs: list[judge.Job], ledger: book.Ledger, args: argparse.Namespace) -> int:
@@ -107,47 +140,64 @@ def _grade(jobs: list[judge.Job], ledger: book.Ledger, args: argparse.Namespace)
             tries[number] += 1
             if tries[number] >= TRIES and number in left:
                 ledger.add(json.dumps(judge.marked(left.pop(number), "it ended the grader's own process")))
+        except KeyboardInterrupt:
+            line.close()
+            print(f"{len(jobs) - len(left)} of {len(jobs)} are graded and kept; the same command goes on")
+            raise
     line.close()
     return len(jobs)
 
 
-def _write(
-    args: argparse.Namespace, out: Path, ledger: book.Ledger, keys: list, known: dict, faults: list, graded: int, seed: int
-) -> int:
+def _write(args: argparse.Namespace, out: Path, ledger: book.Ledger, known: dict, faults: list, graded: int, seed: int) -> int:
+    names = {number: name for name, number in submissions.labs().items() if name[0].isdigit() and "_" in name}
+    keys = [key for key in ledger.latest if key[1] in names]
+    handed_in: dict[int, set[str]] = {}  # {a person of the roster, by identity: the labs}
+
     def rows():
         for row in ledger.rows(keys):
-            if person := submissions.in_roster(known, row["student"]):
-                row["name"] = person["Student"]
-            yield row
+            person = submissions.in_roster(known, row["student"], row.get("id", ""))
+            counted = {id: got for id, got in row["exercises"].items() if id not in args.leave_out}
+            points, possible = (round(sum(got[what] for got in counted.values()), 2) for what in ("points", "possible"))
+            yield row | {"exercises": counted, "points": points, "possible": possible, "person": person}
 
-    names = {number: name for name, number in submissions.labs().items() if name[0].isdigit() and "_" in name}
     labs = {lab for _, lab in keys}
-    book.gradebook(rows, out / "gradebook.csv", [id for id, each in catalogue().items() if each.lab in labs])
-    if args.canvas:
-        book.canvas(rows, out / "canvas.csv", names, lambda student: submissions.in_roster(known, student))
-    count = full = trouble = 0
+    ids = [id for id, each in catalogue().items() if each.lab in labs and id not in args.leave_out]
+    book.gradebook(rows, out / "gradebook.csv", ids)
+    strangers, count, full, trouble = set(), 0, 0, 0
     for row in rows():
         count += 1
         full += row["points"] == row["possible"]
         if row["outcome"] != "graded":
             trouble += 1
             print(f"{row['student']}, lab {row['lab']}: {row['outcome']}")
+        if row["person"]:
+            handed_in.setdefault(id(row["person"]), set()).add(row["lab"])
+        else:
+            strangers.add(row["student"])
         page = out / "feedback" / row["student"] / f"{names[row['lab']]}.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(page) as file:
             file.write(pages.feedback(row, names[row["lab"]]))
-    students = {student for student, _ in keys}
-    here = {id(person) for student in students if (person := submissions.in_roster(known, student))}
-    missing = sorted({person["Student"] for person in known.values() if id(person) not in here})
-    strangers = sorted(s for s in students if known and not submissions.in_roster(known, s))
-    faults = faults + [f"{student}: not in the roster" for student in strangers]
+    if known:
+        faults = faults + [f"{student}: not in the roster, or more than one there" for student in sorted(strangers)]
+    if args.canvas:
+        book.canvas(rows, out / "canvas.csv", names, known=bool(known))
+        if not known:
+            print("canvas.csv has no IDs; Canvas needs the roster that it exports, as --roster FILE.csv")
+    missing, people = [], {id(person): person for fits in known.values() for person in fits}
+    for number, person in people.items():
+        lacks = sorted(labs - handed_in.get(number, set()))
+        if lacks == sorted(labs):
+            missing.append(f"{person['Student']}: handed in nothing")
+        elif lacks:
+            missing.append(f"{person['Student']}: handed in nothing for lab {', '.join(lacks)}")
+    missing.sort()
     with write_atomically(out / "report.html") as file:
-        file.write(pages.report(rows(), missing, faults))
+        file.write(pages.report(rows(), names, missing, faults))
     alike = similarity.write(out, keys)
-    for fault in faults:
-        print(fault)
-    for student in missing:
-        print(f"{student}: handed in nothing")
+    for line in (*faults, *missing):
+        print(line)
+    students = {student for student, _ in keys}
     print(f"{count} submissions of {len(students)} students, {graded} graded now, {full} with all points; {out / 'gradebook.csv'}")
     if alike:
         print(f"{alike} pairs of cells look alike; {out / 'similar.csv'} is for you to read, and no grade")
@@ -184,6 +234,8 @@ def _seed(out: Path, given: int | None) -> int:
         except ValueError:
             raise InputError(f"{path} holds no number; give --seed") from None
     seed = secrets.randbelow(10**9) if given is None else given
+    if path.exists() and path.read_text().strip() != str(seed):
+        print(f"the seed in {path} was {path.read_text().strip()[:20]}; with another, all is graded anew")
     with write_atomically(path) as file:
         file.write(f"{seed}\n")
     return seed

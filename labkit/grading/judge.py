@@ -22,7 +22,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -31,6 +30,7 @@ from typing import Any
 
 from labkit.cluster import ONE_THREAD
 from labkit.data import InputError
+from labkit.grading import submissions
 
 TICK = 0.05  # seconds between two looks at a child
 DEATH_SIGNAL, SUBREAPER = 1, 36  # linux/prctl.h
@@ -62,6 +62,7 @@ class Job:
     keep: str | None = None  # a folder for the assembled notebook
     cells: str | None = None  # a folder for the sources of its exercise cells
     sandboxed: bool = True
+    id: str = ""  # Canvas's number of the student
 
 
 def work(job: Job) -> str:
@@ -90,7 +91,7 @@ def marked(job: Job, outcome: str) -> dict[str, Any]:
 def digest(job: Job) -> str:
     """A hash of a submission's bytes; of the reason, where they cannot be read."""
     try:
-        return hashlib.sha256(read_submission(job)).hexdigest()
+        return hashlib.sha256(submissions.read(job.path, job.member)).hexdigest()
     except (InputError, OSError) as error:
         return hashlib.sha256(str(error).encode()).hexdigest()
 
@@ -116,11 +117,13 @@ def serve() -> None:
     os.dup2(2, 1)
     _import_all()
     sweep()
-    for line in sys.stdin:
-        fields = json.loads(line)
-        job = Job(**fields | {"budget": Budget(**fields["budget"])})
-        replies.write(json.dumps(grade(job)) + "\n")
-        replies.flush()
+    with contextlib.suppress(BrokenPipeError):  # the worker is gone, and nobody waits for the result
+        for line in sys.stdin:
+            fields = json.loads(line)
+            job = Job(**fields | {"budget": Budget(**fields["budget"])})
+            replies.write(json.dumps(grade(job)) + "\n")
+            replies.flush()
+    os._exit(0)
 
 
 def _import_all() -> None:
@@ -174,8 +177,8 @@ def grade(job: Job) -> dict[str, Any]:
 
 
 def _line(job: Job, submission: str, outcome: str, rows: dict[str, dict]) -> dict[str, Any]:
-    name = Path(job.path).name if job.member is None else job.member
-    about = {"student": job.student, "lab": job.lab, "file": name, "submission": submission}
+    name = Path(job.path).name if job.member is None else job.member.replace("\0", ":")
+    about = {"student": job.student, "id": job.id, "lab": job.lab, "file": name, "submission": submission}
     return about | {"reference": reference(job.lab), "seed": job.seed, "outcome": outcome, **_points(job.lab, rows)}
 
 
@@ -194,7 +197,8 @@ class _Grading:
 
     def run(self, only: set[tuple[str, str]] | None, again: bool = False) -> None:
         if again:
-            self.rows[only_exercise(only)] = self._blank(only_exercise(only), sorted(group for _, group in only))
+            id = only_exercise(only)
+            self.rows[id] = self._blank(id, sorted(group for _, group in only), self.rows[id].get("remarks", []))
         self.left = set(only or ())
         at, ended, cpu = _watch(self.job, only, self.folder, self._take)
         self.cpu += cpu
@@ -218,6 +222,8 @@ class _Grading:
                 if id not in self.rows:
                     self.rows[id] = self._blank(id, groups)
                     self.left |= {(id, group) for group in groups} if event["tried"][id] else set()
+        elif "remarks" in event:
+            self.rows[event["of"]]["remarks"] = event["remarks"]
         elif "group" in event:
             self.rows[event["exercise"]]["groups"][event["group"]] = event["earned"]
             self.left.discard((event["exercise"], event["group"]))
@@ -226,8 +232,9 @@ class _Grading:
             if self.rows[id]["kind"] in ("not attempted", "ended"):
                 self.rows[id] |= event
 
-    def _blank(self, id: str, groups: list[str]) -> dict:
-        return {"kind": "not attempted", "text": "not attempted", "groups": dict.fromkeys(groups, False)}
+    def _blank(self, id: str, groups: list[str], remarks: list[str] | tuple = ()) -> dict:
+        row = {"kind": "not attempted", "text": "not attempted", "groups": dict.fromkeys(groups, False)}
+        return row | {"remarks": [*remarks]}
 
     def _fail(self, at: tuple[str, str] | None, kind: str, text: str) -> None:
         """Note that the kernel was ended at this group; at an exercise's own cell, all its groups are lost."""
@@ -506,8 +513,9 @@ def _emit(send: int, event: dict) -> None:
 def _read_and_run(job: Job, only: set | None, folder: Path, emit: Callable[[dict], None]) -> None:
     from labkit.exercises.engine import is_stub
     from labkit.grading import assemble
+    from labkit.grading.remarks import remarks
 
-    data = read_submission(job)
+    data = submissions.read(job.path, job.member)
     exercises = assemble.lab_exercises(job.lab)
     sources = assemble.read_cells(data)
     cells = assemble.exercise_cells(sources, exercises)
@@ -515,6 +523,9 @@ def _read_and_run(job: Job, only: set | None, folder: Path, emit: Callable[[dict
     long = assemble.too_long(sources, exercises) - set(cells)
     groups = {e.id: list(assemble.grouped(e, job.seed)) for e in exercises if e.id in cells or e.id in long}
     emit({"found": groups, "tried": tried | dict.fromkeys(long, False)})
+    for exercise in exercises if only is None else ():
+        if tried.get(exercise.id):
+            emit({"remarks": remarks(cells[exercise.id], exercise), "of": exercise.id})
     for id in long:
         text = f"has more than {assemble.MAX_SOURCE:,} characters, and was not read"
         emit({"exercise": id, "kind": "long", "text": text})
@@ -542,26 +553,6 @@ def _pytest(path: Path, start: float, *more: str, plugins: tuple | list = ()) ->
     options += ["--color=no", "--capture=no", "-p", "no:warnings", "-p", "no:logging"]
     options += ["-p", "no:faulthandler", f"--nbval-kernel-startup-timeout={start}", "--nbval-cell-timeout=100000"]
     pytest.main([*options, "-c", os.devnull, f"--rootdir={path.parent}", str(path), *more], plugins=plugins)
-
-
-def read_submission(job: Job) -> bytes:
-    """The bytes of a submission. Raises `InputError` for what is too large, or no plain file."""
-    from labkit.grading.assemble import MAX_FILE
-
-    too_large = InputError(f"the file is larger than {MAX_FILE // 1_000_000} MB; was something huge left in an output?")
-    if job.member is not None:
-        try:
-            with zipfile.ZipFile(job.path) as archive, archive.open(job.member) as file:
-                data = file.read(MAX_FILE + 1)
-        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, KeyError, zipfile.zlib.error) as error:
-            raise InputError(f"it cannot be taken out of the zip ({error})") from None
-    else:
-        descriptor = os.open(job.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
-            data = file.read(MAX_FILE + 1)
-    if len(data) > MAX_FILE:
-        raise too_large
-    return data
 
 
 def _keep(folder: str | None, name: str, text: str) -> None:

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from html import escape
+from urllib.parse import quote
 
 from labkit.exercises import catalogue, find
 from labkit.exercises.engine import _called, _expected
@@ -31,7 +32,7 @@ table {{ border-collapse: collapse; margin: 1rem 0; }}
 th, td {{ text-align: left; padding: .3rem 1rem .3rem 0; border-bottom: 1px solid #767676; vertical-align: top; }}
 tbody th {{ font-weight: normal; }}
 code {{ overflow-wrap: anywhere; }}
-summary {{ cursor: pointer; }}
+summary {{ cursor: pointer; }} p + details {{ margin: -.3rem 0 .8rem; font-size: .9rem; }}
 .bar {{ display: flex; width: min(14rem, 22vw); height: 1rem; margin-top: .25rem; }}
 .bar i, .key {{ background: var(--none); }}
 .key {{ display: inline-block; width: .8rem; height: .8rem; margin-right: .3rem; }}
@@ -64,10 +65,9 @@ IN_A_WORD = {
 ALONE = {
     "NameError": "A cell is tried by itself: before it there are `math`, `labkit as lk`, `numpy as np`, and `torch` where the "
     "exercise uses it. Import or define in the cell whatever else it uses.",
-    "SyntaxError": "Python could not read the cell, so nothing of it ran.",
+    "AttributeError": "If it was an attribute of `lk`: a cell is tried by itself, and may use `lk.exercise` only.",
     "ModuleNotFoundError": "Where a cell is tried there are the packages of the kit, and of labkit only `lk.exercise`.",
 }
-ALONE |= dict.fromkeys(("IndentationError", "TabError"), ALONE["SyntaxError"])
 ALONE["ImportError"] = ALONE["ModuleNotFoundError"]
 NOT_TRIED = ("missing", "not attempted")
 
@@ -75,9 +75,12 @@ NOT_TRIED = ("missing", "not attempted")
 def feedback(row: dict, name: str) -> str:
     """What a learner reads about one lab. `row` is a line of the ledger; hidden inputs are shown if it was released."""
     released = row.get("released", False)
-    parts = [f"<p>{escape(row['student'])}: <strong>{row['points']:g} of {row['possible']:g} points</strong>.</p>"]
+    parts = [f"<p>{escape(_name(row))}: <strong>{row['points']:g} of {row['possible']:g} points</strong>.</p>"]
     if row["outcome"] != "graded":
-        parts.append(f"<p>It could not be graded: {escape(row['outcome'])}. Hand it in again, or ask.</p>")
+        parts.append(f"<p>It could not be graded: {escape(row['outcome'])}.</p>\n<h2>What to do next</h2><p>Open your notebook in "
+                     "JupyterLab, see that it is all there, save it, and hand in the file that ends in .ipynb (in Colab: <em>File, "
+                     "Download, Download .ipynb</em>). If that is what you did, ask.</p>")
+        return PAGE.format(title=f"Feedback: lab {escape(name)}", body="\n".join(parts))
     parts.append("<table><thead><tr><th scope='col'>Exercise</th><th scope='col'>Points</th><th scope='col'>What came of it</th>"
                  "</tr></thead><tbody>")
     for id, got in row["exercises"].items():
@@ -116,12 +119,16 @@ def said(id: str, got: dict) -> list[str]:
     elif kind == "raised":
         line = f" in line {got['line']} of your cell" if got.get("line") else ""
         error = str(got.get("error"))  # of one that the learner named, the name could be a hidden input
-        if error == "NothingDefined":
+        if error == "TooMuchPrinted":
+            lines.append("It prints too much; take the print out of the loop.")
+        elif error == "NothingDefined":
             lines.append(f"Nothing in the cell stands under `@lk.exercise({id!r})`; leave that line above your `def`.")
         else:
             lines.append(f"It raised {error if hasattr(builtins, error) else 'an error'}{line}.")
         if error in ALONE:
             lines.append(ALONE[error])
+        elif not got.get("remarks"):
+            lines.append(f"Hint: {exercise.hints[0]}")
     elif kind == "changed":
         lines.append("It changes its argument; build a new object and leave what came in as it is.")
     elif kind == "shared":
@@ -132,8 +139,10 @@ def said(id: str, got: dict) -> list[str]:
         words = got["text"].capitalize() if got["text"].startswith("the ") else f"It {got['text']}"
         lines.append(words if words.endswith("?") else f"{words}.")
     else:
-        lines.append("Wrong for some hidden inputs.")
+        lines.append("Wrong for some hidden inputs." if earned else "Wrong for hidden inputs of every group.")
         lines.append(f"Hint: {exercise.hints[0]}")
+    if kind not in ("passed", *NOT_TRIED):
+        lines += got.get("remarks", [])
     if 0 < earned < groups:
         right = ", ".join(name for name, earns in got["groups"].items() if earns)
         lines.append(f"Right: {right} ({earned} of {groups} groups of inputs).")
@@ -161,22 +170,28 @@ def _hidden(id: str, got: dict, seed: int) -> str:
     )
 
 
-def report(rows: Iterable[dict], missing: list[str], faults: list[str]) -> str:
-    """What a class gets wrong, by exercise and misconception."""
+def report(rows: Iterable[dict], names: dict[str, str], missing: list[str], faults: list[str]) -> str:
+    """What a class gets wrong, by exercise and misconception, and who. `names` are those of the labs, by number."""
     kinds: dict[str, Counter] = {}
-    mistakes: dict[str, Counter] = {}
+    mistakes: dict[tuple[str, str], list[str]] = {}  # (exercise, misconception): who made it
+    others: dict[str, dict[str, list[str]]] = {}  # exercise: {in a word: who}
     points: dict[str, float] = Counter()
-    learners, count, unreadable = set(), 0, []
+    learners, labs, count, unreadable = set(), set(), 0, []
     for row in rows:
         learners.add(row["student"])
+        labs.add(row["lab"])
         count += 1
         if row["outcome"] != "graded":
             unreadable.append(f"{row['student']}, lab {row['lab']}: {row['outcome']}")
+        who = _who(row, names[row["lab"]])
         for id, got in row["exercises"].items():
             kinds.setdefault(id, Counter())[got["kind"]] += 1
             points[id] += got["points"]
             if "misconception" in got:
-                mistakes.setdefault(id, Counter())[got["misconception"]] += 1
+                mistakes.setdefault((id, got["misconception"]), []).append(who)
+            elif got["kind"] not in ("passed", *NOT_TRIED):
+                word = f"raised {got.get('error')}" if got["kind"] == "raised" else IN_A_WORD.get(got["kind"], "wrong")
+                others.setdefault(id, {}).setdefault(word, []).append(who)
     parts = [f"<p>{count} notebooks of {len(learners)} learners.</p>"]
     keys = (("right", "right"), ("named", "a mistake that has a name"), ("other", "another mistake"), ("", "not tried"))
     legend = " ".join(f"<span class='said'><span class='key {name}'></span>{words}</span>" for name, words in keys)
@@ -194,25 +209,36 @@ def report(rows: Iterable[dict], missing: list[str], faults: list[str]) -> str:
         parts.append(f"<tr><th scope='row'>{escape(id)}</th><td><div class='bar' role='img' aria-label='{said}'>{bar}</div></td>"
                      f"<td>{counts['passed']}</td><td>{tried} of {total}</td><td>{points[id] / total:.2f} of {find(id).points}</td></tr>")
     parts.append("</tbody></table>\n<h2>For the next lesson</h2>")
-    made = [(number, id, name) for id in order for name, number in mistakes.get(id, Counter()).items()]
-    for number, id, name in sorted(made, key=lambda each: -each[0]):
-        known = next((each for each in find(id).misconceptions if each.name == name), None)
-        who = f"{number} learner" + ("s" if number > 1 else "")
-        words = known.message if known else name
-        parts.append(f"<p><strong>{who}</strong>, {escape(id)}, <em>{escape(name)}</em>: {_text(words)}</p>")
     if mistakes:
-        parts.insert(-len(made), "<p>The mistakes that have a name, the commonest first, and what those who made them were told.</p>")
+        parts.append("<p>The mistakes that have a name, the commonest first, and what those who made them were told.</p>")
     else:
         parts.append("<p>Nobody made a mistake that has a name.</p>")
-    named = Counter(dict.fromkeys(("passed", "misconception", *NOT_TRIED), count))
-    other = {id: left for id in order if (left := kinds[id] - named)}
-    if other:
-        parts.append("<h2>Other mistakes</h2><ul>")
-        for id, left in other.items():
-            listed = ", ".join(f"{IN_A_WORD.get(kind, 'wrong')} {number}" for kind, number in left.most_common())
-            parts.append(f"<li>{escape(id)}: {listed}</li>")
-        parts.append("</ul>")
-    for title, lines in (("Handed in nothing", missing), ("Not graded", unreadable + faults)):
+    for (id, name), those in sorted(mistakes.items(), key=lambda each: (-len(each[1]), order.index(each[0][0]))):
+        known = next((each for each in find(id).misconceptions if each.name == name), None)
+        words = known.message if known else name
+        number = f"{len(those)} learner" + "s" * (len(those) > 1)
+        parts.append(f"<p><strong>{number}</strong>, {escape(id)}, <em>{escape(name)}</em>: {_text(words)}</p>{_details(those)}")
+    if others:
+        parts.append("<h2>Other mistakes</h2>")
+        for id in filter(others.get, order):
+            words = sorted(others[id].items(), key=lambda each: -len(each[1]))
+            listed = ", ".join(f"{escape(word)} {len(those)}" for word, those in words)
+            parts.append(f"<p>{escape(id)}: {listed}</p>{_details([who for _, those in words for who in those])}")
+    for title, lines in (("Not handed in", missing), ("Not graded", unreadable), ("To look at", faults)):
         if lines:
             parts.append(f"<h2>{title}</h2><ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>")
-    return PAGE.format(title="Report", body="\n".join(parts))
+    title = f"Report: {', '.join(names[lab] for lab in sorted(labs))}"
+    return PAGE.format(title=escape(title), body="\n".join(parts))
+
+
+def _who(row: dict, name: str) -> str:
+    page = quote(f"feedback/{row['student']}/{name}.html")
+    return f"<a href='{page}'>{escape(_name(row))}</a>"
+
+
+def _name(row: dict) -> str:
+    return row["person"]["Student"] if row.get("person") else row["student"]
+
+
+def _details(those: list[str]) -> str:
+    return f"<details><summary>who</summary><p>{', '.join(those)}</p></details>"

@@ -1,15 +1,17 @@
 """Finding what was handed in: folders of students, names as learning management systems give them, and zips of either.
 
 Known are `STUDENT/LAB.ipynb`; nbgrader's `submitted/STUDENT/ASSIGNMENT/LAB.ipynb`; Moodle's
-`Some Name_12345_assignsubmission_file_/LAB.ipynb`; Canvas's `student_[LATE_]12345_67890_LAB[-2].ipynb`; zips of these,
-and zips of one student's notebooks, as Otter makes them: `STUDENT.zip`. Links are not followed. Nothing is unpacked.
+`Some Name_12345_assignsubmission_file_/LAB.ipynb`; Canvas's `student_[LATE_]12345_67890_LAB[-2].ipynb`; zips of one
+student's notebooks, as Otter makes them: `STUDENT.zip`; and a zip of all these. Links are not followed. Nothing is
+unpacked to the disk.
 
 Whose a file is, says who put it there: the student's folder, or the name that the system gave. Names inside a student's
-folder or zip are the student's to choose, and count for nothing.
+folder or zip are the student's to choose, and count for nothing. Which lab it is, its name says, or else the exercises in it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
@@ -18,16 +20,20 @@ import stat
 import time
 import unicodedata
 import zipfile
+import zlib
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from labkit.data import InputError
 from labkit.exercises import catalogue
 
 MAX_MEMBERS, MAX_READ = 200_000, 16_000_000  # of a zip, and bytes of it at once: zipfile reads its whole list of members
-CANVAS = re.compile(r"(?P<student>[^_]+)(?:_LATE)?_\d+_\d+_(?P<name>.+)")
-MOODLE = re.compile(r"(?P<student>.+?)_\d+_assignsubmission_file_?(?P<name>.*)")
+MAX_FILE = 20_000_000  # bytes of a notebook
+CANVAS = re.compile(r"(?P<student>[^_]+)(?:_LATE)?_(?P<id>\d+)_\d+_(?P<name>.+)")
+MOODLE = re.compile(r"(?P<student>.+?)_(?P<number>\d+)_assignsubmission_file_?(?P<name>.*)")
 OTTER = re.compile(r"(?P<student>.+?)(?:_\d{4}_\d\d_\d\dT\d\d_\d\d_\d\d_\d+.*)")
 IN_NAMES = " .,@+'’()-_"  # beside letters, marks and digits of any script
 
@@ -37,13 +43,15 @@ class Submission:
     student: str
     lab: str
     path: str
-    member: str | None = None
+    member: str | None = None  # of a zip; of one in that, behind a null byte
+    id: str = ""  # Canvas's number of the student
+    number: str = ""  # or Moodle's, which is another one for each assignment
     own: bool = True  # its place says whose it is; not the names inside a class's zip
     order: tuple = ()  # of two by one student for one lab, the larger counts
 
     @property
     def shown(self) -> str:
-        return self.path if self.member is None else f"{self.path}:{self.member}"
+        return self.path if self.member is None else f"{self.path}:{self.member}".replace("\0", ":")
 
 
 def labs() -> dict[str, str]:
@@ -67,24 +75,45 @@ def lab_of(stem: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def find(folder: str | Path) -> tuple[list[Submission], list[str]]:
-    """(one submission for each student and lab, a line for each file that is none). Raises `InputError` for nothing."""
+def find(folder: str | Path, known: dict | None = None) -> tuple[list[Submission], list[str]]:
+    """(one submission for each student and lab, a line for each file that is none). Raises `InputError` for nothing.
+
+    With a roster as `known`, two names of one person are one student.
+    """
     root = Path(folder)
     if not root.exists():
         raise InputError(f"there is no {folder}; give the folder, or the zip, that holds the submissions")
-    found: dict[tuple[str, str], Submission] = {}
+    if root.is_file() and root.suffix.lower() == ".ipynb":
+        raise InputError(f"{folder} is a notebook; give the folder that holds it, as STUDENT/{root.name}")
+    found: dict[tuple, Submission] = {}
     faults: list[str] = []
-    for submission in _all(root, faults):
-        key = submission.student, submission.lab
+    for submission in _apart(list(_all(root, faults))):
+        person = in_roster(known or {}, submission.student, submission.id)
+        key = person["Student"] + person["ID"] if person else submission.student, submission.lab
         if key in found:
             older, newer = sorted((found[key], submission), key=lambda each: (each.own, each.order))
             found[key] = newer
-            faults.append(f"{older.shown}: {submission.student} handed in lab {submission.lab} twice; {newer.shown} is graded")
+            whose = person["Student"] if person else submission.student
+            faults.append(f"{older.shown}: {whose} handed in lab {submission.lab} twice; {newer.shown} is graded")
         else:
             found[key] = submission
     if not found and not faults:
         raise InputError(f"{folder} holds no notebook; STUDENT/LAB.ipynb is expected, or a zip of such")
     return sorted(found.values(), key=lambda each: (each.student, each.lab)), faults
+
+
+def _apart(submissions: list[Submission]) -> list[Submission]:
+    """The same, where the system's numbers say that two students have one name, with the number behind the name."""
+    ids, numbers = defaultdict(set), defaultdict(set)
+    for each in submissions:
+        ids[each.student] |= {each.id} - {""}
+        numbers[each.student, each.lab] |= {each.number} - {""}
+    shared = {student for student, them in ids.items() if len(them) > 1}
+    shared |= {student for (student, _), them in numbers.items() if len(them) > 1}
+    return [
+        replace(each, student=f"{each.student} {each.id or each.number}".strip()) if each.student in shared else each
+        for each in submissions
+    ]
 
 
 def _all(root: Path, faults: list[str]) -> Iterator[Submission]:
@@ -110,8 +139,8 @@ def _all(root: Path, faults: list[str]) -> Iterator[Submission]:
             elif path.suffix.lower() == ".zip":
                 yield from _zip(path, place, faults)
             else:
-                submission = Submission(_owner(place) or "", "", str(path), order=_order(time.localtime(status.st_mtime)[:6], place))
-                yield from _checked(submission, place, faults)
+                submission = Submission(**{"student": "", "lab": "", "path": str(path)} | _owner(place))
+                yield from _checked(submission, time.localtime(status.st_mtime)[:6], place, faults)
 
 
 class _Capped(io.FileIO):
@@ -124,38 +153,83 @@ class _Capped(io.FileIO):
         return data
 
 
+BAD_ZIP = (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, KeyError, ValueError, zlib.error)
+
+
+def read(path: str, member: str | None) -> bytes:
+    """The bytes of a submission. Raises `InputError` for what is too large, or no plain file."""
+    if member is None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            data = file.read(MAX_FILE + 1)
+    else:
+        try:
+            with _Capped(path) as file, _in_zip(file, member) as inner:
+                data = inner.read(MAX_FILE + 1)
+        except BAD_ZIP as error:
+            raise InputError(f"it cannot be taken out of the zip ({error})") from None
+    if len(data) > MAX_FILE:
+        raise InputError(f"the file is larger than {MAX_FILE // 1_000_000} MB; was something huge left in an output?")
+    return data
+
+
+@contextlib.contextmanager
+def _in_zip(file: IO[bytes], member: str) -> Iterator[IO[bytes]]:
+    name, _, inside = member.partition("\0")
+    with zipfile.ZipFile(file) as archive, archive.open(name) as inner:
+        if not inside:
+            yield inner
+            return
+        data = inner.read(MAX_FILE + 1)
+        if len(data) > MAX_FILE:
+            raise zipfile.BadZipFile(f"{name} is larger than {MAX_FILE // 1_000_000} MB")
+        with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(inside) as inner:
+            yield inner
+
+
 def _zip(path: Path, place: PurePosixPath, faults: list[str]) -> Iterator[Submission]:
-    """The submissions in a zip. `place` is where it was handed in; nowhere, for the one that holds all submissions."""
+    """The submissions in a zip that was handed in at `place`; nowhere, for the one that holds all submissions."""
+    owner = _owner_of_zip(place) if place.parts else {}
+    for member, inner in _listed(path, None, faults):
+        whose = owner
+        if not owner:  # a class's zip, or a student's whose name is all it says
+            inner = _inside(inner, path.stem)
+            whose = _owner(inner) or _owner_of_zip(PurePosixPath(path.name)) or {"student": path.stem}
+        if inner.suffix.lower() == ".ipynb":
+            submission = Submission(lab="", path=str(path), member=member.filename, own=bool(owner), **whose)
+            yield from _checked(submission, member.date_time, place.parent / inner, faults)
+            continue
+        whose = owner or _owner_of_zip(inner) or {"student": inner.stem}
+        for nested, deeper in _listed(path, member.filename, faults):
+            name = f"{member.filename}\0{nested.filename}"
+            submission = Submission(lab="", path=str(path), member=name, own=bool(owner), **whose)
+            if deeper.suffix.lower() == ".ipynb":
+                yield from _checked(submission, nested.date_time, place.parent / inner.parent / deeper, faults)
+            else:
+                faults.append(f"{submission.shown!r}: a zip in a zip in a zip; unpack the outer ones, and give the folder")
+
+
+def _listed(path: Path, outer: str | None, faults: list[str]) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
+    """(member, its place) of the notebooks and zips in a zip, or in the one that is its member `outer`."""
+    shown = str(path) if outer is None else f"{path}:{outer}"
     try:
-        with _Capped(path) as file, zipfile.ZipFile(file) as archive:
+        with _Capped(path) if outer is None else io.BytesIO(read(str(path), outer)) as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        faults.append(f"{path}: no zip that can be read ({error})")
+    except (*BAD_ZIP, InputError) as error:
+        faults.append(f"{shown!r}: no zip that can be read ({error})")
         return
     if len(members) > MAX_MEMBERS:
-        faults.append(f"{path}: {len(members):,} files in one zip; at most {MAX_MEMBERS:,} are read")
+        faults.append(f"{shown!r}: {len(members):,} files in one zip; at most {MAX_MEMBERS:,} are read")
         return
-    otter = OTTER.fullmatch(path.stem)
-    said = _owner(PurePosixPath(path.name)) or (otter and otter["student"])
-    owner = _owner(place) or (said if place.parts else None)
     for member in members:
         inner = PurePosixPath(member.filename)
         hidden = any(part.startswith((".", "__MACOSX")) and part not in (".", "..") for part in inner.parts)
         if member.is_dir() or hidden or inner.suffix.lower() not in (".ipynb", ".zip"):
             continue
-        if inner.suffix.lower() == ".zip":
-            faults.append(f"{path}:{member.filename!r}: a zip in a zip; unpack the outer one, and give the folder")
-            continue
         if inner.is_absolute() or ".." in inner.parts or "\\" in member.filename or stat.S_ISLNK(member.external_attr >> 16):
-            faults.append(f"{path}:{member.filename!r}: leads out of the zip, or is a link")
-            continue
-        whose = owner
-        if whose is None:  # a class's zip, or a student's whose name is all it says
-            inner = _inside(inner, path.stem)
-            whose = _owner(inner) or said or path.stem
-        order = _order(member.date_time, inner)
-        submission = Submission(whose, "", str(path), member.filename, owner is not None, order)
-        yield from _checked(submission, place.parent / inner, faults)
+            faults.append(f"{shown}:{member.filename!r}: leads out of the zip, or is a link")
+        else:
+            yield member, inner
 
 
 def _inside(place: PurePosixPath, *more: str) -> PurePosixPath:
@@ -166,29 +240,35 @@ def _inside(place: PurePosixPath, *more: str) -> PurePosixPath:
     return PurePosixPath(*parts)
 
 
-def _owner(place: PurePosixPath) -> str | None:
-    """Whose a file is that was handed in at this place: the outermost folder says it, without one the name."""
+def _owner(place: PurePosixPath) -> dict[str, str]:
+    """Whose a file is that was handed in at this place, as fields of `Submission`: the outermost folder says it, without
+    one the name. Empty, if they do not.
+    """
     place = _inside(place)
+    named = MOODLE.fullmatch(place.parts[0] if len(place.parts) > 1 else place.stem)
+    if named:
+        return {"student": named["student"], "number": named["number"]}
     if len(place.parts) > 1:
-        moodle = MOODLE.fullmatch(place.parts[0])
-        return moodle["student"] if moodle else place.parts[0]
-    named = MOODLE.fullmatch(place.stem) or CANVAS.fullmatch(place.stem)
-    return named["student"] if named else None
+        return {"student": place.parts[0]}
+    named = CANVAS.fullmatch(place.stem)
+    return {"student": named["student"], "id": named["id"]} if named else {}
 
 
-def _order(when: tuple, place: PurePosixPath) -> tuple:
-    """(date and time, the number behind a name that was there already: `01_data-2`, `01_data (2)`; the name)."""
-    number = re.search(r"[-( ](\d{1,2})\)?$", place.stem)
-    return tuple(when), int(number[1]) if number else 0, str(place)
+def _owner_of_zip(place: PurePosixPath) -> dict[str, str]:
+    otter = OTTER.fullmatch(place.stem)
+    return _owner(place) or ({"student": otter["student"]} if otter else {})
 
 
-def _checked(submission: Submission, place: PurePosixPath, faults: list[str]) -> Iterator[Submission]:
-    """The submission with its lab, as its place says; if that cannot be, a fault."""
+def _checked(submission: Submission, when: tuple, place: PurePosixPath, faults: list[str]) -> Iterator[Submission]:
+    """The submission with its lab, as its place says or the exercises in it; if that cannot be, a fault."""
     named = MOODLE.fullmatch(place.stem) or CANVAS.fullmatch(place.stem)
     lab = lab_of(named["name"] if named else place.stem)
     for folder in reversed(place.parts[:-1]):  # ASSIGNMENT/any name.ipynb
         lab = lab or (labs().get(folder.lower()) if folder == place.parts[0] else lab_of(folder))
     student, shown = unicodedata.normalize("NFC", submission.student), submission.shown  # macOS takes letters apart
+    says_lab = lab is not None
+    if not says_lab and not re.match(r"\d\d_", place.stem):  # that is the name of a lab that there is not
+        lab = _lab_inside(submission)
     if not student:
         faults.append(f"{shown!r}: nobody's; put it into a folder with the student's name")
     elif lab is None:
@@ -197,7 +277,23 @@ def _checked(submission: Submission, place: PurePosixPath, faults: list[str]) ->
     elif not _is_name(student):
         faults.append(f"{shown!r}: {student!r} cannot be a student's name here; letters and digits can, and{IN_NAMES} inside")
     else:
-        yield replace(submission, student=student, lab=lab)
+        if not says_lab:
+            faults.append(f"{shown!r}: taken for lab {lab}, by the exercises in it; its name does not say so")
+        # of two, the one that is named for the lab counts, then the later, then the one with the higher number: `01_data-2`
+        number = re.search(r"[-( ](\d{1,2})\)?$", place.stem)
+        order = says_lab, tuple(when), int(number[1]) if number else 0, str(place)
+        yield replace(submission, student=student, lab=lab, order=order)
+
+
+def _lab_inside(submission: Submission) -> str | None:
+    """The lab whose exercises, and no other's, are named in the file. It is not parsed here."""
+    try:
+        data = read(submission.path, submission.member)
+    except (InputError, OSError):
+        return None
+    topics = {topic.decode() for topic in re.findall(rb"exercise\(\\?[\"']([a-z_]{1,40})\.", data)}
+    found = {labs()[topic] for topic in topics if topic in labs()}
+    return found.pop() if len(found) == 1 else None
 
 
 def _is_name(text: str) -> bool:
@@ -206,35 +302,54 @@ def _is_name(text: str) -> bool:
     return known and len(text) <= 100 and text[:1].isalnum() and text.strip(" .") == text
 
 
-def roster(path: str | Path) -> dict[str, dict[str, str]]:
-    """{name as in the submissions: the row} of a CSV with columns such as Student, ID, SIS Login ID, Section.
+def roster(path: str | Path) -> dict[str, list[dict[str, str]]]:
+    """{name as in the submissions: the rows it fits} of a CSV with columns such as Student, ID, SIS Login ID, Section.
 
     A student is found by any of the columns `student`, `name`, `id`, `login`, `email` and Canvas's; also by the name
-    without spaces, small, family name first, as in Canvas's file names.
+    without spaces, small, family name first, as in Canvas's file names. Canvas's number finds the row with that ID.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"the roster {path} cannot be read ({error.strerror})") from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("cp1252", "replace")  # what a spreadsheet writes that was not told otherwise
+    first = text.partition("\n")[0]
+    try:
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count)))
+    except csv.Error as error:
         raise InputError(f"the roster {path} cannot be read ({error})") from None
-    if not rows or not {key.lower() for key in rows[0] if key} & {"student", "name", "id", "login", "email"}:
+    if not rows or not {key.lower().strip() for key in rows[0] if key} & {"student", "name", "id", "login", "email"}:
         raise InputError(f"the roster {path} needs a first line with a column such as student, name or ID")
-    known: dict[str, dict[str, str]] = {}
+    known: dict[str, list[dict[str, str]]] = {}
+    columns = {lab: title for title in rows[0] if title and (lab := _lab_of_column(title))}
     for row in rows:
-        lower = {key.lower(): (value or "").strip() for key, value in row.items() if key and isinstance(value, (str, type(None)))}
+        lower = {key.lower().strip(): (value or "").strip() for key, value in row.items() if key and isinstance(value, (str, type(None)))}
         name = lower.get("student") or lower.get("name") or lower.get("login") or lower.get("email") or lower.get("id", "")
         if not name or name.lower().strip() in ("points possible", "student, test"):
             continue
-        wanted = {"Student": name, "ID": lower.get("id", ""), "SIS Login ID": lower.get("sis login id") or lower.get("login", "")}
-        wanted["Section"] = lower.get("section", "")
+        login, sis = lower.get("sis login id") or lower.get("login", ""), lower.get("sis user id", "")
+        wanted = {"Student": name, "ID": lower.get("id", ""), "SIS User ID": sis, "SIS Login ID": login}
+        wanted |= {"Section": lower.get("section", ""), "columns": columns}
         family, _, given = name.partition(",")
         turned = f"{given.strip()} {family.strip()}".strip()
-        for key in (name, turned, family + given, *(lower.get(each, "") for each in ("id", "sis login id", "login", "email"))):
-            for form in (key, re.sub(r"[\W_]", "", key)):
-                if form:
-                    known.setdefault(form.lower(), wanted)
+        names = {name, turned, family + given, wanted["ID"], sis, login, lower.get("login", ""), lower.get("email", "")}
+        forms = {form.lower() for key in names for form in (key, re.sub(r"[\W_]", "", key)) if form}
+        for form in forms | ({f"id {wanted['ID']}"} if wanted["ID"] else set()):
+            known.setdefault(form, []).append(wanted)
     return known
 
 
-def in_roster(known: dict[str, dict[str, str]], student: str) -> dict[str, str] | None:
-    return known.get(student.lower()) or known.get(re.sub(r"[\W_]", "", student.lower()))
+def _lab_of_column(title: str) -> str | None:
+    """The lab of a gradebook's column such as `Lab 01: data (12345)`."""
+    found = {labs()[word] for word in re.findall(r"\w+", re.sub(r"\(\d+\)$", "", title.strip()).lower()) if word in labs()}
+    return found.pop() if len(found) == 1 else None
+
+
+def in_roster(known: dict[str, list[dict]], student: str, id: str = "") -> dict | None:
+    """The row of a student; None if there is none, or more than one that it could be."""
+    fits = known.get(f"id {id}") if id else None
+    fits = fits or known.get(student.lower()) or known.get(re.sub(r"[\W_]", "", student.lower())) or ()
+    return fits[0] if len(fits) == 1 else None

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from labkit.cli import main
+from labkit.data import InputError
 from labkit.exercises import catalogue, find, reference_cell
 from labkit.grading import assemble, book, pages, sandbox, similarity, submissions
 
@@ -80,18 +81,76 @@ def test_feedback_names_the_mistake_and_shows_no_hidden_input(graded):
     assert "more than 100,000 characters" in feedback(out, "long")
 
 
+DEF = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    '
+
+
+@pytest.mark.parametrize(
+    "source, says",
+    [
+        (DEF.replace(":\n", "\n") + "return 1\n", ["raised SyntaxError", "Python cannot read line 2 of your cell (expected &#x27;:&#x27;)"]),
+        ("import sklearn\n" + DEF + "return 1\n", ["raised ModuleNotFoundError in line 1", "there are the packages of the kit"]),
+        ("1 / 0\n" + DEF + "return 1\n", ["raised ZeroDivisionError in line 1"]),
+        (DEF + "return lenn(a) / take(b)\n", ["raised NameError in line 3", "does not define: <code>lenn</code>, <code>take</code>"]),
+        (DEF.replace("a, b", "a, b, c") + "return 1\n", ["raised TypeError", "called as <code>jaccard(a, b)</code>; yours takes 3 arguments"]),
+        (DEF + "print(a & b)\n", ["there is no <code>return</code>"]),
+        (DEF + "for i in range(99_999): print(a)\n    return 1\n", ["It prints too much"]),
+        (DEF + "return lk.dedup.jaccard(a, b)\n", ["raised AttributeError in line 3", "<code>lk.exercise</code> only"]),
+        (DEF + "return len(a & b) / len(a | b)\n", ["raised ZeroDivisionError in line 3", "Hint: "]),
+        ("if False:\n    @lk.exercise('data.jaccard')\n    def jaccard(a, b): return 1\n", ["Nothing in the cell stands under"]),
+    ],
+)
+def test_what_the_cell_itself_shows_is_said(told, source, says):
+    for words in says:
+        assert words in told[source]
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """{source of a cell: its feedback}, all graded in one run."""
+    folder, out = tmp_path_factory.mktemp("told"), tmp_path_factory.mktemp("told-grades")
+    (mark,) = (mark for mark in test_what_the_cell_itself_shows_is_said.pytestmark if mark.name == "parametrize")
+    sources = [source for source, _ in mark.args[1]]
+    for number, source in enumerate(sources):
+        write(folder, f"s{number}", notebook(source))
+    assert main(["grade", str(folder), "--out", str(out), "--seed", "3"]) == 0
+    return {source: feedback(out, f"s{number}") for number, source in enumerate(sources)}
+
+
+@pytest.mark.parametrize("line", ["%matplotlib inline", "!pip install numpy", "%%time", "  "])
+def test_lines_that_only_a_notebook_knows_do_no_harm(line):
+    source = f"{line}\n{references()[3]}"
+    cells = assemble.exercise_cells([source], [find("data.jaccard")])
+    compile(cells["data.jaccard"], "cell", "exec")
+
+
+def test_a_percent_sign_at_the_start_of_a_line_may_be_python():
+    source = DEF + "return (a\n  % b)\n"
+    assert assemble.exercise_cells([source], [find("data.jaccard")]) == {"data.jaccard": source}
+
+
+@pytest.mark.parametrize("data, says", [(b"PK\3\4", "a zip, or a document"), (b"\xff\xfe", "not even text"), (b'{"cells": [', "its end is missing")])
+def test_what_is_no_notebook_is_named(data, says):
+    with pytest.raises(InputError, match=says):
+        assemble.read_cells(data)
+
+
+def test_what_could_not_be_graded_gets_a_page_that_says_what_to_do(graded):
+    page = feedback(graded[1], "broken")
+    assert "hand in the file that ends in .ipynb" in page and "data.jaccard" not in page
+
+
 def test_the_report_orders_mistakes_by_how_many_made_them():
     def row(student, **kinds):
         got = {"points": 0, "possible": 1, "groups": {}}
         exercises = {f"data.{id}": got | {"kind": "misconception", "misconception": name} for id, name in kinds.items()}
-        return {"student": student, "outcome": "graded", "exercises": exercises}
+        return {"student": student, "lab": "01", "outcome": "graded", "exercises": exercises}
 
     rows = [row("a", split_by_time="sorted by date", jaccard="distance"), row("b", jaccard="distance")]
-    rows.append({"student": "c", "outcome": "graded", "exercises": {"data.jaccard": {"kind": "raised", "points": 0}}})
-    page = pages.report(rows, ["Eve"], ["f.ipynb: <no> lab"])
+    rows.append(row("c") | {"exercises": {"data.jaccard": {"kind": "raised", "error": "KeyError", "points": 0}}})
+    page = pages.report(rows, {"01": "01_data"}, ["Eve"], ["f.ipynb: <no> lab"])
     assert page.index("<strong>2 learners</strong>, data.jaccard, <em>distance</em>") < page.index("<strong>1 learner</strong>")
     assert "a mistake that has a name 2, another mistake 1, not tried 0" in page
-    assert "data.jaccard: raised an error 1" in page and "Eve" in page and "&lt;no&gt;" in page
+    assert "data.jaccard: raised KeyError 1" in page and "<a href='feedback/c/01_data.html'>c</a>" in page and "Eve" in page and "&lt;no&gt;" in page
 
 
 def test_what_was_released_stays_released(tmp_path):
@@ -102,6 +161,61 @@ def test_what_was_released_stays_released(tmp_path):
         assert main([*arguments, *more]) == 0
         assert ("<details>" in feedback(tmp_path / "out", "ada")) == released
         assert "<details>" not in feedback(tmp_path / "out", "bob")
+
+
+ROSTER = """Student,ID,SIS Login ID,Section,Lab 01 (555)
+"Lovelace, Ada",101,ada,A,
+"Hopper, Grace",102,grace,A,
+"Turing, Alan",103,alan,A,
+"""
+
+
+def rows_of(path):
+    with open(path) as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_class_is_graded_piece_by_piece_into_one_gradebook(tmp_path, capsys):
+    (tmp_path / "class.csv").write_text(ROSTER)
+    write(tmp_path / "first", "lovelaceada", notebook(SMALLER, references()[0]))
+    write(tmp_path / "first", "ghost", notebook(STUB))
+    write(tmp_path / "late", "Grace Hopper", "{")
+    write(tmp_path / "late", "Ada Lovelace", notebook(), lab="03_cross_entropy")
+    more = ["--out", str(tmp_path / "out"), "--roster", str(tmp_path / "class.csv"), "--canvas", "--seed", "1"]
+    assert main(["grade", str(tmp_path / "first"), *more]) == 1
+    said = capsys.readouterr().out
+    assert "ghost: not in the roster" in said and "Turing, Alan: handed in nothing" in said
+
+    assert main(["grade", str(tmp_path / "late"), *more, "--leave-out", "data.jaccard"]) == 1
+    said = capsys.readouterr().out
+    assert "2 students graded earlier" in said and "Hopper, Grace: handed in nothing for lab 03" in said
+    book_ = {(row["student"], row["lab"]): row for row in rows_of(tmp_path / "out" / "gradebook.csv")}
+    assert set(book_) == {("lovelaceada", "01"), ("ghost", "01"), ("Grace Hopper", "01"), ("Ada Lovelace", "03")}
+    assert (book_["lovelaceada", "01"]["points"], book_["lovelaceada", "01"]["possible"]) == ("1.0", "9")
+    assert "data.jaccard" not in book_["ghost", "01"]
+    first, grace, ada = rows_of(tmp_path / "out" / "canvas.csv")
+    assert first["Lab 01 (555)"] == "9" and first["03_cross_entropy"] == "9"
+    assert (ada["ID"], ada["Lab 01 (555)"], ada["03_cross_entropy"]) == ("101", "1.0", "0")
+    assert (grace["ID"], grace["Lab 01 (555)"]) == ("102", "")  # it could not be read
+
+
+def test_keeping_comes_later_too_and_release_knows_the_roster(tmp_path):
+    (tmp_path / "class.csv").write_text(ROSTER)
+    write(tmp_path / "in", "lovelaceada", notebook(SMALLER))
+    more = ["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--roster", str(tmp_path / "class.csv"), "--seed", "1"]
+    assert main(more) == 0
+    assert main([*more, "--keep", "--release", "Lovelace, Ada"]) == 0
+    assert (tmp_path / "out" / "assembled" / "lovelaceada" / "01.ipynb").exists()
+    page = feedback(tmp_path / "out", "lovelaceada")
+    assert "<details>" in page and "Lovelace, Ada: <strong>0 of 10" in page
+    assert main([*more, "--release", "Hopper, Grace"]) == 2
+
+
+@pytest.mark.parametrize("out", ["in", "in/grades"])
+def test_the_grades_do_not_go_among_the_submissions(tmp_path, out, capsys):
+    write(tmp_path / "in", "ada", notebook(STUB))
+    assert main(["grade", str(tmp_path / "in"), "--out", str(tmp_path / out)]) == 2
+    assert "give a place beside it" in capsys.readouterr().err and not (tmp_path / "in" / "grades").exists()
 
 
 def test_a_kept_notebook_runs_under_nbval_as_it_is(graded):

@@ -138,10 +138,115 @@ def test_links_are_not_followed(tmp_path):
     assert len(faults) == 2 and all("links are not followed" in fault for fault in faults)
 
 
-def test_a_zip_in_a_zip_is_told(tmp_path):
-    archive(tmp_path / "class.zip", "ada_1_2_hw.zip")
+def nested(path, inside, *names):
+    """A zip at `path` that holds the zip `inside`, which holds these names."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    inner = archive(path.parent / "inner.zip", *names)
+    with zipfile.ZipFile(path, "w") as file:
+        file.write(inner, inside)
+    inner.unlink()
+    return path
+
+
+@pytest.mark.parametrize(
+    "where, inside, names, expected",
+    [
+        ("class.zip", "ada.zip", ["01_data.ipynb"], ["ada"]),
+        ("class.zip", "ada_1_2_hw.zip", ["bob/01_data.ipynb", "02_tokenization.ipynb"], ["ada", "ada"]),
+        ("class.zip", "ada/hw.zip", ["bob_1_2_01_data.ipynb"], ["ada"]),
+        ("class.zip", "ada_2026_11_25T10_00_00_1.zip", ["01_data.ipynb"], ["ada"]),
+        ("ada/hw.zip", "bob.zip", ["eve/01_data.ipynb"], ["ada"]),
+    ],
+)
+def test_a_students_zip_in_a_zip_is_the_students(tmp_path, where, inside, names, expected):
+    nested(tmp_path / where, inside, *names)
+    those, faults = submissions.find(tmp_path)
+    assert [each.student for each in those] == expected and not faults
+    assert submissions.read(those[0].path, those[0].member) == b"{}" and "\0" not in those[0].shown
+
+
+def test_a_zip_in_a_zip_in_a_zip_is_told(tmp_path):
+    nested(tmp_path / "class.zip", "ada.zip", "more.zip")
     (fault,) = submissions.find(tmp_path)[1]
-    assert "a zip in a zip; unpack the outer one" in fault
+    assert "a zip in a zip in a zip" in fault and "\0" not in fault
+
+
+NAMED = '{"cells": [{"cell_type": "code", "source": ["@lk.exercise(\\"data.jaccard\\")\\n"]}]}'
+
+
+def test_a_notebook_under_another_name_is_known_by_its_exercises(tmp_path):
+    (place(tmp_path, "ada/My homework final.ipynb") / "ada" / "My homework final.ipynb").write_text(NAMED)
+    those, faults = submissions.find(tmp_path)
+    assert [(each.student, each.lab) for each in those] == [("ada", "01")] and "taken for lab 01" in faults[0]
+    place(tmp_path, "ada/01_data.ipynb", when=OLD)  # what bears the lab's name goes before it
+    assert found(tmp_path)[0] == {("ada", "01"): "01_data.ipynb"}
+
+
+@pytest.mark.parametrize("name, text", [("99_nothing.ipynb", NAMED), ("notes.ipynb", "{}"), ("both.ipynb", NAMED + "exercise('masking.x')")])
+def test_what_is_no_lab_is_told(tmp_path, name, text):
+    (place(tmp_path, f"ada/{name}") / "ada" / name).write_text(text)
+    (fault,) = submissions.find(tmp_path)[1]
+    assert "no lab with exercises" in fault
+
+
+ROSTER = """Student,ID,SIS User ID,SIS Login ID,Section,Lab 01 (555),Notes
+    Points Possible,,,,,10,
+"Smith, John",108,u108,jsmith,A,,
+"Smith, John",109,u109,jsmith2,B,,
+"Kim, Lee",1,,lkim,A,,
+"Lee, Kim",2,,klee,A,,
+"Lovelace, Ada",101,u101,ada,A,,
+"Student, Test",7,,test,A,,
+"""
+
+
+@pytest.fixture
+def known(tmp_path):
+    (tmp_path / "class.csv").write_text(ROSTER)
+    return submissions.roster(tmp_path / "class.csv")
+
+
+@pytest.mark.parametrize(
+    "name, id, expected",
+    [
+        ("lovelaceada", "", "101"), ("Ada Lovelace", "", "101"), ("Lovelace, Ada", "", "101"), ("ada", "", "101"),
+        ("101", "", "101"), ("u101", "", "101"), ("nickname", "101", "101"), ("kimlee", "1", "1"), ("leekim", "2", "2"),
+        ("kimlee", "", None), ("smithjohn", "", None), ("smithjohn 109", "109", "109"), ("nobody", "", None),
+        ("Student, Test", "", None),
+    ],
+)  # fmt: skip
+def test_the_roster_finds_people_and_never_guesses(known, name, id, expected):
+    person = submissions.in_roster(known, name, id)
+    assert (person and person["ID"]) == expected
+
+
+def test_two_people_of_one_name_are_two(tmp_path, known):
+    folder = place(tmp_path / "in", "smithjohn_108_1_01_data.ipynb", "smithjohn_109_2_01_data.ipynb", "smithjohn_109_3_02_tokenization.ipynb")
+    place(folder, "John Kim_8_assignsubmission_file_/01_data.ipynb", "John Kim_9_assignsubmission_file_/01_data.ipynb")
+    those, _ = submissions.find(folder, known)
+    assert [each.student for each in those] == ["John Kim 8", "John Kim 9", "smithjohn 108", "smithjohn 109", "smithjohn 109"]
+    assert [submissions.in_roster(known, each.student, each.id)["ID"] for each in those[2:]] == ["108", "109", "109"]
+
+
+def test_one_person_under_two_names_is_one(tmp_path, known):
+    folder = place(tmp_path / "in", "Ada Lovelace/01_data.ipynb", when=OLD)
+    place(folder, "lovelaceada_101_5_01_data.ipynb")
+    those, (fault,) = submissions.find(folder, known)
+    assert [each.student for each in those] == ["lovelaceada"] and "Lovelace, Ada handed in lab 01 twice" in fault
+
+
+@pytest.mark.parametrize("text", ["name;email\nJosé;j@x\n", "name\temail\nJosé\tj@x\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])
+def test_what_spreadsheets_write_is_read(tmp_path, text, encoding):
+    (tmp_path / "class.csv").write_bytes(text.encode(encoding))
+    assert submissions.in_roster(submissions.roster(tmp_path / "class.csv"), "José")["Student"] == "José"
+
+
+@pytest.mark.parametrize("data", [b"", b"a,b\n1,2\n", b"\0\0\0", b"Student\n"])
+def test_what_is_no_roster_is_a_line(tmp_path, data):
+    (tmp_path / "class.csv").write_bytes(data)
+    with pytest.raises(InputError, match="needs a first line|cannot be read"):
+        submissions.roster(tmp_path / "class.csv")
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\5\6", b"PK\3\4" + b"\0" * 100])
@@ -165,7 +270,9 @@ def test_a_zip_of_very_many_members_is_refused(tmp_path, monkeypatch):
     assert "4 files in one zip" in fault
 
 
-@pytest.mark.parametrize("how", ["nothing", "an empty folder"])
-def test_nothing_is_refused(tmp_path, how):
-    with pytest.raises(InputError, match="there is no" if how == "nothing" else "holds no notebook"):
-        submissions.find(tmp_path / "none" if how == "nothing" else tmp_path)
+@pytest.mark.parametrize("name, says", [("none", "there is no"), ("", "holds no notebook"), ("01_data.ipynb", "is a notebook; give the folder")])
+def test_nothing_is_refused(tmp_path, name, says):
+    if name.endswith("ipynb"):
+        place(tmp_path, name)
+    with pytest.raises(InputError, match=says):
+        submissions.find(tmp_path / name)

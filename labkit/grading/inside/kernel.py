@@ -86,10 +86,11 @@ class Kernel:
             source = source.removeprefix("%reset -f")
             self.namespace = {"__name__": "__exercise__"}
             labkit._defined.clear()
+            labkit._failed = None
         name = f"<cell {number}>"
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+        error = None
         try:
-            labkit._failed, error = None, None
             exec(compile(source, name, "exec", dont_inherit=True), self.namespace)
         except BaseException as raised:  # whatever the cell raises; what `exit()` raises too
             labkit._failed = error = raised

@@ -10,7 +10,7 @@ ANSWER = "application/vnd.labkit.answer+json"
 MAX_BYTES = 2_000_000  # of the answers of one probe cell
 
 _defined = {}  # what stands under the decorator, by exercise
-_failed = None  # the exception that ended the last cell, if one did
+_failed = None  # the exception that ended a cell since the exercise began, if one did
 
 
 class NothingDefined(Exception):
