@@ -269,6 +269,14 @@ def jaccard_empty_is_nothing(a, b):
     return len(a & b) / len(a | b) if a or b else 0.0
 
 
+def jaccard_without_empty_sets(a, b):
+    return len(a & b) / len(a | b)
+
+
+def jaccard_of_smaller_without_empty_sets(a, b):
+    return len(a & b) / min(len(a), len(b)) if a or b else 1.0
+
+
 def jaccard_distance(a, b):
     return 1 - dedup.jaccard(a, b)
 
@@ -666,6 +674,17 @@ EXERCISES = [
                 "two empty sets are unlike",
                 jaccard_empty_is_nothing,
                 "Two empty sets are equal, so their similarity is 1.0; the formula alone gives 0/0.",
+            ),
+            Misconception(
+                "fails at two empty sets",
+                jaccard_without_empty_sets,
+                "Two empty sets have no element in either, so you divide by 0. They are equal: 1.0.",
+            ),
+            Misconception(
+                "divides by the smaller set, and fails at an empty one",
+                jaccard_of_smaller_without_empty_sets,
+                "You divide by the smaller set, which may be empty: that fails. Where it does not, a short text that "
+                "stands in a long one counts as its copy (1.0). Divide by the elements in either.",
             ),
             Misconception(
                 "distance",

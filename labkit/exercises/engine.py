@@ -145,7 +145,7 @@ def is_stub(source: str, id: str) -> bool:
     """Whether the function under `@lk.exercise(id)` has no body yet: a docstring, `...`, `pass`, an error."""
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and any(

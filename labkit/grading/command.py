@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cluster", metavar="ADDRESS", help="a Ray cluster: auto, or HOST:PORT (a folder that all share)")
     parser.add_argument("--workers", type=int, help="how many at once (default: one for each core)")
     parser.add_argument("--cpu", type=float, default=10, metavar="S", help="CPU seconds of an exercise (default %(default)s)")
-    parser.add_argument("--wall", type=float, default=40, metavar="S", help="and seconds by the clock (default %(default)s)")
+    parser.add_argument("--wall", type=float, default=40, metavar="S", help="and seconds by the clock, in each kernel (default %(default)s)")
     parser.add_argument("--memory", type=int, default=1_500, metavar="MB", help="of a sandbox (default %(default)s)")
     parser.add_argument("--unsandboxed", action="store_true", help="run the code as yourself: only what you would run yourself")
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
@@ -62,6 +62,7 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(f"{out} lies in the folder of the submissions; give a place beside it")
     known = submissions.roster(args.roster) if args.roster else {}
     found, faults = submissions.find(args.submissions, known)
+    faults = [_printable(fault) for fault in faults]
     args.release = [_named(wanted, found, known) for wanted in args.release]
     inside = Counter(each.path for each in found if not each.own and each.student != Path(each.path).stem)
     for path, number in inside.items():
@@ -113,6 +114,11 @@ def _named(wanted: str, found: list[submissions.Submission], known: dict) -> str
     if len(those) != 1:
         raise InputError(f"--release {wanted}: there is no submission of that name; there are {_few(students)}")
     return those.pop()
+
+
+def _printable(line: str) -> str:
+    """The line without what a terminal takes for a command, or for another line."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
 def _few(names: list[str]) -> str:
@@ -184,6 +190,9 @@ def _write(args: argparse.Namespace, out: Path, ledger: book.Ledger, known: dict
         book.canvas(rows, out / "canvas.csv", names, known=bool(known))
         if not known:
             print("canvas.csv has no IDs; Canvas needs the roster that it exports, as --roster FILE.csv")
+        columns = next((person["columns"] for fits in known.values() for person in fits), {})
+        for lab in sorted(labs):
+            print(f"canvas.csv: lab {lab} is the column {columns.get(lab, names[lab])!r}")
     missing, people = [], {id(person): person for fits in known.values() for person in fits}
     for number, person in people.items():
         lacks = sorted(labs - handed_in.get(number, set()))

@@ -36,6 +36,8 @@ TICK = 0.05  # seconds between two looks at a child
 DEATH_SIGNAL, SUBREAPER = 1, 36  # linux/prctl.h
 CHILD_MEMORY = 1_000_000_000  # bytes that reading and comparing may take
 MAX_EVENTS = 20_000_000  # bytes that a child may say
+MAX_FILES = 20_000  # in a sandbox
+MAX_TEXT = 2_000  # characters that the ledger keeps of what is said of an exercise
 DONE = {"at": "done", "exercise": "", "group": ""}
 
 
@@ -60,7 +62,7 @@ class Job:
     seed: int = 0
     budget: Budget = Budget()
     keep: str | None = None  # a folder for the assembled notebook
-    cells: str | None = None  # a folder for the sources of its exercise cells
+    cells: str | None = None  # a folder for what `similarity` compares of its exercise cells
     sandboxed: bool = True
     id: str = ""  # Canvas's number of the student
 
@@ -135,7 +137,7 @@ def _import_all() -> None:
     from jupyter_client.provisioning import KernelProvisionerFactory
 
     from labkit.exercises import catalogue
-    from labkit.grading import assemble, sandbox
+    from labkit.grading import assemble, sandbox, similarity  # noqa: F401
 
     nbval.kernel.pformat = str  # it words each message for a log that nobody reads
     KernelSpecManager().get_kernel_spec("labkit-grade")
@@ -338,6 +340,8 @@ def _watch(
             used = sum(map(_cpu, processes))
             cpu = max(cpu, used)
             ended = _over(budget, part, since, used - cpu_since, processes)
+            if ended is None and job.sandboxed and processes and _files(processes[-1]) > MAX_FILES:
+                ended = ("memory", f"made more than {MAX_FILES:,} files")
             if ended is None and kernel_seen and part != "done" and not processes:
                 time.sleep(TICK)  # it may have just ended well
                 if not select.select([receive], [], [], 0)[0]:
@@ -426,12 +430,22 @@ def _cpu(process: int) -> float:
 
 
 def _memory(process: int) -> int:
-    """Bytes of memory that are the process's own, not a file's."""
+    """Bytes of memory that are the process's own, not a file's, and of the tables that say where they are."""
     try:
         with open(f"/proc/{process}/status") as file:
-            return sum(int(line.split()[1]) for line in file if line.startswith(("RssAnon", "RssShmem"))) * 1024
+            return sum(int(line.split()[1]) for line in file if line.startswith(("RssAnon", "RssShmem", "VmPTE", "VmSwap"))) * 1024
     except OSError:
         return 0
+
+
+def _files(process: int) -> int:
+    """How many files lie where a process of a sandbox can write; even an empty one takes a kilobyte of the system's."""
+    found = 0
+    for folder in ("tmp", "dev/shm"):
+        with contextlib.suppress(OSError):
+            system = os.statvfs(f"/proc/{process}/root/{folder}")
+            found += system.f_files - system.f_ffree
+    return found
 
 
 def _parent(process: int) -> int:
@@ -512,7 +526,7 @@ def _emit(send: int, event: dict) -> None:
 
 def _read_and_run(job: Job, only: set | None, folder: Path, emit: Callable[[dict], None]) -> None:
     from labkit.exercises.engine import is_stub
-    from labkit.grading import assemble
+    from labkit.grading import assemble, similarity
     from labkit.grading.remarks import remarks
 
     data = submissions.read(job.path, job.member)
@@ -534,14 +548,14 @@ def _read_and_run(job: Job, only: set | None, folder: Path, emit: Callable[[dict
     text = json.dumps(made, indent=1)
     if only is None:
         _keep(job.keep, f"{job.lab}.ipynb", assemble.kept(made, job.student))
-        _keep(job.cells, f"{job.lab}.json", json.dumps(attempted))
+        _keep(job.cells, f"{job.lab}.json", json.dumps({id: similarity.normal(source) for id, source in attempted.items()}))
     if parts:
         path = folder / f"{job.lab}.ipynb"
         path.write_text(text)
         os.environ["LABKIT_SOCKETS"] = str(folder / "s")
         if not job.sandboxed:
             os.environ["LABKIT_UNSANDBOXED"] = "1"
-        _pytest(path, job.budget.start, plugins=[Comparison(parts, job.seed, emit)])
+        _pytest(path, job.budget.start, plugins=[Comparison(parts, cells, job.seed, emit)])
     emit(DONE)
 
 
@@ -567,8 +581,9 @@ class Comparison:
     What a cell prints, or raises, or displays otherwise, is not looked at.
     """
 
-    def __init__(self, parts: list, seed: int, emit: Callable[[dict], None]):
+    def __init__(self, parts: list, cells: dict[str, str], seed: int, emit: Callable[[dict], None]):
         self.parts, self.seed, self.emit, self.called = parts, seed, emit, 0
+        self.lines = {id: len(source.splitlines()) for id, source in cells.items()}
         self.answers: dict[str, dict[str, list]] = {}
 
     def pytest_itemcollected(self, item: Any) -> None:
@@ -600,11 +615,20 @@ class Comparison:
         members = assemble.grouped(exercise, self.seed)[part.group]
         shown = [out for out in found if isinstance(out.get("data"), dict) and assemble.ANSWER in out["data"]]
         outcomes = assemble.decoded(shown[0] if len(shown) == 1 else {}, len(members))
-        earned = earns(exercise, self.seed, part.group, outcomes)
+        try:
+            earned = earns(exercise, self.seed, part.group, outcomes)
+        except Exception:  # answers of a form that no function gives
+            earned = False
         self.emit({"exercise": part.exercise, "group": part.group, "earned": earned})
         self.answers.setdefault(part.exercise, {})[part.group] = outcomes
         if len(self.answers[part.exercise]) == len(assemble.grouped(exercise, self.seed)):
-            self.emit({"exercise": part.exercise, **verdict(exercise, self.seed, self.answers.pop(part.exercise))})
+            try:
+                row = verdict(exercise, self.seed, self.answers.pop(part.exercise))
+            except Exception:
+                row = {"kind": "wrong", "text": "its answers are of a form that no function gives"}
+            if row.get("line") and row["line"] > self.lines[part.exercise]:
+                row["line"] = None
+            self.emit({"exercise": part.exercise, **row})
         return earned
 
 
@@ -634,7 +658,7 @@ def verdict(exercise: Any, seed: int, answers: dict[str, list]) -> dict:
             outcomes[index], faults[index] = outcome, fault
     ordered = [outcomes[i] for i in sorted(outcomes)]
     said = decide(exercise, ordered, [faults[i] for i in sorted(outcomes)], seed)
-    row = {"kind": said.kind, "text": said.text}
+    row = {"kind": said.kind, "text": said.text.encode("utf-8", "replace").decode()[:MAX_TEXT]}
     if said.misconception:
         row["misconception"] = said.misconception
     if said.kind == "raised":

@@ -69,6 +69,7 @@ ALONE = {
     "ModuleNotFoundError": "Where a cell is tried there are the packages of the kit, and of labkit only `lk.exercise`.",
 }
 ALONE["ImportError"] = ALONE["ModuleNotFoundError"]
+ERRORS = {name for name, each in vars(builtins).items() if isinstance(each, type) and issubclass(each, BaseException)}
 NOT_TRIED = ("missing", "not attempted")
 
 
@@ -124,7 +125,7 @@ def said(id: str, got: dict) -> list[str]:
         elif error == "NothingDefined":
             lines.append(f"Nothing in the cell stands under `@lk.exercise({id!r})`; leave that line above your `def`.")
         else:
-            lines.append(f"It raised {error if hasattr(builtins, error) else 'an error'}{line}.")
+            lines.append(f"It raised {error if error in ERRORS else 'an error'}{line}.")
         if error in ALONE:
             lines.append(ALONE[error])
         elif not got.get("remarks"):

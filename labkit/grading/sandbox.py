@@ -54,6 +54,7 @@ class Limits:
     """What a sandbox may use: of memory a process, all processes of `/tmp` and `/dev/shm`, and so on."""
 
     memory_mb: int = 2_000
+    space_mb: int = 8_000  # of addresses, used or not: what maps them takes memory too
     files_mb: int = 64  # of /tmp, and of /dev/shm
     file_mb: int = 8  # of any file
     processes: int = 32  # threads count
@@ -61,7 +62,7 @@ class Limits:
 
 
 GRADE = Limits()
-WHOLE_LAB = Limits(memory_mb=12_000, files_mb=2_000, file_mb=1_000, processes=1_024, open_files=1_024)
+WHOLE_LAB = Limits(memory_mb=12_000, space_mb=200_000, files_mb=2_000, file_mb=1_000, processes=1_024, open_files=1_024)
 
 
 @cache
@@ -108,13 +109,15 @@ def wrapped(
     size = str(limits.files_mb * MB)
     arguments += ["--perms", "1777", "--size", size, "--tmpfs", "/tmp", "--proc", "/proc", "--dev", "/dev"]
     arguments += ["--perms", "1777", "--size", size, "--tmpfs", "/dev/shm"]
+    if layout == "grade":
+        arguments += ["--ro-bind", "/dev/null", "/dev/zero"]  # mapped, it is memory that counts for nobody
     arguments += _mounts(layout)
     if sockets is not None:
         parents = [str(parent) for parent in reversed(sockets.parents[:-2])]  # below /tmp
         arguments += [word for parent in parents for word in ("--perms", "0755", "--dir", parent)]
         arguments += ["--ro-bind", str(sockets), str(sockets)]
     blocked = stack.enter_context(tempfile.TemporaryFile())
-    blocked.write(seccomp.program())
+    blocked.write(seccomp.program(layout))
     blocked.flush()
     blocked.seek(0)
     arguments += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", "--seccomp", str(blocked.fileno())]
@@ -126,7 +129,7 @@ def wrapped(
         if sockets is not None:
             for path in (sockets, *sockets.iterdir()):
                 os.chown(path, user, user)
-    one = {"nproc": limits.processes, "fsize": limits.file_mb * MB, "data": limits.memory_mb * MB}
+    one = {"nproc": limits.processes, "fsize": limits.file_mb * MB, "data": limits.memory_mb * MB, "as": limits.space_mb * MB}
     one |= {"nofile": limits.open_files, "core": 0, "memlock": 0, "msgqueue": 0}
     arguments += ["prlimit", *(f"--{name}={value}:{value}" for name, value in one.items()), "--"]
     return arguments + command, {"pass_fds": (blocked.fileno(),)}

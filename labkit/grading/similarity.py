@@ -7,6 +7,7 @@ copying, so cells of few tokens are left out, and the list says how long a cell 
 
 from __future__ import annotations
 
+import ast
 import builtins
 import csv
 import inspect
@@ -30,6 +31,7 @@ def normal(source: str) -> list[str]:
     """A cell's tokens without names, comments, layout, docstrings and its first lines up to the `def`'s colon."""
     words: list[str] = []
     try:
+        ast.parse(source)  # what is no Python may take the tokenizer hours
         for token in tokenize.generate_tokens(io.StringIO(inspect.cleandoc("\n" + source)).readline):
             if token.type in LAYOUT:
                 continue
@@ -39,7 +41,7 @@ def normal(source: str) -> list[str]:
             is_text = token.type == tokenize.STRING and token.string.startswith(('"""', "'''"))
             if not is_text:
                 words.append("x" if is_name else token.string)
-    except (tokenize.TokenError, SyntaxError, IndentationError):
+    except (tokenize.TokenError, SyntaxError, ValueError, RecursionError, MemoryError):
         words = source.split()
     if "def" in words:  # the starter code: the decorator, and the line that says the arguments
         depth = 0
@@ -50,15 +52,15 @@ def normal(source: str) -> list[str]:
     return words
 
 
-def pairs(cells: Iterable[tuple[str, str, str]]) -> list[tuple[str, str, str, float, int]]:
-    """(exercise, one, other, Jaccard similarity, tokens) of cells, given as (exercise, whose, source), that look alike.
+def pairs(cells: Iterable[tuple[str, str, list[str]]]) -> list[tuple[str, str, str, float, int]]:
+    """(exercise, one, other, Jaccard similarity, tokens) of cells, given as (exercise, whose, `normal`), that look alike.
 
     Cells that are the same, names aside, are listed with the first of them only, and what is like a reference with that and
     the first learner's: a hundred copies are two hundred lines, not five thousand.
     """
     by_exercise: dict[str, dict[tuple, list[str]]] = {}
-    for exercise, whose, source in cells:
-        words = tuple(normal(source))
+    for exercise, whose, found_words in cells:
+        words = tuple(found_words)
         if len(words) >= MIN_TOKENS:
             by_exercise.setdefault(exercise, {}).setdefault(words, []).append(whose)
     chosen, found = dedup.scheme(THRESHOLD), []
@@ -91,11 +93,11 @@ def write(out: Path, keys: list[tuple[str, str]]) -> int:
     return len(found)
 
 
-def _cells(out: Path, keys: list[tuple[str, str]]) -> Iterable[tuple[str, str, str]]:
+def _cells(out: Path, keys: list[tuple[str, str]]) -> Iterable[tuple[str, str, list[str]]]:
     for exercise in catalogue().values():
-        yield exercise.id, REFERENCE, reference_cell(exercise)
+        yield exercise.id, REFERENCE, normal(reference_cell(exercise))
     for student, lab in keys:
         path = out / "cells" / student / f"{lab}.json"
         if path.exists():
-            for exercise, source in json.loads(path.read_text()).items():
-                yield exercise, student, source
+            for exercise, words in json.loads(path.read_text()).items():
+                yield exercise, student, words

@@ -20,7 +20,6 @@ import stat
 import time
 import unicodedata
 import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -31,7 +30,9 @@ from labkit.data import InputError
 from labkit.exercises import catalogue
 
 MAX_MEMBERS, MAX_READ = 200_000, 16_000_000  # of a zip, and bytes of it at once: zipfile reads its whole list of members
-MAX_FILE = 20_000_000  # bytes of a notebook
+MAX_FILE, MAX_NAME = 20_000_000, 500  # bytes of a notebook; letters of its place in a zip
+MAX_OWN = 1_000  # members of a zip of one student
+MAX_FAULTS = 20  # lines on one zip
 CANVAS = re.compile(r"(?P<student>[^_]+)(?:_LATE)?_(?P<id>\d+)_\d+_(?P<name>.+)")
 MOODLE = re.compile(r"(?P<student>.+?)_(?P<number>\d+)_assignsubmission_file_?(?P<name>.*)")
 OTTER = re.compile(r"(?P<student>.+?)(?:_\d{4}_\d\d_\d\dT\d\d_\d\d_\d\d_\d+.*)")
@@ -66,7 +67,8 @@ def labs() -> dict[str, str]:
 def lab_of(stem: str) -> str | None:
     """The lab that a notebook's name says: `01_data`, `01_data-2`, `01_data (1)`, `Data_ada`."""
     name, known = stem.lower(), labs()
-    name = re.sub(r"( ?\(\d+\)|[-_ ]\d{1,2}|[-_ ]copy\d*|[-_ ]submission)+$", "", name) if name not in known else name
+    while name not in known and (added := re.search(r"(?: ?\(\d+\)|[-_ ](?:\d{1,2}|copy\d*|submission))$", name[-20:])):
+        name = name[: -len(added[0])]
     if name in known:
         return known[name]
     parts = re.split(r"[-_ ]", name)
@@ -118,7 +120,9 @@ def _apart(submissions: list[Submission]) -> list[Submission]:
 
 def _all(root: Path, faults: list[str]) -> Iterator[Submission]:
     if root.is_file():
-        yield from _zip(root, PurePosixPath(), faults)
+        of_zip: list[str] = []
+        yield from _zip(root, PurePosixPath(), of_zip)
+        faults += _some(of_zip, root)
         return
     for at, folders, files in os.walk(root):
         for name in [each for each in folders if os.path.islink(os.path.join(at, each))]:
@@ -137,10 +141,17 @@ def _all(root: Path, faults: list[str]) -> Iterator[Submission]:
             if not stat.S_ISREG(status.st_mode):
                 faults.append(f"{path}: no plain file (a link, perhaps); links are not followed")
             elif path.suffix.lower() == ".zip":
-                yield from _zip(path, place, faults)
+                of_zip: list[str] = []
+                yield from _zip(path, place, of_zip)
+                faults += _some(of_zip, path)
             else:
                 submission = Submission(**{"student": "", "lab": "", "path": str(path)} | _owner(place))
                 yield from _checked(submission, time.localtime(status.st_mtime)[:6], place, faults)
+
+
+def _some(lines: list[str], path: Path) -> list[str]:
+    more = len(lines) - MAX_FAULTS
+    return lines[:MAX_FAULTS] + ([f"{path}: {more:,} more such files"] if more > 0 else [])
 
 
 class _Capped(io.FileIO):
@@ -153,9 +164,6 @@ class _Capped(io.FileIO):
         return data
 
 
-BAD_ZIP = (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, KeyError, ValueError, zlib.error)
-
-
 def read(path: str, member: str | None) -> bytes:
     """The bytes of a submission. Raises `InputError` for what is too large, or no plain file."""
     if member is None:
@@ -166,8 +174,8 @@ def read(path: str, member: str | None) -> bytes:
         try:
             with _Capped(path) as file, _in_zip(file, member) as inner:
                 data = inner.read(MAX_FILE + 1)
-        except BAD_ZIP as error:
-            raise InputError(f"it cannot be taken out of the zip ({error})") from None
+        except Exception as error:  # zipfile promises no short list
+            raise InputError(f"it cannot be taken out of the zip ({type(error).__name__}: {error})") from None
     if len(data) > MAX_FILE:
         raise InputError(f"the file is larger than {MAX_FILE // 1_000_000} MB; was something huge left in an output?")
     return data
@@ -176,31 +184,35 @@ def read(path: str, member: str | None) -> bytes:
 @contextlib.contextmanager
 def _in_zip(file: IO[bytes], member: str) -> Iterator[IO[bytes]]:
     name, _, inside = member.partition("\0")
-    with zipfile.ZipFile(file) as archive, archive.open(name) as inner:
-        if not inside:
-            yield inner
-            return
-        data = inner.read(MAX_FILE + 1)
-        if len(data) > MAX_FILE:
-            raise zipfile.BadZipFile(f"{name} is larger than {MAX_FILE // 1_000_000} MB")
-        with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(inside) as inner:
-            yield inner
+    with zipfile.ZipFile(file) as archive:
+        if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise zipfile.BadZipFile("packed in a way that cannot be unpacked piece by piece")  # bzip2, LZMA
+        with archive.open(name) as inner:
+            if not inside:
+                yield inner
+                return
+            data = inner.read(MAX_FILE + 1)
+    if len(data) > MAX_FILE:
+        raise zipfile.BadZipFile(f"{name} is larger than {MAX_FILE // 1_000_000} MB")
+    with _in_zip(io.BytesIO(data), inside) as inner:
+        yield inner
 
 
 def _zip(path: Path, place: PurePosixPath, faults: list[str]) -> Iterator[Submission]:
     """The submissions in a zip that was handed in at `place`; nowhere, for the one that holds all submissions."""
     owner = _owner_of_zip(place) if place.parts else {}
-    for member, inner in _listed(path, None, faults):
+    for member, inner in _listed(path, None, faults, MAX_OWN if owner else MAX_MEMBERS):
         whose = owner
         if not owner:  # a class's zip, or a student's whose name is all it says
             inner = _inside(inner, path.stem)
             whose = _owner(inner) or _owner_of_zip(PurePosixPath(path.name)) or {"student": path.stem}
         if inner.suffix.lower() == ".ipynb":
-            submission = Submission(lab="", path=str(path), member=member.filename, own=bool(owner), **whose)
+            own = bool(owner) or whose == {"student": path.stem}
+            submission = Submission(lab="", path=str(path), member=member.filename, own=own, **whose)
             yield from _checked(submission, member.date_time, place.parent / inner, faults)
             continue
         whose = owner or _owner_of_zip(inner) or {"student": inner.stem}
-        for nested, deeper in _listed(path, member.filename, faults):
+        for nested, deeper in _listed(path, member.filename, faults, MAX_OWN):
             name = f"{member.filename}\0{nested.filename}"
             submission = Submission(lab="", path=str(path), member=name, own=bool(owner), **whose)
             if deeper.suffix.lower() == ".ipynb":
@@ -209,24 +221,26 @@ def _zip(path: Path, place: PurePosixPath, faults: list[str]) -> Iterator[Submis
                 faults.append(f"{submission.shown!r}: a zip in a zip in a zip; unpack the outer ones, and give the folder")
 
 
-def _listed(path: Path, outer: str | None, faults: list[str]) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
+def _listed(path: Path, outer: str | None, faults: list[str], most: int) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
     """(member, its place) of the notebooks and zips in a zip, or in the one that is its member `outer`."""
     shown = str(path) if outer is None else f"{path}:{outer}"
     try:
         with _Capped(path) if outer is None else io.BytesIO(read(str(path), outer)) as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-    except (*BAD_ZIP, InputError) as error:
+    except Exception as error:  # zipfile promises no short list
         faults.append(f"{shown!r}: no zip that can be read ({error})")
         return
-    if len(members) > MAX_MEMBERS:
-        faults.append(f"{shown!r}: {len(members):,} files in one zip; at most {MAX_MEMBERS:,} are read")
+    if len(members) > most:
+        faults.append(f"{shown!r}: {len(members):,} files in one zip; at most {most:,} are read")
         return
     for member in members:
         inner = PurePosixPath(member.filename)
         hidden = any(part.startswith((".", "__MACOSX")) and part not in (".", "..") for part in inner.parts)
         if member.is_dir() or hidden or inner.suffix.lower() not in (".ipynb", ".zip"):
             continue
-        if inner.is_absolute() or ".." in inner.parts or "\\" in member.filename or stat.S_ISLNK(member.external_attr >> 16):
+        if len(member.filename) > MAX_NAME:
+            faults.append(f"{shown}: a file in it has a name of {len(member.filename):,} letters")
+        elif inner.is_absolute() or ".." in inner.parts or "\\" in member.filename or stat.S_ISLNK(member.external_attr >> 16):
             faults.append(f"{shown}:{member.filename!r}: leads out of the zip, or is a link")
         else:
             yield member, inner
@@ -299,7 +313,7 @@ def _lab_inside(submission: Submission) -> str | None:
 def _is_name(text: str) -> bool:
     """Whether it can be a file's name, a CSV's cell and a person's name."""
     known = all(unicodedata.category(c)[0] in "LMN" or c in IN_NAMES for c in text)
-    return known and len(text) <= 100 and text[:1].isalnum() and text.strip(" .") == text
+    return known and len(text) <= 100 and len(text.encode("utf-8", "replace")) <= 200 and text[:1].isalnum() and text.strip(" .") == text
 
 
 def roster(path: str | Path) -> dict[str, list[dict[str, str]]]:
@@ -324,7 +338,8 @@ def roster(path: str | Path) -> dict[str, list[dict[str, str]]]:
     if not rows or not {key.lower().strip() for key in rows[0] if key} & {"student", "name", "id", "login", "email"}:
         raise InputError(f"the roster {path} needs a first line with a column such as student, name or ID")
     known: dict[str, list[dict[str, str]]] = {}
-    columns = {lab: title for title in rows[0] if title and (lab := _lab_of_column(title))}
+    titles = {title: lab for title in rows[0] if title and (lab := _lab_of_column(title))}
+    columns = {lab: title for title, lab in titles.items() if [*titles.values()].count(lab) == 1}
     for row in rows:
         lower = {key.lower().strip(): (value or "").strip() for key, value in row.items() if key and isinstance(value, (str, type(None)))}
         name = lower.get("student") or lower.get("name") or lower.get("login") or lower.get("email") or lower.get("id", "")
@@ -335,21 +350,24 @@ def roster(path: str | Path) -> dict[str, list[dict[str, str]]]:
         wanted |= {"Section": lower.get("section", ""), "columns": columns}
         family, _, given = name.partition(",")
         turned = f"{given.strip()} {family.strip()}".strip()
-        names = {name, turned, family + given, wanted["ID"], sis, login, lower.get("login", ""), lower.get("email", "")}
-        forms = {form.lower() for key in names for form in (key, re.sub(r"[\W_]", "", key)) if form}
-        for form in forms | ({f"id {wanted['ID']}"} if wanted["ID"] else set()):
-            known.setdefault(form, []).append(wanted)
+        keys = {f"={key.lower()}" for key in (wanted["ID"], sis, login, lower.get("login", ""), lower.get("email", "")) if key}
+        names = {form.lower() for key in (name, turned, family + given) for form in (key, re.sub(r"[\W_]", "", key)) if form}
+        for key in keys | names | ({f"id {wanted['ID']}"} if wanted["ID"] else set()):
+            known.setdefault(key, []).append(wanted)
     return known
 
 
 def _lab_of_column(title: str) -> str | None:
-    """The lab of a gradebook's column such as `Lab 01: data (12345)`."""
-    found = {labs()[word] for word in re.findall(r"\w+", re.sub(r"\(\d+\)$", "", title.strip()).lower()) if word in labs()}
-    return found.pop() if len(found) == 1 else None
+    """The lab of a gradebook's column such as `Lab 1: near-duplicates (12345)` or `01_data (12345)`."""
+    title = re.sub(r" *\(\d+\)$", "", title.strip()).lower()
+    number = re.match(r"(?:lab\W*)?0*(\d+)(?:_[a-z_]+)?\b", title)
+    lab = f"{int(number[1]):02d}" if number else ""
+    return lab if lab in labs() and ("lab" in title or title in labs()) else None
 
 
 def in_roster(known: dict[str, list[dict]], student: str, id: str = "") -> dict | None:
     """The row of a student; None if there is none, or more than one that it could be."""
     fits = known.get(f"id {id}") if id else None
-    fits = fits or known.get(student.lower()) or known.get(re.sub(r"[\W_]", "", student.lower())) or ()
+    small = student.lower()
+    fits = fits or known.get(f"={small}") or known.get(small) or known.get(re.sub(r"[\W_]", "", small)) or ()
     return fits[0] if len(fits) == 1 else None

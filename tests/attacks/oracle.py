@@ -121,8 +121,8 @@ class Oracle:
                     reached += 1
             if reached:
                 broken.append("reached a socket outside")
-        if re.search(r"wrote [1-9]\d* MB outside", line):  # the attack's own words
-            broken.append("wrote to the disk outside")
+        if re.search(r"(wrote|kept) [1-9]\d* MB outside", line):  # the attack's own words
+            broken.append("took disk or memory outside")
         if row["seconds"] > MOST_SECONDS:
             broken.append(f"took {row['seconds']:.0f} s")
         tries = attack.read_text().splitlines()[0].removeprefix("# Tries to ").rstrip(".")

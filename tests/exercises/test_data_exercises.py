@@ -81,7 +81,7 @@ def test_a_group_may_come_as_a_set_and_in_any_order():
 @pytest.mark.parametrize(
     "name, function, says",
     [
-        ("jaccard", lambda a, b: len(a & b) / len(a | b), "raised ZeroDivisionError"),
+        ("jaccard", lambda a, b: len(a & b) / len(a | b), "misconception: Two empty sets have no element in either"),
         ("shingles", lambda text, n: sorted(shingles(text, n)), "yours is a list"),
         ("shingles", lambda text, n: {tuple(text.lower().split()[:n])}, "wrong for shingles("),
         (

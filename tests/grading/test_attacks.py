@@ -11,9 +11,10 @@ from labkit.grading.judge import work
 import oracle
 
 LONG = ("huge", "flood", "exit", "stopped", "endless", "sleeping", "ignored", "printing", "children", "memory", "bytecode")
-ONCE = ("hung_preamble", "linked_socket", "repeated_key")  # these got through once
+ONCE = ("hung_preamble", "linked_socket", "repeated_key", "shared_memory", "clone_namespace", "empty_files", "page_tables")
+ONCE += ("surrogate_words", "odd_array")  # these got through once
 QUICK = [path for path in oracle.ATTACKS if not any(word in path.stem for word in LONG)][::2]
-QUICK += [path for path in oracle.ATTACKS if path.stem[3:] in ONCE and path not in QUICK]
+QUICK += [path for path in oracle.ATTACKS if path.stem.partition("_")[2] in ONCE and path not in QUICK]
 
 
 @pytest.fixture(scope="module")

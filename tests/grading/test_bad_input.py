@@ -74,6 +74,15 @@ def test_each_bad_file_is_a_line_and_the_neighbour_is_graded(tmp_path, capsys):
         assert says in line
 
 
+def test_no_name_in_a_zip_writes_to_the_terminal(tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "class.zip", "w") as archive:
+        archive.writestr("bob/01_data.ipynb", NOTEBOOK)
+        archive.writestr("bob/\x1b]0;x\x07\n\u202e/01_data.ipynb", NOTEBOOK)
+    status, lines, _ = grade(tmp_path / "class.zip", tmp_path / "out", capsys)
+    assert status == 1 and all(line.isprintable() for line in lines) and any("bob handed in lab 01 twice" in line for line in lines)
+    assert "\x1b" not in (tmp_path / "out" / "report.html").read_text()
+
+
 @pytest.mark.parametrize("name", [None, "ada/notes.txt"])
 def test_a_folder_without_a_notebook_is_refused(tmp_path, capsys, name):
     if name:

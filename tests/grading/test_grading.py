@@ -95,7 +95,8 @@ DEF = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    '
         (DEF + "print(a & b)\n", ["there is no <code>return</code>"]),
         (DEF + "for i in range(99_999): print(a)\n    return 1\n", ["It prints too much"]),
         (DEF + "return lk.dedup.jaccard(a, b)\n", ["raised AttributeError in line 3", "<code>lk.exercise</code> only"]),
-        (DEF + "return len(a & b) / len(a | b)\n", ["raised ZeroDivisionError in line 3", "Hint: "]),
+        (DEF + "return len(a & b) / 0\n", ["raised ZeroDivisionError in line 3", "Hint: "]),
+        (DEF + "return len(a & b) / len(a | b)\n", ["a known mistake: Two empty sets have no element in either"]),
         ("if False:\n    @lk.exercise('data.jaccard')\n    def jaccard(a, b): return 1\n", ["Nothing in the cell stands under"]),
     ],
 )
@@ -298,11 +299,16 @@ def test_renaming_hides_no_copy():
     assert similarity.normal(one) == similarity.normal(one.replace("pairs", "edges").replace("group", "g"))
 
 
+def test_what_is_no_python_is_compared_in_no_time():
+    assert similarity.normal("x = '" + r"\'" * 50_000 + "\n") == ["x", "=", "'" + r"\'" * 50_000]
+
+
 def test_a_hundred_copies_are_no_five_thousand_lines():
     """Of the reference, of a changed reference, and of a learner's own."""
     known = reference_cell(find("data.clusters"))
     own = known.replace("return", "print(1, 2, 3)\n    return") + "".join(f"    x = [{n}, {n} + 1, {n} * 2]\n" for n in range(9))
     changed = [known + f"    x = {n}\n" for n in range(100)]
+    known, own, *changed = map(similarity.normal, (known, own, *changed))
     cells = [("data.clusters", similarity.REFERENCE, known)]
     cells += [("data.clusters", f"copy-{n}", known) for n in range(100)]
     cells += [("data.clusters", f"changed-{n}", changed[n]) for n in range(100)]

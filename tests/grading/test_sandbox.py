@@ -15,7 +15,7 @@ from jupyter_client.manager import start_new_kernel
 from labkit.grading import sandbox
 
 INSIDE = """
-import ctypes, json, os, socket, sys, threading
+import ctypes, json, mmap, os, platform, socket, sys, threading
 port, abstract, secret = json.loads(sys.argv[1])
 
 def tried(action):
@@ -47,6 +47,12 @@ def connect(family, address):
         each.settimeout(3)
         each.connect(address)
 
+def clone():
+    made = libc.syscall(56 if platform.machine() == "x86_64" else 220, 0x10000011, 0, 0, 0, 0)
+    if made == 0:
+        os._exit(0)
+    return made
+
 libc = ctypes.CDLL(None, use_errno=True)
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 said = {
@@ -63,6 +69,10 @@ said = {
     "etc": os.path.exists("/etc/passwd") or os.path.exists("/etc/shadow"),
     "mount": libc.mount(b"tmpfs", b"/tmp", b"tmpfs", 0, None),
     "namespace": libc.unshare(0x10000000),
+    "clone": clone(),
+    "shared": tried(lambda: mmap.mmap(-1, 4096)),
+    "zero": tried(lambda: open("/dev/zero", "rb")),
+    "space": tried(lambda: mmap.mmap(-1, 20_000_000_000, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ)),
     "kernel": tried(lambda: open("/proc/sys/kernel/core_pattern", "w")),
     "one file": tried(lambda: fill("/tmp/large", 20_000_000)),
     "disk": tried(fill_all),
@@ -74,7 +84,8 @@ said = {
 }
 print(json.dumps(said))
 """
-EXPECTED = {"tcp": ("ConnectionRefusedError", "OSError"), "abstract": ("ConnectionRefusedError",)}
+EXPECTED = {"tcp": ("PermissionError",), "shared": ("PermissionError",), "zero": ("PermissionError",), "space": ("OSError",)}
+EXPECTED |= {"abstract": ("ConnectionRefusedError",)}
 EXPECTED |= {"one file": ("OSError",), "disk": ("OSError",), "shared memory": ("OSError",), "memory": ("MemoryError",)}
 EXPECTED |= {"threads": ("RuntimeError",), "kernel": ("OSError", "PermissionError", "FileNotFoundError")}
 
@@ -133,7 +144,7 @@ def test_nothing_outside_can_be_reached_and_every_limit_holds(who, outside, tmp_
     assert not [each for each in said["descriptors"] if each.startswith("/") and not each.startswith(("/proc", "/dev"))]
     assert said["processes"] <= 4
     assert (said["outside"], said["home"], said["etc"], said["write"]) == (False, False, False, [])
-    assert said["mount"] == said["namespace"] == -1
+    assert said["mount"] == said["namespace"] == said["clone"] == -1
     assert said["labkit"] == ["__init__.py", "__init__.py", "engine.py", "exercises", "kinds.py"]
     for what, errors in EXPECTED.items():
         assert said[what] in errors, (what, said[what])

@@ -1,6 +1,7 @@
 """Whose a notebook is and of which lab, however a system hands it over; a learner cannot hand in for another."""
 
 import os
+import random
 import time
 import unicodedata
 import zipfile
@@ -122,7 +123,7 @@ def test_people_have_names(tmp_path, name):
     assert [each.student for each in submissions.find(apart)[0]] == [name]
 
 
-@pytest.mark.parametrize("name", ["=1+1", "@SUM(1)", "+1", "-1", "a\tb", "a\nb", "a|b", "a;b", '"a"', "x" * 101, "a\u202eb", "_", "a."])
+@pytest.mark.parametrize("name", ["=1+1", "@SUM(1)", "+1", "-1", "a\tb", "a\nb", "a|b", "a;b", '"a"', "x" * 101, "語" * 80, "a\u202eb", "_", "a."])
 def test_what_is_no_name_is_a_line(tmp_path, name):
     those, faults = submissions.find(place(tmp_path, f"{name}/01_data.ipynb", "ada/01_data.ipynb"))
     assert [each.student for each in those] == ["ada"] and len(faults) == 1 and "\n" not in faults[0]
@@ -196,6 +197,7 @@ ROSTER = """Student,ID,SIS User ID,SIS Login ID,Section,Lab 01 (555),Notes
 "Kim, Lee",1,,lkim,A,,
 "Lee, Kim",2,,klee,A,,
 "Lovelace, Ada",101,u101,ada,A,,
+"lkim",66,,mallory,A,,
 "Student, Test",7,,test,A,,
 """
 
@@ -212,7 +214,7 @@ def known(tmp_path):
         ("lovelaceada", "", "101"), ("Ada Lovelace", "", "101"), ("Lovelace, Ada", "", "101"), ("ada", "", "101"),
         ("101", "", "101"), ("u101", "", "101"), ("nickname", "101", "101"), ("kimlee", "1", "1"), ("leekim", "2", "2"),
         ("kimlee", "", None), ("smithjohn", "", None), ("smithjohn 109", "109", "109"), ("nobody", "", None),
-        ("Student, Test", "", None),
+        ("Student, Test", "", None), ("lkim", "", "1"),
     ],
 )  # fmt: skip
 def test_the_roster_finds_people_and_never_guesses(known, name, id, expected):
@@ -233,6 +235,19 @@ def test_one_person_under_two_names_is_one(tmp_path, known):
     place(folder, "lovelaceada_101_5_01_data.ipynb")
     those, (fault,) = submissions.find(folder, known)
     assert [each.student for each in those] == ["lovelaceada"] and "Lovelace, Ada handed in lab 01 twice" in fault
+
+
+@pytest.mark.parametrize(
+    "titles, expected",
+    [
+        (["Lab 01 (555)", "Lab 3: loss (7)", "Final Score"], {"01": "Lab 01 (555)", "03": "Lab 3: loss (7)"}),
+        (["01_data (9)", "lab-04"], {"01": "01_data (9)", "04": "lab-04"}),
+        (["Lab 01 quiz (1)", "Lab 01 (2)", "Big data (3)", "1st essay", "Lab 99", "Week 1 lab"], {}),
+    ],
+)
+def test_a_column_of_the_roster_is_a_labs_only_if_one_says_so(tmp_path, titles, expected):
+    (tmp_path / "class.csv").write_text(f"Student,ID,{','.join(titles)}\nAda,1\n")
+    assert submissions.in_roster(submissions.roster(tmp_path / "class.csv"), "Ada")["columns"] == expected
 
 
 @pytest.mark.parametrize("text", ["name;email\nJosé;j@x\n", "name\temail\nJosé\tj@x\n"])
@@ -261,6 +276,48 @@ def test_a_zip_whose_list_of_members_is_huge_is_refused_before_it_is_read(tmp_pa
     archive(tmp_path / "class.zip", *(f"student-{number}/01_data.ipynb" for number in range(50)))
     (fault,) = submissions.find(tmp_path)[1]
     assert "its list of files takes more than" in fault
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_can_only_be_unpacked_whole_is_refused(tmp_path, how):
+    with zipfile.ZipFile(tmp_path / "ada.zip", "w", how) as file:
+        file.writestr("01_data.ipynb", b"0" * 1_000)
+    (submission,), _ = submissions.find(tmp_path)
+    with pytest.raises(InputError, match="cannot be unpacked piece by piece"):
+        submissions.read(submission.path, submission.member)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_damaged_zip_is_a_line_whatever_is_damaged(tmp_path, seed):
+    path, rng = nested(tmp_path / "class.zip", "bob.zip", "01_data.ipynb"), random.Random(seed)
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("ada/01_data.ipynb", "{}" * 50)
+    data = bytearray(path.read_bytes())
+    for _ in range(rng.choice((1, 3, 10))):
+        data[rng.randrange(len(data))] = rng.randrange(256)
+    path.write_bytes(data)
+    try:
+        for submission in submissions.find(tmp_path)[0]:
+            submissions.read(submission.path, submission.member)
+    except InputError as error:
+        assert "\n" not in str(error)
+
+
+def test_long_names_cost_nothing():
+    assert submissions.lab_of("-1" * 100_000 + "x") is None and submissions.lab_of("01_data" + " (1)-copy2-submission" * 9) == "01"
+
+
+def test_one_zip_makes_few_lines(tmp_path):
+    archive(tmp_path / "class.zip", *(f"s{number}/nothing.ipynb" for number in range(500)), "s/" + "x" * 1_000 + ".ipynb")
+    faults = submissions.find(tmp_path)[1]
+    assert len(faults) == submissions.MAX_FAULTS + 1 and "481 more such files" in faults[-1]
+
+
+def test_a_students_own_zip_goes_before_names_in_anothers(tmp_path):
+    archive(tmp_path / "bob.zip", "01_data.ipynb")
+    archive(tmp_path / "mallory.zip", "bob/01_data.ipynb", when=(2107, 1, 1, 0, 0, 0))
+    (bob,), (fault,) = submissions.find(tmp_path)
+    assert bob.path.endswith("bob.zip") and "twice" in fault
 
 
 def test_a_zip_of_very_many_members_is_refused(tmp_path, monkeypatch):

@@ -1,0 +1,11 @@
+# Tries to keep memory that no process maps any more, so that it counts for none.
+import mmap
+
+
+@lk.exercise("data.jaccard")
+def jaccard(a, b):
+    kept = mmap.mmap(-1, 400_000_000)
+    for place in range(0, len(kept), mmap.PAGESIZE):
+        kept[place] = 1
+    kept.madvise(mmap.MADV_DONTNEED)
+    raise RuntimeError("kept 400 MB outside")
