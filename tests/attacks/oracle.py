@@ -23,6 +23,7 @@ from pathlib import Path
 
 from labkit.exercises import find, reference_cell
 from labkit.exercises.kinds import Exercise
+from labkit.grading import pages
 from labkit.grading.judge import Budget, Job, _parent
 
 ATTACKS = sorted(Path(__file__).parent.glob("[0-9]*.py"))
@@ -123,6 +124,13 @@ class Oracle:
                 broken.append("reached a socket outside")
         if re.search(r"(wrote|kept) [1-9]\d* MB outside", line):  # the attack's own words
             broken.append("took disk or memory outside")
+        page = pages.feedback(row | {"released": True}, "lab")
+        if "<script" in page:
+            broken.append("put a script into the feedback")
+        try:
+            page.encode()
+        except UnicodeEncodeError:
+            broken.append("cannot be written into a page")
         if row["seconds"] > MOST_SECONDS:
             broken.append(f"took {row['seconds']:.0f} s")
         tries = attack.read_text().splitlines()[0].removeprefix("# Tries to ").rstrip(".")
