@@ -20,7 +20,9 @@ Key = tuple[str, str]  # student, lab
 
 
 class Ledger:
-    """The file of lines. `latest` holds, for each student and lab, where its newest line stands and what it is about."""
+    """The file of lines. `latest` holds, for each student and lab, where its newest line stands and what it is about, the
+    newest last.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -44,7 +46,7 @@ class Ledger:
                         raise InputError(f"{self.path} holds a line that is none of a ledger's; move it away") from None
                     file.truncate(place)
                     return
-                self.replaced = self.replaced or key in self.latest
+                self.replaced = self.latest.pop(key, None) is not None or self.replaced
                 self.latest[key] = (place, identity(row))
                 place += len(line)
 
@@ -60,7 +62,7 @@ class Ledger:
                 file.truncate(place)
                 raise InputError(f"{self.path} cannot be written ({error.strerror}); what was graded so far is kept") from None
         key = row["student"], row["lab"]
-        self.replaced = self.replaced or key in self.latest
+        self.replaced = self.latest.pop(key, None) is not None or self.replaced  # the latest stands last
         self.latest[key] = (place, identity(row))
 
     def compact(self) -> None:
@@ -105,12 +107,14 @@ def canvas(rows: Callable[[], Iterator[dict]], path: Path, names: dict[str, str]
     """`canvas.csv`: a row for each student, a column for each lab, in the form that Canvas imports.
 
     With a roster as `known`, who is not in it is left out, and a column is named as its column for the lab. What could
-    not be graded is left empty.
+    not be graded is left empty; what is outdated, by another of the same person, is left out.
     """
     table: dict[str, tuple[dict, dict[str, float]]] = {}
     possible: dict[str, float] = {}
     for row in rows():
         possible[row["lab"]] = row["possible"]
+        if row["outdated"]:
+            continue
         if person := row["person"] or (None if known else {"Student": row["student"], "SIS Login ID": row["student"]}):
             points = row["points"] if row["outcome"] == "graded" else ""
             table.setdefault(person["Student"] + person.get("ID", ""), (person, {}))[1][row["lab"]] = points

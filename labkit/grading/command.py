@@ -157,17 +157,27 @@ def _grade(jobs: list[judge.Job], ledger: book.Ledger, args: argparse.Namespace)
 def _write(args: argparse.Namespace, out: Path, ledger: book.Ledger, known: dict, faults: list, graded: int, seed: int) -> int:
     names = {number: name for name, number in submissions.labs().items() if name[0].isdigit() and "_" in name}
     keys = [key for key in ledger.latest if key[1] in names]
+    labs = {lab for _, lab in keys}
+    ids = [id for id, each in catalogue().items() if each.lab in labs and id not in args.leave_out]
     handed_in: dict[int, set[str]] = {}  # {a person of the roster, by identity: the labs}
+    newest: dict[tuple[int, str], tuple[str, str]] = {}  # {(that, a lab): its student and lab in the ledger}
 
     def rows():
         for row in ledger.rows(keys):
             person = submissions.in_roster(known, row["student"], row.get("id", ""))
-            counted = {id: got for id, got in row["exercises"].items() if id not in args.leave_out}
+            key = row["student"], row["lab"]
+            counted = {each: got for each, got in row["exercises"].items() if each in ids}
             points, possible = (round(sum(got[what] for got in counted.values()), 2) for what in ("points", "possible"))
-            yield row | {"exercises": counted, "points": points, "possible": possible, "person": person}
+            outdated = newest.get((id(person), row["lab"]), key) != key
+            yield row | {"exercises": counted, "points": points, "possible": possible, "person": person, "outdated": outdated}
 
-    labs = {lab for _, lab in keys}
-    ids = [id for id, each in catalogue().items() if each.lab in labs and id not in args.leave_out]
+    for row in rows() if known else ():
+        if row["person"]:
+            this, place = (row["student"], row["lab"]), (id(row["person"]), row["lab"])
+            one, other = sorted((newest.get(place, this), this), key=lambda key: ledger.latest[key][0])
+            if one != other:
+                faults.append(f"{row['person']['Student']}: graded for lab {row['lab']} as {one[0]} and as {other[0]}; the later counts")
+            newest[place] = other
     book.gradebook(rows, out / "gradebook.csv", ids)
     strangers, count, full, trouble = set(), 0, 0, 0
     for row in rows():
@@ -175,7 +185,7 @@ def _write(args: argparse.Namespace, out: Path, ledger: book.Ledger, known: dict
         full += row["points"] == row["possible"]
         if row["outcome"] != "graded":
             trouble += 1
-            print(f"{row['student']}, lab {row['lab']}: {row['outcome']}")
+            print(_printable(f"{row['student']}, lab {row['lab']}: {row['outcome']}"))
         if row["person"]:
             handed_in.setdefault(id(row["person"]), set()).add(row["lab"])
         else:

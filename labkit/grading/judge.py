@@ -340,8 +340,8 @@ def _watch(
             used = sum(map(_cpu, processes))
             cpu = max(cpu, used)
             ended = _over(budget, part, since, used - cpu_since, processes)
-            if ended is None and job.sandboxed and processes and _files(processes[-1]) > MAX_FILES:
-                ended = ("memory", f"made more than {MAX_FILES:,} files")
+            if ended is None and kernel_seen and job.sandboxed and processes and _files(processes[-1]) > MAX_FILES:
+                ended = ("memory", f"made more than {MAX_FILES:,} files")  # before, its root may still be the machine's
             if ended is None and kernel_seen and part != "done" and not processes:
                 time.sleep(TICK)  # it may have just ended well
                 if not select.select([receive], [], [], 0)[0]:

@@ -100,4 +100,5 @@ def _cells(out: Path, keys: list[tuple[str, str]]) -> Iterable[tuple[str, str, l
         path = out / "cells" / student / f"{lab}.json"
         if path.exists():
             for exercise, words in json.loads(path.read_text()).items():
-                yield exercise, student, words
+                if isinstance(words, list):
+                    yield exercise, student, words

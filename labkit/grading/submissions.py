@@ -23,6 +23,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -55,6 +56,7 @@ class Submission:
         return self.path if self.member is None else f"{self.path}:{self.member}".replace("\0", ":")
 
 
+@cache
 def labs() -> dict[str, str]:
     """{a lab's name in small letters: its number}, for all labs that have exercises: 01, data, 01_data."""
     names = {}
@@ -146,7 +148,7 @@ def _all(root: Path, faults: list[str]) -> Iterator[Submission]:
                 faults += _some(of_zip, path)
             else:
                 submission = Submission(**{"student": "", "lab": "", "path": str(path)} | _owner(place))
-                yield from _checked(submission, time.localtime(status.st_mtime)[:6], place, faults)
+                yield from _checked(submission, time.localtime(min(max(status.st_mtime, 0), 2**32))[:6], place, faults)
 
 
 def _some(lines: list[str], path: Path) -> list[str]:
@@ -316,7 +318,7 @@ def _is_name(text: str) -> bool:
     return known and len(text) <= 100 and len(text.encode("utf-8", "replace")) <= 200 and text[:1].isalnum() and text.strip(" .") == text
 
 
-def roster(path: str | Path) -> dict[str, list[dict[str, str]]]:
+def roster(path: str | Path) -> dict[str, list[dict]]:
     """{name as in the submissions: the rows it fits} of a CSV with columns such as Student, ID, SIS Login ID, Section.
 
     A student is found by any of the columns `student`, `name`, `id`, `login`, `email` and Canvas's; also by the name
@@ -337,7 +339,8 @@ def roster(path: str | Path) -> dict[str, list[dict[str, str]]]:
         raise InputError(f"the roster {path} cannot be read ({error})") from None
     if not rows or not {key.lower().strip() for key in rows[0] if key} & {"student", "name", "id", "login", "email"}:
         raise InputError(f"the roster {path} needs a first line with a column such as student, name or ID")
-    known: dict[str, list[dict[str, str]]] = {}
+    known: dict[str, list[dict]] = {}
+    people: dict[tuple, dict] = {}
     titles = {title: lab for title in rows[0] if title and (lab := _lab_of_column(title))}
     columns = {lab: title for title, lab in titles.items() if [*titles.values()].count(lab) == 1}
     for row in rows:
@@ -348,12 +351,14 @@ def roster(path: str | Path) -> dict[str, list[dict[str, str]]]:
         login, sis = lower.get("sis login id") or lower.get("login", ""), lower.get("sis user id", "")
         wanted = {"Student": name, "ID": lower.get("id", ""), "SIS User ID": sis, "SIS Login ID": login}
         wanted |= {"Section": lower.get("section", ""), "columns": columns}
+        wanted = people.setdefault((name, wanted["ID"], sis, login), wanted)  # a person may stand in two sections
         family, _, given = name.partition(",")
         turned = f"{given.strip()} {family.strip()}".strip()
         keys = {f"={key.lower()}" for key in (wanted["ID"], sis, login, lower.get("login", ""), lower.get("email", "")) if key}
         names = {form.lower() for key in (name, turned, family + given) for form in (key, re.sub(r"[\W_]", "", key)) if form}
         for key in keys | names | ({f"id {wanted['ID']}"} if wanted["ID"] else set()):
-            known.setdefault(key, []).append(wanted)
+            if wanted not in known.setdefault(key, []):
+                known[key].append(wanted)
     return known
 
 

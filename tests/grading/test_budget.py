@@ -1,13 +1,15 @@
 """A loop without end, or a dead kernel, costs its own exercise and no other; a busy machine costs nobody a point."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import oracle
 import pytest
 
 from labkit.exercises import find, reference_cell
-from labkit.grading import judge
+from labkit.grading import judge, sandbox
 
 ENDLESS = "while True:\n        pass"
 DEAD = "import os\n    os._exit(0)"
@@ -52,3 +54,30 @@ def test_what_took_too_long_is_tried_once_more_alone(tmp_path, monkeypatch):
     line = judge.grade(judge.Job("ada", "01", str(tmp_path / "01_data.ipynb"), seed=3))
     assert started == [None, {("data.jaccard", "g")}]
     assert line["exercises"]["data.jaccard"]["kind"] == "passed" and line["points"] == 1
+
+
+LOOK = """
+import contextlib, json, os, sys
+from labkit.grading import judge, sandbox
+count, seen = judge._files, set()
+
+def look(process):
+    with contextlib.suppress(OSError):
+        seen.add(os.stat(f"/proc/{process}/root/tmp").st_dev)
+    return count(process)
+
+judge._files, judge.TICK = look, 0.0005
+judge._import_all()
+points = [judge.grade(judge.Job("ada", "01", sys.argv[1], seed=3))["points"] for _ in range(8)]
+print(json.dumps([points, sorted(seen), os.stat("/tmp").st_dev]))
+"""
+
+
+@pytest.mark.skipif(sandbox.missing() is not None, reason="no sandbox here")
+def test_of_files_only_a_sandboxs_own_are_counted(tmp_path):
+    """While bubblewrap starts, a process still has the machine's root, and all the machine's files in it."""
+    path = tmp_path / "01_data.ipynb"
+    path.write_text(oracle.notebook(reference_cell(find("data.jaccard"))))
+    done = subprocess.run([sys.executable, "-c", LOOK, path], capture_output=True, text=True, timeout=120)
+    points, seen, outside = json.loads(done.stdout.splitlines()[-1])
+    assert points == [1] * 8 and seen and outside not in seen

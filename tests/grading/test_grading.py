@@ -199,6 +199,11 @@ def test_a_class_is_graded_piece_by_piece_into_one_gradebook(tmp_path, capsys):
     assert (ada["ID"], ada["Lab 01 (555)"], ada["03_cross_entropy"]) == ("101", "1.0", "0")
     assert (grace["ID"], grace["Lab 01 (555)"]) == ("102", "")  # it could not be read
 
+    write(tmp_path / "again", "Ada Lovelace", notebook(*references()))  # who was graded as lovelaceada
+    assert main(["grade", str(tmp_path / "again"), *more]) == 1
+    assert "graded for lab 01 as lovelaceada and as Ada Lovelace; the later counts" in capsys.readouterr().out
+    assert rows_of(tmp_path / "out" / "canvas.csv")[2]["Lab 01 (555)"] == "10.0"
+
 
 def test_keeping_comes_later_too_and_release_knows_the_roster(tmp_path):
     (tmp_path / "class.csv").write_text(ROSTER)

@@ -198,6 +198,7 @@ ROSTER = """Student,ID,SIS User ID,SIS Login ID,Section,Lab 01 (555),Notes
 "Lee, Kim",2,,klee,A,,
 "Lovelace, Ada",101,u101,ada,A,,
 "lkim",66,,mallory,A,,
+"Lovelace, Ada",101,u101,ada,B,,
 "Student, Test",7,,test,A,,
 """
 
