@@ -54,7 +54,7 @@ class Limits:
     """What a sandbox may use: of memory a process, all processes of `/tmp` and `/dev/shm`, and so on."""
 
     memory_mb: int = 2_000
-    space_mb: int = 8_000  # of addresses, used or not: what maps them takes memory too
+    space_mb: int | None = 40_000  # of addresses, used or not: tables of them take memory; torch with CUDA maps ten thousand
     files_mb: int = 64  # of /tmp, and of /dev/shm
     file_mb: int = 8  # of any file
     processes: int = 32  # threads count
@@ -62,7 +62,7 @@ class Limits:
 
 
 GRADE = Limits()
-WHOLE_LAB = Limits(memory_mb=12_000, space_mb=200_000, files_mb=2_000, file_mb=1_000, processes=1_024, open_files=1_024)
+WHOLE_LAB = Limits(memory_mb=12_000, space_mb=None, files_mb=2_000, file_mb=1_000, processes=1_024, open_files=1_024)
 
 
 @cache
@@ -129,7 +129,9 @@ def wrapped(
         if sockets is not None:
             for path in (sockets, *sockets.iterdir()):
                 os.chown(path, user, user)
-    one = {"nproc": limits.processes, "fsize": limits.file_mb * MB, "data": limits.memory_mb * MB, "as": limits.space_mb * MB}
+    one = {"nproc": limits.processes, "fsize": limits.file_mb * MB, "data": limits.memory_mb * MB}
+    if limits.space_mb is not None:  # a GPU's driver reserves terabytes of them
+        one["as"] = limits.space_mb * MB
     one |= {"nofile": limits.open_files, "core": 0, "memlock": 0, "msgqueue": 0}
     arguments += ["prlimit", *(f"--{name}={value}:{value}" for name, value in one.items()), "--"]
     return arguments + command, {"pass_fds": (blocked.fileno(),)}

@@ -72,7 +72,7 @@ said = {
     "clone": clone(),
     "shared": tried(lambda: mmap.mmap(-1, 4096)),
     "zero": tried(lambda: open("/dev/zero", "rb")),
-    "space": tried(lambda: mmap.mmap(-1, 20_000_000_000, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ)),
+    "space": tried(lambda: mmap.mmap(-1, 60_000_000_000, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ)),
     "kernel": tried(lambda: open("/proc/sys/kernel/core_pattern", "w")),
     "one file": tried(lambda: fill("/tmp/large", 20_000_000)),
     "disk": tried(fill_all),
