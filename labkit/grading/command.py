@@ -254,7 +254,7 @@ def _seed(out: Path, given: int | None) -> int:
             raise InputError(f"{path} holds no number; give --seed") from None
     seed = secrets.randbelow(10**9) if given is None else given
     if path.exists() and path.read_text().strip() != str(seed):
-        print(f"the seed in {path} was {path.read_text().strip()[:20]}; with another, all is graded anew")
+        print(f"the seed in {path} was {path.read_text().strip()[:20]}; with another, these are graded anew")
     with write_atomically(path) as file:
         file.write(f"{seed}\n")
     return seed
