@@ -124,7 +124,7 @@ class Oracle:
                 broken.append("reached a socket outside")
         if re.search(r"(wrote|kept) [1-9]\d* MB outside", line):  # the attack's own words
             broken.append("took disk or memory outside")
-        page = pages.feedback(row | {"released": True}, "lab")
+        page = pages.feedback(row | {"released": True}, "lab") if "exercises" in row else ""  # the peers make none
         if "<script" in page:
             broken.append("put a script into the feedback")
         try:
