@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from labkit import cluster
+from labkit.grading import sandbox
 from labkit.grading.judge import work
 
 import oracle
+import peers
 
 LONG = ("huge", "flood", "exit", "stopped", "endless", "sleeping", "ignored", "printing", "children", "memory", "bytecode")
 ONCE = ("hung_preamble", "linked_socket", "repeated_key", "shared_memory", "clone_namespace", "empty_files", "page_tables")
@@ -37,3 +39,10 @@ def test_nothing_is_left_behind(outcomes):
 
 def test_there_are_at_least_sixty():
     assert len(oracle.ATTACKS) >= 60
+
+
+@pytest.mark.skipif(sandbox.missing() is not None, reason="no sandbox here")
+@pytest.mark.parametrize("name, broken", [("04_constant", []), ("99_clone_namespace", ["took disk or memory outside"])])
+def test_the_oracle_sees_what_plain_nbval_lets_through(name, broken):
+    (attack,) = (path for path in oracle.ATTACKS if path.stem == name)
+    assert peers.graded("nbval", attack, None, "") == broken
