@@ -1,8 +1,9 @@
 """The ledger, and what is made of it: the gradebook, and Canvas's file.
 
-`ledger.jsonl` has a line for each graded submission and is only ever added to; a last line that was cut short by a
-power failure is taken away. Everything else follows from the ledger, so it is the same however often the grading was
-interrupted and however many workers did it.
+`ledger.jsonl` has a line for each graded submission. While it grades, lines are only added; at the end those that a newer
+one replaced are taken away, and so is a last line that was cut short by a power failure. Gradebook and pages follow from
+the ledger, the roster and the options, so they are the same however often the grading was interrupted and however many
+workers did it.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ DONE = {"at": "done", "exercise": "", "group": ""}
 class Budget:
     """What an exercise may use. CPU time is what counts; the wall clock is for those who sleep."""
 
-    cpu: float = 10.0  # seconds for its cell and all its probes
+    cpu: float = 10.0  # seconds in each kernel, for its cell and the probes tried there
     wall: float = 40.0
     start: float = 90.0  # wall seconds until a kernel has started, and torch is imported
     memory_mb: int = 1_500  # of all processes together
@@ -218,7 +218,7 @@ class _Grading:
     def _take(self, event: dict) -> None:
         if "refused" in event:
             self.refused, self.machine = event["refused"], event.get("machine", False)
-        elif "found" in event:  # {exercise: its groups, or None where it is a stub}
+        elif "found" in event:  # {exercise: its groups}, and in `tried` which are more than a stub
             self.read = True
             for id, groups in event["found"].items():
                 if id not in self.rows:
@@ -269,7 +269,9 @@ def _points(lab: str, rows: dict[str, dict]) -> dict:
 
 @cache
 def reference(lab: str) -> str:
-    """A hash of all that decides a grade beside submission and seed: the exercises' code and the grader's."""
+    """A hash of the files that decide a verdict: the exercises, their references, what compares. Not of the budget, the
+    sandbox or the libraries.
+    """
     from labkit.exercises import __file__ as exercises
     from labkit.grading.assemble import lab_exercises
 

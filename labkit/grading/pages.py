@@ -77,6 +77,10 @@ def feedback(row: dict, name: str) -> str:
     """What a learner reads about one lab. `row` is a line of the ledger; hidden inputs are shown if it was released."""
     released = row.get("released", False)
     parts = [f"<p>{escape(_name(row))}: <strong>{row['points']:g} of {row['possible']:g} points</strong>.</p>"]
+    if row.get("machine"):
+        parts.append("<p>It has not been graded yet, and that is no fault of yours.</p>\n<h2>What to do next</h2><p>Nothing: it will be "
+                     "graded again.</p>")
+        return PAGE.format(title=f"Feedback: lab {escape(name)}", body="\n".join(parts))
     if row["outcome"] != "graded":
         parts.append(f"<p>It could not be graded: {escape(row['outcome'])}.</p>\n<h2>What to do next</h2><p>Open your notebook in "
                      "JupyterLab, see that it is all there, save it, and hand in the file that ends in .ipynb (in Colab: <em>File, "
@@ -98,7 +102,7 @@ def feedback(row: dict, name: str) -> str:
         parts.append(f"<h2>What to do next</h2><p>Open the lab again and go to {again}. The check under the cell says what is "
                      "wrong for inputs that you can see; the hints there go from a nudge to nearly the answer.</p>")
     else:
-        parts.append("<h2>What to do next</h2><p>All of it is right. Go on with the next lab.</p>")
+        parts.append("<h2>What to do next</h2><p>All of it is right.</p>")
     return PAGE.format(title=f"Feedback: lab {escape(name)}", body="\n".join(parts))
 
 
@@ -122,6 +126,10 @@ def said(id: str, got: dict) -> list[str]:
         error = str(got.get("error"))  # of one that the learner named, the name could be a hidden input
         if error == "TooMuchPrinted":
             lines.append("It prints too much; take the print out of the loop.")
+        elif error == "TooMuch":
+            lines.append("Its results are too long; give back only what is asked for.")
+        elif error == "NoAnswer":
+            lines.append("It gave no answer.")
         elif error == "NothingDefined":
             lines.append(f"Nothing in the cell stands under `@lk.exercise({id!r})`; leave that line above your `def`.")
         else:
@@ -133,14 +141,14 @@ def said(id: str, got: dict) -> list[str]:
     elif kind == "changed":
         lines.append("It changes its argument; build a new object and leave what came in as it is.")
     elif kind == "shared":
-        lines.append("It hands its argument itself back, so that changing one changes the other; return a new object.")
+        lines.append("It gives back its argument itself, so that changing one changes the other; return a new object.")
     elif kind == "long":
         lines.append(f"Its cell {got['text']}. Keep data out of it.")
     elif kind in ("slow", "memory", "ended"):
         words = got["text"].capitalize() if got["text"].startswith("the ") else f"It {got['text']}"
         lines.append(words if words.endswith("?") else f"{words}.")
     else:
-        lines.append("Wrong for some hidden inputs." if earned else "Wrong for hidden inputs of every group.")
+        lines.append("Wrong for some hidden inputs." if earned else "Wrong for some input of every group.")
         lines.append(f"Hint: {exercise.hints[0]}")
     if kind not in ("passed", *NOT_TRIED):
         lines += got.get("remarks", [])

@@ -2,12 +2,12 @@
 
 Two kernelspecs use it. `labkit-grade` holds Python, the installed libraries without labkit, and what lies in `inside/`;
 `labkit-sandbox` holds labkit and its labs too, to run somebody's whole lab. Neither has a network, a home, `/etc`,
-other processes, or a place to write to but a small `/tmp`. The kernel's sockets are files in a folder of its own, where
+other processes, or a place to write to but `/tmp` and `/dev/shm`, 64 MB each (2 GB for a whole lab). The kernel's sockets are files in a folder of its own, where
 it cannot write: it is given them open.
 
 Without user namespaces of its own root would be root inside as well, so root's sandboxes run under a user id that
-nobody else has, one for each that runs at the same time. Bubblewrap sets no limits: `prlimit` does, inside, and where
-a cgroup cannot hold the memory of all processes together, `watch` sums it up many times a second.
+nobody else has, one for each that runs at the same time. Bubblewrap sets no limits: `prlimit` does, inside, for each
+process; when grading, `judge` sums up the memory of all together, twenty times a second.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ def jaccard(a, b):
     import glob
     import importlib.util
 
-    for root in ("/work", "/root", "/home", "/opt", "/usr/lib/python3"):
+    for root in ("/root", "/home", "/opt", "/usr/lib/python3"):
         for path in glob.glob(f"{root}/**/labkit/dedup.py", recursive=True):
             spec = importlib.util.spec_from_file_location("found", path)
             module = importlib.util.module_from_spec(spec)

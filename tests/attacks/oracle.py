@@ -2,8 +2,9 @@
 
 Each numbered file beside this one is the source of an exercise cell; its first line says what it tries. `CANARY`,
 `PORT`, `SOCKET` and `ABSTRACT` in it are put in here. One with `def make(path)` attacks by the notebook's file, and
-writes that. The payloads do no harm even where nothing holds them back: they touch files of a temporary folder and
-sockets of the oracle's own, and what multiplies ends by itself. `peers` has them graded by others.
+writes that. Never run one without a sandbox: some would end all processes of their user, or change
+installed libraries and gradebooks; what multiplies ends by itself. `peers` has them graded by others, each in a
+namespace that is thrown away.
 """
 
 from __future__ import annotations

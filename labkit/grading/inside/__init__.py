@@ -1,6 +1,5 @@
-"""What a learner's code can see of labkit in the grading sandbox: the files beside this one, and two of `exercises`.
-
-`whole_lab` alone is for the other kernel, which has all of labkit.
+"""What runs in a sandbox. The grading kernel has `kernel`, `stub` (as `labkit`), and two files of `exercises`; `whole_lab`
+and `fonts.conf` are for the other kernel, which has all of labkit.
 """
 
 ANSWER = "application/vnd.labkit.answer+json"
