@@ -199,7 +199,7 @@ def check_sandbox() -> Check:
         reason = sandbox.missing()
     found = (output_of("bwrap", "--version") or "–").removeprefix("bubblewrap ")
     purpose = "running other people's notebooks in a sandbox"
-    return Check("bubblewrap", found, "any", MISSING, f"{purpose}; {reason}") if reason else Check("bubblewrap", found, "any", OK, purpose)
+    return Check("bubblewrap", found, "any", MISSING if reason else OK, f"{purpose}; {reason}" if reason else purpose)
 
 
 def check_tools() -> Iterator[Check]:

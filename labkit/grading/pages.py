@@ -69,6 +69,12 @@ ALONE = {
     "ModuleNotFoundError": "Where a cell is tried there are the packages of the kit, and of labkit only `lk.exercise`.",
 }
 ALONE["ImportError"] = ALONE["ModuleNotFoundError"]
+NO_ERRORS = {  # the sandbox's own words, under names of errors
+    "TooMuchPrinted": "It prints too much; take the print out of the loop.",
+    "TooMuch": "Its results are too long; give back only what is asked for.",
+    "NoAnswer": "It gave no answer.",
+    "NothingDefined": "Nothing in the cell stands under `@lk.exercise({id!r})`; leave that line above your `def`.",
+}
 ERRORS = {name for name, each in vars(builtins).items() if isinstance(each, type) and issubclass(each, BaseException)}
 NOT_TRIED = ("missing", "not attempted")
 
@@ -124,16 +130,8 @@ def said(id: str, got: dict) -> list[str]:
     elif kind == "raised":
         line = f" in line {got['line']} of your cell" if got.get("line") else ""
         error = str(got.get("error"))  # of one that the learner named, the name could be a hidden input
-        if error == "TooMuchPrinted":
-            lines.append("It prints too much; take the print out of the loop.")
-        elif error == "TooMuch":
-            lines.append("Its results are too long; give back only what is asked for.")
-        elif error == "NoAnswer":
-            lines.append("It gave no answer.")
-        elif error == "NothingDefined":
-            lines.append(f"Nothing in the cell stands under `@lk.exercise({id!r})`; leave that line above your `def`.")
-        else:
-            lines.append(f"It raised {error if error in ERRORS else 'an error'}{line}.")
+        raised = f"It raised {error if error in ERRORS else 'an error'}{line}."
+        lines.append(NO_ERRORS.get(error, raised).format(id=id))
         if error in ALONE:
             lines.append(ALONE[error])
         elif not got.get("remarks"):
@@ -170,8 +168,8 @@ def _hidden(id: str, got: dict, seed: int) -> str:
         right = f"raises {expected.error}" if expected.error else shown(expected.value, 200)
         rows.append(f"<tr><td>{escape(probe.group)}</td><td><code>{escape(_called(exercise, probe.args, 300))}</code></td>"
                     f"<td><code>{escape(right)}</code></td></tr>")
-    more = f"<p>It {escape(got['text'][:600])}</p>\n" if got["kind"] == "raised" else ""
-    more = f"<p>{escape(got['text'][:600])}</p>\n" if got["kind"] == "wrong" else more
+    subject = {"raised": "It ", "wrong": ""}.get(got["kind"])  # of other kinds all is said already
+    more = "" if subject is None else f"<p>{subject}{escape(got['text'][:600])}</p>\n"
     return (
         f"{more}<details><summary>The inputs and what is right</summary>\n<table><thead><tr>"
         "<th scope='col'>Group</th><th scope='col'>Call</th><th scope='col'>Right</th></tr></thead><tbody>"

@@ -122,9 +122,7 @@ def _apart(submissions: list[Submission]) -> list[Submission]:
 
 def _all(root: Path, faults: list[str]) -> Iterator[Submission]:
     if root.is_file():
-        of_zip: list[str] = []
-        yield from _zip(root, PurePosixPath(), of_zip)
-        faults += _some(of_zip, root)
+        yield from _zip(root, PurePosixPath(), faults)
         return
     for at, folders, files in os.walk(root):
         for name in [each for each in folders if os.path.islink(os.path.join(at, each))]:
@@ -143,17 +141,10 @@ def _all(root: Path, faults: list[str]) -> Iterator[Submission]:
             if not stat.S_ISREG(status.st_mode):
                 faults.append(f"{path}: no plain file (a link, perhaps); links are not followed")
             elif path.suffix.lower() == ".zip":
-                of_zip: list[str] = []
-                yield from _zip(path, place, of_zip)
-                faults += _some(of_zip, path)
+                yield from _zip(path, place, faults)
             else:
                 submission = Submission(**{"student": "", "lab": "", "path": str(path)} | _owner(place))
                 yield from _checked(submission, time.localtime(min(max(status.st_mtime, 0), 2**32))[:6], place, faults)
-
-
-def _some(lines: list[str], path: Path) -> list[str]:
-    more = len(lines) - MAX_FAULTS
-    return lines[:MAX_FAULTS] + ([f"{path}: {more:,} more such files"] if more > 0 else [])
 
 
 class _Capped(io.FileIO):
@@ -203,7 +194,8 @@ def _in_zip(file: IO[bytes], member: str) -> Iterator[IO[bytes]]:
 def _zip(path: Path, place: PurePosixPath, faults: list[str]) -> Iterator[Submission]:
     """The submissions in a zip that was handed in at `place`; nowhere, for the one that holds all submissions."""
     owner = _owner_of_zip(place) if place.parts else {}
-    for member, inner in _listed(path, None, faults, MAX_OWN if owner else MAX_MEMBERS):
+    told: list[str] = []
+    for member, inner in _listed(path, None, told, MAX_OWN if owner else MAX_MEMBERS):
         whose = owner
         if not owner:  # a class's zip, or a student's whose name is all it says
             inner = _inside(inner, path.stem)
@@ -211,16 +203,18 @@ def _zip(path: Path, place: PurePosixPath, faults: list[str]) -> Iterator[Submis
         if inner.suffix.lower() == ".ipynb":
             own = bool(owner) or whose == {"student": path.stem}
             submission = Submission(lab="", path=str(path), member=member.filename, own=own, **whose)
-            yield from _checked(submission, member.date_time, place.parent / inner, faults)
+            yield from _checked(submission, member.date_time, place.parent / inner, told)
             continue
         whose = owner or _owner_of_zip(inner) or {"student": inner.stem}
-        for nested, deeper in _listed(path, member.filename, faults, MAX_OWN):
+        for nested, deeper in _listed(path, member.filename, told, MAX_OWN):
             name = f"{member.filename}\0{nested.filename}"
             submission = Submission(lab="", path=str(path), member=name, own=bool(owner), **whose)
             if deeper.suffix.lower() == ".ipynb":
-                yield from _checked(submission, nested.date_time, place.parent / inner.parent / deeper, faults)
+                yield from _checked(submission, nested.date_time, place.parent / inner.parent / deeper, told)
             else:
-                faults.append(f"{submission.shown!r}: a zip in a zip in a zip; unpack the outer ones, and give the folder")
+                told.append(f"{submission.shown!r}: a zip in a zip in a zip; unpack the outer ones, and give the folder")
+    more = len(told) - MAX_FAULTS
+    faults += told[:MAX_FAULTS] + ([f"{path}: {more:,} more such files"] if more > 0 else [])
 
 
 def _listed(path: Path, outer: str | None, faults: list[str], most: int) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
