@@ -14,7 +14,8 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from labkit import bench, cluster
+from labkit import cluster
+from labkit.workshop import bench
 from labkit.grading.judge import work
 
 AT_ONCE = 2  # of the peers' namespaces

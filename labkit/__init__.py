@@ -25,32 +25,37 @@ _NAMES = {  # name: the module that holds it
     "run": "labkit.runs",
     "use": "labkit.exercises",
 }
-_MODULES = (
-    "almanac",
-    "best_of",
-    "claims",
-    "cluster",
-    "cross_entropy",
-    "data",
-    "dedup",
-    "explorers",
-    "lint",
-    "masking",
-    "models",
-    "plots",
-    "pretraining",
-    "progress",
-    "runs",
-    "tokenization",
-    "training",
-)
+_MODULES = {  # name: its module
+    **{
+        name: f"labkit.{name}"
+        for name in (
+            "almanac",
+            "best_of",
+            "claims",
+            "cluster",
+            "cross_entropy",
+            "data",
+            "dedup",
+            "explorers",
+            "lint",
+            "masking",
+            "models",
+            "plots",
+            "progress",
+            "runs",
+            "tokenization",
+            "training",
+        )
+    },
+    "pretraining": "labkit.workshop.pretraining",
+}
 
 
 def __getattr__(name: str):
     if name in _NAMES:
         return getattr(import_module(_NAMES[name]), name)
     if name in _MODULES:
-        return import_module(f"labkit.{name}")
+        return import_module(_MODULES[name])
     raise AttributeError(f"module 'labkit' has no attribute {name!r}")
 
 

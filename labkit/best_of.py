@@ -16,7 +16,8 @@ from math import comb
 from statistics import mean
 
 from labkit import cluster, runs
-from labkit.data import Example, InputError, write_atomically
+from labkit.common import InputError, write_atomically
+from labkit.data import Example
 
 POLICY = "data-clean"  # the recipe whose model answers
 QUESTIONS, SAMPLES = 22, 16

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-from labkit.data import InputError, write_atomically
+from labkit.common import InputError, write_atomically
 from labkit.live import Line
 
 LEDGER = Path(__file__).parent / "claims.yaml"

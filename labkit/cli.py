@@ -11,7 +11,7 @@ import sys
 from importlib import import_module
 
 import labkit
-from labkit.data import InputError
+from labkit.common import InputError
 
 COMMANDS = {  # name: (module, what it does)
     "demo": ("labkit.demo", "fine-tune the base and show what it answers before and after"),
@@ -29,9 +29,9 @@ COMMANDS = {  # name: (module, what it does)
     "dedup": ("labkit.dedup_command", "take near-duplicates out of a file, and say what went and why"),
     "lint": ("labkit.lint", "say what in a file of examples would be masked, cut or never taught"),
     "almanac": ("labkit.almanac.command", "print documents and examples of the invented world"),
-    "base": ("labkit.pretraining", "build the base model from the almanac"),
-    "bench": ("labkit.bench", "measure speed and memory beside the peer libraries"),
-    "notebooks": ("labkit.notebooks", "build the notebooks from their sources"),
+    "base": ("labkit.workshop.pretraining", "build the base model from the almanac"),
+    "bench": ("labkit.workshop.bench", "measure speed and memory beside the peer libraries"),
+    "notebooks": ("labkit.workshop.notebooks", "build the notebooks from their sources"),
 }
 
 

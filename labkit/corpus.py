@@ -13,7 +13,7 @@ import struct
 from collections import defaultdict
 from pathlib import Path
 
-from labkit.data import InputError
+from labkit.common import InputError
 
 
 def stages(folder: Path, out: Path, files: int, shingle: int = 3, bands: int = 14, rows: int = 8, seed: int = 1):

@@ -1,8 +1,7 @@
 """Examples: what one is, and how they come from files and go to files.
 
 Here live the `Example`, the readers of the three forms people have (this kit's, TRL's prompt and completion, chat
-messages), writing, and the splits: by chance, by time, by cluster. Every fault a user can cause is an `InputError` of
-one line. Tokens are elsewhere (`masking`).
+messages), writing, and the splits: by chance, by time, by cluster. Tokens are elsewhere (`masking`).
 """
 
 from __future__ import annotations
@@ -12,22 +11,17 @@ import json
 import os
 import random
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+
+from labkit.common import InputError, as_json, write_atomically
 
 MAX_FILE_BYTES = (
     200_000_000  # a larger file is refused by its size, unless the caller limits how many examples are read
 )
 MAX_LINE_BYTES = 10_000_000  # one example is a few thousand bytes; a longer line is a file of another kind
 FORMS = 'each line is {"prompt": …, "completion": …} or {"messages": […]}'
-
-
-class InputError(ValueError):
-    """What a user gave cannot be used. The message is one line: what is wrong, where, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +86,13 @@ def load_examples(path_or_name: str | Path, skip_bad: bool = False, limit: int |
         except InputError as error:
             if not skip_bad:
                 raise InputError(f"{where}, line {line}: {error}") from None
-            shown = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else _as_json(text)
+            shown = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else as_json(text)
             rejected.append({"line": line, "problem": str(error), "text": shown})
         if len(examples) == limit:
             break
     if rejected:
         with write_atomically(rejected_path) as file:
-            file.writelines(_as_json(row) + "\n" for row in rejected)
+            file.writelines(as_json(row) + "\n" for row in rejected)
         print(f"{where}: {len(rejected)} bad lines skipped, kept in {rejected_path}", file=sys.stderr)
     if not examples:
         raise InputError(
@@ -119,7 +113,7 @@ def checked_lines(path: str | Path, limit: int | None = None) -> Iterator[tuple[
 def save_examples(examples: Iterable[Example], path: str | Path) -> None:
     """Write JSON lines; the file appears whole or not at all, and what was there before survives a failure."""
     with write_atomically(path) as file:
-        file.writelines(_as_json(dataclasses.asdict(example)) + "\n" for example in examples)
+        file.writelines(as_json(dataclasses.asdict(example)) + "\n" for example in examples)
 
 
 def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
@@ -171,29 +165,6 @@ def split_by_cluster(clusters: list[list], order: list[int], share: float) -> tu
         side = train if len(train) < share * total else test
         side.extend(clusters[place])
     return train, test
-
-
-@contextmanager
-def write_atomically(path: str | Path) -> Iterator[IO[str]]:
-    """A text file that takes its name only when all is written. Raises `InputError` if it cannot be written."""
-    path = Path(path).expanduser()
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        with open(handle, "w", encoding="utf-8", newline="\n") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes a private file; the result should be like any other
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{path}: cannot be written ({reason}); free space there, or name another place") from None
-    finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
 
 
 def _looks_like_a_file(name: str) -> bool:
@@ -359,7 +330,3 @@ def _shots(row: dict) -> tuple[tuple[str, str], ...]:
     ):
         raise InputError('"shots" is a list of [question, completion] pairs; write it so, or leave it out')
     return tuple((question, completion) for question, completion in shots)
-
-
-def _as_json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)

@@ -20,7 +20,7 @@ from zlib import crc32
 
 import numpy as np
 
-from labkit.data import InputError
+from labkit.common import InputError
 
 RECALL = 0.95  # what the bands are chosen for: the share of the pairs at the threshold that become candidates
 BUCKET_LIMIT = 128  # in a larger bucket not every pair is tried: there would be too many

@@ -28,7 +28,8 @@ from pathlib import Path
 import numpy as np
 
 from labkit import dedup
-from labkit.data import MAX_LINE_BYTES, InputError, json_object, write_atomically
+from labkit.common import InputError, peak_rss_mb, write_atomically
+from labkit.data import MAX_LINE_BYTES, json_object
 from labkit.live import Line
 
 PART_LINES = 10_000  # lines worked on together, and saved together
@@ -196,7 +197,7 @@ class _Run:
             "pairs_not_tried": untried,
             "stages": [dataclasses.asdict(row) | {"share": row.share} for row in rows],
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
-            "peak_rss_mb": _peak_rss_mb(),
+            "peak_rss_mb": peak_rss_mb(),
         }
         _write_json(self.out / "report.json", report)
         return report
@@ -454,15 +455,6 @@ def _write_json(path: Path, value: dict) -> None:
         json.dump(value, file, indent=1)
         file.write("\n")
 
-
-def _peak_rss_mb() -> float | None:
-    """The most memory this process has held so far, in MB; None where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
 
 
 def table(report: dict, out: Path) -> str:

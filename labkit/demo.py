@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from labkit.data import Example, InputError, checked_lines, load_examples, split
+from labkit.common import InputError, peak_rss_mb
+from labkit.data import Example, checked_lines, load_examples, split
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -222,16 +223,3 @@ def shortened(text: str, width: int = 110) -> str:
     """One line of at most `width` characters."""
     text = " ".join(text.split())
     return text if len(text) <= width else text[: width - 2] + " …"
-
-
-def peak_rss_mb() -> float:
-    """The most memory this process has held so far, in megabytes of 10⁶ bytes."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        import psutil
-
-        return round(psutil.Process().memory_info().peak_wset / 1e6, 1)
-    return round(
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6, 1
-    )

@@ -14,7 +14,7 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from labkit.data import InputError
+from labkit.common import InputError
 
 PACKAGE = Path(__file__).parent
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labkit.data import Example, InputError, checked_lines
+from labkit.common import InputError
+from labkit.data import Example, checked_lines
 from labkit.masking import IGNORED, Rendered, as_trl, prompt_ids, prompt_share
 
 FINDINGS = {

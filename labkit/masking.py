@@ -12,7 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from labkit.data import Example, InputError
+from labkit.common import InputError
+from labkit.data import Example
 
 if TYPE_CHECKING:
     import torch

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import torch
 
-from labkit.data import Example, InputError, exact_answer
+from labkit.common import InputError
+from labkit.data import Example, exact_answer
 from labkit.masking import collate, prompt_ids, render
 from labkit.tokenization import matches
 

@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from labkit.data import InputError
+from labkit.common import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

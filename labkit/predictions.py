@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from labkit import progress
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.live import OWN_KEYS, Line, in_notebook, show_widget
 
 KEY = "prediction:"

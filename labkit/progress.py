@@ -24,7 +24,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
-from labkit.data import InputError, write_atomically
+from labkit.common import InputError, write_atomically
 
 Result = TypeVar("Result")
 

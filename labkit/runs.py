@@ -30,7 +30,8 @@ from statistics import NormalDist, mean, stdev
 from typing import TYPE_CHECKING, Any
 
 from labkit import cluster, progress
-from labkit.data import Example, InputError, write_atomically
+from labkit.common import InputError, write_atomically
+from labkit.data import Example
 from labkit.live import Line
 from labkit.masking import FAULTS, IGNORED, partial_labels, plant, render, sampled_labels, segments
 

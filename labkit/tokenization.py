@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from labkit.data import InputError
+from labkit.common import InputError
 
 if TYPE_CHECKING:
     import torch

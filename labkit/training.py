@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.masking import IGNORED, Rendered, collate
 
 SCHEDULES = ("cosine", "linear", "constant")

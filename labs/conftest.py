@@ -1,3 +1,3 @@
-"""nbval on the labs: outputs are compared with the tolerance that a cell's metadata names (labkit/nbval.py)."""
+"""nbval on the labs: outputs are compared with the tolerance that a cell's metadata names (labkit/workshop/nbval.py)."""
 
-from labkit.nbval import pytest_collectstart, pytest_itemcollected  # noqa: F401
+from labkit.workshop.nbval import pytest_collectstart, pytest_itemcollected  # noqa: F401

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit import best_of, models, runs
-from labkit.data import InputError
+from labkit.common import InputError
 
 samples = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1)), min_size=1, max_size=7)
 

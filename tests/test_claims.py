@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit import claims
-from labkit.data import InputError
+from labkit.common import InputError
 
 SHIPPED = claims.RECORDED
 

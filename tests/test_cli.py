@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from labkit import cli
-from labkit.data import InputError
+from labkit.common import InputError
 
 
 @pytest.fixture

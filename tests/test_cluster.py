@@ -12,7 +12,7 @@ import workers
 
 from labkit import cluster
 from labkit.cluster import WorkError
-from labkit.data import InputError
+from labkit.common import InputError
 
 
 def test_results_come_in_order_from_other_processes_of_one_thread(capfd):

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from labkit import corpus, dedup
-from labkit.data import InputError
+from labkit.common import InputError
 
 pytest.importorskip("datatrove")
 

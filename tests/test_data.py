@@ -12,16 +12,8 @@ from sums import number_questions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labkit.data import (
-    Example,
-    InputError,
-    exact_answer,
-    load_examples,
-    save_examples,
-    split,
-    split_by_cluster,
-    split_by_time,
-)
+from labkit.common import InputError
+from labkit.data import Example, exact_answer, load_examples, save_examples, split, split_by_cluster, split_by_time
 
 text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
 maybe = st.none() | text

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit import dedup
-from labkit.data import InputError
+from labkit.common import InputError
 
 words = st.text("ab cé\n", min_size=1, max_size=20)
 sets = st.sets(st.sampled_from("abcdefgh"), max_size=6)

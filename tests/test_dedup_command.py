@@ -264,7 +264,7 @@ def test_a_full_disk_leaves_no_half_result(corpus, tmp_path, monkeypatch, capsys
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("labkit.data.os.fsync", full)
+    monkeypatch.setattr("labkit.common.os.fsync", full)
     assert run(path, tmp_path / "out") == 2
     assert "No space left on device" in capsys.readouterr().err
     monkeypatch.undo()

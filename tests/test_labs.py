@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit import notebooks
+from labkit.workshop import notebooks
 from labkit.exercises import find, reference_cell
 
 LABS = Path(__file__).parent.parent / "labs"

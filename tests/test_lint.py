@@ -9,7 +9,8 @@ import pytest
 from sums import number_questions
 
 from labkit import cli
-from labkit.data import InputError, save_examples
+from labkit.common import InputError
+from labkit.data import save_examples
 from labkit.lint import FINDINGS, lint
 from labkit.models import load_tokenizer
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.almanac import examples
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.masking import (
     FAULTS,
     IGNORED,

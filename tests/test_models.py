@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit import models
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.masking import prompt_ids, render
 from labkit.tokenization import permuted
 from labkit.training import Settings, fit

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from labkit import plots
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.models import Score
 from labkit.runs import Interval
 

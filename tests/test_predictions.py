@@ -4,7 +4,7 @@ import pytest
 
 import labkit as lk
 from labkit import predictions
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.predictions import KEY, _comment, _read, guess, predict
 from labkit.progress import store
 

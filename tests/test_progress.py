@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from labkit import progress
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.progress import Store
 
 ROW = dict(lab="00", recipe="sft-lab00", hash="abc", score=0.91, low=0.86, high=0.94, note="first")

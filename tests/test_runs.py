@@ -13,7 +13,7 @@ import workers
 
 from labkit import models, progress, runs
 from labkit.cluster import WorkError
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.runs import Interval, Recipe, Record, interval, paired_difference
 
 RECIPE = Recipe("try", "00", steps=2)

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit import tokenization
-from labkit.data import InputError
-from labkit.pretraining import SPECIAL, train_tokenizer
+from labkit.common import InputError
+from labkit.workshop.pretraining import SPECIAL, train_tokenizer
 from labkit.tokenization import (
     count_pairs,
     encode,

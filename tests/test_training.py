@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit import models, training
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.masking import IGNORED, collate, render
 from labkit.training import History, Settings, batches, evaluate, fit, parts, schedule
 

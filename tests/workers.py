@@ -4,7 +4,7 @@ import dataclasses
 import os
 import time
 
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.runs import Outcome, Recipe
 
 

@@ -9,7 +9,8 @@ import sys
 
 from labkit.almanac import examples, pool, world
 from labkit.almanac.documents import documents
-from labkit.data import Example, InputError, save_examples
+from labkit.common import InputError
+from labkit.data import Example, save_examples
 
 KINDS = ("documents", "facts", "short", "long", "fresh", "phrasing", "long tail", "family", "candidates")
 

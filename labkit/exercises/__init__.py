@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
 
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.exercises.engine import Verdict, check, isolated, judge, tried_now
 from labkit.exercises.kinds import Exercise, Outcome, plain, same
 

@@ -6,7 +6,7 @@ An explorer is called like a function, `lk.explorers.s_curve()`. It is made of p
 
 from importlib import import_module
 
-_NAMES = {"s_curve": "labkit.explorers.bands", "drill": "labkit.explorers.drill"}  # name: the module that holds it
+_NAMES = {"s_curve": "labkit.explorers.bands", "drill": "labkit.quizzes.drill"}  # name: the module that holds it
 
 
 def __getattr__(name: str):

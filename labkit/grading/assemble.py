@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.exercises import catalogue, engine
 from labkit.exercises.kinds import Exercise, Outcome, literal
 from labkit.grading.inside import ANSWER

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from labkit.data import InputError, write_atomically
+from labkit.common import InputError, write_atomically
 
 Key = tuple[str, str]  # student, lab
 

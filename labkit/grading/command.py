@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit import cluster
-from labkit.data import InputError, write_atomically
+from labkit.common import InputError, write_atomically
 from labkit.exercises import catalogue
 from labkit.grading import book, judge, pages, sandbox, similarity, submissions
 from labkit.live import Line

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.cluster import ONE_THREAD
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.grading import submissions
 
 TICK = 0.05  # seconds between two looks at a child

@@ -32,7 +32,7 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from traitlets import Unicode
 
 from labkit.cluster import ONE_THREAD
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.grading import seccomp
 
 PACKAGE = Path(__file__).resolve().parents[1]

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from labkit import dedup
-from labkit.data import write_atomically
+from labkit.common import write_atomically
 from labkit.exercises import catalogue, reference_cell
 
 REFERENCE = "(the reference)"

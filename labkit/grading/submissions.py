@@ -27,7 +27,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.exercises import catalogue
 
 MAX_MEMBERS, MAX_READ = 200_000, 16_000_000  # of a zip, and bytes of it at once: zipfile reads its whole list of members

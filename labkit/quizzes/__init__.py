@@ -11,7 +11,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.live import in_notebook
 from labkit.progress import store
 from labkit.quizzes import banks, schedule

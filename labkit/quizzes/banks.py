@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.lab import PACKAGE, checkout
 from labkit.quizzes.schema import KINDS, LABS, Base, Question
 

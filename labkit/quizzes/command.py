@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from labkit.data import InputError, write_atomically
+from labkit.common import InputError, write_atomically
 from labkit.quizzes import banks
 from labkit.quizzes.schema import LABS
 

@@ -18,7 +18,7 @@ from functools import cache
 from random import Random
 from typing import Any
 
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.lab import find_lab, shipped_labs
 from labkit.live import in_notebook
 from labkit.progress import store

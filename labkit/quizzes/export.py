@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from labkit.data import InputError, write_atomically
+from labkit.common import InputError, write_atomically
 from labkit.quizzes import banks
 from labkit.quizzes.answers import Put, put
 from labkit.quizzes.expressions import evaluate

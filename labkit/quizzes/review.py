@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.live import in_notebook
 from labkit.progress import store
 from labkit.quizzes import banks, learner, schedule

@@ -22,7 +22,7 @@ from types import ModuleType
 
 import oracle
 
-from labkit import bench
+from labkit.workshop import bench
 from labkit.exercises import reference_cell
 from labkit.exercises.kinds import Exercise, literal
 from labkit.grading import sandbox

@@ -9,7 +9,7 @@ import pytest
 
 import labkit as lk
 from labkit import cli, exercises
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.exercises import catalogue, examine, find, reference_cell
 from labkit.exercises.engine import check, judge
 from labkit.exercises.kinds import Probe

@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from labkit.cli import main
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.grading import book
 
 import oracle

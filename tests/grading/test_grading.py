@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from labkit.cli import main
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.exercises import catalogue, find, reference_cell
 from labkit.grading import assemble, book, pages, sandbox, similarity, submissions
 

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.grading import submissions
 
 NEW, OLD = time.mktime((2026, 11, 2, 12, 0, 0, 0, 0, -1)), time.mktime((2026, 11, 1, 12, 0, 0, 0, 0, -1))

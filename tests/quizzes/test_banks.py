@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 import yaml
 
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.lab import checkout
 from labkit.quizzes import banks
 from labkit.quizzes.banks import faults, load

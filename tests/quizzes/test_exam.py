@@ -7,7 +7,7 @@ import ipywidgets
 import pytest
 
 from labkit.cli import main
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.progress import store
 from labkit.quizzes import banks, exam
 from labkit.quizzes.answers import put

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from labkit.cli import main
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.quizzes import banks
 from labkit.quizzes.answers import put, read_number
 from labkit.quizzes.export import COLUMNS, export

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit import progress
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.progress import Store
 
 GIVEN = {"given": "−0.2 nats <b>", "drawn": {"p": 0.8}}

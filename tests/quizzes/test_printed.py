@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit import notebooks
+from labkit.workshop import notebooks
 from labkit.quizzes import TITLES, choose
 from labkit.quizzes.answers import put
 from labkit.quizzes.markup import formula_to_plain, to_html, to_plain

@@ -11,7 +11,7 @@ import ipywidgets
 import pytest
 
 from labkit import quizzes
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.live import VIEW
 from labkit.progress import store
 from labkit.quizzes.answers import put

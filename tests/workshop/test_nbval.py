@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.nbval import Tolerance, difference
+from labkit.workshop.nbval import Tolerance, difference
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TWO_PERCENT = Tolerance(rtol=0.02)
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from labkit import models, pretraining
-from labkit.data import InputError
-from labkit.pretraining import (
+from labkit import models
+from labkit.workshop import pretraining
+from labkit.common import InputError
+from labkit.workshop.pretraining import (
     SPECIAL,
     Muon,
     Plan,
@@ -180,7 +181,7 @@ def test_the_base_is_what_the_design_asks_for():
 
 
 def test_the_base_knows_what_it_read_and_not_what_is_fresh():
-    from labkit import bench
+    from labkit.workshop import bench
     from labkit.almanac.world import build as world
 
     measure = bench.load(bench.files()["base"]).measure

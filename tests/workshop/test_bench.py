@@ -9,7 +9,8 @@ import nbformat
 import psutil
 import pytest
 
-from labkit import bench, lab
+from labkit import lab
+from labkit.workshop import bench
 from labkit.cli import main
 from labkit.exercises import engine
 from labkit.exercises.kinds import same

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from labkit.almanac import world as almanac
 from labkit.almanac.documents import SECOND, Writer
-from labkit.data import InputError
+from labkit.common import InputError
 
 SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
 VOCABULARY, CONTEXT = 2048, 1024

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from types import ModuleType
 
-from labkit.data import InputError
+from labkit.common import InputError
 from labkit.lab import checkout
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from labkit import notebooks
-from labkit.data import InputError
+from labkit.workshop import notebooks
+from labkit.common import InputError
 
 LABS = Path(__file__).parent.parent / "labs"
 

@@ -1,0 +1,59 @@
+"""What belongs to no topic: the error of one line, files that appear whole, JSON for people, peak memory.
+
+Nothing here knows of examples, models or labs, and nothing heavy is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+
+class InputError(ValueError):
+    """What a user gave cannot be used. The message is one line: what is wrong, where, and what to do."""
+
+
+def as_json(value: object) -> str:
+    """One line of JSON, in which letters of all scripts stand as they are; what JSON does not know becomes its text."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+@contextmanager
+def write_atomically(path: str | Path) -> Iterator[IO[str]]:
+    """A text file that takes its name only when all is written. Raises `InputError` if it cannot be written."""
+    path = Path(path).expanduser()
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with open(handle, "w", encoding="utf-8", newline="\n") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes a private file; the result should be like any other
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{path}: cannot be written ({reason}); free space there, or name another place") from None
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def peak_rss_mb() -> float:
+    """The most memory this process has held so far, in megabytes of 10⁶ bytes."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return round(psutil.Process().memory_info().peak_wset / 1e6, 1)
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
