@@ -11,7 +11,7 @@ import pytest
 from labkit.workshop import notebooks
 from labkit.common import InputError
 
-LABS = Path(__file__).parent.parent / "labs"
+LABS = Path(__file__).parents[2] / "labs"
 
 SOURCE = """# ---
 # jupyter:
