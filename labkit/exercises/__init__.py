@@ -1,7 +1,8 @@
 """Exercises: what a learner writes, checked at once, and answered with the name of the mistake.
 
 Here are the decorator, `use`, and the command `labkit exercise`. What an exercise is made of stands in `kinds`, how a
-cell is tried in `engine`, how it is shown in `view`; the exercises themselves stand in one file for each lab.
+cell is tried in `engine`, how it is shown in `view`; the exercises themselves stand in one file for each lab, and
+`LABS` is the table of these files.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import inspect
 import json
 import linecache
 import random
+import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
@@ -20,15 +22,16 @@ from labkit.common import InputError
 from labkit.exercises.engine import Verdict, check, isolated, judge, tried_now
 from labkit.exercises.kinds import Exercise, Outcome, plain, same
 
-LABS = ("data", "tokenization", "cross_entropy", "masking")  # the files of exercises, in the order of the labs
+LABS = ("data", "tokenization", "cross_entropy", "masking")  # the files in this folder, in the order of the labs
 
 _passed: dict[str, Callable] = {}  # in this kernel: the learner's functions that passed, by exercise
 
 
 @cache
 def catalogue() -> dict[str, Exercise]:
-    """All exercises, by id, in the order of the labs."""
-    return {exercise.id: exercise for lab in LABS for exercise in import_module(f"{__name__}.{lab}").EXERCISES}
+    """All exercises, by id, in the order of the labs and, within one, as they stand in its file."""
+    files = [import_module(f"{__name__}.{lab}") for lab in LABS]
+    return {each.id: each for file in files for each in vars(file).values() if isinstance(each, Exercise)}
 
 
 def find(id: str) -> Exercise:
@@ -129,8 +132,14 @@ def examine(exercise: Exercise, seeds: Iterable[int]) -> list[str]:
 
 def reference_cell(exercise: Exercise) -> str:
     """The reference as a learner would hand it in: its own source, under the decorator."""
-    source = inspect.cleandoc("\n" + inspect.getsource(exercise.reference))
-    return f"@lk.exercise({exercise.id!r})\n{source}\n"
+    return cell_of(exercise, exercise.reference)
+
+
+def cell_of(exercise: Exercise, function: Callable) -> str:
+    """A function, right or a known mistake, as a learner would hand it in: its source, under the exercise's name."""
+    source = inspect.cleandoc("\n" + inspect.getsource(function))
+    source = re.sub(r"\A@mistake\(.*?^(?=def )", "", source, flags=re.DOTALL | re.MULTILINE)
+    return f"@lk.exercise({exercise.id!r})\n" + re.sub(rf"\b{function.__name__}\b", exercise.name, source) + "\n"
 
 
 def _examine(exercise: Exercise, alone: Callable, seed: int) -> list[str]:

@@ -50,6 +50,14 @@ class Misconception:
     message: str
 
 
+def mistake(name: str, message: str) -> Callable[[Callable], Misconception]:
+    """Decorator over a wrong function: makes of it the misconception `name`, which an exercise takes.
+
+    A message ends with a full stop, and says what the code does and what to do instead.
+    """
+    return lambda function: Misconception(name, function, message)
+
+
 @dataclass(frozen=True)
 class Exercise:
     """Something to write: the reference, the calls that try it, the mistakes that are known, and help."""

@@ -10,9 +10,9 @@ import pytest
 import labkit as lk
 from labkit import cli, exercises
 from labkit.common import InputError
-from labkit.exercises import catalogue, examine, find, reference_cell
+from labkit.exercises import catalogue, cell_of, examine, find, reference_cell
 from labkit.exercises.engine import check, judge
-from labkit.exercises.kinds import Probe
+from labkit.exercises.kinds import Misconception, Probe
 from toy_exercise import TOY, mean
 
 CATALOGUE = catalogue()
@@ -40,6 +40,19 @@ def test_an_exercise_is_told_completely(id):
     assert all(len(text) > 10 and text == text.strip() for text in each.hints)
     assert all(known.message.endswith((".", "?")) for known in each.misconceptions)
     assert each.reference.__doc__ and inspect.signature(each.reference)
+
+
+@pytest.mark.parametrize("lab", exercises.LABS)
+def test_every_known_mistake_is_taken_by_one_exercise(lab):
+    """A wrong function that no exercise names would be caught by nobody."""
+    written = [each for each in vars(getattr(exercises, lab)).values() if isinstance(each, Misconception)]
+    taken = [known for each in CATALOGUE.values() if each.id.startswith(f"{lab}.") for known in each.misconceptions]
+    assert written == taken and written
+
+
+def test_a_known_mistake_can_be_handed_in_as_a_cell():
+    verdict = check(TOY, cell_of(TOY, TOY.misconceptions[2].function))
+    assert verdict.misconception == "sum"
 
 
 def test_references_run_where_there_is_nothing_but_python_numpy_torch_and_a_stub(tmp_path):
