@@ -19,7 +19,16 @@ from functools import cache
 from importlib import import_module
 
 from labkit.common import InputError
-from labkit.exercises.engine import Verdict, check, isolated, judge, tried_now
+from labkit.exercises.engine import (
+    Verdict,
+    call,
+    check,
+    expected_outcomes,
+    isolated,
+    judge,
+    mistaken_outcomes,
+    tried_now,
+)
 from labkit.exercises.kinds import Exercise, Outcome, plain, same
 
 LABS = ("data", "tokenization", "cross_entropy", "masking")  # the files in this folder, in the order of the labs
@@ -143,13 +152,11 @@ def cell_of(exercise: Exercise, function: Callable) -> str:
 
 
 def _examine(exercise: Exercise, alone: Callable, seed: int) -> list[str]:
-    from labkit.exercises.engine import _call, _expected, _mistaken
-
     problems = []
     for what, function in (("the reference", exercise.reference), ("the reference by itself", alone)):
         if not (verdict := judge(exercise, function, seed)).passed:
             problems.append(f"{what} is answered {verdict.text!r}")
-    probes, expected = exercise.draw(seed), _expected(exercise, seed)
+    probes, expected = exercise.draw(seed), expected_outcomes(exercise, seed)
     groups: dict[str, list[int]] = {}
     for index, probe in enumerate(probes):
         groups.setdefault(probe.group, []).append(index)
@@ -158,7 +165,7 @@ def _examine(exercise: Exercise, alone: Callable, seed: int) -> list[str]:
         right = [same(a, b, exercise.compare) for a, b in zip(outcomes, expected)]
         return [group for group, members in groups.items() if all(right[i] for i in members)]
 
-    results = [_mistaken(exercise, i, seed) for i in range(len(exercise.misconceptions))]
+    results = [mistaken_outcomes(exercise, known, seed) for known in exercise.misconceptions]
     for i, known in enumerate(exercise.misconceptions):
         verdict = judge(exercise, known.function, seed)
         if verdict.misconception != known.name:
@@ -169,7 +176,7 @@ def _examine(exercise: Exercise, alone: Callable, seed: int) -> list[str]:
             if all(same(a, b, exercise.compare) for a, b in zip(results[i], results[j])):
                 problems.append(f"{known.name!r} and {exercise.misconceptions[j].name!r} cannot be told apart")
     for what, function in idle(exercise, seed):  # what earns no group does not pass either
-        for group in earns([_call(function, probe.args)[0] for probe in probes]):
+        for group in earns([call(function, probe.args)[0] for probe in probes]):
             problems.append(f"what {what} earns the group {group!r}")
     return problems
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.common import InputError
-from labkit.exercises import catalogue, engine
+from labkit.exercises import catalogue
+from labkit.exercises.engine import expected_outcomes
 from labkit.exercises.kinds import Exercise, Outcome, literal
 from labkit.grading.inside import ANSWER
 
@@ -147,7 +148,7 @@ def notebook(cells: dict[str, str], seed: int, only: set[tuple[str, str]] | None
         made.append(_code(PREAMBLE + ("import torch\n" if exercise.torch else "")))
         made.append(_code(cells[exercise.id]))
         parts += [Part("begin", exercise.id), Part("learner", exercise.id)]
-        probes, expected = exercise.draw(seed), engine._expected(exercise, seed)
+        probes, expected = exercise.draw(seed), expected_outcomes(exercise, seed)
         for group, members in groups.items():
             calls = "".join(f"    {literal(probes[i].args)},\n" for i in members)
             answers = {"answers": [encoded(expected[i]) for i in members]}
