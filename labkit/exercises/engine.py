@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import copy
 import linecache
-import math
 import traceback
 import types
 from collections.abc import Callable
@@ -149,12 +148,11 @@ def _says_nothing(statement: ast.stmt) -> bool:
 def isolated(exercise: Exercise, source: str) -> Any:
     """What the cell puts under the exercise's decorator, in a namespace of the preamble and this cell alone."""
     found: dict[str, Any] = {}
-    namespace = preamble(exercise.torch, found)
+    namespace = _after_preamble(exercise, found)
     name = f"{CELL}{next(_cells)}>"
-    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     _trying.append(found)
     try:
-        exec(compile(source, name, "exec", dont_inherit=True), namespace)
+        _run(source, name, namespace)
     finally:
         _trying.pop()
     if exercise.id not in found:
@@ -162,26 +160,28 @@ def isolated(exercise: Exercise, source: str) -> Any:
     return found[exercise.id]
 
 
-def preamble(torch: bool, found: dict[str, Any]) -> dict[str, Any]:
-    """The fixed preamble of an exercise's cell. Its `lk` has the decorator and nothing else, and notes in `found`."""
-    import numpy
+def _after_preamble(exercise: Exercise, found: dict[str, Any]) -> dict[str, Any]:
+    """The namespace of an exercise's cell. Its `lk` has the decorator and nothing else, and notes in `found`."""
 
-    def exercise(id: str) -> Callable:
+    def decorator(id: str) -> Callable:
         def note(function: Any) -> Any:
             found[id] = function
             return function
 
         return note
 
-    lk = types.ModuleType("labkit")
-    lk.exercise = exercise
-    lk.__getattr__ = lambda name: no_attribute(name)
-    namespace = {"__name__": "__exercise__", "math": math, "np": numpy, "lk": lk}
-    if torch:
-        import torch as library
-
-        namespace["torch"] = library
+    namespace: dict[str, Any] = {"__name__": "__exercise__"}
+    _run(exercise.preamble, f"<preamble of {exercise.id}>", namespace)
+    lk = namespace["lk"] = types.ModuleType("labkit")
+    lk.exercise = decorator
+    lk.__getattr__ = no_attribute
     return namespace
+
+
+def _run(source: str, name: str, namespace: dict[str, Any]) -> None:
+    """Run source in a namespace, under a file name by which a traceback finds its lines."""
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    exec(compile(source, name, "exec", dont_inherit=True), namespace)
 
 
 def tried_now() -> dict[str, Any] | None:
@@ -189,7 +189,8 @@ def tried_now() -> dict[str, Any] | None:
     return _trying[-1] if _trying else None
 
 
-def no_attribute(name: str):
+def no_attribute(name: str) -> Any:
+    """The attribute `name` of a cell's `lk`: there is none but the decorator. Raises `AttributeError`, which says so."""
     raise AttributeError(f"an exercise's cell is tried by itself and may use `lk.exercise` only, not `lk.{name}`")
 
 
