@@ -10,10 +10,10 @@ import psutil
 import pytest
 
 from labkit import lab
-from labkit.workshop import bench
 from labkit.cli import main
 from labkit.exercises import engine
 from labkit.exercises.kinds import same
+from labkit.workshop import bench
 
 
 @pytest.fixture
