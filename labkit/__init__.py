@@ -43,6 +43,7 @@ _MODULES = {  # name: its module
             "plots",
             "progress",
             "runs",
+            "syllabus",
             "tokenization",
             "training",
         )

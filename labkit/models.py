@@ -364,11 +364,11 @@ def probabilities(model, tokenizer, examples: Sequence[Example], batch_size: int
 def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
     """The Wilson score interval of a share (Wilson 1927): (low, high), within 0 and 1 even at 0 or all correct."""
     if not 0 <= correct <= n or n == 0:
-        raise ValueError(f"{correct} of {n} is no share")
-    share = correct / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(min(middle - half, share), 0.0), min(max(middle + half, share), 1.0)  # rounding must not pass the share
+        raise ValueError(f"{correct} of {n} is not a share")
+    from scipy.stats import binomtest
+
+    found = binomtest(correct, n).proportion_ci(confidence_level=math.erf(z / math.sqrt(2)), method="wilson")
+    return min(found.low, correct / n), max(found.high, correct / n)  # rounding must not pass the share
 
 
 def _greedy(model, tokenizer, rows: list[list[int]], max_new_tokens: int, context: int | None) -> list[list[int]]:

@@ -1,8 +1,10 @@
 """The records that ship with the kit are what their recipes give with this base."""
 
+import copy
 import dataclasses
 
 import pytest
+import torch
 
 from labkit import models, runs, training
 
@@ -43,3 +45,39 @@ def first_batch(recipe, train, tokenizer) -> tuple[int, int]:
         batch = runs.training_rows([train[index] for index in chosen], tokenizer, recipe, 1024)
     counted = sum(label != training.IGNORED for row in batch for label in row["labels"][1:])
     return sum(len(row["input_ids"]) for row in batch), counted
+
+
+@pytest.fixture(scope="module")
+def base():
+    return models.load()[0]
+
+
+@pytest.mark.parametrize("name", runs.recorded())
+def test_a_record_was_made_in_its_recipes_number_format(name, tokenizer, base):
+    """Older records do not name their format, and their recipes say float32: their first loss is float32's."""
+    assert first_loss(name, tokenizer, base, torch.float32) == pytest.approx(recorded_first_loss(name), rel=2e-5)
+
+
+def test_another_number_format_would_be_seen(tokenizer, base):
+    losses = [(first_loss(name, tokenizer, base, torch.bfloat16), recorded_first_loss(name)) for name in FEW]
+    assert all(abs(found / recorded - 1) > 1e-4 for found, recorded in losses)
+
+
+FEW = ("sft-lab00", "data-clean", "mask-unmasked-0.003")
+
+
+def recorded_first_loss(name: str) -> float:
+    return runs.Record.load(name).outcome(0).history["loss"][0]
+
+
+def first_loss(name: str, tokenizer, base, dtype) -> float:
+    """The loss of the first step's batch before any update (LoRA begins with B = 0, so it is the base's)."""
+    recipe = runs.RECIPES[name]
+    model = base
+    if recipe.stop == "unknown":
+        model = copy.deepcopy(base)
+        models.forget_token(model, tokenizer.eos_token_id, recipe.seed)
+    rows = runs.training_rows(runs.mix(recipe)[0], tokenizer, recipe, 1024)
+    [chosen] = training.batches(len(rows), recipe.batch_size, 1, recipe.seed)
+    batch = [rows[index] for index in chosen]
+    return training.evaluate(model, batch, pad=tokenizer.pad_token_id, dtype=dtype)

@@ -7,14 +7,17 @@ that is `engine`.
 
 from __future__ import annotations
 
+import inspect
 import math
 import random
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 MAX_ITEMS, MAX_DEPTH = 1_000_000, 20  # of a result; a larger one is no answer to any probe
+IMPORTS = "import math\n\nimport labkit as lk\nimport numpy as np\n"  # of every exercise's cell
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,21 @@ class Misconception:
     message: str
 
 
+def mistake(name: str, message: str) -> Callable[[Callable], Misconception]:
+    """Decorator over a wrong function: makes of it the misconception `name`, which an exercise takes.
+
+    A message ends with a full stop, and says what the code does and what to do instead.
+    """
+    return lambda function: Misconception(name, function, message)
+
+
 @dataclass(frozen=True)
 class Exercise:
-    """Something to write: the reference, the calls that try it, the mistakes that are known, and help."""
+    """Something to write: the reference, the calls that try it, the mistakes that are known, and help.
+
+    `uses` are earlier exercises of the same lab. The cell may call their references, which stand before it under their
+    own names; a function of such a name that the cell itself defines comes later, and so takes its place.
+    """
 
     id: str
     lab: str
@@ -65,6 +80,12 @@ class Exercise:
     hints: tuple[str, str, str]
     compare: Comparison = Comparison()
     torch: bool = False
+    uses: tuple[Exercise, ...] = ()
+
+    def __post_init__(self) -> None:
+        for each in self.uses:
+            if each.lab != self.lab:
+                raise ValueError(f"{self.id} is of lab {self.lab} and uses {each.id}, which is of lab {each.lab}")
 
     @property
     def name(self) -> str:
@@ -73,6 +94,19 @@ class Exercise:
     def draw(self, seed: int) -> list[Probe]:
         """The probes of a seed."""
         return list(self.probes(random.Random(f"{self.id} {seed}")))
+
+    @cached_property
+    def earlier(self) -> tuple[Exercise, ...]:
+        """The exercises it uses, and those that they use, each after what it uses itself."""
+        found = [earlier for each in self.uses for earlier in (*each.earlier, each)]
+        return tuple({each.id: each for each in found}.values())
+
+    @cached_property
+    def preamble(self) -> str:
+        """What stands before the cell, at home as in grading: the imports, and the source of what it uses."""
+        torch = any(each.torch for each in (self, *self.earlier))
+        sources = [inspect.getsource(each.reference) for each in self.earlier]
+        return "\n\n".join([IMPORTS + "import torch\n" * torch, *sources])
 
 
 @dataclass(frozen=True)

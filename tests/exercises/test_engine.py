@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from labkit.exercises import engine
+from labkit.exercises import limits
 from labkit.exercises.engine import check, is_stub, judge
 from labkit.exercises.kinds import Probe
 from toy_exercise import TOY, cell, mean
@@ -113,7 +113,7 @@ def test_the_streams_are_back_after_a_limit():
     before = sys.stdout, sys.stderr
     body = "items = []\nitems.append(items)\nitems.append(items)\nreturn items"
     assert not check(TOY, cell(body), seconds=0.5).passed
-    assert (sys.stdout, sys.stderr) == before and not engine._output
+    assert (sys.stdout, sys.stderr) == before and not limits._output
 
 
 def test_a_number_of_thousands_of_digits_is_an_answer_like_others():
@@ -155,7 +155,7 @@ def test_a_loop_inside_c_code_is_ended():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps the limit on memory")
 def test_a_list_without_end_is_ended(monkeypatch):
-    monkeypatch.setattr(engine, "MAX_MEMORY", 2**28)
+    monkeypatch.setattr(limits, "MAX_MEMORY", 2**28)
     for source in (cell("return list(itertools.count())"), "numbers = list(itertools.count())\n" + cell(RIGHT)):
         verdict = check(TOY, "import itertools\n" + source)
         assert verdict.kind == "memory" and verdict.text.startswith("takes more than 0 GB of memory")
@@ -177,7 +177,7 @@ def test_no_copy_is_left_behind(monkeypatch):
 
 
 def test_without_copies_the_limits_that_can_be_kept_are_kept(monkeypatch):
-    monkeypatch.delattr(engine.os, "fork")
+    monkeypatch.delattr(limits.os, "fork")
     assert check(TOY, cell(RIGHT)).passed
     assert check(TOY, cell("while True:\n    pass"), seconds=0.3).kind == "slow"
 
@@ -248,7 +248,7 @@ def test_in_another_thread_there_is_no_limit_on_time_and_no_error():
 
 
 def test_without_an_alarm_the_main_thread_is_interrupted(monkeypatch):
-    monkeypatch.delattr(engine.signal, "SIGALRM")
+    monkeypatch.delattr(limits.signal, "SIGALRM")
     assert check(TOY, cell("while True:\n    pass"), seconds=0.3).kind == "slow"
     assert check(TOY, cell(RIGHT), seconds=5).passed
 

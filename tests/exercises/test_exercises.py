@@ -10,9 +10,9 @@ import pytest
 import labkit as lk
 from labkit import cli, exercises
 from labkit.common import InputError
-from labkit.exercises import catalogue, examine, find, reference_cell
+from labkit.exercises import catalogue, cell_of, examine, find, reference_cell
 from labkit.exercises.engine import check, judge
-from labkit.exercises.kinds import Probe
+from labkit.exercises.kinds import Misconception, Probe
 from toy_exercise import TOY, mean
 
 CATALOGUE = catalogue()
@@ -42,12 +42,24 @@ def test_an_exercise_is_told_completely(id):
     assert each.reference.__doc__ and inspect.signature(each.reference)
 
 
+@pytest.mark.parametrize("lab", exercises.LABS)
+def test_every_known_mistake_is_taken_by_one_exercise(lab):
+    """A wrong function that no exercise names would be caught by nobody."""
+    written = [each for each in vars(getattr(exercises, lab)).values() if isinstance(each, Misconception)]
+    taken = [known for each in CATALOGUE.values() if each.id.startswith(f"{lab}.") for known in each.misconceptions]
+    assert written == taken and written
+
+
+def test_a_known_mistake_can_be_handed_in_as_a_cell():
+    verdict = check(TOY, cell_of(TOY, TOY.misconceptions[2].function))
+    assert verdict.misconception == "sum"
+
+
 def test_references_run_where_there_is_nothing_but_python_numpy_torch_and_a_stub(tmp_path):
     """As in grading: a fresh interpreter whose `labkit` is the decorator alone, and torch only where it is declared."""
     (tmp_path / "labkit.py").write_text("def exercise(id):\n    return lambda function: function\n")
     for torch in (False, True):
-        cells = [reference_cell(each) for each in CATALOGUE.values() if each.torch == torch]
-        source = "import math\nimport numpy as np\nimport labkit as lk\n" + "import torch\n" * torch + "\n".join(cells)
+        source = "".join(each.preamble + reference_cell(each) for each in CATALOGUE.values() if each.torch == torch)
         blocked = "" if torch else "import sys\nsys.modules['torch'] = None\n"
         (tmp_path / "cells.py").write_text(blocked + source + "\nprint('done')\n")
         done = subprocess.run([sys.executable, "cells.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
