@@ -31,7 +31,14 @@ from labkit.exercises.engine import (
 )
 from labkit.exercises.kinds import Exercise, Outcome, plain, same
 
-LABS = ("data", "tokenization", "cross_entropy", "masking")  # the files in this folder, in the order of the labs
+LABS = (  # the files in this folder, in the order of the labs
+    "data",
+    "tokenization",
+    "cross_entropy",
+    "masking",
+    "hyperparameters",
+    "lora",
+)
 
 _passed: dict[str, Callable] = {}  # in this kernel: the learner's functions that passed, by exercise
 
