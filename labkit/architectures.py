@@ -1,4 +1,4 @@
-"""Ten real architectures as configurations that ship: their models on the meta device, without a weight, and their counts.
+"""Ten real architectures as configurations that ship: their models on the meta device, and their counts.
 
 The configurations stand in `architectures.yaml`. On torch's meta device a tensor has a shape and no numbers, so a model
 of 8 billion parameters is there in a second and takes no memory. What is counted for LoRA is `lora.count`; PEFT's own

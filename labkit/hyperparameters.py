@@ -17,7 +17,9 @@ def lr_at(step: int, steps: int, lr: float, warmup_steps: int) -> float:
     it, as before the start, raises ValueError, and so do fewer than one step and a negative warmup.
     """
     if steps < 1 or warmup_steps < 0 or not 0 <= step <= steps:
-        raise ValueError(f"step {step} of {steps}, {warmup_steps} of warmup: give 0 <= step <= steps and a warmup from 0")
+        raise ValueError(
+            f"step {step} of {steps}, {warmup_steps} of warmup: give 0 <= step <= steps and a warmup from 0"
+        )
     if step < warmup_steps:
         return lr * step / warmup_steps
     done = (step - warmup_steps) / max(steps - warmup_steps, 1)  # the share of the decay that is over

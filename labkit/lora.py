@@ -25,7 +25,9 @@ def forward(x: torch.Tensor, W: torch.Tensor, A: torch.Tensor, B: torch.Tensor, 
     rank = len(A)
     if not 1 <= rank <= min(W.shape) or A.shape != (rank, W.shape[1]) or B.shape != (W.shape[0], rank):
         shapes = ", ".join(f"{name} {tuple(matrix.shape)}" for name, matrix in (("W", W), ("A", A), ("B", B)))
-        raise ValueError(f"{shapes}: give W (out, in), A (r, in), B (out, r), with r from 1 to the smaller of W's sides")
+        raise ValueError(
+            f"{shapes}: give W (out, in), A (r, in), B (out, r), with r from 1 to the smaller of W's sides"
+        )
     if not math.isfinite(alpha):
         raise ValueError(f"alpha is {alpha}: give a finite number, such as 2·r")
     return x @ W.T + (alpha / rank) * (x @ A.T @ B.T)
@@ -34,7 +36,7 @@ def forward(x: torch.Tensor, W: torch.Tensor, A: torch.Tensor, B: torch.Tensor, 
 def initialize(
     rank: int, in_features: int, out_features: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(A, B) in float32 at the start: A as PEFT draws it, uniform between ±1/√in, and B zero, so that BA changes nothing.
+    """(A, B) in float32 at the start: A as PEFT draws it, uniform between ±1/√in, and B zero: BA is 0.
 
     PEFT draws it by `kaiming_uniform_` with a = √5 (He et al. 2015). Raises ValueError for a rank that is 0 or above
     the smaller side of the matrix.
@@ -83,7 +85,9 @@ def merge(W: torch.Tensor, A: torch.Tensor, B: torch.Tensor, alpha: float) -> to
     rank = len(A)
     if not 1 <= rank <= min(W.shape) or A.shape != (rank, W.shape[1]) or B.shape != (W.shape[0], rank):
         shapes = ", ".join(f"{name} {tuple(matrix.shape)}" for name, matrix in (("W", W), ("A", A), ("B", B)))
-        raise ValueError(f"{shapes}: give W (out, in), A (r, in), B (out, r), with r from 1 to the smaller of W's sides")
+        raise ValueError(
+            f"{shapes}: give W (out, in), A (r, in), B (out, r), with r from 1 to the smaller of W's sides"
+        )
     if not math.isfinite(alpha):
         raise ValueError(f"alpha is {alpha}: give a finite number, such as 2·r")
     return (W + (alpha / rank) * (B @ A)).to(W.dtype)

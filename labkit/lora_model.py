@@ -7,6 +7,7 @@ equal to those, and short enough to read.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -87,23 +88,23 @@ def loading(model: torch.nn.Module, init: bool | str = True, rank: int = 8) -> L
     """
     from labkit.models import add_lora
 
-    ids = torch.arange(1, 33, device=next(model.parameters()).device)[None]
+    table = model.get_input_embeddings().weight
+    ids = torch.arange(min(32, len(table)), device=table.device)[None]  # any text serves
     before, logits = copy.deepcopy(model), model(input_ids=ids).logits
     adapted = add_lora(copy.deepcopy(model), rank, 2 * rank, init_lora_weights=init)
     weights = [
         (before.get_submodule(name).weight, adapted.get_base_model().get_submodule(name).base_layer.weight)
         for name in lora.targeted(lora.linear_shapes(before), "all-linear")
     ]
-    moved, whole = (sum(float(part.square().sum()) for part in parts) ** 0.5 for parts in _moved(weights))
+    moved, whole = (
+        math.sqrt(sum(float(part.square().sum()) for part in parts))
+        for parts in ([after - before for before, after in weights], [before for before, _ in weights])
+    )
     with_adapter = adapted(input_ids=ids).logits
     with adapted.disable_adapter():
         without_adapter = adapted(input_ids=ids).logits
     distances = (float((after - logits).norm() / logits.norm()) for after in (with_adapter, without_adapter))
     return Loading(moved / whole, *distances)
-
-
-def _moved(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    return [after - before for before, after in pairs], [before for before, _ in pairs]
 
 
 @dataclass(frozen=True)

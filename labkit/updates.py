@@ -132,9 +132,7 @@ class FirstStep:
     norm: float  # ‖ΔW‖_F
 
 
-def first_steps(
-    gradients: Update, ranks: Sequence[int], lr: float, seeds: Sequence[int] = range(5)
-) -> list[FirstStep]:
+def first_steps(gradients: Update, ranks: Sequence[int], lr: float, seeds: Sequence[int] = range(5)) -> list[FirstStep]:
     """For each convention and rank the drop of the loss and the size of ΔW after one step, averaged over `seeds`."""
     found = []
     for convention, scale_at in CONVENTIONS.items():

@@ -31,14 +31,7 @@ from labkit.exercises.engine import (
 )
 from labkit.exercises.kinds import Exercise, Outcome, plain, same
 
-LABS = (  # the files in this folder, in the order of the labs
-    "data",
-    "tokenization",
-    "cross_entropy",
-    "masking",
-    "hyperparameters",
-    "lora",
-)
+LABS = ("data", "tokenization", "cross_entropy", "masking")  # the files in this folder, in the order of the labs
 
 _passed: dict[str, Callable] = {}  # in this kernel: the learner's functions that passed, by exercise
 

@@ -122,8 +122,6 @@ def rate_unchecked(step, steps, lr, warmup_steps):
 
 LR_AT = Exercise(
     id="hyperparameters.lr_at",
-    lab="05",
-    objective="FRI-2.3",
     points=2,
     minutes=6,
     reference=hyperparameters.lr_at,
@@ -143,8 +141,8 @@ LR_AT = Exercise(
     ),
     hints=(
         "Three cases: outside the run, within the warmup, and after it. What is the rate at step 0, and at the end?",
-        "Within the warmup `lr * step / warmup_steps`. After it, which share `done` of the decay is over? Careful where "
-        "the decay has no step at all.",
+        "Within the warmup `lr * step / warmup_steps`. After it, which share `done` of the decay is over? Careful "
+        "where the decay has no step at all.",
         "`done = (step - warmup_steps) / max(steps - warmup_steps, 1)`, and `lr * (1 + math.cos(math.pi * done)) / 2`.",
     ),
 )
@@ -200,8 +198,6 @@ def batch_unchecked(per_device, devices, accumulation):
 
 EFFECTIVE_BATCH = Exercise(
     id="hyperparameters.effective_batch",
-    lab="05",
-    objective="FRI-2.3",
     points=1,
     minutes=3,
     reference=hyperparameters.effective_batch,
@@ -298,7 +294,9 @@ def interval_standard_error(values):
     return middle, spread / math.sqrt(n)
 
 
-@mistake("gives the whole width", "You give the interval's whole width: the half-width is asked for, the ± of a report.")
+@mistake(
+    "gives the whole width", "You give the interval's whole width: the half-width is asked for, the ± of a report."
+)
 def interval_whole(values):
     middle, spread, n = _parts(values)
     return middle, 2 * T[n - 2] * spread / math.sqrt(n)
@@ -321,8 +319,6 @@ def interval_of_one(values):
 
 MEAN_AND_INTERVAL = Exercise(
     id="hyperparameters.mean_and_interval",
-    lab="05",
-    objective="FRI-2.3",
     points=2,
     minutes=6,
     reference=hyperparameters.mean_and_interval,
@@ -341,7 +337,7 @@ MEAN_AND_INTERVAL = Exercise(
     ),
     hints=(
         "Mean, spread, quantile, root: which of them knows how many values there are?",
-        "The spread divides by n − 1, t is that of n − 1 degrees of freedom, and the mean varies less than a value by √n.",
+        "The spread divides by n − 1, t is that of n − 1 degrees of freedom, and a mean of n varies less by √n.",
         "`t * s / math.sqrt(n)` with `s = math.sqrt(sum((x - mean) ** 2 for x in values) / (n - 1))`; fewer than two "
         "values: raise `ValueError`.",
     ),

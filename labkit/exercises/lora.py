@@ -99,7 +99,7 @@ def forward_columns(x, W, A, B, alpha):
 
 @mistake(
     "does not turn W",
-    "You write x @ W: W is out × in, so rows of x meet its transpose, `x @ W.T`. With a square W nothing would complain.",
+    "You write x @ W: W is out × in, so rows of x meet its transpose, `x @ W.T`. With a square W nobody would notice.",
 )
 def forward_unturned(x, W, A, B, alpha):
     return x @ W + alpha / len(A) * _update(x, A, B)
@@ -115,8 +115,6 @@ def forward_update_unturned(x, W, A, B, alpha):
 
 FORWARD = Exercise(
     id="lora.forward",
-    lab="06",
-    objective="FRI-2.4",
     points=2,
     minutes=5,
     reference=lora.forward,
@@ -137,7 +135,7 @@ FORWARD = Exercise(
     ),
     hints=(
         "x has its features on the last axis, W is out × in: which of the two has to be turned? Where does r stand?",
-        "First through A, which makes r numbers of in, then through B, which makes out of r. BA itself is never needed.",
+        "First through A, which makes r numbers of in, then through B, which makes out of r. BA is never needed.",
         "`x @ W.T + (alpha / A.shape[0]) * (x @ A.T @ B.T)`",
     ),
 )
@@ -196,8 +194,8 @@ def start_exchanged(rank, in_features, out_features, generator):
 
 @mistake(
     "leaves both zero",
-    "Both are zero: then B's gradient, which goes through A, is zero, and A's, which goes through B, too. Nothing would "
-    "ever move; draw A.",
+    "Both are zero: then B's gradient, which goes through A, is zero, and A's, which goes through B, too. Nothing "
+    "would ever move; draw A.",
 )
 def start_both_zero(rank, in_features, out_features, generator):
     return _start(rank, in_features, out_features)
@@ -259,8 +257,6 @@ def start_unchecked(rank, in_features, out_features, generator):
 
 INITIALIZE = Exercise(
     id="lora.initialize",
-    lab="06",
-    objective="FRI-2.4",
     points=2,
     minutes=5,
     reference=lora.initialize,
@@ -281,8 +277,8 @@ INITIALIZE = Exercise(
     ),
     hints=(
         "BA has to be 0 at the start, and yet something has to learn. Which of the two is drawn? In which shapes?",
-        "`torch.empty(rank, in_features)`, filled by `torch.nn.init.kaiming_uniform_(A, a=…, generator=generator)`, and "
-        "`torch.zeros(out_features, rank)`. The rank is checked first.",
+        "`torch.empty(rank, in_features)`, filled by `torch.nn.init.kaiming_uniform_(A, a=…, generator=generator)`, "
+        "and `torch.zeros(out_features, rank)`. The rank is checked first.",
         "a is `math.sqrt(5)`, which makes ±1/√in; `ValueError` unless `1 <= rank <= min(in_features, out_features)`.",
     ),
 )
@@ -357,7 +353,7 @@ def count_a_alone(shapes, rank, targets):
 
 @mistake(
     "takes every matrix for square",
-    "You take 2·r·in: most matrices are not square. With grouped-query attention k and v have fewer outputs than inputs.",
+    "You take 2·r·in: most matrices are not square. With grouped-query attention k and v have fewer outputs.",
 )
 def count_square(shapes, rank, targets):
     return _counted(shapes, rank, targets, lambda out, into: 2 * rank * into)
@@ -379,8 +375,8 @@ def count_one_layer(shapes, rank, targets):
 
 @mistake(
     "matches a part of a name",
-    "You look whether the name ends with the target: `gate_up_proj` ends with `up_proj` too. Compare what stands between "
-    "dots.",
+    "You look whether the name ends with the target: `gate_up_proj` ends with `up_proj` too. Compare what stands "
+    "between dots.",
 )
 def count_by_ending(shapes, rank, targets):
     if targets == "all-linear":
@@ -447,8 +443,6 @@ def count_any_rank(shapes, rank, targets):
 
 COUNT = Exercise(
     id="lora.count",
-    lab="06",
-    objective="FRI-2.4",
     points=3,
     minutes=8,
     reference=lora.count,
@@ -514,7 +508,7 @@ def merge_stabilized(W, A, B, alpha):
 
 @mistake(
     "takes another side for r",
-    "You divide by the number of outputs: the rank is the side that A and B share, `A.shape[0]`, which is `B.shape[1]`.",
+    "You divide by the number of outputs: the rank is the side that A and B share, `A.shape[0]` or `B.shape[1]`.",
 )
 def merge_by_outputs(W, A, B, alpha):
     return (W + alpha / len(B) * (B @ A)).to(W.dtype)
@@ -551,8 +545,6 @@ def merge_promoted(W, A, B, alpha):
 
 MERGE = Exercise(
     id="lora.merge",
-    lab="06",
-    objective="FRI-2.4",
     points=2,
     minutes=5,
     reference=lora.merge,
@@ -678,8 +670,6 @@ def rank_from_one(singular_values, share):
 
 RANK_NEEDED = Exercise(
     id="lora.rank_needed",
-    lab="06",
-    objective="FRI-2.4",
     points=2,
     minutes=6,
     reference=lora.rank_needed,
@@ -696,7 +686,7 @@ RANK_NEEDED = Exercise(
     ),
     hints=(
         "What do all values hold together? Which r of them hold the most?",
-        "Sort them, largest first, square them and add up; r = 0 holds nothing. Where is the share of the whole reached?",
+        "Sort them, largest first, square them and add up; r = 0 holds nothing. Where is the share reached?",
         "`held = np.concatenate([[0.0], np.cumsum(np.sort(values)[::-1] ** 2)])`, then "
         "`int(np.argmax(held >= share * held[-1]))`; no values, or a share outside 0 to 1: raise `ValueError`.",
     ),
@@ -761,8 +751,6 @@ def scale_of_nan(alpha, rank, rank_stabilized):
 
 SCALE = Exercise(
     id="lora.scale",
-    lab="06",
-    objective="FRI-2.4",
     points=1,
     minutes=4,
     reference=lora.scale,
