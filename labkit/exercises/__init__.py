@@ -1,8 +1,8 @@
 """Exercises: what a learner writes, checked at once, and answered with the name of the mistake.
 
 Here are the decorator, `use`, and the command `labkit exercise`. What an exercise is made of stands in `kinds`, how a
-cell is tried in `engine`, how it is shown in `view`; the exercises themselves stand in one file for each lab, and
-`LABS` is the table of these files.
+cell is tried in `engine`, how it is shown in `view`; the exercises themselves stand in one file for each lab, under the
+name of its topic in `syllabus`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 
 from labkit.common import InputError
 from labkit.exercises.engine import (
@@ -30,16 +31,15 @@ from labkit.exercises.engine import (
     tried_now,
 )
 from labkit.exercises.kinds import Exercise, Outcome, plain, same
-
-LABS = ("data", "tokenization", "cross_entropy", "masking")  # the files in this folder, in the order of the labs
+from labkit.syllabus import LABS
 
 _passed: dict[str, Callable] = {}  # in this kernel: the learner's functions that passed, by exercise
 
 
 @cache
 def catalogue() -> dict[str, Exercise]:
-    """All exercises, by id, in the order of the labs and, within one, as they stand in its file."""
-    files = [import_module(f"{__name__}.{lab}") for lab in LABS]
+    """All exercises, by id: those of each lab that has a file here, as they stand in it, in the order of the labs."""
+    files = [import_module(f"{__name__}.{topic}") for topic in LABS if find_spec(f"{__name__}.{topic}")]
     return {each.id: each for file in files for each in vars(file).values() if isinstance(each, Exercise)}
 
 

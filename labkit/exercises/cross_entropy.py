@@ -94,8 +94,6 @@ def token_unchecked(p):
 
 TOKEN_LOSS = Exercise(
     id="cross_entropy.token_loss",
-    lab="03",
-    objective="FRI-2.2",
     points=1,
     minutes=3,
     reference=cross_entropy.token_loss,
@@ -196,8 +194,6 @@ def softmax_largest_only(logits):
 
 LOG_SOFTMAX = Exercise(
     id="cross_entropy.log_softmax",
-    lab="03",
-    objective="FRI-2.2",
     points=2,
     minutes=5,
     reference=cross_entropy.log_softmax,
@@ -335,8 +331,6 @@ def gradient_unchecked(logits, target):
 
 LOGIT_GRADIENT = Exercise(
     id="cross_entropy.logit_gradient",
-    lab="03",
-    objective="FRI-2.2",
     points=2,
     minutes=6,
     reference=cross_entropy.logit_gradient,
@@ -465,8 +459,6 @@ def sequence_naive(logits, labels):
 
 SEQUENCE_LOSS = Exercise(
     id="cross_entropy.sequence_loss",
-    lab="03",
-    objective="FRI-2.2",
     points=3,
     minutes=8,
     reference=cross_entropy.sequence_loss,
@@ -572,8 +564,6 @@ def accumulate_zero_of_none(sums, counts):
 
 ACCUMULATE = Exercise(
     id="cross_entropy.accumulate",
-    lab="03",
-    objective="FRI-2.2",
     points=1,
     minutes=4,
     reference=cross_entropy.accumulate,

@@ -112,8 +112,6 @@ def time_by_month(examples, cutoff):
 
 SPLIT_BY_TIME = Exercise(
     id="data.split_by_time",
-    lab="01",
-    objective="FRI-2.1",
     points=1,
     minutes=3,
     reference=data.split_by_time,
@@ -240,8 +238,6 @@ def cluster_split_one_too_many(clusters, order, share):
 
 SPLIT_BY_CLUSTER = Exercise(
     id="data.split_by_cluster",
-    lab="01",
-    objective="FRI-2.1",
     points=2,
     minutes=6,
     reference=data.split_by_cluster,
@@ -351,8 +347,6 @@ def shingles_split_at_each_blank(text, n):
 
 SHINGLES = Exercise(
     id="data.shingles",
-    lab="01",
-    objective="FRI-2.1",
     points=1,
     minutes=5,
     reference=dedup.shingles,
@@ -475,8 +469,6 @@ def jaccard_of_first(a, b):
 
 JACCARD = Exercise(
     id="data.jaccard",
-    lab="01",
-    objective="FRI-2.1",
     points=1,
     minutes=3,
     reference=dedup.jaccard,
@@ -595,8 +587,6 @@ def minhash_of_nothing(ids, a, b, prime):
 
 MINHASH = Exercise(
     id="data.minhash",
-    lab="01",
-    objective="FRI-2.1",
     points=2,
     minutes=6,
     reference=dedup.minhash,
@@ -684,8 +674,6 @@ def probability_added_up(s, bands, rows):
 
 CANDIDATE_PROBABILITY = Exercise(
     id="data.candidate_probability",
-    lab="01",
-    objective="FRI-2.1",
     points=1,
     minutes=4,
     reference=dedup.candidate_probability,
@@ -815,8 +803,6 @@ def clusters_first_group_that_fits(n, pairs):
 
 CLUSTERS = Exercise(
     id="data.clusters",
-    lab="01",
-    objective="FRI-2.1",
     points=2,
     minutes=8,
     reference=dedup.clusters,

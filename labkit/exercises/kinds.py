@@ -69,9 +69,7 @@ class Exercise:
     own names; a function of such a name that the cell itself defines comes later, and so takes its place.
     """
 
-    id: str
-    lab: str
-    objective: str
+    id: str  # topic.name: the lab's topic, and the name of the reference
     points: int
     minutes: int
     reference: Callable
@@ -84,12 +82,23 @@ class Exercise:
 
     def __post_init__(self) -> None:
         for each in self.uses:
-            if each.lab != self.lab:
-                raise ValueError(f"{self.id} is of lab {self.lab} and uses {each.id}, which is of lab {each.lab}")
+            if each.topic != self.topic:
+                raise ValueError(f"{self.id} uses {each.id}, which is of another lab")
+
+    @property
+    def topic(self) -> str:
+        return self.id.split(".")[0]
 
     @property
     def name(self) -> str:
         return self.id.split(".")[1]
+
+    @property
+    def lab(self) -> str:
+        """The number of its lab, two digits."""
+        from labkit.syllabus import LABS  # which is not in the grading sandbox
+
+        return LABS[self.topic].number
 
     def draw(self, seed: int) -> list[Probe]:
         """The probes of a seed."""

@@ -88,8 +88,6 @@ def completion_as_mask(prompt_ids, completion_ids):
 
 COMPLETION_LABELS = Exercise(
     id="masking.completion_labels",
-    lab="04",
-    objective="FRI-2.2",
     points=2,
     minutes=4,
     reference=masking.completion_labels,
@@ -201,8 +199,6 @@ def partial_as_lists(segments, train_on):
 
 PARTIAL_LABELS = Exercise(
     id="masking.partial_labels",
-    lab="04",
-    objective="FRI-2.2",
     points=2,
     minutes=5,
     reference=masking.partial_labels,
@@ -294,8 +290,6 @@ def share_as_percent(batch_labels, lengths):
 
 PROMPT_SHARE = Exercise(
     id="masking.prompt_share",
-    lab="04",
-    objective="FRI-2.2",
     points=1,
     minutes=5,
     reference=masking.prompt_share,
@@ -435,8 +429,6 @@ def collate_shifts_labels(rows, pad):
 
 COLLATE = Exercise(
     id="masking.collate",
-    lab="04",
-    objective="FRI-2.2",
     points=2,
     minutes=6,
     reference=masking.collate,
@@ -602,8 +594,6 @@ def check_never_ends(batch, prompt_lengths, end_id):
 
 CHECK_BATCH = Exercise(
     id="masking.check_batch",
-    lab="04",
-    objective="FRI-2.2",
     points=3,
     minutes=9,
     reference=masking.check_batch,

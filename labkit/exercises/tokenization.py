@@ -94,8 +94,6 @@ def pairs_without_order(words):
 
 COUNT_PAIRS = Exercise(
     id="tokenization.count_pairs",
-    lab="02",
-    objective="FRI-2.1",
     points=2,
     minutes=4,
     reference=tokenization.count_pairs,
@@ -188,8 +186,6 @@ def merge_either_order(ids, pair, new):
 
 MERGE = Exercise(
     id="tokenization.merge",
-    lab="02",
-    objective="FRI-2.1",
     points=2,
     minutes=5,
     reference=tokenization.merge,
@@ -347,8 +343,6 @@ def encode_first_merge_only(ids, merges):
 
 ENCODE = Exercise(
     id="tokenization.encode",
-    lab="02",
-    objective="FRI-2.1",
     points=3,
     minutes=6,
     reference=tokenization.encode,
@@ -438,8 +432,6 @@ def pad_mask_inverted(rows, pad, side):
 
 PAD_BATCH = Exercise(
     id="tokenization.pad_batch",
-    lab="02",
-    objective="FRI-2.1",
     points=3,
     minutes=6,
     reference=tokenization.pad_batch,
@@ -554,8 +546,6 @@ def matches_by_highest_id(tokenizer_vocab, model_vocab, rows):
 
 MATCHES = Exercise(
     id="tokenization.matches",
-    lab="02",
-    objective="FRI-2.1",
     points=2,
     minutes=6,
     reference=tokenization.matches,

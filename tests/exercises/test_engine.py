@@ -30,13 +30,13 @@ def test_helpers_imports_and_prints_in_the_same_cell_are_fine(capsys):
 
 @pytest.mark.parametrize("body", ["...", "pass", '"""Mean."""', '"""Mean."""\n...', "raise NotImplementedError", "raise NotImplementedError('soon')"])
 def test_a_stub_is_not_attempted(body):
-    assert is_stub(cell(body), "toy.mean")
+    assert is_stub(cell(body), "start.mean")
     assert check(TOY, cell(body)).kind == "not attempted"
 
 
 def test_returning_none_is_no_stub():
     assert check(TOY, cell("return None")).kind == "wrong"
-    assert not is_stub("def mean(values): ...", "toy.mean")
+    assert not is_stub("def mean(values): ...", "start.mean")
 
 
 @pytest.mark.parametrize("known", TOY.misconceptions, ids=lambda known: known.name)
@@ -81,7 +81,7 @@ def test_a_name_at_the_top_of_the_cell_is_not_defined():
 def test_the_preamble_is_there_and_lk_has_only_the_decorator():
     source = cell("if not values:\n    raise ValueError\nreturn math.fsum(values) / np.size(values)")
     assert check(TOY, source).passed
-    assert "lk.use" in check(TOY, "other = lk.use('toy.mean')\n" + cell(RIGHT)).text
+    assert "lk.use" in check(TOY, "other = lk.use('start.mean')\n" + cell(RIGHT)).text
 
 
 def test_magics_are_refused_in_words():
@@ -122,8 +122,8 @@ def test_a_number_of_thousands_of_digits_is_an_answer_like_others():
 
 
 def test_what_is_no_function_is_said():
-    assert "no function" in check(TOY, '@lk.exercise("toy.mean")\nclass mean:\n    pass\n').text
-    assert "no function" in check(TOY, 'lk.exercise("toy.mean")(5)').text
+    assert "no function" in check(TOY, '@lk.exercise("start.mean")\nclass mean:\n    pass\n').text
+    assert "no function" in check(TOY, 'lk.exercise("start.mean")(5)').text
 
 
 def test_changing_an_argument_is_its_own_line():
@@ -220,8 +220,8 @@ def test_a_call_is_shown_as_it_can_be_tried_again():
         return len(words)
 
     probes = [Probe(({(1, 2): 5},), "a"), Probe(({(1, 2): 5, (3,): 1},), "a")]
-    exercise = replace(TOY, id="toy.size", reference=size, probes=lambda rng: probes, misconceptions=())
-    source = '@lk.exercise("toy.size")\ndef size(words):\n    return 0\n'
+    exercise = replace(TOY, id="start.size", reference=size, probes=lambda rng: probes, misconceptions=())
+    source = '@lk.exercise("start.size")\ndef size(words):\n    return 0\n'
     assert check(exercise, source).text == "wrong for size({(1, 2): 5}): yours 0, expected 1"
 
 

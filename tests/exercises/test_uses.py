@@ -44,9 +44,7 @@ def probes(rng):
 
 
 DEVIATION = Exercise(
-    id="toy.deviation",
-    lab=TOY.lab,
-    objective=TOY.objective,
+    id="start.deviation",
     points=1,
     minutes=1,
     reference=deviation,
@@ -56,7 +54,7 @@ DEVIATION = Exercise(
     uses=(TOY,),
 )
 
-CELL = """@lk.exercise("toy.deviation")
+CELL = """@lk.exercise("start.deviation")
 def deviation(values):
     distances = [abs(value - mean(values)) for value in values]
     return mean(distances)
@@ -123,13 +121,13 @@ def test_an_exercise_that_uses_another_is_examined_like_all():
 
 
 def test_what_is_used_brings_along_what_it_uses_and_torch():
-    third = replace(TOY, id="toy.third", uses=(replace(DEVIATION, torch=True), TOY))
-    assert [each.id for each in third.earlier] == ["toy.mean", "toy.deviation"]
+    third = replace(TOY, id="start.third", uses=(replace(DEVIATION, torch=True), TOY))
+    assert [each.id for each in third.earlier] == ["start.mean", "start.deviation"]
     assert third.preamble.index("def mean(") < third.preamble.index("def deviation(")
     assert third.preamble.count("def mean(") == 1 and "\nimport torch\n" in third.preamble
-    assert check(third, reference_cell(TOY).replace("toy.mean", "toy.third")).passed
+    assert check(third, reference_cell(TOY).replace("start.mean", "start.third")).passed
 
 
 def test_an_exercise_of_another_lab_cannot_be_used():
-    with pytest.raises(ValueError, match="toy.far is of lab 09 and uses toy.mean, which is of lab 00"):
-        replace(DEVIATION, id="toy.far", lab="09")
+    with pytest.raises(ValueError, match="lora.far uses start.mean, which is of another lab"):
+        replace(DEVIATION, id="lora.far")
