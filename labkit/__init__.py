@@ -30,6 +30,7 @@ _MODULES = {  # name: its module
         name: f"labkit.{name}"
         for name in (
             "almanac",
+            "architectures",
             "best_of",
             "claims",
             "cluster",
@@ -37,7 +38,10 @@ _MODULES = {  # name: its module
             "data",
             "dedup",
             "explorers",
+            "hyperparameters",
             "lint",
+            "lora",
+            "lora_model",
             "masking",
             "models",
             "plots",
@@ -46,6 +50,7 @@ _MODULES = {  # name: its module
             "syllabus",
             "tokenization",
             "training",
+            "updates",
         )
     },
     "pretraining": "labkit.workshop.pretraining",

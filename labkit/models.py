@@ -147,13 +147,19 @@ def check_tokenizer(tokenizer, model, vocabulary: Mapping[str, int] | None = Non
 
 
 def add_lora(
-    model, rank: int = 16, alpha: float = 32, target_modules: str | Sequence[str] = "all-linear", seed: int = 0
+    model,
+    rank: int = 16,
+    alpha: float = 32,
+    target_modules: str | Sequence[str] = "all-linear",
+    seed: int = 0,
+    **options,
 ):
     """The model with a LoRA adapter (Hu et al. 2021) through PEFT, whose A is drawn on the CPU from `seed` and whose
     B is 0.
 
     `target_modules` is `all-linear`, a list of layer names, or those names joined by commas. The model's own weights
-    are frozen.
+    are frozen. `options` are more of PEFT's `LoraConfig`, such as `use_rslora=True`; with `init_lora_weights` of
+    another kind, A and B are what PEFT makes them.
     """
     with _quiet():  # bitsandbytes, which peft imports, has a notice for some processors
         from peft import LoraConfig, get_peft_model
@@ -165,10 +171,12 @@ def add_lora(
         target_modules = [name.strip() for name in names if name.strip()]
         _check_target_modules(model, target_modules)
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, target_modules=target_modules, lora_dropout=0.0, task_type="CAUSAL_LM"
+        r=rank, lora_alpha=alpha, target_modules=target_modules, lora_dropout=0.0, task_type="CAUSAL_LM", **options
     )
     with _quiet():
         adapted = get_peft_model(model, config)
+    if config.init_lora_weights is not True:
+        return adapted
     draw = torch.Generator().manual_seed(seed)
     for name, parameter in adapted.named_parameters():
         if ".lora_A." in name:

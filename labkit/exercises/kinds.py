@@ -202,6 +202,8 @@ def literal(value: Any) -> str:
         return f"{{{items}}}" if kind is set and value else f"{kind.__name__}({f'[{items}]' if value else ''})"
     if kind is dict:
         return f"{{{', '.join(f'{literal(key)}: {literal(item)}' for key, item in value.items())}}}"
+    if kind.__module__.startswith("torch") and kind.__name__ == "Generator":  # a fresh one: its seed is its state
+        return f"torch.Generator().manual_seed({value.initial_seed()})"
     if (array := _array(value)) is None:
         raise TypeError(f"a probe cannot hold a value of type {kind.__name__}")
     if array is not value and not kind.__module__.startswith("torch"):
