@@ -25,7 +25,7 @@ COMMANDS = {  # name: (module, what it does)
     "grade": ("labkit.grading.command", "grade a folder of submissions in a sandbox"),
     "progress": ("labkit.progress", "export or import what you did in the labs"),
     "runs": ("labkit.runs.command", "list the recorded runs, or make them again"),
-    "claims": ("labkit.claims", "print the ledger of claims, or write it into the README"),
+    "claims": ("labkit.claims", "print the ledger of claims, or write it into docs/ledger.md"),
     "dedup": ("labkit.dedup_command", "take near-duplicates out of a file, and say what went and why"),
     "lint": ("labkit.lint", "say what in a file of examples would be masked, cut or never taught"),
     "almanac": ("labkit.almanac.command", "print documents and examples of the invented world"),
