@@ -67,6 +67,7 @@ def main(args: argparse.Namespace) -> int:
     from labkit import models, runs, training
     from labkit.almanac import examples as almanac
     from labkit.live import Line
+    from labkit.masking import render
 
     recipe = runs.Recipe(
         "demo",
@@ -98,13 +99,17 @@ def main(args: argparse.Namespace) -> int:
             train, test = runs.mix(recipe)
         test = test[: args.questions]
         model, tokenizer = models.load(models.BASE if args.model is None else args.model, args.device)
-        context = model.config.max_position_embeddings
+        context = models.context_length(model.config)
         try:
             rows = runs.training_rows(train, tokenizer, recipe, context)
             held_out = runs.training_rows(test, tokenizer, dataclasses.replace(recipe, control=None), context)
             check_prompts(test, tokenizer, context)
         except InputError as error:
             raise error if args.data is None else placed(error, args.data, own, test, tokenizer, context) from None
+        said = models.stop_where_rows_end(model, tokenizer, [render(example, tokenizer) for example in test])
+        if said:
+            line.close()
+            print(f"labkit: {said}", file=sys.stderr)
 
         def ask(questions: list[Example], when: str):
             return models.score(
@@ -157,13 +162,13 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def check_prompts(asked: Sequence[Example], tokenizer, context: int) -> None:
+def check_prompts(asked: Sequence[Example], tokenizer, context: int | None) -> None:
     """Raise `InputError` for a prompt that fills the model's context: training may cut its start, asking must not."""
     from labkit.masking import prompt_ids
 
     for example in asked:
         length = len(prompt_ids(example, tokenizer))
-        if length >= context:
+        if context is not None and length >= context:
             raise InputError(
                 f'example "{example.id}": the prompt has {length} tokens, which leaves no room for an answer in '
                 f"{context}; shorten the prompt, or take the example out"

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from labkit.common import InputError
 from labkit.data import Example, checked_lines
-from labkit.masking import IGNORED, Rendered, as_trl, prompt_ids, prompt_share
+from labkit.masking import IGNORED, Rendered, as_trl, closing_token, end_ids, prompt_ids, prompt_share, turn_end
 
 FINDINGS = {
     "all_masked": "no token is left that carries loss; such rows teach nothing, or are dropped without a word",
     "truncated": "longer than the limit: cut on the right, the end of the completion and the end token go",
     "template": "the text holds role markers, of this template or another; take them out, the template writes them",
     "seam": "prompt and completion do not meet between two tokens; training then sees another prompt than writing",
-    "no_end_token": "does not end with the end token, so the model never learns to stop; mend the chat template",
+    "no_end_token": "holds no end token that carries loss, so the model never learns to stop",
 }
 MARKERS = (  # what other templates write around a turn
     "<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|eot_id|>", "<start_of_turn>", "<end_of_turn>", "[INST]",
@@ -43,6 +43,7 @@ class Report:
     findings: dict[str, list[str]]
     bad_lines: dict[int, str] = field(default_factory=dict)  # what cannot be read as an example, and why
     pad_is_end: bool = False
+    ends: str = ""  # what a row ends with, and what writing stops at, where these differ
     where: str = ""  # "FILE, ", where a file was read
 
     @property
@@ -56,7 +57,8 @@ class Report:
         ]
         for name, whose in self.findings.items():
             if whose:
-                lines.append(f"{name}: {len(whose)} ({_some(whose)}): {FINDINGS[name]}")
+                more = self.ends if name == "no_end_token" else ""
+                lines.append(f"{name}: {len(whose)} ({_some(whose)}): {FINDINGS[name]}{more}")
         if self.bad_lines:
             lines.append(f"bad lines: {len(self.bad_lines)}")
             told = [f"  {self.where}line {line}: {why}" for line, why in self.bad_lines.items()]
@@ -84,14 +86,20 @@ class Report:
 
 
 def lint(
-    data: str | Path | Iterable[Example], tokenizer, max_length: int | None = None, plain: bool = False
+    data: str | Path | Iterable[Example],
+    tokenizer,
+    max_length: int | None = None,
+    plain: bool = False,
+    ends: Collection[int] | None = None,
 ) -> Report:
     """Look at a file, or at examples, as a trainer with this tokenizer would see them.
 
     With `plain` prompt and completion are joined as they stand, as TRL does with strings; else, and wherever the
-    tokenizer has one, through the chat template. `max_length` in tokens; left out, the tokenizer's own limit. Raises
-    `InputError` if there is no usable example.
+    tokenizer has one, through the chat template. `max_length` in tokens; left out, the tokenizer's own limit. A turn ends at
+    one of `ends` (`masking.end_ids`); left out, at the tokenizer's end token. Raises `InputError` if there is no usable
+    example.
     """
+    ends = end_ids(tokenizer) if ends is None else ends
     plain = plain or not tokenizer.chat_template
     max_length = tokenizer.model_max_length if max_length is None else max_length
     if max_length < 1:
@@ -110,12 +118,13 @@ def lint(
             continue
         texts = [message["content"] for message in example.messages()]
         rows.append(row)
+        end = turn_end(row.input_ids, ends, row.prompt_length)
         has = {
             "all_masked": all(label == IGNORED for label in row.labels[:max_length]),
             "truncated": len(row.input_ids) > max_length,
             "template": any(marker in text for marker in markers for text in texts),
             "seam": row.prompt_length < len(start),
-            "no_end_token": row.input_ids[-1:] != [tokenizer.eos_token_id] or row.labels[-1] == IGNORED,
+            "no_end_token": end is None or row.labels[end] == IGNORED,
         }
         for name in FINDINGS:
             if has[name]:
@@ -123,6 +132,7 @@ def lint(
     if not rows:
         said = [f"{where}line {line}: {why}" for line, why in bad_lines.items()]
         raise InputError(f"{where}there is no usable example" if not said else f"no usable example; {said[0]}")
+    unended = [row for row in rows if turn_end(row.input_ids, ends, row.prompt_length) is None]
     lengths = [len(row.input_ids) for row in rows]
     shares = [prompt_share([row.labels], [length]) for row, length in zip(rows, lengths)]
     return Report(
@@ -134,6 +144,7 @@ def lint(
         findings=findings,
         bad_lines=bad_lines,
         where=where,
+        ends=_ends(unended[0], tokenizer, ends) if unended else "",
         pad_is_end=tokenizer.pad_token_id is not None and tokenizer.pad_token_id == tokenizer.eos_token_id,
     )
 
@@ -153,6 +164,16 @@ def _row(example: Example | InputError, tokenizer, plain: bool) -> tuple[Rendere
     if not row.input_ids:
         raise InputError("no token is left of it; mend the chat template")
     return row, start
+
+
+def _ends(row: Rendered, tokenizer, ends: Collection[int]) -> str:
+    """What to do about a row without an end token."""
+    token = closing_token(row, tokenizer)
+    stops = ", ".join(map(repr, tokenizer.convert_ids_to_tokens(list(ends)))) or "nothing, there is no end token"
+    if token is None:
+        return f"; writing stops at {stops}: mend the chat template"
+    name = tokenizer.convert_ids_to_tokens(token)
+    return f"; the template ends a turn with {name!r}, writing stops at {stops}: train with eos_token={name!r}"
 
 
 def _limit(tokens: int) -> str:
@@ -177,7 +198,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     from labkit import models
 
-    report = lint(args.file, models.load_tokenizer(args.model or models.BASE), args.max_length, args.plain)
+    model = models.conventions(args.model or models.BASE)
+    report = lint(args.file, model.tokenizer, args.max_length, args.plain, model.ends)
     print(f"{args.file}: {report}")
     if args.json:
         print(json.dumps(report.as_dict()))

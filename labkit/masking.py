@@ -48,6 +48,34 @@ def partial_labels(segments: list[tuple[str, list[int]]], train_on: set[str]) ->
     return labels
 
 
+# Where a turn ends
+
+
+def end_ids(tokenizer, generation_config=None) -> tuple[int, ...]:
+    """The tokens at which a turn ends: the tokenizer's end token, then those of the model's `generation_config`.
+
+    Writing stops at any of them, as transformers and the servers do, so a row teaches to stop where it holds one. What
+    a template writes at a turn's end and nothing stops at, such as `<|im_end|>` beside a base's tokenizer, is no end.
+    """
+    more = getattr(generation_config, "eos_token_id", None)
+    found = [tokenizer.eos_token_id, *(more if isinstance(more, (list, tuple)) else [more])]
+    return tuple(dict.fromkeys(id for id in found if id is not None))
+
+
+def turn_end(ids: Sequence[int], ends: Collection[int], start: int = 0) -> int | None:
+    """The place of the token that ends the turn begun at `start`: the first of `ends`; None if there is none.
+
+    Whatever follows it, such as the line break of ChatML, is the template's and is never written by a model.
+    """
+    return next((place for place in range(start, len(ids)) if ids[place] in ends), None)
+
+
+def closing_token(row: Rendered, tokenizer) -> int | None:
+    """The last of the tokenizer's special tokens in a row's completion, whether or not writing stops at it."""
+    special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special} | {*tokenizer.all_special_ids}
+    return next((id for id in reversed(row.input_ids[row.prompt_length :]) if id in special), None)
+
+
 def prompt_ids(example: Example | Sequence[Mapping], tokenizer) -> list[int]:
     """The ids a model is given before it answers: the conversation up to and with the assistant's role token."""
     return _encode(tokenizer, _prompt_text(tokenizer, _messages(example)[0]))
@@ -260,8 +288,10 @@ SAID = {
 }
 
 
-def to_batch(rows: Sequence[Rendered], pad: int, end: int, allow: Collection[str] = ()) -> dict[str, torch.Tensor]:
-    """`collate`, after each row has passed `check_batch`.
+def to_batch(
+    rows: Sequence[Rendered], pad: int, end: int | Collection[int], allow: Collection[str] = ()
+) -> dict[str, torch.Tensor]:
+    """`collate`, after each row, up to where its turn ends, has passed `check_batch`; `end` is one token or `end_ids`.
 
     Raises `InputError`, which names the fault and the rows that have it, unless the fault is one of `allow`. A batch
     in which no token carries loss is never allowed, nor is a row without tokens, or with more or fewer labels.
@@ -274,15 +304,24 @@ def to_batch(rows: Sequence[Rendered], pad: int, end: int, allow: Collection[str
                 "a label for each"
             )
     batch = collate(rows, pad)
+    ends = {end} if isinstance(end, int) else set(end)
     found: dict[str, list[str]] = {}
     for name, row in zip(names, rows):
-        found.setdefault(check_batch(collate([row], pad), [row.prompt_length], end), []).append(name)
+        found.setdefault(_fault(row, pad, ends), []).append(name)
     if not (batch["labels"] != IGNORED).any():
         raise InputError(f"{_listed(names)}: no token of the batch carries loss; its gradient is zero, or no number")
     for fault, whose in found.items():
         if fault in SAID and fault not in allow:
             raise InputError(f"{_listed(whose)}: {fault}: {SAID[fault]}")
     return batch
+
+
+def _fault(row: Rendered, pad: int, ends: Collection[int]) -> str:
+    """What `check_batch` says of a row, of which only what comes up to its end token is looked at."""
+    place = turn_end(row.input_ids, ends, row.prompt_length)
+    upto = len(row.input_ids) if place is None else place + 1
+    batch = collate([{"input_ids": row.input_ids[:upto], "labels": row.labels[:upto]}], pad)
+    return check_batch(batch, [row.prompt_length], -1 if place is None else row.input_ids[place])
 
 
 def _listed(names: Sequence[str]) -> str:
