@@ -6,14 +6,20 @@ messages), writing, and the splits: by chance, by time, by cluster. Tokens are e
 
 from __future__ import annotations
 
+import bz2
+import contextlib
 import dataclasses
+import gzip
 import json
+import lzma
 import os
 import random
 import sys
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from labkit.common import InputError, as_json, write_atomically
 
@@ -183,10 +189,14 @@ def _file_rows(path: Path, limit: int | None) -> Iterator[tuple[int, bytes]]:
                 f"{path}: {size / 1e6:.0f} MB is over the limit of {MAX_FILE_BYTES / 1e6:.0f} MB; "
                 "give a smaller file, or say how many examples to read"
             )
-        with open(path, "rb") as file:
-            number = 0
+        with opened(path) as file:
+            number, held = 0, 0
             while line := file.readline(MAX_LINE_BYTES + 1):
-                number += 1
+                number, held = number + 1, held + len(line)
+                if held > MAX_FILE_BYTES and limit is None:  # a few bytes can unpack to any number of them
+                    raise InputError(
+                        f"{path}: unpacked it is over the limit of {MAX_FILE_BYTES / 1e6:.0f} MB; give a smaller file"
+                    )
                 if len(line) > MAX_LINE_BYTES:
                     longest = f"{MAX_LINE_BYTES / 1e6:.0f} MB"
                     raise InputError(f"{path}, line {number}: longer than {longest}, so no file of JSON lines; {FORMS}")
@@ -200,6 +210,33 @@ def _file_rows(path: Path, limit: int | None) -> Iterator[tuple[int, bytes]]:
         raise InputError(
             f"{path}: cannot be read ({error.strerror or error}); check what it is and who may read it"
         ) from None
+
+
+PACKED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))
+
+
+@contextlib.contextmanager
+def opened(path: str | Path) -> Iterator[BinaryIO]:
+    """A file's bytes to read, unpacked if it is a gzip, bzip2 or xz file: its first bytes tell, whatever its name.
+
+    Raises `InputError`, within too, for a packed file that is cut off or broken.
+    """
+    with open(path, "rb") as file:
+        first = file.read(6)
+        unpack = next((unpack for mark, unpack in PACKED if first.startswith(mark)), None)
+        file.seek(0)
+        if unpack is None:
+            yield file
+            return
+        try:
+            with unpack(file) as unpacked:
+                yield unpacked
+        except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
+            raise InputError(f"{path}: the packed file is cut off or broken ({error}); fetch it again") from None
+        except OSError as error:
+            if error.errno is None:  # bz2 says so of its data
+                raise InputError(f"{path}: the packed file is broken ({error}); fetch it again") from None
+            raise
 
 
 def _hub_rows(name: str, limit: int | None) -> Iterator[tuple[int, dict]]:

@@ -29,7 +29,7 @@ import numpy as np
 
 from labkit import dedup
 from labkit.common import InputError, peak_rss_mb, write_atomically
-from labkit.data import MAX_LINE_BYTES, json_object
+from labkit.data import MAX_LINE_BYTES, json_object, opened
 from labkit.live import Line
 
 PART_LINES = 10_000  # lines worked on together, and saved together
@@ -214,7 +214,7 @@ class _Run:
             print(f"{self.out}: goes on after line {number:,}", file=sys.stderr)
         total = self.path.stat().st_size
         factors = dedup.permutation_numbers(self.chosen.permutations, self.chosen.seed)
-        for lines in _parts(_lines(self.path, at, number)):
+        for lines in _parts(numbered_lines(self.path, at, number)):
             arrays, (at, number) = self._part(lines, *factors), (lines[-1][1] + lines[-1][2], lines[-1][0])
             target = self.work / f"part-{len(parts):06d}.npz"
             with open(target.with_suffix(".tmp"), "wb") as file:
@@ -238,7 +238,7 @@ class _Run:
         rows, exact, sets, rejected = [], [], [], []
         for number, offset, size, raw in lines:
             try:
-                text = _text(raw, size, self.keys)
+                text = line_text(raw, size, self.keys)
             except InputError as error:
                 rejected.append((number, str(error)))
                 continue
@@ -315,14 +315,11 @@ class _Run:
         gone = {int(documents.line[removal.index]): removal for removal in removed}
         with contextlib.ExitStack() as stack:
             kept, out, rejected = (stack.enter_context(write_atomically(self.out / name)) for name in OUTPUTS)
-            for number, _, size, raw in _lines(self.path):
+            for number, _, size, raw in numbered_lines(self.path):
                 if number % PART_LINES == 0:
                     self.line.show(f"writing: line {number:,}", number / documents.lines)
                 if number in problems:
-                    text = raw[:SHOWN_BYTES].decode("utf-8", "backslashreplace") if size > MAX_LINE_BYTES else None
-                    text = text if text is not None else raw.decode("utf-8", "backslashreplace")
-                    row = {"line": number, "problem": problems[number], "bytes": size, "text": text}
-                    rejected.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    rejected.write(rejected_row(number, problems[number], size, raw))
                 elif number in gone:
                     removal = gone[number]
                     row = {
@@ -359,7 +356,7 @@ class _Sets:
             return self._held[index]
         self._file.seek(int(self._offset[index]))
         size = int(self._size[index])
-        found = dedup.shingles(_text(self._file.read(size), size, self._keys), self._shingle)
+        found = dedup.shingles(line_text(self._file.read(size), size, self._keys), self._shingle)
         self._held[index] = found
         self._count += len(found)
         while self._count > CACHED_SHINGLES:
@@ -367,12 +364,12 @@ class _Sets:
         return found
 
 
-def _lines(path: Path, at: int = 0, number: int = 0) -> Iterator[tuple[int, int, int, bytes]]:
+def numbered_lines(path: Path, at: int = 0, number: int = 0) -> Iterator[tuple[int, int, int, bytes]]:
     """(number from 1, offset, size in bytes, its bytes) of each line after the first `number`, which end at `at`.
 
     Of a line over `MAX_LINE_BYTES` the beginning is given: its size says so.
     """
-    with open(path, "rb") as file:
+    with opened(path) as file:
         file.seek(at)
         while raw := file.readline(MAX_LINE_BYTES + 1):
             number, size, last = number + 1, len(raw), raw
@@ -388,6 +385,12 @@ def _lines(path: Path, at: int = 0, number: int = 0) -> Iterator[tuple[int, int,
             at += size
 
 
+def rejected_row(number: int, problem: str, size: int, raw: bytes) -> str:
+    """The line of rejected.jsonl for a line of the file; of one that is too long it holds the beginning."""
+    text = raw[: SHOWN_BYTES if size > MAX_LINE_BYTES else None].decode("utf-8", "backslashreplace")
+    return json.dumps({"line": number, "problem": problem, "bytes": size, "text": text}, ensure_ascii=False) + "\n"
+
+
 def _parts(lines: Iterable[tuple[int, int, int, bytes]]) -> Iterator[list[tuple[int, int, int, bytes]]]:
     """The lines in lists, each of a size that is worked on together."""
     part, held = [], 0
@@ -401,7 +404,7 @@ def _parts(lines: Iterable[tuple[int, int, int, bytes]]) -> Iterator[list[tuple[
         yield part
 
 
-def _text(raw: bytes, size: int, keys: tuple[str, ...]) -> str:
+def line_text(raw: bytes, size: int, keys: tuple[str, ...]) -> str:
     """The text of a line. Raises `InputError` with what is wrong, without saying where."""
     if size > MAX_LINE_BYTES:
         raise InputError(f"longer than {MAX_LINE_BYTES / 1e6:.0f} MB; split the document")

@@ -68,7 +68,7 @@ def test_every_line_is_in_exactly_one_file(tmp_path_factory, given_lines, end, p
     texts = {}
     for number, line in enumerate(given_lines, start=1):
         try:
-            texts[number] = dedup_command._text(line, len(line), ())
+            texts[number] = dedup_command.line_text(line, len(line), ())
         except ValueError:
             continue
     if not texts:
