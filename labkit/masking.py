@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from labkit.common import InputError
-from labkit.data import Example
+from labkit.data import Example, check_roles, message_texts, plain_message
 
 if TYPE_CHECKING:
     import torch
@@ -78,7 +78,7 @@ def closing_token(row: Rendered, tokenizer) -> int | None:
 
 def prompt_ids(example: Example | Sequence[Mapping], tokenizer) -> list[int]:
     """The ids a model is given before it answers: the conversation up to and with the assistant's role token."""
-    return _encode(tokenizer, _prompt_text(tokenizer, _messages(example)[0]))
+    return _encode(tokenizer, _prompt_text(tokenizer, _messages(example)[0], getattr(example, "tools", ())))
 
 
 def render(example: Example | Sequence[Mapping], tokenizer, max_length: int | None = None) -> Rendered:
@@ -91,8 +91,9 @@ def render(example: Example | Sequence[Mapping], tokenizer, max_length: int | No
     """
     before, all_messages = _messages(example)
     name = f'example "{example.id}"' if isinstance(example, Example) else "the conversation"
-    start = _prompt_text(tokenizer, before)
-    text = _template(tokenizer, all_messages, add_generation_prompt=False)
+    tools = getattr(example, "tools", ())
+    start = _prompt_text(tokenizer, before, tools)
+    text = _template(tokenizer, all_messages, False, tools)
     if not text.startswith(start):
         raise InputError(f"{name}: the chat template rewrites the prompt once it is answered; use another template")
     prompt, completion = _encode(tokenizer, start), _encode(tokenizer, text[len(start) :])
@@ -117,7 +118,7 @@ def segments(example: Example, tokenizer) -> list[tuple[str, list[int]]]:
     """
     before, all_messages = _messages(example)
     start = _prompt_text(tokenizer, before)
-    text = _template(tokenizer, all_messages, add_generation_prompt=False)
+    text = _template(tokenizer, all_messages, False)
     place = start.rindex(example.prompt)
     borders = [(0, "system"), (place, "question")]
     for question, answer in example.shots:
@@ -154,14 +155,15 @@ def as_trl(
         raise InputError(f'the record has no "{missing[0]}"; give "prompt" and "completion", "messages" or "{text}"')
     if assistant_only and (text in keys or isinstance(record.get("prompt"), str)):
         raise InputError("plain text knows no assistant, so assistant_only cannot act on it; give messages")
+    tools = record.get("tools") or ()
     if "prompt" in record and isinstance(record["prompt"], str):
         whole = record["prompt"] + _ended(record["completion"], tokenizer)
         start, ids = (tokenizer(part, verbose=False)["input_ids"] for part in (record["prompt"], whole))
     elif "prompt" in record:
-        start = _encode(tokenizer, _prompt_text(tokenizer, record["prompt"]))
-        ids = _encode(tokenizer, _template(tokenizer, [*record["prompt"], *record["completion"]], False))
+        start = _encode(tokenizer, _prompt_text(tokenizer, record["prompt"], tools))
+        ids = _encode(tokenizer, _template(tokenizer, [*record["prompt"], *record["completion"]], False, tools))
     elif "messages" in record:
-        ids, start = _encode(tokenizer, _template(tokenizer, record["messages"], False)), []
+        ids, start = _encode(tokenizer, _template(tokenizer, record["messages"], False, tools)), []
     else:
         ids, start = tokenizer(_ended(record[text], tokenizer), verbose=False)["input_ids"], []
     length = next((place for place, (a, b) in enumerate(zip(start, ids)) if a != b), min(len(start), len(ids)))
@@ -337,7 +339,8 @@ def _ended(text: str, tokenizer) -> str:
 
 def _assistant_mask(tokenizer, record: Mapping) -> list[int]:
     messages = record.get("messages") or [*record["prompt"], *record["completion"]]
-    written = _apply(tokenizer, messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
+    tools = record.get("tools") or ()
+    written = _apply(tokenizer, messages, tools, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
     if 1 not in written["assistant_masks"]:
         raise InputError(
             "the chat template marks no assistant part; put {% generation %} and {% endgeneration %} around it"
@@ -350,41 +353,40 @@ def _messages(example: Example | Sequence[Mapping]) -> tuple[list[dict], list[di
     if isinstance(example, Example):
         return example.messages(completion=False), example.messages()
     messages = [dict(message) if isinstance(message, Mapping) else {} for message in example]
-    if not messages or messages[-1].get("role") != "assistant":
-        raise InputError("the conversation does not end with the assistant's message; add the completion to learn")
-    has_system = messages[0].get("role") == "system"
-    for number, message in enumerate(messages[has_system:]):
-        expected = ("user", "assistant")[number % 2]
-        if message.get("role") != expected:
-            raise InputError(
-                f"message {number + 1 + has_system} has role {message.get('role')!r} where {expected!r} is due; "
-                "after an optional system message, user and assistant take turns"
-            )
+    check_roles(messages)
     for number, message in enumerate(messages, start=1):
-        if not isinstance(message.get("content"), str):
-            raise InputError(f'message {number} has no text under "content"; write it, or take the conversation out')
+        try:
+            messages[number - 1] = plain_message(message)
+        except InputError as error:
+            raise InputError(f"message {number}: {error}; or take the conversation out") from None
     return messages[:-1], messages
 
 
-def _prompt_text(tokenizer, messages: list[dict]) -> str:
-    return _template(tokenizer, messages, add_generation_prompt=True)
+def _prompt_text(tokenizer, messages: list[dict], tools: Sequence[dict] = ()) -> str:
+    return _template(tokenizer, messages, True, tools)
 
 
-def _template(tokenizer, messages: list[dict], add_generation_prompt: bool) -> str:
+def _template(tokenizer, messages: list[dict], add_generation_prompt: bool, tools: Sequence[dict] = ()) -> str:
+    return _apply(tokenizer, messages, tools, tokenize=False, add_generation_prompt=add_generation_prompt)
+
+
+def _apply(tokenizer, messages: list[dict], tools: Sequence[dict] = (), **how):
+    """`apply_chat_template`; what the template refuses, or cannot do, is an `InputError`."""
+    from jinja2 import TemplateError
+
     if not tokenizer.chat_template:
         raise InputError(
             "the tokenizer has no chat template; take an instruction-tuned model's, or set tokenizer.chat_template"
         )
-    return _apply(tokenizer, messages, tokenize=False, add_generation_prompt=add_generation_prompt)
-
-
-def _apply(tokenizer, messages: list[dict], **how):
-    """`apply_chat_template`; what the template refuses, or cannot do, is an `InputError`."""
-    from jinja2 import TemplateError
-
+    if isinstance(tokenizer.chat_template, dict) and "default" not in tokenizer.chat_template:
+        names = ", ".join(tokenizer.chat_template)
+        raise InputError(
+            f"the tokenizer has chat templates by name ({names}) and no default; set tokenizer.chat_template to the text "
+            "of one, and save it"
+        )
     try:
-        return tokenizer.apply_chat_template(messages, **how)
-    except TemplateError as error:
+        return tokenizer.apply_chat_template(messages, tools=list(tools) or None, **how)
+    except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:  # jinja passes on what Python raises
         why = " ".join(str(error).split())
         raise InputError(f"the chat template does not take the conversation: {why}; mend one of the two") from None
 
