@@ -7,13 +7,17 @@ here trains; the report on a whole file is `lint`.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import random
+import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from labkit.common import InputError
-from labkit.data import Example, check_roles, message_texts, plain_message
+from labkit.data import Example, check_roles, plain_message
 
 if TYPE_CHECKING:
     import torch
@@ -172,6 +176,59 @@ def as_trl(
         own = _assistant_mask(tokenizer, record)
         labels = [label if mine else IGNORED for label, mine in zip(labels, own, strict=True)]
     return Rendered(ids[:max_length], labels[:max_length], length, max_length is not None and len(ids) > max_length)
+
+
+def chat_text(example: Example, tokenizer) -> str:
+    """The whole conversation as the chat template writes it."""
+    return _template(tokenizer, example.messages(), False, example.tools)
+
+
+def left_out(messages: Sequence[Mapping], text: str) -> tuple[list[str], list[str]]:
+    """(what of the messages is not in the text that a template made of them, what lost white space at its ends).
+
+    Named with the message's number: "the system message", "the thinking in message 4", "a tool call in message 2".
+    White space within is not compared, so a template may set thinking on lines of its own.
+    """
+    flat, lost, trimmed, wanted = _flat(text), [], [], Counter()
+    for number, message in enumerate(messages, start=1):
+        role = message["role"]
+        name = "the system message" if role in ("system", "developer") else f"the {role}'s text in message {number}"
+        content = message.get("content") or ""
+        *thoughts, said = re.split(r"</?think>", content)
+        thoughts += [message[key] for key in ("reasoning_content", "reasoning", "thinking") if message.get(key)]
+        thinking = f"the thinking in message {number}"
+        pieces = [(thinking, str(thought)) for thought in thoughts] + [(name, said)]
+        for call in message.get("tool_calls") or []:
+            pieces += [(f"a tool call in message {number}", leaf) for leaf in _leaves(call)]
+        for whose, piece in pieces:
+            piece = _flat(piece)
+            wanted[piece] += 1  # a text that two messages hold is to be there twice
+            forms = {piece, json.dumps(piece)[1:-1], json.dumps(piece, ensure_ascii=False)[1:-1]}
+            if piece and max(map(flat.count, forms)) < wanted[piece] and whose not in lost:
+                lost.append(whose)
+        if name not in lost and content.strip() and content not in text and content != content.strip():
+            trimmed += [name] if content.strip() in text else []
+    return lost, trimmed
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _leaves(call: object) -> list[str]:
+    """The name and the arguments' values of a tool call, as texts."""
+    function = call.get("function", call) if isinstance(call, Mapping) else {}
+    arguments, name = function.get("arguments"), function.get("name")
+    with contextlib.suppress(ValueError):  # many files hold them as the JSON of an object
+        arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
+    found, open_ends = [name] if isinstance(name, str) else [], [arguments]
+    while open_ends:
+        value = open_ends.pop()
+        if isinstance(value, (Mapping, list)):
+            open_ends += value.values() if isinstance(value, Mapping) else value
+        elif isinstance(value, str):
+            found.append(value)
+    return found
 
 
 def prompt_share(batch_labels: list[list[int]], lengths: list[int]) -> float:
