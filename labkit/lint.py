@@ -34,7 +34,7 @@ FINDINGS = {
     "template": "the text holds role markers, of this template or another; take them out, the template writes them",
     "seam": "prompt and completion do not meet between two tokens; training then sees another prompt than writing",
     "no_end_token": "holds no end token that carries loss, so the model never learns to stop",
-    "left_out": "the chat template leaves out what the file says, so it is never taught",
+    "left_out": "the row lacks what the file says, so it is never taught",
     "doubled": "begins or ends with the same special token twice: the text holds it, or the trainer adds it, and the "
     "tokenizer adds it too",
     "conflict": "asks what another example asks and answers otherwise; decide which is right, or leave both if each is",
@@ -236,11 +236,6 @@ def _row(item: _Item | InputError, tokenizer, plain: bool) -> tuple[Rendered, li
         row, start = as_trl({"text": item.text}, tokenizer), []
     elif plain or (not tokenizer.chat_template and item.form not in ("messages", "conversations")):
         example = item.example
-        if len(example.messages()) > 2 or example.conversation:
-            raise InputError(
-                f"{'--plain' if plain else 'there is no chat template, which'} has no place for a system message, earlier "
-                "turns or tool calls; take a tokenizer with a chat template, or write all into the prompt"
-            )
         row = as_trl({"prompt": example.prompt, "completion": example.completion}, tokenizer)
         start = tokenizer(example.prompt, verbose=False)["input_ids"]
     else:
@@ -264,9 +259,12 @@ class _Notes:
     def of(self, item: _Item, tokenizer, plain: bool) -> list[str]:
         """Take an item in, and return what of it the chat template leaves out, each named without its number."""
         self.forms[item.form] += 1
-        if item.example is None or plain or not tokenizer.chat_template:
+        if item.example is None:
             return []
         messages = item.example.messages()
+        if plain or not tokenizer.chat_template:  # prompt and completion are joined, and that is all
+            lost = ["the system message"] * bool(item.example.system)
+            return lost + ["earlier turns and tool calls"] * (len(messages) > 2 + len(lost))
         self.earlier += sum(message["role"] == "assistant" for message in messages[:-1])
         lost, trimmed = left_out(messages, chat_text(item.example, tokenizer))
         self.trimmed += bool(trimmed)
