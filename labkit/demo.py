@@ -8,12 +8,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import random
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
+from labkit import dedup
 from labkit.common import InputError, peak_rss_mb
-from labkit.data import Example, checked_lines, load_examples, split
+from labkit.data import Example, checked_lines, load_examples, message_texts, split, split_by_cluster
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,9 +97,10 @@ def main(args: argparse.Namespace) -> int:
             own = load_examples(args.data)
             if len(own) < 2:
                 raise InputError(f"{args.data}: 1 example cannot be split; give at least 2, better some hundred")
-            train, test = split(own, 0.1, args.seed)
+            train, test, copies = held_out_part(own, args.seed)
         else:
             train, test = runs.mix(recipe)
+            copies = None
         test = test[: args.questions]
         model, tokenizer = models.load(models.BASE if args.model is None else args.model, args.device)
         context = models.context_length(model.config)
@@ -106,8 +110,8 @@ def main(args: argparse.Namespace) -> int:
             check_prompts(test, tokenizer, context)
         except InputError as error:
             raise error if args.data is None else placed(error, args.data, own, test, tokenizer, context) from None
-        said = models.stop_where_rows_end(model, tokenizer, [render(example, tokenizer) for example in test])
-        if said:
+        ends = models.stop_where_rows_end(model, tokenizer, [render(example, tokenizer) for example in test])
+        for said in filter(None, (copies, ends)):
             line.close()
             print(f"labkit: {said}", file=sys.stderr)
 
@@ -160,6 +164,27 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report))
     return 0
+
+
+def held_out_part(own: list[Example], seed: int) -> tuple[list[Example], list[Example], str | None]:
+    """(nine tenths to train on, a tenth to ask, what is to be told): near-duplicates stay on one side.
+
+    Where there are none, it is `data.split`.
+    """
+    texts = ["\n".join(chain.from_iterable(map(message_texts, each.messages()))) for each in own]
+    clusters = dedup.find(texts, reading=dedup.Reading()).clusters
+    if not clusters:
+        return *split(own, 0.1, seed), None
+    tied = {index for cluster in clusters for index in cluster}
+    groups = [*clusters, *([index] for index in range(len(own)) if index not in tied)]
+    copies = f"{len(tied):,} of {len(own):,} examples are copies or near-duplicates of others ({len(clusters):,} clusters)"
+    if len(groups) == 1:
+        return *split(own, 0.1, seed), f"{copies}, all in one, so the held-out part leaks into training; see labkit dedup"
+    order = random.Random(seed).sample(range(len(groups)), len(groups))
+    order.sort(key=lambda place: len(groups[place]) > 0.5 * len(own))  # a cluster of most examples is no test
+    held = set(split_by_cluster(groups, order, 0.1)[0])
+    train = [example for index, example in enumerate(own) if index not in held]
+    return train, [own[index] for index in sorted(held)], f"{copies}; the held-out tenth is drawn by cluster, so none leaks"
 
 
 def check_prompts(asked: Sequence[Example], tokenizer, context: int | None) -> None:

@@ -6,6 +6,7 @@ Any model folder or hub name can take the place of the kit's own base. Training 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import math
 import os
@@ -224,11 +225,16 @@ def add_lora(
         names = target_modules.split(",") if isinstance(target_modules, str) else target_modules
         target_modules = [name.strip() for name in names if name.strip()]
         _check_target_modules(model, target_modules)
+    elif "mamba" in str(model.config.model_type):  # whose kernels read these weights past an adapter, as peft says
+        target_modules = sorted({name.rpartition(".")[2] for name in _linear_layers(model)} - {"out_proj", "lm_head"})
     config = LoraConfig(
         r=rank, lora_alpha=alpha, target_modules=target_modules, lora_dropout=0.0, task_type="CAUSAL_LM"
     )
     with _quiet():
-        adapted = get_peft_model(model, config)
+        try:
+            adapted = get_peft_model(model, config)
+        except ValueError as error:  # layers that peft does not adapt
+            raise InputError(f"peft makes no adapter for this model: {_reason(error)}; name other target modules") from None
     draw = torch.Generator().manual_seed(seed)
     for name, parameter in adapted.named_parameters():
         if ".lora_A." in name:
@@ -350,7 +356,8 @@ def generate_ids(
     found: list[list[int]] = [[] for _ in rows]
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        written = _greedy(model, tokenizer, [rows[index] for index in chosen], max_new_tokens, context)
+        write = _greedy if _takes_a_cache(model) else _generated
+        written = write(model, tokenizer, [rows[index] for index in chosen], max_new_tokens, context)
         for index, ids in zip(chosen, written, strict=True):
             found[index] = ids
         if progress is not None:
@@ -474,21 +481,49 @@ def _greedy(model, tokenizer, rows: list[list[int]], max_new_tokens: int, contex
     return written
 
 
+def _takes_a_cache(model) -> bool:
+    """Whether the forward pass takes what `_greedy` gives; Bloom takes no positions, Mamba another kind of cache."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    wanted = {"position_ids", "past_key_values", "logits_to_keep"}
+    return wanted <= inspect.signature(base.forward).parameters.keys()
+
+
+def _generated(model, tokenizer, rows: list[list[int]], max_new_tokens: int, context: int | None) -> list[list[int]]:
+    """What `_greedy` gives, by transformers' `generate`, one row at a time: not every model minds padding on the left."""
+    place, ends = next(model.parameters()).device, list(end_ids(tokenizer, model.generation_config))
+    written = []
+    for row in rows:
+        new = max_new_tokens if context is None else min(max_new_tokens, context - len(row))
+        ids = torch.tensor([row], device=place)
+        more = {"eos_token_id": ends or None, "pad_token_id": tokenizer.pad_token_id}
+        with _quiet():
+            found = model.generate(
+                input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, do_sample=False, **more
+            )
+        written.append(found[0, len(row) :].tolist())
+    return written
+
+
 def _text(tokenizer, ids: list[int], ends: Sequence[int]) -> str:
     end = turn_end(ids, ends)
     return tokenizer.decode(ids[:end], skip_special_tokens=True)  # not every end token is a special one
 
 
 def _check_target_modules(model, wanted: Sequence[str]) -> None:
-    from transformers.pytorch_utils import Conv1D
-
-    linear = [name for name, module in model.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D))]
+    linear = _linear_layers(model)
     unknown = [name for name in wanted if not any(layer == name or layer.endswith("." + name) for layer in linear)]
     if unknown or not wanted:
         there = ", ".join(dict.fromkeys(layer.rpartition(".")[2] for layer in linear))
         raise InputError(
             f"no linear layer is named {', '.join(unknown) or 'nothing'}; choose from {there}, or all-linear"
         )
+
+
+def _linear_layers(model) -> list[str]:
+    """The full names of the layers that an adapter can go to."""
+    from transformers.pytorch_utils import Conv1D
+
+    return [name for name, module in model.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D))]
 
 
 def _load_adapter(model, folder: Path):
