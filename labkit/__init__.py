@@ -30,6 +30,7 @@ _MODULES = {  # name: its module
         name: f"labkit.{name}"
         for name in (
             "almanac",
+            "architectures",
             "best_of",
             "claims",
             "cluster",
@@ -37,14 +38,19 @@ _MODULES = {  # name: its module
             "data",
             "dedup",
             "explorers",
+            "hyperparameters",
             "lint",
+            "lora",
+            "lora_model",
             "masking",
             "models",
             "plots",
             "progress",
             "runs",
+            "syllabus",
             "tokenization",
             "training",
+            "updates",
         )
     },
     "pretraining": "labkit.workshop.pretraining",

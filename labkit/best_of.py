@@ -16,6 +16,7 @@ from math import comb
 from statistics import mean
 
 from labkit import cluster, runs
+from labkit.runs import record as records
 from labkit.common import InputError, write_atomically
 from labkit.data import Example
 
@@ -123,7 +124,7 @@ def measure(seed: int) -> Curve:
 
 def place():
     """The record's file, beside those of the recipes."""
-    return runs.RECORDS / "best_of" / f"{POLICY}.json"
+    return records.RECORDS / "best_of" / f"{POLICY}.json"
 
 
 def recorded() -> list[Curve]:

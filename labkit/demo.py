@@ -183,6 +183,8 @@ def held_out_part(own: list[Example], seed: int) -> tuple[list[Example], list[Ex
     order = random.Random(seed).sample(range(len(groups)), len(groups))
     order.sort(key=lambda place: len(groups[place]) > 0.5 * len(own))  # a cluster of most examples is no test
     held = set(split_by_cluster(groups, order, 0.1)[0])
+    if len(held) == len(own):
+        held -= set(groups[order[-1]])
     train = [example for index, example in enumerate(own) if index not in held]
     return train, [own[index] for index in sorted(held)], f"{copies}; the held-out tenth is drawn by cluster, so none leaks"
 

@@ -208,13 +208,19 @@ def check_tokenizer(tokenizer, model, vocabulary: Mapping[str, int] | None = Non
 
 
 def add_lora(
-    model, rank: int = 16, alpha: float = 32, target_modules: str | Sequence[str] = "all-linear", seed: int = 0
+    model,
+    rank: int = 16,
+    alpha: float = 32,
+    target_modules: str | Sequence[str] = "all-linear",
+    seed: int = 0,
+    **options,
 ):
     """The model with a LoRA adapter (Hu et al. 2021) through PEFT, whose A is drawn on the CPU from `seed` and whose
     B is 0.
 
     `target_modules` is `all-linear`, a list of layer names, or those names joined by commas. The model's own weights
-    are frozen.
+    are frozen. `options` are more of PEFT's `LoraConfig`, such as `use_rslora=True`; with `init_lora_weights` of
+    another kind, A and B are what PEFT makes them.
     """
     with _quiet():  # bitsandbytes, which peft imports, has a notice for some processors
         from peft import LoraConfig, get_peft_model
@@ -228,13 +234,15 @@ def add_lora(
     elif "mamba" in str(model.config.model_type):  # whose kernels read these weights past an adapter, as peft says
         target_modules = sorted({name.rpartition(".")[2] for name in _linear_layers(model)} - {"out_proj", "lm_head"})
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, target_modules=target_modules, lora_dropout=0.0, task_type="CAUSAL_LM"
+        r=rank, lora_alpha=alpha, target_modules=target_modules, lora_dropout=0.0, task_type="CAUSAL_LM", **options
     )
     with _quiet():
         try:
             adapted = get_peft_model(model, config)
         except ValueError as error:  # layers that peft does not adapt
             raise InputError(f"peft makes no adapter for this model: {_reason(error)}; name other target modules") from None
+    if config.init_lora_weights is not True:
+        return adapted
     draw = torch.Generator().manual_seed(seed)
     for name, parameter in adapted.named_parameters():
         if ".lora_A." in name:
@@ -431,11 +439,11 @@ def probabilities(model, tokenizer, examples: Sequence[Example], batch_size: int
 def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
     """The Wilson score interval of a share (Wilson 1927): (low, high), within 0 and 1 even at 0 or all correct."""
     if not 0 <= correct <= n or n == 0:
-        raise ValueError(f"{correct} of {n} is no share")
-    share = correct / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(min(middle - half, share), 0.0), min(max(middle + half, share), 1.0)  # rounding must not pass the share
+        raise ValueError(f"{correct} of {n} is not a share")
+    from scipy.stats import binomtest
+
+    found = binomtest(correct, n).proportion_ci(confidence_level=math.erf(z / math.sqrt(2)), method="wilson")
+    return min(found.low, correct / n), max(found.high, correct / n)  # rounding must not pass the share
 
 
 def _greedy(model, tokenizer, rows: list[list[int]], max_new_tokens: int, context: int | None) -> list[list[int]]:

@@ -86,6 +86,8 @@ def test_copies_are_on_one_side(tmp_path):
     alike = held_out_part(own[:1] * 20, 0)
     assert (len(alike[0]), len(alike[1])) == (18, 2) and "leaks" in alike[2]
     assert held_out_part(own[:20], 3)[2] is None
+    lone = held_out_part(own[:1] * 30 + own[1:2], 0)  # the one that is no copy
+    assert lone[1] == own[1:2] and len(lone[0]) == 30
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ from labkit.quizzes import banks
 from labkit.quizzes.answers import KNEW, MISSED, Put, check, put
 from labkit.quizzes.markup import to_html
 from labkit.quizzes.printed import answer_lines, options_text, wrapped
-from labkit.quizzes.schema import LABS, OBJECTIVES, Base
+from labkit.quizzes.schema import Base
+from labkit.syllabus import LABS, OBJECTIVES
 from labkit.quizzes.terminal import Ask, read, typed
 
 QUESTIONS = 20
@@ -150,7 +151,7 @@ def summary(answers: Sequence[Answered]) -> list[str]:
 
 def section(question: Base) -> tuple[str, str]:
     """(the heading to read again, its address relative to a lab; "" where that lab is not there)."""
-    file = LABS[question.lab][0]
+    file = LABS[question.lab].file
     wanted = question.section or question.segment.replace("_", " ")
     if (headings := _headings(file)) is None:
         return f"{wanted}, in lab {file}", ""

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from labkit.exercises import engine
+from labkit.exercises import limits
 from labkit.exercises.engine import check, is_stub, judge
 from labkit.exercises.kinds import Probe
 from toy_exercise import TOY, cell, mean
@@ -30,13 +30,13 @@ def test_helpers_imports_and_prints_in_the_same_cell_are_fine(capsys):
 
 @pytest.mark.parametrize("body", ["...", "pass", '"""Mean."""', '"""Mean."""\n...', "raise NotImplementedError", "raise NotImplementedError('soon')"])
 def test_a_stub_is_not_attempted(body):
-    assert is_stub(cell(body), "toy.mean")
+    assert is_stub(cell(body), "start.mean")
     assert check(TOY, cell(body)).kind == "not attempted"
 
 
 def test_returning_none_is_no_stub():
     assert check(TOY, cell("return None")).kind == "wrong"
-    assert not is_stub("def mean(values): ...", "toy.mean")
+    assert not is_stub("def mean(values): ...", "start.mean")
 
 
 @pytest.mark.parametrize("known", TOY.misconceptions, ids=lambda known: known.name)
@@ -81,7 +81,7 @@ def test_a_name_at_the_top_of_the_cell_is_not_defined():
 def test_the_preamble_is_there_and_lk_has_only_the_decorator():
     source = cell("if not values:\n    raise ValueError\nreturn math.fsum(values) / np.size(values)")
     assert check(TOY, source).passed
-    assert "lk.use" in check(TOY, "other = lk.use('toy.mean')\n" + cell(RIGHT)).text
+    assert "lk.use" in check(TOY, "other = lk.use('start.mean')\n" + cell(RIGHT)).text
 
 
 def test_magics_are_refused_in_words():
@@ -113,7 +113,7 @@ def test_the_streams_are_back_after_a_limit():
     before = sys.stdout, sys.stderr
     body = "items = []\nitems.append(items)\nitems.append(items)\nreturn items"
     assert not check(TOY, cell(body), seconds=0.5).passed
-    assert (sys.stdout, sys.stderr) == before and not engine._output
+    assert (sys.stdout, sys.stderr) == before and not limits._output
 
 
 def test_a_number_of_thousands_of_digits_is_an_answer_like_others():
@@ -122,8 +122,8 @@ def test_a_number_of_thousands_of_digits_is_an_answer_like_others():
 
 
 def test_what_is_no_function_is_said():
-    assert "no function" in check(TOY, '@lk.exercise("toy.mean")\nclass mean:\n    pass\n').text
-    assert "no function" in check(TOY, 'lk.exercise("toy.mean")(5)').text
+    assert "no function" in check(TOY, '@lk.exercise("start.mean")\nclass mean:\n    pass\n').text
+    assert "no function" in check(TOY, 'lk.exercise("start.mean")(5)').text
 
 
 def test_changing_an_argument_is_its_own_line():
@@ -155,7 +155,7 @@ def test_a_loop_inside_c_code_is_ended():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps the limit on memory")
 def test_a_list_without_end_is_ended(monkeypatch):
-    monkeypatch.setattr(engine, "MAX_MEMORY", 2**28)
+    monkeypatch.setattr(limits, "MAX_MEMORY", 2**28)
     for source in (cell("return list(itertools.count())"), "numbers = list(itertools.count())\n" + cell(RIGHT)):
         verdict = check(TOY, "import itertools\n" + source)
         assert verdict.kind == "memory" and verdict.text.startswith("takes more than 0 GB of memory")
@@ -177,7 +177,7 @@ def test_no_copy_is_left_behind(monkeypatch):
 
 
 def test_without_copies_the_limits_that_can_be_kept_are_kept(monkeypatch):
-    monkeypatch.delattr(engine.os, "fork")
+    monkeypatch.delattr(limits.os, "fork")
     assert check(TOY, cell(RIGHT)).passed
     assert check(TOY, cell("while True:\n    pass"), seconds=0.3).kind == "slow"
 
@@ -220,8 +220,8 @@ def test_a_call_is_shown_as_it_can_be_tried_again():
         return len(words)
 
     probes = [Probe(({(1, 2): 5},), "a"), Probe(({(1, 2): 5, (3,): 1},), "a")]
-    exercise = replace(TOY, id="toy.size", reference=size, probes=lambda rng: probes, misconceptions=())
-    source = '@lk.exercise("toy.size")\ndef size(words):\n    return 0\n'
+    exercise = replace(TOY, id="start.size", reference=size, probes=lambda rng: probes, misconceptions=())
+    source = '@lk.exercise("start.size")\ndef size(words):\n    return 0\n'
     assert check(exercise, source).text == "wrong for size({(1, 2): 5}): yours 0, expected 1"
 
 
@@ -248,7 +248,7 @@ def test_in_another_thread_there_is_no_limit_on_time_and_no_error():
 
 
 def test_without_an_alarm_the_main_thread_is_interrupted(monkeypatch):
-    monkeypatch.delattr(engine.signal, "SIGALRM")
+    monkeypatch.delattr(limits.signal, "SIGALRM")
     assert check(TOY, cell("while True:\n    pass"), seconds=0.3).kind == "slow"
     assert check(TOY, cell(RIGHT), seconds=5).passed
 
