@@ -27,6 +27,8 @@ COMMANDS = {  # name: (module, what it does)
     "runs": ("labkit.runs.command", "list the recorded runs, or make them again"),
     "claims": ("labkit.claims", "print the ledger of claims, or write it into docs/ledger.md"),
     "dedup": ("labkit.dedup_command", "take near-duplicates out of a file, and say what went and why"),
+    "split": ("labkit.split_command", "divide a file into training and test, and count what leaks between them"),
+    "corpus": ("labkit.corpus", "the same for a folder of files, by datatrove, here or on a Ray cluster"),
     "lint": ("labkit.lint", "say what in a file of examples would be masked, cut or never taught"),
     "almanac": ("labkit.almanac.command", "print documents and examples of the invented world"),
     "base": ("labkit.workshop.pretraining", "build the base model from the almanac"),
