@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from labkit.common import InputError, write_atomically
-from labkit.data import opened
 from labkit.dedup_command import line_text, numbered_lines, rejected_row
 
 ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.bz2", ".jsonl.xz")
@@ -189,7 +188,9 @@ def listed(folder: Path) -> tuple[list[str], list[str]]:
     Raises `InputError` if there are none to read, or two that would be written to one name.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: is no folder; name one with files of JSON lines, or take `labkit dedup` for a file")
+        raise InputError(
+            f"{folder}: is no folder; name one with files of JSON lines, or take `labkit dedup` for a file"
+        )
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     files = [name for name in names if name.endswith(ENDINGS)]
     if not files:
@@ -198,7 +199,9 @@ def listed(folder: Path) -> tuple[list[str], list[str]]:
     for name in files:
         other = seen.setdefault(unpacked_name(name), name)
         if other != name:
-            raise InputError(f"{folder}: {other} and {name} would both become {unpacked_name(name)}; rename one of them")
+            raise InputError(
+                f"{folder}: {other} and {name} would both become {unpacked_name(name)}; rename one of them"
+            )
     return files, [name for name in names if name not in seen.values()]
 
 
@@ -270,7 +273,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("folder", type=Path, help="with files of JSON lines: *.jsonl, or packed, *.jsonl.gz")
     parser.add_argument("--out", type=Path, required=True, help="a new folder, for what is kept and what is not")
-    parser.add_argument("--text", action="append", metavar="KEY", help="the key that holds the text, as in labkit dedup")
+    parser.add_argument(
+        "--text", action="append", metavar="KEY", help="the key that holds the text, as in labkit dedup"
+    )
     parser.add_argument("--workers", type=int, default=1, help="tasks at once (1)")
     parser.add_argument("--ray", action="store_true", help="on the Ray cluster that this machine belongs to")
     parser.add_argument("--json", action="store_true", help="end with one JSON object, the report")

@@ -488,7 +488,9 @@ def message_texts(message: dict) -> list[str]:
     if content is not None and not isinstance(content, (str, list)):
         raise InputError(f"holds content of type {type(content).__name__}, not text")
     said = list(map(_part, content)) if isinstance(content, list) else [content or ""]
-    said += [message[key] for key in ("reasoning_content", "reasoning", "thinking") if isinstance(message.get(key), str)]
+    said += [
+        message[key] for key in ("reasoning_content", "reasoning", "thinking") if isinstance(message.get(key), str)
+    ]
     said += [json.dumps(call, ensure_ascii=False, sort_keys=True) for call in message.get("tool_calls") or []]
     return [text for text in said if text]
 

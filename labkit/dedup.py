@@ -149,7 +149,9 @@ class Reading:
         text = text if text.isascii() else unicodedata.normalize("NFC", text)
         if self.ignore:
             text = self._ignoring(text).strip() or text
-        return "\n".join(map(str.rstrip, text.strip("\n").splitlines())) if "\n" in text or "\r" in text else text.strip()
+        return (
+            "\n".join(map(str.rstrip, text.strip("\n").splitlines())) if "\n" in text or "\r" in text else text.strip()
+        )
 
     def _ignoring(self, text: str) -> str:
         if "case" in self.ignore:

@@ -426,7 +426,13 @@ class _Run:
                     rejected.write(rejected_row(number, problems[number], size, raw))
                 elif number in known:
                     there, why, similarity = known[number]
-                    row = {"line": number, "reason": "evaluation", "as": why, "similarity": similarity, "against": there}
+                    row = {
+                        "line": number,
+                        "reason": "evaluation",
+                        "as": why,
+                        "similarity": similarity,
+                        "against": there,
+                    }
                     out.write(f'{json.dumps(row)[:-1]}, "row": {raw.decode().strip()}}}\n')
                 elif number in gone:
                     removal = gone[number]
@@ -590,7 +596,7 @@ def check_lines(path: Path) -> None:
     kind = form or "json"
     what = {"json": "one JSON array", "csv": "a CSV table", "parquet": "a parquet table"}[kind]
     raise InputError(
-        f"{path}: is {what}, and this command wants one JSON object a line; make them with `python -c \"import datasets; "
+        f'{path}: is {what}, and this command wants one JSON object a line; make them with `python -c "import datasets; '
         f"datasets.load_dataset('{kind}', data_files='{name}', split='train').to_json('{target}')\"`"
     )
 
@@ -647,7 +653,6 @@ def _write_json(path: Path, value: dict) -> None:
     with write_atomically(path) as file:
         json.dump(value, file, indent=1)
         file.write("\n")
-
 
 
 def table(report: dict, out: Path) -> str:

@@ -177,16 +177,24 @@ def held_out_part(own: list[Example], seed: int) -> tuple[list[Example], list[Ex
         return *split(own, 0.1, seed), None
     tied = {index for cluster in clusters for index in cluster}
     groups = [*clusters, *([index] for index in range(len(own)) if index not in tied)]
-    copies = f"{len(tied):,} of {len(own):,} examples are copies or near-duplicates of others ({len(clusters):,} clusters)"
+    copies = (
+        f"{len(tied):,} of {len(own):,} examples are copies or near-duplicates of others ({len(clusters):,} clusters)"
+    )
     if len(groups) == 1:
-        return *split(own, 0.1, seed), f"{copies}, all in one, so the held-out part leaks into training; see labkit dedup"
+        return *split(
+            own, 0.1, seed
+        ), f"{copies}, all in one, so the held-out part leaks into training; see labkit dedup"
     order = random.Random(seed).sample(range(len(groups)), len(groups))
     order.sort(key=lambda place: len(groups[place]) > 0.5 * len(own))  # a cluster of most examples is no test
     held = set(split_by_cluster(groups, order, 0.1)[0])
     if len(held) == len(own):
         held -= set(groups[order[-1]])
     train = [example for index, example in enumerate(own) if index not in held]
-    return train, [own[index] for index in sorted(held)], f"{copies}; the held-out tenth is drawn by cluster, so none leaks"
+    return (
+        train,
+        [own[index] for index in sorted(held)],
+        f"{copies}; the held-out tenth is drawn by cluster, so none leaks",
+    )
 
 
 def check_prompts(asked: Sequence[Example], tokenizer, context: int | None) -> None:
@@ -202,7 +210,9 @@ def check_prompts(asked: Sequence[Example], tokenizer, context: int | None) -> N
             )
 
 
-def placed(error: InputError, where: str, own: list[Example], test: list[Example], tokenizer, context: int) -> InputError:
+def placed(
+    error: InputError, where: str, own: list[Example], test: list[Example], tokenizer, context: int
+) -> InputError:
     """The error with the file, and the line of the first example that raises one like it."""
     from labkit.masking import render
 

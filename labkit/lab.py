@@ -100,7 +100,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--folder", type=Path, default=Path("my-labs"), help="where your copies are (default: my-labs)")
     parser.add_argument("--list", action="store_true", help="print the table of labs, and copy nothing")
-    parser.add_argument("--write", metavar="FILE.md", type=Path, help="with --list: put the table between its marks there")
+    parser.add_argument(
+        "--write", metavar="FILE.md", type=Path, help="with --list: put the table between its marks there"
+    )
     parser.add_argument("--no-open", action="store_true", help="only copy")
     parser.add_argument("jupyter", nargs="*", metavar="-- OPTIONS", help="what follows -- goes to JupyterLab")
     parser.epilog = (

@@ -277,10 +277,10 @@ class _Notes:
         if talks := self.forms["messages"] + self.forms["conversations"]:
             marks = "{% generation %}" in str(tokenizer.chat_template)
             lines.append(
-                f"loss: with TRL's defaults every token of the {talks} conversations under \"messages\" carries loss, "
+                f'loss: with TRL\'s defaults every token of the {talks} conversations under "messages" carries loss, '
                 "questions and all; set assistant_only_loss=True ("
                 + ("this chat template has" if marks else "for which the chat template needs")
-                + " {% generation %} marks), or write \"prompt\" and \"completion\". The figures above are those of the "
+                + ' {% generation %} marks), or write "prompt" and "completion". The figures above are those of the '
                 "last answer as the completion, as this kit trains"
             )
         if self.forms["text"]:

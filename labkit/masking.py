@@ -76,7 +76,9 @@ def turn_end(ids: Sequence[int], ends: Collection[int], start: int = 0) -> int |
 
 def closing_token(row: Rendered, tokenizer) -> int | None:
     """The last of the tokenizer's special tokens in a row's completion, whether or not writing stops at it."""
-    special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special} | {*tokenizer.all_special_ids}
+    special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special} | {
+        *tokenizer.all_special_ids
+    }
     return next((id for id in reversed(row.input_ids[row.prompt_length :]) if id in special), None)
 
 
@@ -443,7 +445,13 @@ def _apply(tokenizer, messages: list[dict], tools: Sequence[dict] = (), **how):
         )
     try:
         return tokenizer.apply_chat_template(messages, tools=list(tools) or None, **how)
-    except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:  # jinja passes on what Python raises
+    except (
+        TemplateError,
+        TypeError,
+        ValueError,
+        KeyError,
+        AttributeError,
+    ) as error:  # jinja passes on what Python raises
         why = " ".join(str(error).split())
         raise InputError(f"the chat template does not take the conversation: {why}; mend one of the two") from None
 

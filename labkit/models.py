@@ -240,7 +240,9 @@ def add_lora(
         try:
             adapted = get_peft_model(model, config)
         except ValueError as error:  # layers that peft does not adapt
-            raise InputError(f"peft makes no adapter for this model: {_reason(error)}; name other target modules") from None
+            raise InputError(
+                f"peft makes no adapter for this model: {_reason(error)}; name other target modules"
+            ) from None
     if config.init_lora_weights is not True:
         return adapted
     draw = torch.Generator().manual_seed(seed)

@@ -93,7 +93,9 @@ def _read(path: Path, by: str, keys: tuple[str, ...]) -> tuple[list, list]:
         for number, _, size, raw in numbered_lines(path):
             held += size
             if held > MAX_FILE_BYTES:
-                raise InputError(f"{path}: is over the limit of {MAX_FILE_BYTES / 1e6:.0f} MB, for it is held in memory")
+                raise InputError(
+                    f"{path}: is over the limit of {MAX_FILE_BYTES / 1e6:.0f} MB, for it is held in memory"
+                )
             try:
                 text = line_parts(raw, size, keys)[1]
                 date = json_object(raw, "").get("date")
@@ -124,7 +126,9 @@ def _chosen(lines: list, clusters: list[list[int]], by: str, share: float, cutof
         tied = {index for cluster in clusters for index in cluster}
         groups = [*clusters, *([index] for index in range(len(lines)) if index not in tied)]
         order = draw.sample(range(len(groups)), len(groups))
-        return set(split_by_cluster(groups, order, count / len(lines))[0])  # its first side is the one with a least size
+        return set(
+            split_by_cluster(groups, order, count / len(lines))[0]
+        )  # its first side is the one with a least size
     dated = [{"date": date, "place": place} for place, (_, _, date, _) in enumerate(lines)]
     cutoff = cutoff or sorted((row["date"] for row in dated), reverse=True)[count - 1]
     try:
@@ -144,18 +148,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE.jsonl", type=Path, help="one JSON object a line")
     parser.add_argument("--by", choices=BY, default="cluster", help="what decides the side (default %(default)s)")
     parser.add_argument("--test", type=float, default=0.1, metavar="SHARE", help="of the lines (default %(default)s)")
-    parser.add_argument("--cutoff", metavar="DATE", help='the test\'s first day, by "date"; default: what gives the share')
+    parser.add_argument(
+        "--cutoff", metavar="DATE", help='the test\'s first day, by "date"; default: what gives the share'
+    )
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where the results go")
     parser.add_argument("--seed", type=int, default=0, help="of the draw (default %(default)s)")
     parser.add_argument("--threshold", type=float, default=0.8, help="similarity of near-duplicates (default 0.8)")
-    parser.add_argument("--text", action="append", metavar="KEY", help="the key that holds the text, as in labkit dedup")
+    parser.add_argument(
+        "--text", action="append", metavar="KEY", help="the key that holds the text, as in labkit dedup"
+    )
     parser.add_argument("--json", action="store_true", help="end with one JSON object, the report")
 
 
 def main(args: argparse.Namespace) -> int:
     keys = tuple(args.text or ())
     report = split_file(args.file, args.out, args.by, args.test, args.cutoff, args.seed, args.threshold, keys)
-    print(f"{report['lines']:,} lines: {report['train']:,} train, {report['test']:,} test, {report['rejected']:,} rejected")
+    print(
+        f"{report['lines']:,} lines: {report['train']:,} train, {report['test']:,} test, {report['rejected']:,} rejected"
+    )
     such_as = f" (such as lines {', '.join(map(str, report['leak_lines']))})" if report["leak"] else ""
     print(
         f"leak: {report['leak']:,} of the test's lines ({report['leak_share']:.1%}) have a near-duplicate in training{such_as}"

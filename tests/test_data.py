@@ -8,9 +8,9 @@ import time
 from datetime import date
 
 import pytest
-from sums import number_questions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sums import number_questions
 
 from labkit.common import InputError
 from labkit.data import Example, exact_answer, load_examples, save_examples, split, split_by_cluster, split_by_time
@@ -86,7 +86,10 @@ def test_tool_calls_and_reasoning_are_kept(tmp_path):
         {"role": "tool", "tool_call_id": "c", "content": "open"},
         {"role": "assistant", "content": "yes", "reasoning_content": "I looked."},
     ]
-    rows = [{"messages": messages, "tools": [{"name": "look"}]}, {"messages": messages[:2], "tools": '[{"name": "look"}]'}]
+    rows = [
+        {"messages": messages, "tools": [{"name": "look"}]},
+        {"messages": messages[:2], "tools": '[{"name": "look"}]'},
+    ]
     told, called = read = load_examples(write(tmp_path / "tools.jsonl", *rows))
     assert told.messages() == messages and told.messages(completion=False) == messages[:-1]
     assert (told.prompt, told.completion, called.completion) == ("Is it open?", "yes", "")
@@ -96,7 +99,7 @@ def test_tool_calls_and_reasoning_are_kept(tmp_path):
     assert again == read
 
 
-ROWS = [{"prompt": "Is it é?", "completion": "yes, \"it\" is"}, {"prompt": "007", "completion": "None"}]
+ROWS = [{"prompt": "Is it é?", "completion": 'yes, "it" is'}, {"prompt": "007", "completion": "None"}]
 
 
 @pytest.mark.parametrize("form", ["array", "pretty", "gz", "bz2", "xz", "csv", "tsv", "parquet", "bom"])
@@ -193,9 +196,15 @@ def test_earlier_turns_are_kept(tmp_path):
         ({"messages": "hello"}, '"messages" is of type str'),
         ({"messages": []}, "not the assistant's"),
         ({"messages": [{"role": "user"}]}, '"messages", message 1'),
-        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, '"messages", message 1: "content" holds a part'),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image"}]}]},
+            '"messages", message 1: "content" holds a part',
+        ),
         ({"messages": [{"role": "user", "content": 3}]}, '"messages", message 1: "content" is of type int'),
-        ({"messages": [{"role": "assistant", "content": None}]}, '"messages", message 1: "content" is of type NoneType'),
+        (
+            {"messages": [{"role": "assistant", "content": None}]},
+            '"messages", message 1: "content" is of type NoneType',
+        ),
         ({"conversations": [{"from": "human"}]}, '"conversations", message 1: "content" is of type NoneType'),
         ({"instruction": "a", "input": ""}, '"output" is of type NoneType'),
         ({"prompt": "a", "completion": "b", "tools": "x"}, '"tools" is a list'),

@@ -333,7 +333,9 @@ def test_scripts_without_spaces_are_compared_by_characters(tmp_path, capsys):
     assert "3 documents in scripts without spaces: shingles of characters" in capsys.readouterr().out
     assert removed_by(tmp_path, path, "--shingles", "words") == []
     english = texts(tmp_path / "english.jsonl", "the ferry leaves at noon", "the ferry leaves at noons")
-    assert removed_by(tmp_path, english) == [] and removed_by(tmp_path, english, "--shingles", "characters") == [(2, "near")]
+    assert removed_by(tmp_path, english) == [] and removed_by(tmp_path, english, "--shingles", "characters") == [
+        (2, "near")
+    ]
 
 
 def test_recall_by_characters(tmp_path):
@@ -390,7 +392,9 @@ def test_what_is_ignored(tmp_path):
 
 
 def test_other_answers_to_one_prompt_stay_and_are_told(tmp_path, capsys):
-    long = "Is this review of the inn kind or unkind: the room was clean and the soup was warm but the bell rang all night"
+    long = (
+        "Is this review of the inn kind or unkind: the room was clean and the soup was warm but the bell rang all night"
+    )
     user = {"role": "user", "content": long}
     path = write(
         tmp_path / "in.jsonl",
@@ -410,7 +414,11 @@ def test_other_answers_to_one_prompt_stay_and_are_told(tmp_path, capsys):
 def test_a_common_system_prompt_makes_nothing_alike(tmp_path):
     system = {"role": "system", "content": " ".join(f"rule{number}" for number in range(100))}
     rows = [
-        [system, {"role": "user", "content": f"Where is the {it} of the {whose}?"}, {"role": "assistant", "content": it}]
+        [
+            system,
+            {"role": "user", "content": f"Where is the {it} of the {whose}?"},
+            {"role": "assistant", "content": it},
+        ]
         for it, whose in (("lamp", "hall"), ("rope", "boat"), ("salt", "cook"), ("lamp", "hall"))
     ]
     assert removed_by(tmp_path, write(tmp_path / "in.jsonl", *({"messages": row} for row in rows))) == [(4, "exact")]
@@ -424,7 +432,11 @@ def test_tool_calls_and_reasoning_count(tmp_path):
         return [{"function": {"name": "look", "arguments": {"at": at}}}]
 
     path = write(
-        tmp_path / "in.jsonl", row(tool_calls=call("a")), row(tool_calls=call("b")), row(reasoning_content="no"), row(tool_calls=call("a"))
+        tmp_path / "in.jsonl",
+        row(tool_calls=call("a")),
+        row(tool_calls=call("b")),
+        row(reasoning_content="no"),
+        row(tool_calls=call("a")),
     )
     assert removed_by(tmp_path, path) == [(4, "exact")]
 

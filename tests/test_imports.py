@@ -14,7 +14,8 @@ ORDER = (  # each of these from those before it, and from its own line where the
     ("masking",),
     ("almanac", "training"),
     ("models",),
-    ("lint", "corpus", "dedup_command", "updates", "lora_model", "architectures"),
+    ("lint", "dedup_command", "updates", "lora_model", "architectures"),
+    ("corpus", "split_command"),
     ("runs",),
     ("plots", "claims", "best_of", "demo"),
     ("exercises", "quizzes", "predictions", "workshop"),
@@ -24,6 +25,7 @@ ORDER = (  # each of these from those before it, and from its own line where the
 )
 PLACE = {room: place for place, rooms in enumerate(ORDER) for room in rooms}
 FILES = [path for path in PACKAGE.rglob("*.py") if "inside" not in path.parts]  # those run in the sandbox, alone
+AS_A_SCRIPT = 'if __name__ == "__main__":'  # what stands below is not imported
 
 
 def room(path: Path) -> str:
@@ -33,7 +35,7 @@ def room(path: Path) -> str:
 def imported(path: Path) -> set[str]:
     """The rooms that a file imports from, at its head or in a function."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8").partition(AS_A_SCRIPT)[0])):
         if isinstance(node, ast.ImportFrom) and node.module == "labkit":
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("labkit."):

@@ -153,7 +153,10 @@ def test_where_loss_lies_is_said_for_each_form(tmp_path, tokenizer):
     }
     said = {name: str(lint(write(tmp_path / f"{name}.jsonl", row), tokenizer)) for name, row in rows.items()}
     assert "every token of the 1 conversations" in said["messages"] and "assistant_only_loss=True" in said["messages"]
-    assert "1 earlier assistant turns are context only" in said["messages"] and "loss: on the completion only" in said["prompt"]
+    assert (
+        "1 earlier assistant turns are context only" in said["messages"]
+        and "loss: on the completion only" in said["prompt"]
+    )
     assert 'every token of the 1 rows under "text"' in said["text"] and "0.0% of the tokens are prompt" in said["text"]
     assert "loss: on" not in said["messages"] and "every token" not in said["prompt"]
 

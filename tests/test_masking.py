@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from sums import number_questions
 from hypothesis import given
 from hypothesis import strategies as st
+from sums import number_questions
 
 from labkit.almanac import examples
 from labkit.common import InputError

@@ -24,7 +24,9 @@ def test_a_record_matches_its_recipe_and_its_base(name, tokenizer):
     again = f"labkit runs rebuild {name} --again"
     assert first.trained_on == runs.digest(train), again
     assert first.questions == runs.digest(test[: recipe.evaluation_n])
-    assert first_batch(recipe, train, tokenizer) == (first.history["tokens"][0], first.history["unmasked_tokens"][0]), again
+    assert first_batch(recipe, train, tokenizer) == (first.history["tokens"][0], first.history["unmasked_tokens"][0]), (
+        again
+    )
     for outcome in record.outcomes:
         assert outcome.right.count("1") == outcome.score["correct"] and len(outcome.right) == outcome.score["n"]
         assert outcome.score["low"] <= outcome.score["share"] <= outcome.score["high"]

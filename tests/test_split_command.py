@@ -52,13 +52,17 @@ def test_every_line_is_in_exactly_one_file(tmp_path_factory, given_lines, by, sh
 
 
 def test_by_cluster_nothing_leaks_where_by_random_most_does(tmp_path, capsys):
-    rows = [{"prompt": f"What is kept in the old chest number {n % 10}?", "completion": f"word{n % 10}"} for n in range(40)]
+    rows = [
+        {"prompt": f"What is kept in the old chest number {n % 10}?", "completion": f"word{n % 10}"} for n in range(40)
+    ]
     path = write(tmp_path / "in.jsonl", *rows)
     assert run(path, tmp_path / "cluster", "--json") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["leak_share"] == 0
     assert run(path, tmp_path / "random", "--by", "random", "--json") == 1
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["leak_share"] == 1
-    assert run(path, tmp_path / "again", "--by", "random") == 1 and sides(tmp_path / "again") == sides(tmp_path / "random")
+    assert run(path, tmp_path / "again", "--by", "random") == 1 and sides(tmp_path / "again") == sides(
+        tmp_path / "random"
+    )
     assert run(path, tmp_path / "other", "--by", "random", "--seed", "1") == 1
     assert sides(tmp_path / "other") != sides(tmp_path / "random")
 

@@ -39,7 +39,9 @@ def test_a_lab_is_added_by_a_row_and_its_rooms(tmp_path):
     bank = re.sub(r"segment: \w+", "segment: pairs", bank.replace("id: capstone.", "id: preferences."))
     (tmp_path / "quizzes" / "09_preferences.yaml").write_text(bank)
     exercises = (tmp_path / "labkit" / "exercises" / "hyperparameters.py").read_text()
-    (tmp_path / "labkit" / "exercises" / "preferences.py").write_text(exercises.replace('"hyperparameters.', '"preferences.'))
+    (tmp_path / "labkit" / "exercises" / "preferences.py").write_text(
+        exercises.replace('"hyperparameters.', '"preferences.')
+    )
     recipe = "from labkit.runs.recipe import Recipe\n\n\ndef recipes():\n    yield Recipe('preferences-try', '09')\n"
     (tmp_path / "labkit" / "runs" / "recipes" / "preferences.py").write_text(recipe)
 

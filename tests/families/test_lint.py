@@ -35,9 +35,12 @@ def found(report) -> dict[str, int]:
 
 
 def test_a_system_message_that_the_template_drops(tmp_path, look):
-    deaf = FAMILIES["zephyr"].template.replace("{{ raise_exception('no system message here') }}", "").replace(
-        "{{ '<|' + m.role", "{% if m.role != 'system' %}{{ '<|' + m.role"
-    ).replace("eos_token + '\n' }}", "eos_token + '\n' }}{% endif %}")
+    deaf = (
+        FAMILIES["zephyr"]
+        .template.replace("{{ raise_exception('no system message here') }}", "")
+        .replace("{{ '<|' + m.role", "{% if m.role != 'system' %}{{ '<|' + m.role")
+        .replace("eos_token + '\n' }}", "eos_token + '\n' }}{% endif %}")
+    )
     folder = make(tmp_path / "deaf", dataclasses.replace(FAMILIES["zephyr"], template=deaf))
     report = look("", {"messages": [SYSTEM, USER, ASSISTANT]}, {"messages": [USER, ASSISTANT]}, folder=folder)
     assert found(report) == {"left_out": 1} and "the system message (1)" in str(report)

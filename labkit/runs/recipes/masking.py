@@ -6,7 +6,14 @@ from labkit.runs.recipe import BEFORE, Recipe
 
 
 def recipes() -> Iterator[Recipe]:
-    long = BEFORE | {"mix": "long", "examples": 320, "steps": 20, "batch_size": 16, "evaluation_n": 110, "max_new_tokens": 128}
+    long = BEFORE | {
+        "mix": "long",
+        "examples": 320,
+        "steps": 20,
+        "batch_size": 16,
+        "evaluation_n": 110,
+        "max_new_tokens": 128,
+    }
     prompts: dict[str, dict] = {"masked": {}, "tenth": {"prompt_weight": 0.1}, "unmasked": {"mask": "none"}}
     for name, fields in prompts.items():
         for lr in (1e-3, 3e-3, 1e-2, 3e-2):
