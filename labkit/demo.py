@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  labkit demo --data mine.jsonl --model ./my-model --json"
     )
     add = parser.add_argument
-    add("--steps", type=int, default=400, help="updates of the adapter (default %(default)s)")
+    add("--steps", type=int, default=100, help="updates of the adapter (default %(default)s)")
     add("--batch-size", type=int, default=32, help="examples in each (default %(default)s)")
     add("--lr", type=float, default=3e-3, help="highest learning rate (default %(default)s)")
     add("--rank", type=int, default=16, help="rank r of the adapter (default %(default)s)")
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.jsonl",
         help="your own examples; a tenth is held out, and scored by exact match of the completion and by its loss",
     )
-    add("--questions", type=int, default=500, help="held-out questions to ask, at most (default %(default)s)")
+    add("--questions", type=int, default=200, help="held-out questions to ask, at most (default %(default)s)")
     add("--out", default=None, metavar="FOLDER", help="keep the adapter here, for PeftModel.from_pretrained")
     add("--json", action="store_true", help="print one JSON object as the last line")
 
