@@ -36,6 +36,7 @@ _MODULES = {  # name: its module
             "cross_entropy",
             "data",
             "dedup",
+            "diagnosis",
             "explorers",
             "lint",
             "masking",

@@ -7,6 +7,7 @@ which a fault changes one part through `training.Hooks`. What a log shows is rea
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import random
@@ -105,8 +106,22 @@ def rows_of(chosen: Sequence[Example], tokenizer) -> list[dict]:
     for one in chosen:
         row = render(one, tokenizer)
         hidden = row.prompt_length + given
-        rows.append({"input_ids": row.input_ids, "labels": [IGNORED] * hidden + row.input_ids[hidden:], "task": one.task})
+        rows.append(_row(row.input_ids, [IGNORED] * hidden + row.input_ids[hidden:], one.task))
     return rows
+
+
+def _row(ids: list[int], labels: list[int], task: str | None = None) -> dict:
+    """A row that keeps its right labels, whatever a fault puts in the place of `labels`."""
+    return {"input_ids": ids, "labels": labels, "right": labels, "task": task}
+
+
+def as_they_should_be(rows: Sequence[dict]) -> list[dict]:
+    return [row | {"labels": row["right"]} for row in rows]
+
+
+def counted(row: dict) -> int:
+    """Tokens of a row that carry loss."""
+    return sum(label != IGNORED for label in row["labels"][1:])
 
 
 # The sound run, and the fault
@@ -144,7 +159,6 @@ class Plan:
     order: list[list[int]] = field(default_factory=list)
     hooks: dict[str, Any] = field(default_factory=dict)
     on_step: list[Callable[[int], None]] = field(default_factory=list)
-    right: list[dict] = field(default_factory=list)  # the held-out rows as they should be
     hide_nan: bool = True  # as transformers' `logging_nan_inf_filter` does
 
     @property
@@ -175,10 +189,13 @@ def _base(folder: str):
     return models.load(folder or models.BASE, device="cpu")
 
 
+def base_of(made: Plan):
+    """The base itself, as no run has changed it."""
+    return _base(made.setup.base)[0]
+
+
 def plan(setup: Setup, case: Case, strength: Any = None, seed: int = 0) -> Plan:
     """The sound run of `setup` with the fault of `case` in it."""
-    import copy
-
     if case.trained is not None and case.trained != setup.trained:
         setup = dataclasses.replace(setup, trained=case.trained, lr=setup.lr * (3 if case.trained == "lora" else 1 / 3))
     model, tokenizer = _base(setup.base)
@@ -217,7 +234,7 @@ def run(made: Plan, on_progress: Callable[[int, int], None] | None = None) -> di
     started = [(p, p.detach().float().clone()) for p in model.parameters() if p.requires_grad]
     log: dict[str, list] = {"validation_step": [], "validation_loss": [], "entropy": []}
     log |= {"distance": [], "share_changed": []}
-    log["base_loss"] = [looked_at(_base(setup.base)[0], made.right or made.validation, pad)[0]]
+    log["base_loss"] = [looked_at(base_of(made), as_they_should_be(made.validation), pad)[0]]
     log["ln_vocabulary"] = [math.log(model.get_input_embeddings().weight.shape[0])]
 
     def look(step: int) -> None:
@@ -327,13 +344,10 @@ def _little_capacity(made: Plan, module: str) -> None:
 
 
 def _copy_of_base(made: Plan):
-    import copy
-
-    return copy.deepcopy(_base(made.setup.base)[0])
+    return copy.deepcopy(base_of(made))
 
 
 def _all_masked(made: Plan, _: None) -> None:
-    made.right = [dict(row) for row in made.validation]
     for row in made.rows + made.validation:
         row["labels"] = [IGNORED] * len(row["labels"])
     made.hooks["mean_loss"] = lambda summed, counted, part: summed / max(counted, 1)
@@ -378,7 +392,6 @@ def _undivided(made: Plan, count: int) -> None:
 
 
 def _shifted(made: Plan, _: None) -> None:
-    made.right = [dict(row) for row in made.validation]
     for row in made.rows + made.validation:
         row["labels"] = [*row["labels"][1:], IGNORED]
 
@@ -441,9 +454,9 @@ def _corrupted(made: Plan, setting: tuple[int, float]) -> None:
     known = sorted({token for row in made.rows for token in row["input_ids"]})
     for index in bad[: math.ceil(share * size)]:
         row = made.rows[index]
-        for place, label in enumerate(row["labels"]):
-            if label != IGNORED:
-                row["input_ids"][place] = row["labels"][place] = rng.choice(known)
+        noise = [token if label == IGNORED else rng.choice(known) for token, label in zip(row["input_ids"], row["labels"])]
+        labels = [IGNORED if label == IGNORED else token for token, label in zip(noise, row["labels"])]
+        made.rows[index] = row | {"input_ids": noise, "labels": labels}
 
 
 def _beta2(made: Plan, setting: tuple[float, float]) -> None:
@@ -476,10 +489,10 @@ def _other_validation(made: Plan, kind: str) -> None:
     if kind == "prose":
         writer = Writer(build(), made.rng)
         texts = [made.tokenizer(writer.document(), add_special_tokens=False)["input_ids"][:48] for _ in range(HELD_OUT)]
-        made.validation = [{"input_ids": ids, "labels": ids} for ids in texts]
+        made.validation = [_row(ids, ids) for ids in texts]
     else:
-        chosen = short_mix(made.seed, train=HELD_OUT)[0]
-        made.validation = [vars(render(one, made.tokenizer)) for one in chosen]
+        chosen = [render(one, made.tokenizer) for one in short_mix(made.seed, train=HELD_OUT)[0]]
+        made.validation = [_row(one.input_ids, one.labels) for one in chosen]
 
 
 CASES = {

@@ -97,7 +97,7 @@ def read(path: str | Path, run: str | None = None) -> Log:
     collected = _Collector(counts_rows=name.startswith("console text of transformers"))
     for row in rows:
         collected.add(row)
-    log = Log(name() if callable(name) else name, collected.history(), notes + collected.notes, runs, collected.resumed)
+    log = Log(name, collected.history(), notes + collected.notes, runs, collected.resumed)
     if log.format == TRANSFORMERS and {"entropy", "accuracy"} & log.history.keys():
         log.format = "TRL's trainer_state.json"
     if not log.history.get("loss"):
@@ -265,7 +265,7 @@ _CONSOLES = (  # (name, what a line looks like, the names of its groups, whether
     ("nanoGPT's console", re.compile(rf"step (\d+): train loss {_N}, val loss {_N}"), ("step", "", "validation_loss"), False),
     ("torchtune's log", re.compile(r"Step (\d+) \| (?=\S+:)"), ("step",), True),
     ("Megatron's or gpt-neox's console", re.compile(r"iteration\s+(\d+)\s*/\s*\d+ \|"), ("step",), True),
-    ("Megatron's or gpt-neox's console", re.compile(r"\bsteps?: (\d+) loss: "), ("step",), True),
+    ("Megatron's or gpt-neox's console", re.compile(r"\bsteps?: (\d+) (?=loss: )"), ("step",), True),
     ("mmengine's console", re.compile(r"(?:Iter|Epoch)\(train\)\s*(?:\[\d+\])?\s*\[\s*(\d+)/\s*\d+\]"), ("step",), True),
     ("mmengine's console", re.compile(r"(?:Iter|Epoch)\(val\)\s*(?:\[\d+\])?\s*\[\s*\d+/\s*\d+\].*?loss: " + _N),
      ("validation_loss",), False),
