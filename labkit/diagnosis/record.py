@@ -60,6 +60,11 @@ def recorded(setup: str, folder: Path = FOLDER) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
+def history(run: dict) -> dict[str, list]:
+    """A recorded run's log, with NaN where JSON has None."""
+    return {name: [math.nan if value is None else value for value in values] for name, values in run["log"].items()}
+
+
 def record(setup: Setup, folder: Path = FOLDER, only: str | None = None) -> None:
     """Run what is not recorded yet, and add a line for each run."""
     from labkit.diagnosis import clinic
