@@ -173,7 +173,7 @@ def _rules(s: Signs) -> Iterator[Verdict]:
         yield from _not_a_number(s)
     if s.frozen or s.straight == 0:
         yield Verdict("optimizer holds other weights", "the gradient is there and the weights stay as they were")
-    if s.start_ratio is not None and s.start_ratio > 1.02 and (s.first or 0) > 1.3 * (s.ln_vocabulary or 1e9):
+    if s.start_ratio is not None and s.start_ratio > 1.6 and (s.first or 0) > 1.3 * (s.ln_vocabulary or 1e9):
         yield Verdict("new embedding rows", f"the first loss is {s.first:.1f}, above ln V, and the base's own is not")
     if s.multiple is not None and s.multiple > 1.5 and s.multiple_steady:
         why = f"the training loss is {s.multiple:.1f} times the held-out loss from first to last"
@@ -188,7 +188,10 @@ def _rules(s: Signs) -> Iterator[Verdict]:
     if s.distance_fell:
         yield Verdict("resumed without the weights", "the weights were suddenly near their start again, and the loss high")
     if s.straight is not None and s.straight > 1.2:
-        yield Verdict("beta2", f"the weights went {s.straight:.1f} times as far as the rates add up to")
+        why = f"the weights went {s.straight:.1f} times as far as the rates add up to"
+        if (s.grad_peak or 0) > 5:
+            yield Verdict("overflow", f"{why}, and the gradient grew {s.grad_peak:.0f} times", ("beta2",))
+        yield Verdict("beta2", why, ("overflow",))
     if s.counted is not None and s.counted < 32:
         yield Verdict("batch too small", f"a step counts {s.counted:.0f} tokens: its loss is mostly chance")
     yield from _shape(s)
@@ -204,24 +207,27 @@ def _not_a_number(s: Signs) -> Iterator[Verdict]:
 
 
 def _shape(s: Signs) -> Iterator[Verdict]:
-    if (s.tokens_skew or 0) > 1.2 and (s.tokens_peak or 0) > 0.5:
+    by_epoch = (s.epochs or 0) > 0.7 * (s.tokens_periods or 0)  # an epoch's last batch is smaller: that is no grouping
+    periodic = (s.tokens_peak or 0) > 0.6 and (s.tokens_periods or 0) > 3 and not by_epoch
+    varied = (s.tokens_spread or 0) > 0.06
+    if varied and ((s.tokens_skew or 0) > 1.2 or periodic):
         why = "counted tokens fall step by step and jump back: the batches are sorted, and the loss goes with them"
         yield Verdict("grouped by length", why)
-    if (s.tokens_run or 0) > 0.6:
+    if varied and (s.tokens_run or 0) > 0.6:
         yield Verdict("not shuffled", "counted tokens stay at one level for a while, then at another")
-    if (s.rise_of_fall or 0) > 0.5 and (s.grad_spread or 9) > 4:
-        yield Verdict("rate too high", f"the loss rose again by {s.rise:.0%}, with gradients {s.grad_spread:.0f} times as large")
-    if s.spikes and (s.spike or 0) > 0.8:
+    if s.spikes and (s.spike or 0) > 0.8 and (s.rise_of_fall or 0) < 0.5:
         yield Verdict("corrupted batch", f"{s.spikes} lines stand out by {s.spike:.0%}, and the next are as before")
-    if s.validation_rise is not None and s.validation_rise > 0.08 and (s.epochs or 2) <= 1.05:
+    if s.validation_gain is not None and s.validation_gain < 0.97 and (s.epochs or 2) <= 1.05:
         yield Verdict("validation of another kind", "the held-out loss rises, and no example was seen twice")
     if s.validation_rise is not None and s.validation_rise > 0.05 and (s.gap or 0) > 1.1 and (s.epochs or 2) > 1.05:
         yield Verdict("overfitting", f"the held-out loss rose by {s.validation_rise:.0%} from its lowest, the training loss fell")
-    if (s.rise_of_fall or 0) > 0.3 and (s.grad_spread or 9) > 4:
-        yield Verdict("rate too high", f"the loss rose again by {s.rise:.0%}, with gradients {s.grad_spread:.0f} times as large")
-    if s.straight is not None and s.straight > 0.5 and (s.grad_fall or 1) < 2:
-        why = "the weights went in a straight line, and the gradient is nearly what it was at the start"
-        yield Verdict("rate too low", why)
+    if s.grad_spread is not None and (s.grad_spread > 6 or ((s.climb or 0) > 1.15 and (s.grad_peak or 0) > 2.5)):
+        why = f"gradients reach {s.grad_spread:.0f} times their usual size, and the loss went up to {s.climb:.1f} times its first"
+        yield Verdict("rate too high", why)
+    if s.straight is not None and s.straight > 0.5:
+        if (s.grad_fall or 1) < 1.9:
+            why = "the weights went in a straight line, and the gradient is nearly what it was at the start"
+            yield Verdict("rate too low", why)
     if (s.half or 0) > 0.15:
         yield Verdict("too little capacity", "the loss falls late and levels off high")
     yield Verdict("sound", "the loss falls, turns and levels off; nothing stands out")

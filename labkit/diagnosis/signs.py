@@ -34,6 +34,7 @@ class Signs:
     rise: float | None = None  # the largest lasting rise of the training loss, over its lowest before
     rise_at: float | None = None
     rise_of_fall: float | None = None  # the same as a share of all that had been gained
+    climb: float | None = None  # the highest the loss goes, three lines taken together, over its first
     spike: float | None = None  # the largest rise that is over at the next line, over what is around it
     spikes: int = 0
     noise: float | None = None  # the scatter of the training loss about its course, as a share of it, second half
@@ -44,16 +45,17 @@ class Signs:
     frozen: bool = False  # the held-out loss is the same to the last digit at every look
     rate_zero_from: float | None = None  # where the rate becomes 0 for the rest of the run
     grad_fall: float | None = None  # the usual gradient norm where it is largest, over that of the last fifth
+    grad_peak: float | None = None  # the largest gradient norm over the first
     grad_spread: float | None = None  # largest over usual gradient norm after the first fifth
     straight: float | None = None  # distance of the weights from the start, over the sum of the rates
     straight_late: float | None = None  # the same over the half of the rates that is spent last
     distance_fell: bool = False  # the distance from the start became much smaller
     share_changed: float | None = None
+    tokens_spread: float | None = None  # of the counted tokens about their mean, as a share of it
     tokens_run: float | None = None  # likeness of neighbouring steps in counted tokens: about 0 where rows are shuffled
     tokens_skew: float | None = None  # of the differences of neighbours: large where they fall slowly and jump back
     tokens_peak: float | None = None  # share of their variance that one period, and the half of it, explain
     tokens_periods: float | None = None  # how often that period is in the run
-    tokens_loss: float | None = None  # correlation of counted tokens with the loss about its course
     blocks: float | None = None  # how much of the loss's scatter about its course is slow
 
     def as_dict(self) -> dict:
@@ -82,13 +84,15 @@ def see(history: Mapping[str, Sequence]) -> Signs:
     if "ln_vocabulary" in columns:
         found["ln_vocabulary"] = float(columns["ln_vocabulary"][0])
     if "unmasked_tokens" in columns:
-        found |= _tokens(columns["unmasked_tokens"], loss)
-    if "epoch" in columns:
+        found |= _tokens(columns["unmasked_tokens"])
+    if "epoch" in columns and np.isfinite(columns["epoch"]).any():
         found["epochs"] = float(np.nanmax(columns["epoch"]))
     if grad is not None and np.isfinite(grad).sum() > 4:
         later = grad[count // 5 :]
         later = later[np.isfinite(later)]
         usual = _running(grad[np.isfinite(grad)])
+        if np.isfinite(grad[0]) and grad[0] > 0:
+            found["grad_peak"] = float(np.nanmax(grad[1:]) / grad[0])
         end = usual[-max(1, len(usual) // 5) :].mean()
         if end > 0:
             found["grad_fall"] = float(usual.max() / end)
@@ -145,6 +149,7 @@ def _course(loss, place) -> dict:
     lowest = np.minimum.accumulate(smooth)
     rises = smooth / np.maximum(lowest, 1e-9)
     at = int(rises.argmax())
+    found["climb"] = float(_running(loss[1:], 3).max() / first) if first > 0 else None
     found |= {"rise": float(rises[at]) - 1, "rise_at": float(place[at])}
     gained = first - lowest[at]
     found["rise_of_fall"] = float((smooth[at] - lowest[at]) / gained) if gained > 0 else 0.0
@@ -189,11 +194,16 @@ def _held_out(step, loss, columns) -> dict:
     return found
 
 
-def _tokens(tokens, loss) -> dict:
+def _tokens(tokens) -> dict:
+    """Whether the batches' sizes in counted tokens come by chance, or in an order."""
+    if not np.isfinite(tokens).any():
+        return {}
     found: dict = {"counted": float(np.nanmean(tokens))}
-    if len(tokens) < 8 or np.std(tokens) == 0:
+    tokens = tokens[np.isfinite(tokens)]
+    if len(tokens) < 8 or not np.ptp(tokens) > 1e-6 * np.abs(tokens).max():
         return found
     left = tokens - tokens.mean()
+    found["tokens_spread"] = float(tokens.std() / abs(tokens.mean())) if tokens.mean() else None
     found["tokens_run"] = float((left[1:] * left[:-1]).mean() / left.var())
     steps = np.diff(tokens)
     found["tokens_skew"] = float(((steps - steps.mean()) ** 3).mean() / max(steps.std(), 1e-9) ** 3)
@@ -201,12 +211,6 @@ def _tokens(tokens, loss) -> dict:
     both = power + np.array([power[2 * k + 1] if 2 * k + 1 < len(power) else 0.0 for k in range(len(power))])
     found["tokens_peak"] = float(both.max() / power.sum())
     found["tokens_periods"] = float(both.argmax() + 1)
-    sound = np.isfinite(loss) & (loss > 0)
-    later = sound & (np.arange(len(loss)) >= len(loss) // 4)
-    if later.sum() > 6 and np.std(tokens[later]) > 0:
-        course = np.log(loss[later]) - np.log(_running(loss[later], 9))
-        if np.std(course) > 1e-9:
-            found["tokens_loss"] = float(np.corrcoef(course, tokens[later])[0, 1])
     return found
 
 
