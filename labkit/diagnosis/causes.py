@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from labkit.diagnosis.signs import Signs
 
 CANNOT_TELL = "cannot tell"
+LATE = 0.1  # share of the run by which a sound one has done half of its fall
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def _rules(s: Signs) -> Iterator[Verdict]:
         yield Verdict("resumed without the weights", "the weights were suddenly near their start again, and the loss high")
     if s.straight is not None and s.straight > 1.2:
         why = f"the weights went {s.straight:.1f} times as far as the rates add up to"
-        if (s.grad_peak or 0) > 5:
+        if (s.grad_peak or 0) > 25:
             yield Verdict("overflow", f"{why}, and the gradient grew {s.grad_peak:.0f} times", ("beta2",))
         yield Verdict("beta2", why, ("overflow",))
     if s.counted is not None and s.counted < 32:
@@ -221,13 +222,34 @@ def _shape(s: Signs) -> Iterator[Verdict]:
         yield Verdict("validation of another kind", "the held-out loss rises, and no example was seen twice")
     if s.validation_rise is not None and s.validation_rise > 0.05 and (s.gap or 0) > 1.1 and (s.epochs or 2) > 1.05:
         yield Verdict("overfitting", f"the held-out loss rose by {s.validation_rise:.0%} from its lowest, the training loss fell")
-    if s.grad_spread is not None and (s.grad_spread > 6 or ((s.climb or 0) > 1.15 and (s.grad_peak or 0) > 2.5)):
+    if (s.gap or 0) > 1.4 and (s.epochs or 0) > 3:
+        yield Verdict("overfitting", f"after {s.epochs:.0f} epochs the held-out loss is {s.gap:.1f} times the training loss")
+    if s.grad_spread is not None and (s.grad_spread > 6 or ((s.climb or 0) > 1.3 and (s.grad_peak or 0) > 2.5)):
         why = f"gradients reach {s.grad_spread:.0f} times their usual size, and the loss went up to {s.climb:.1f} times its first"
         yield Verdict("rate too high", why)
-    if s.straight is not None and s.straight > 0.5:
-        if (s.grad_fall or 1) < 1.9:
-            why = "the weights went in a straight line, and the gradient is nearly what it was at the start"
-            yield Verdict("rate too low", why)
-    if (s.half or 0) > 0.15:
-        yield Verdict("too little capacity", "the loss falls late and levels off high")
-    yield Verdict("sound", "the loss falls, turns and levels off; nothing stands out")
+    if s.spikes and (s.spike or 0) > 0.35 and (s.rise_of_fall or 0) < 0.3:
+        yield Verdict("corrupted batch", f"{s.spikes} lines stand out by {s.spike:.0%}, and the next are as before")
+    yield from _slow(s)
+    if s.validation_gain is None:
+        why = "nothing stands out, but no held-out loss says whether what was learned holds elsewhere"
+        yield Verdict(CANNOT_TELL, why, ("sound", "overfitting"))
+    why = "the loss falls, turns and levels off; nothing stands out"
+    yield Verdict("sound", why, () if s.start_ratio is not None else ("labels shifted twice",))
+
+
+def _slow(s: Signs) -> Iterator[Verdict]:
+    """A loss that falls late, or not at all."""
+    slow = ("rate too low", "too little capacity", "pure bfloat16", "optimizer holds other weights")
+    if s.half is not None and s.half <= LATE:
+        return
+    course = "does not fall" if s.half is None else f"does half its fall only at {s.half:.0%} of the run"
+    if s.straight is None:
+        why = f"the loss {course}, and how far the weights went is not known"
+        yield Verdict(CANNOT_TELL, why, slow if s.half is None else slow[:3])
+    elif s.straight > 0.5 and (s.grad_fall or 1) < 1.9:
+        why = f"the loss {course}; the weights go in a straight line, and the gradient is nearly as at the start"
+        yield Verdict("rate too low", why)
+    elif s.half is None:
+        yield Verdict(CANNOT_TELL, f"the loss {course}, though the weights went their way", slow[:2])
+    else:
+        yield Verdict("too little capacity", f"the loss {course}, and it levels off high")

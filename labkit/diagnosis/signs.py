@@ -63,12 +63,21 @@ class Signs:
 
 
 def see(history: Mapping[str, Sequence]) -> Signs:
-    """The signs in a history (named as in `formats.Log`). Raises ValueError if it has no training loss."""
+    """The signs in a history (named as in `formats.Log`). Raises ValueError if it has no training loss,
+    or columns of other lengths."""
+    with np.errstate(all="ignore"):  # a ratio to nothing is infinite or no number, and no rule holds for it
+        return _see(history)
+
+
+def _see(history: Mapping[str, Sequence]) -> Signs:
     columns = {name: _array(values) for name, values in history.items() if len(values) and not isinstance(values[0], list)}
     loss = columns.get("loss")
     if loss is None:
         raise ValueError("the history has no training loss")
     count = len(loss)
+    for name in ("step", "grad_norm", "lr", "unmasked_tokens", "epoch"):
+        if name in columns and len(columns[name]) != count:
+            raise ValueError(f"{name} has {len(columns[name])} entries, loss {count}")
     step = columns.get("step", np.arange(1, count + 1))
     grad = columns.get("grad_norm")
     found: dict = {"lines": count, "all_zero": bool(np.all(loss == 0))}
@@ -171,7 +180,7 @@ def _course(loss, place) -> dict:
 
 def _held_out(step, loss, columns) -> dict:
     held, at = columns["validation_loss"], columns["validation_step"]
-    kept = np.isfinite(held)
+    kept = np.isfinite(held) & (held > 0)
     held, at = held[kept], at[kept]
     if not len(held):
         return {}
@@ -182,7 +191,7 @@ def _held_out(step, loss, columns) -> dict:
     if finite.sum() < 3:
         return found
     near = [float(np.mean(loss[finite][np.argsort(np.abs(step[finite] - when))[:3]])) for when in at]
-    ratios = np.array([train / value for train, value in zip(near, held) if value > 0])
+    ratios = np.array(near) / held
     found["multiple"] = float(np.median(ratios))
     found["multiple_steady"] = bool(np.std(np.log(np.maximum(ratios, 1e-9))) < 0.25)
     found["gap"] = float(held[-1] / near[-1]) if near[-1] > 0 else None
@@ -216,13 +225,14 @@ def _tokens(tokens) -> dict:
 
 def _rates(lr, step, columns) -> dict:
     found: dict = {}
-    highest = np.nanmax(lr)
-    over = np.flatnonzero(lr > 1e-6 * highest)
-    if highest > 0 and over[-1] + 1 < len(lr):
+    if not np.isfinite(lr).all():
+        return found
+    over = np.flatnonzero(lr > 1e-6 * lr.max())
+    if len(over) and over[-1] + 1 < len(lr):
         found["rate_zero_from"] = float((over[-1] + 1) / len(lr))
     if "distance" in columns:
         distance = columns["distance"][np.isfinite(columns["distance"])]
-        total = float(np.nansum(lr * np.diff(np.r_[0, step])))
+        total = float((lr * np.diff(np.r_[0, step])).sum())
         if len(distance) and total > 0:
             found["straight"] = float(distance[-1]) / total
             spent = np.interp(columns["validation_step"][: len(distance)], step, np.cumsum(lr * np.diff(np.r_[0, step])))

@@ -15,7 +15,7 @@ from labkit.diagnosis import checks, diagnose, record
 from labkit.diagnosis.causes import CANNOT_TELL, CAUSES, judge
 from labkit.diagnosis.signs import see
 
-FALLING = [3.0, 2.5, 2.1, 1.8, 1.6, 1.5, 1.4, 1.35, 1.3, 1.28, 1.26, 1.25]
+FALLING = [3.0, 2.0, 1.7, 1.6, 1.5, 1.45, 1.4, 1.35, 1.3, 1.28, 1.26, 1.25]
 
 
 def log(**changes) -> dict:
@@ -33,6 +33,9 @@ def log(**changes) -> dict:
         "base_loss": [3.1],
         "ln_vocabulary": [6.0],
     } | changes
+    count = len(values["loss"])
+    for name in ("step", "lr", "grad_norm", "epoch"):
+        values[name] = values[name] and values[name][:count]
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -65,7 +68,7 @@ def test_rules_of_the_exercise(changes, name):
     ("changes", "name"),
     [
         ({}, "sound"),
-        ({"loss": FALLING[:4], "step": [1, 2, 3, 4]}, CANNOT_TELL),
+        ({"loss": FALLING[:4]}, CANNOT_TELL),
         ({"loss": [0.0] * 12, "grad_norm": [0.0] * 12}, "nothing counted"),
         ({"loss": [*FALLING[:6], *[0.0] * 6], "grad_norm": [*[1.0] * 6, *[math.nan] * 6]}, "broken example"),
         ({"distance": [0.0] * 4, "validation_loss": [3.1] * 4}, "optimizer holds other weights"),
