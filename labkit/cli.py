@@ -15,6 +15,7 @@ from labkit.common import InputError
 
 COMMANDS = {  # name: (module, what it does)
     "demo": ("labkit.demo", "fine-tune the base and show what it answers before and after"),
+    "diagnose": ("labkit.diagnosis.command", "say what a training log shows, what fits it, and which test would tell"),
     "doctor": ("labkit.doctor", "say what is installed here, and what is missing"),
     "lab": ("labkit.lab", "copy the labs to my-labs/ and open them in JupyterLab"),
     "run": ("labkit.runs.replay", "replay a recorded run, or run its recipe now"),
