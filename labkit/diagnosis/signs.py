@@ -22,8 +22,9 @@ class Signs:
     last: float | None = None  # … and in the last fifth
     ln_vocabulary: float | None = None  # the loss of a model that knows nothing
     start_ratio: float | None = None  # held-out loss before the first step, over the base's own with the right labels
-    multiple: float | None = None  # training loss over held-out loss, the usual ratio between them
-    multiple_steady: bool = False  # and whether it is the same all along
+    start: float | None = None  # held-out loss before the first step
+    multiple: float | None = None  # training loss over held-out loss, the usual ratio later in the run
+    multiple_steady: bool = False  # and whether it is about the same from the start
     all_zero: bool = False  # every loss is 0
     nan_at: float | None = None  # where the first loss or gradient norm stands that is no number
     before_nan: float | None = None  # the last loss before, over the lowest before
@@ -184,16 +185,17 @@ def _held_out(step, loss, columns) -> dict:
     held, at = held[kept], at[kept]
     if not len(held):
         return {}
-    found: dict = {}
+    found: dict = {"start": float(held[0])} if at[0] == 0 else {}
     if "base_loss" in columns and at[0] == 0 and columns["base_loss"][0] > 0:
         found["start_ratio"] = float(held[0] / columns["base_loss"][0])
     finite = np.isfinite(loss)
     if finite.sum() < 3:
         return found
     near = [float(np.mean(loss[finite][np.argsort(np.abs(step[finite] - when))[:3]])) for when in at]
-    ratios = np.array(near) / held
-    found["multiple"] = float(np.median(ratios))
-    found["multiple_steady"] = bool(np.std(np.log(np.maximum(ratios, 1e-9))) < 0.25)
+    later = np.array(near)[len(held) // 3 :] / held[len(held) // 3 :]
+    found["multiple"] = float(np.median(later))
+    first = float(loss[finite][0] / held[0])
+    found["multiple_steady"] = bool(0.4 < first / found["multiple"] < 1.5 and later.max() < 1.5 * later.min())
     found["gap"] = float(held[-1] / near[-1]) if near[-1] > 0 else None
     if len(held) > 1:
         found["frozen"] = bool(np.all(held == held[0]))
@@ -234,10 +236,11 @@ def _rates(lr, step, columns) -> dict:
         distance = columns["distance"][np.isfinite(columns["distance"])]
         total = float((lr * np.diff(np.r_[0, step])).sum())
         if len(distance) and total > 0:
-            found["straight"] = float(distance[-1]) / total
             spent = np.interp(columns["validation_step"][: len(distance)], step, np.cumsum(lr * np.diff(np.r_[0, step])))
             middle = int(np.abs(spent - total / 2).argmin())
+            if spent[-1] > 0:  # up to the last look at which the weights were numbers
+                found["straight"] = float(distance[-1] / spent[-1])
             if spent[-1] > spent[middle]:
                 found["straight_late"] = float((distance[-1] - distance[middle]) / (spent[-1] - spent[middle]))
-            found["distance_fell"] = bool((distance[1:] < 0.7 * distance[:-1]).any())
+            found["distance_fell"] = bool((distance[1:] < 0.85 * distance[:-1]).any())
     return found
