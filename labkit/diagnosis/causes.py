@@ -217,7 +217,7 @@ def _shape(s: Signs) -> Iterator[Verdict]:
         yield Verdict("grouped by length", why)
     if varied and (s.tokens_run or 0) > 0.6:
         yield Verdict("not shuffled", "counted tokens stay at one level for a while, then at another")
-    if s.spikes and (s.spike or 0) > 0.8 and (s.rise_of_fall or 0) < 0.5:
+    if s.spikes and (s.spike or 0) > 0.8 and (s.rise_of_fall or 0) < 0.5 and (s.grad_spread or 0) < 12:
         yield Verdict("corrupted batch", f"{s.spikes} lines stand out by {s.spike:.0%}, and the next are as before")
     if s.validation_gain is not None and s.validation_gain < 0.97 and (s.epochs or 2) <= 1.05:
         yield Verdict("validation of another kind", "the held-out loss rises, and no example was seen twice")
@@ -230,6 +230,9 @@ def _shape(s: Signs) -> Iterator[Verdict]:
         why = f"gradients reach {s.grad_spread or 0:.0f} times their usual size, the loss {s.climb or 0:.1f} times its first"
         yield Verdict("rate too high", why)
     if s.spikes and (s.spike or 0) > 0.35 and (s.rise_of_fall or 0) < 0.3:
+        if s.grad_spread is None or s.grad_spread > 4:
+            why = f"{s.spikes} lines stand out, but by no more than {s.spike:.0%}, as a high rate can make them"
+            yield Verdict(CANNOT_TELL, why, ("corrupted batch", "rate too high"))
         yield Verdict("corrupted batch", f"{s.spikes} lines stand out by {s.spike:.0%}, and the next are as before")
     yield from _slow(s)
     if s.validation_gain is None:

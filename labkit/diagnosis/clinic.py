@@ -531,5 +531,7 @@ CASES = {
         Case("blocks", "not shuffled", "C37", "the file is in blocks and not shuffled", _in_blocks, (1, 1, 2, 2)),
         Case("other-validation", "validation of another kind", "C34", "held-out rows are of another kind",
              _other_validation, ("short", "prose", "short", "prose")),
+        Case("rate-hidden", "rate too high", "C37", "the rate is too high, and the cosine's end hides it",
+             _rate_at_the_end, (7, 8, 10, 12), trained="lora"),
     )
 }
