@@ -101,7 +101,9 @@ def gradebook(rows: Callable[[], Iterator[dict]], path: Path, ids: list[str]) ->
         write(["student", "lab", "points", "possible", *ids])
         for row in rows():
             points = {id: row["exercises"].get(id, {}).get("points", "") for id in ids}
-            write([row["student"], row["lab"], row["points"], row["possible"], *points.values()])
+            if row.get("machine"):  # nobody has graded it
+                points = dict.fromkeys(points, "")
+            write([row["student"], row["lab"], "" if row.get("machine") else row["points"], row["possible"], *points.values()])
 
 
 def canvas(rows: Callable[[], Iterator[dict]], path: Path, names: dict[str, str], known: bool) -> None:

@@ -22,8 +22,6 @@ from labkit.exercises import catalogue
 from labkit.grading import book, judge, pages, sandbox, similarity, submissions
 from labkit.live import Line
 
-TRIES = 2  # how often a submission may end a worker before it is marked
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("submissions", type=Path, help="folder (or zip) of STUDENT/LAB.ipynb, LMS names, or zips of either")
@@ -126,30 +124,45 @@ def _few(names: list[str]) -> str:
 
 
 def _grade(jobs: list[judge.Job], ledger: book.Ledger, args: argparse.Namespace) -> int:
-    """Grade the jobs, each line going into the ledger as it comes. One that ends its worker again and again is marked."""
-    tries: Counter[int] = Counter()
-    left = dict(enumerate(jobs))
-    line = Line()
-    while left:
-        order = list(left)
+    """Grade the jobs, each line going into the ledger as it comes. What the machine failed at is tried once more, alone."""
+    left, alone = dict(enumerate(jobs)), []
+    line, kept = Line(), 0
 
-        def done(index: int, result: str) -> None:
-            released = {"released": True} if jobs[order[index]].student in args.release else {}
-            ledger.add(json.dumps(json.loads(result) | released) if released else result)
-            del left[order[index]]
-            line.show(f"graded {len(jobs) - len(left)} of {len(jobs)}")
+    def keep(number: int, row: dict[str, Any]) -> None:
+        nonlocal kept
+        released = {"released": True} if jobs[number].student in args.release else {}
+        ledger.add(json.dumps(row | released))
+        kept += 1
+        line.show(f"graded {kept} of {len(jobs)}")
 
-        try:
-            cluster.map(judge.work, [left[i] for i in order], cluster=args.cluster, workers=args.workers, progress=done)
-        except cluster.WorkError as error:
-            number = order[error.index]
-            tries[number] += 1
-            if tries[number] >= TRIES and number in left:
-                ledger.add(json.dumps(judge.marked(left.pop(number), "it ended the grader's own process")))
-        except KeyboardInterrupt:
-            line.close()
-            print(f"{len(jobs) - len(left)} of {len(jobs)} are graded and kept; the same command goes on")
-            raise
+    try:
+        while left:
+            order = list(left)
+
+            def done(index: int, result: str, order: list[int] = order) -> None:
+                row = json.loads(result)
+                left.pop(order[index])
+                if row.get("machine"):
+                    alone.append(order[index])
+                else:
+                    keep(order[index], row)
+
+            try:
+                cluster.map(judge.work, [left[i] for i in order], cluster=args.cluster, workers=args.workers, progress=done)
+            except cluster.WorkError as error:
+                if left.pop(order[error.index], None):
+                    alone.append(order[error.index])
+        for number in alone:
+            try:
+                (result,) = cluster.map(judge.work, [jobs[number]], cluster=args.cluster, workers=1)
+                row = json.loads(result)
+            except cluster.WorkError:
+                row = judge.failed(jobs[number], "the grader's own process was ended")
+            keep(number, row)
+    except KeyboardInterrupt:
+        line.close()
+        print(f"{kept} of {len(jobs)} are graded and kept; the same command goes on")
+        raise
     line.close()
     return len(jobs)
 

@@ -191,7 +191,7 @@ def report(rows: Iterable[dict], names: dict[str, str], missing: list[str], faul
         if row["outcome"] != "graded":
             unreadable.append(f"{row['student']}, lab {row['lab']}: {row['outcome']}")
         who = _who(row, names[row["lab"]])
-        for id, got in row["exercises"].items():
+        for id, got in row["exercises"].items() if not row.get("machine") else ():
             kinds.setdefault(id, Counter())[got["kind"]] += 1
             points[id] += got["points"]
             if "misconception" in got:
