@@ -163,7 +163,7 @@ def kept(notebook: dict, student: str) -> str:
     """The file of an assembled notebook that an instructor keeps, with a word on how to run it."""
     said = (
         f"Handed in by {student}: each exercise's cell, and behind it the calls that try it; their outputs are the reference's "
-        "answers.\n\n**Read it here; run it in a terminal:** `pytest --nbval --nbval-kernel-name labkit-grade FILE | cat -v`. "
+        "answers.\n\n**Read it here; run it in a terminal:** `labkit check-lab FILE --kernel labkit-grade`. "
         "The code runs in the sandbox, but what it displays would run in your browser, with your rights."
     )
     word = {"cell_type": "markdown", "id": "read-first", "metadata": {}, "source": said}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit import cluster
-from labkit.common import InputError, write_atomically
+from labkit.common import InputError, printable, write_atomically
 from labkit.exercises import catalogue
 from labkit.grading import book, judge, pages, sandbox, similarity, submissions
 from labkit.live import Line
@@ -60,7 +60,7 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(f"{out} lies in the folder of the submissions; give a place beside it")
     known = submissions.roster(args.roster) if args.roster else {}
     found, faults = submissions.find(args.submissions, known)
-    faults = [_printable(fault) for fault in faults]
+    faults = [printable(fault) for fault in faults]
     args.release = [_named(wanted, found, known) for wanted in args.release]
     inside = Counter(each.path for each in found if not each.own and each.student != Path(each.path).stem)
     for path, number in inside.items():
@@ -112,11 +112,6 @@ def _named(wanted: str, found: list[submissions.Submission], known: dict) -> str
     if len(those) != 1:
         raise InputError(f"--release {wanted}: there is no submission of that name; there are {_few(students)}")
     return those.pop()
-
-
-def _printable(line: str) -> str:
-    """The line without what a terminal takes for a command, or for another line."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
 def _few(names: list[str]) -> str:
@@ -198,7 +193,7 @@ def _write(args: argparse.Namespace, out: Path, ledger: book.Ledger, known: dict
         full += row["points"] == row["possible"]
         if row["outcome"] != "graded":
             trouble += 1
-            print(_printable(f"{row['student']}, lab {row['lab']}: {row['outcome']}"))
+            print(printable(f"{row['student']}, lab {row['lab']}: {row['outcome']}"))
         if row["person"]:
             handed_in.setdefault(id(row["person"]), set()).add(row["lab"])
         else:

@@ -224,13 +224,11 @@ def test_the_grades_do_not_go_among_the_submissions(tmp_path, out, capsys):
     assert "give a place beside it" in capsys.readouterr().err and not (tmp_path / "in" / "grades").exists()
 
 
-def test_a_kept_notebook_runs_under_nbval_as_it_is(graded):
+def test_a_kept_notebook_runs_by_check_lab_as_it_is(graded):
     _, out, _, _ = graded
     for student, right in (("ada", True), ("named", False), ("raises", False)):
         path = out / "assembled" / student / "01.ipynb"
-        command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-kernel-name=labkit-grade", "-c", "/dev/null", "-q", path]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=path.parent)
-        assert (done.returncode == 0) == right, done.stdout
+        assert (main(["check-lab", str(path), "--kernel", "labkit-grade"]) == 0) == right
         assert "run it in a terminal" in path.read_text()
 
 
