@@ -8,7 +8,7 @@ import inspect
 
 from labkit.exercises.kinds import Exercise
 
-THERE = {"math", "lk", "np", "torch", "__name__"}  # before the cell
+THERE = {"math", "lk", "np", "torch", "__name__", "display", "get_ipython", "exit", "quit"}  # before the cell
 MOST_NAMES, MOST_LETTERS = 5, 40
 
 
