@@ -9,11 +9,10 @@ from __future__ import annotations
 import ast
 import codecs
 import csv
-import io
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -165,7 +164,9 @@ def _json_lines(path: Path, encoding: str) -> Iterator[Mapping]:
 
 def _document(path: Path, encoding: str, size: int):
     if size > MAX_DOCUMENT_BYTES:
-        raise InputError(f"{path}: {size / 1e6:.0f} MB of JSON in one piece is too much; give the console's text or a CSV")
+        raise InputError(
+            f"{path}: {size / 1e6:.0f} MB of JSON in one piece is too much; give the console's text or a CSV"
+        )
     try:
         with open(path, encoding=encoding, errors="replace") as file:
             value = json.load(file)  # takes the bare NaN and Infinity that transformers writes
@@ -262,13 +263,27 @@ _CONSOLES = (  # (name, what a line looks like, the names of its groups, whether
     ),
     ("litgpt's console", re.compile(rf"iter (\d+): val loss {_N}"), ("", "validation_loss"), False),
     ("nanoGPT's console", re.compile(rf"iter (\d+): loss {_N}, time"), ("step", "loss"), False),
-    ("nanoGPT's console", re.compile(rf"step (\d+): train loss {_N}, val loss {_N}"), ("step", "", "validation_loss"), False),
+    (
+        "nanoGPT's console",
+        re.compile(rf"step (\d+): train loss {_N}, val loss {_N}"),
+        ("step", "", "validation_loss"),
+        False,
+    ),
     ("torchtune's log", re.compile(r"Step (\d+) \| (?=\S+:)"), ("step",), True),
     ("Megatron's or gpt-neox's console", re.compile(r"iteration\s+(\d+)\s*/\s*\d+ \|"), ("step",), True),
     ("Megatron's or gpt-neox's console", re.compile(r"\bsteps?: (\d+) (?=loss: )"), ("step",), True),
-    ("mmengine's console", re.compile(r"(?:Iter|Epoch)\(train\)\s*(?:\[\d+\])?\s*\[\s*(\d+)/\s*\d+\]"), ("step",), True),
-    ("mmengine's console", re.compile(r"(?:Iter|Epoch)\(val\)\s*(?:\[\d+\])?\s*\[\s*\d+/\s*\d+\].*?loss: " + _N),
-     ("validation_loss",), False),
+    (
+        "mmengine's console",
+        re.compile(r"(?:Iter|Epoch)\(train\)\s*(?:\[\d+\])?\s*\[\s*(\d+)/\s*\d+\]"),
+        ("step",),
+        True,
+    ),
+    (
+        "mmengine's console",
+        re.compile(r"(?:Iter|Epoch)\(val\)\s*(?:\[\d+\])?\s*\[\s*\d+/\s*\d+\].*?loss: " + _N),
+        ("validation_loss",),
+        False,
+    ),
 )
 
 
@@ -300,7 +315,9 @@ def _console_rows(path: Path, encoding: str, name: str) -> Iterator[dict]:
                 continue
             row = dict(_PAIR.findall(line[found.end() :])) if pairs else {}
             row |= {ours: value for ours, value in zip(names, found.groups()) if ours and value is not None}
-            if "epoch" in line[: found.end()].lower() and (place := re.search(r"\[(\d+)\]\s*\[\s*\d+/\s*(\d+)\]", line)):
+            if "epoch" in line[: found.end()].lower() and (
+                place := re.search(r"\[(\d+)\]\s*\[\s*\d+/\s*(\d+)\]", line)
+            ):
                 epoch, per_epoch = int(place[1]) - 1, int(place[2])  # mmengine counts anew in each epoch
                 row["step"] = str(epoch * per_epoch + int(row["step"])) if "step" in row else None
             yield row

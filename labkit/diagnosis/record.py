@@ -116,7 +116,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m labkit.diagnosis.record", description=__doc__.splitlines()[0])
     parser.add_argument("setup", nargs="*", metavar="SETUP", help=f"{', '.join([*DEVELOPMENT, *HELD_OUT])}; or all")
     parser.add_argument("--case", help="only this case")
-    parser.add_argument("--small-base", type=Path, metavar="FOLDER", default=Path("small-base"), help="made if not there")
+    parser.add_argument(
+        "--small-base", type=Path, metavar="FOLDER", default=Path("small-base"), help="made if not there"
+    )
     args = parser.parse_args(arguments)
     import torch
 

@@ -70,7 +70,9 @@ def see(history: Mapping[str, Sequence]) -> Signs:
 
 
 def _see(history: Mapping[str, Sequence]) -> Signs:
-    columns = {name: _array(values) for name, values in history.items() if len(values) and not isinstance(values[0], list)}
+    columns = {
+        name: _array(values) for name, values in history.items() if len(values) and not isinstance(values[0], list)
+    }
     loss = columns.get("loss")
     if loss is None:
         raise ValueError("the history has no training loss")
@@ -235,7 +237,9 @@ def _rates(lr, step, columns) -> dict:
         total = float((lr * np.diff(np.r_[0, step])).sum())
         if len(distance) and total > 0:
             found["straight"] = float(distance[-1]) / total
-            spent = np.interp(columns["validation_step"][: len(distance)], step, np.cumsum(lr * np.diff(np.r_[0, step])))
+            spent = np.interp(
+                columns["validation_step"][: len(distance)], step, np.cumsum(lr * np.diff(np.r_[0, step]))
+            )
             middle = int(np.abs(spent - total / 2).argmin())
             if spent[-1] > spent[middle]:
                 found["straight_late"] = float((distance[-1] - distance[middle]) / (spent[-1] - spent[middle]))
