@@ -204,7 +204,7 @@ def start_both_zero(rank, in_features, out_features, generator):
 @mistake(
     "draws a normal A",
     "You draw A from a normal distribution: PEFT's default is uniform, Kaiming with a = √5, between ±1/√in. "
-    "(The paper says Gaussian, and PEFT has it as an option.)",
+    "The paper says Gaussian, and PEFT has it as an option.",
 )
 def start_normal(rank, in_features, out_features, generator):
     return _start(rank, in_features, out_features, lambda A: A.normal_(0, 1 / rank, generator=generator))
