@@ -127,6 +127,8 @@ class Reading:
 
     def shingles(self, text: str, n: int) -> set[str]:
         """The text's shingles of n words or n characters; never none for a text that `check_text` accepts."""
+        if text.isascii() and self.unit == "auto" and not self.ignore:  # the same, sooner
+            return shingles(text.encode().translate(_PROSE_BYTES).decode(), n) or shingles(text, n)
         return shingles(units(self.plain(text), self.unit_of(text)), n) or {text}
 
     def unit_of(self, text: str) -> str:
@@ -168,6 +170,7 @@ class Reading:
 IGNORE = ("case", "digits", "punctuation", "urls")
 UNITS = ("auto", "words", "characters")
 _PROSE = str.maketrans(dict.fromkeys(".,;:!?\"'“”‘’„«»…、。，；：！？「」『』", " "))
+_PROSE_BYTES = bytes(ord(chr(byte).translate(_PROSE)) for byte in range(128)) + bytes(range(128, 256))
 _PUNCTUATION, _DIGITS, _URL = re.compile(r"[^\w\s]|_"), re.compile(r"\d+"), re.compile(r"\b(?:https?://|www\.)\S+")
 _UNSPACED = re.compile(  # Thai, Lao, Tibetan, Myanmar, Khmer, kana, Han
     "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"

@@ -535,6 +535,9 @@ def line_parts(raw: bytes, size: int, keys: tuple[str, ...]) -> tuple[str, str, 
     if not raw.strip():
         raise InputError("the line is blank")
     row = json_object(raw, 'write one object a line, like {"text": …}')
+    if not keys and isinstance(text := row.get("text"), str):  # most lines of most files
+        dedup.check_text(text, '"text"')
+        return text, text, ""
     chosen = keys or _keys(row)
     pieces: list[tuple[str, str, str]] = []  # (key, role, text)
     for key in chosen:

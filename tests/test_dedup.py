@@ -375,3 +375,8 @@ def test_shares_are_never_rounded_to_nothing():
         "7e-5",
         "0.1%",
     ]
+
+
+@given(st.text(st.characters(max_codepoint=127), max_size=40).filter(str.strip), st.integers(1, 4))
+def test_the_quick_way_for_plain_letters_reads_as_the_other(text, n):
+    assert dedup.Reading().shingles(text, n) == dedup.Reading(unit="words").shingles(text, n)
