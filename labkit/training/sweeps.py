@@ -1,0 +1,3 @@
+"""Sweeps."""
+
+def sweep(): ...
