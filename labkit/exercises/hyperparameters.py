@@ -113,8 +113,8 @@ def rate_divides_by_zero(step, steps, lr, warmup_steps):
 
 @mistake(
     "goes on after the end",
-    "Before the run's start and after its end there is no rate: raise a `ValueError` unless 0 <= step <= steps. (The "
-    "cosine would rise again.)",
+    "After the end of the run your cosine rises again, and before its start there is no rate: raise a `ValueError` "
+    "unless 0 <= step <= steps.",
 )
 def rate_unchecked(step, steps, lr, warmup_steps):
     return _rate(step, steps, lr, warmup_steps, _cosine)
