@@ -37,6 +37,7 @@ _MODULES = {  # name: its module
             "cross_entropy",
             "data",
             "dedup",
+            "diagnosis",
             "explorers",
             "hyperparameters",
             "lint",

@@ -16,9 +16,9 @@ from math import comb
 from statistics import mean
 
 from labkit import cluster, runs
-from labkit.runs import record as records
 from labkit.common import InputError, write_atomically
 from labkit.data import Example
+from labkit.runs import record as records
 
 POLICY = "data-clean"  # the recipe whose model answers
 QUESTIONS, SAMPLES = 22, 16

@@ -15,6 +15,7 @@ from labkit.common import InputError
 
 COMMANDS = {  # name: (module, what it does)
     "demo": ("labkit.demo", "fine-tune the base and show what it answers before and after"),
+    "diagnose": ("labkit.diagnosis.command", "say what a training log shows, what fits it, and which test would tell"),
     "doctor": ("labkit.doctor", "say what is installed here, and what is missing"),
     "lab": ("labkit.lab", "copy the labs to my-labs/ and open them in JupyterLab"),
     "run": ("labkit.runs.replay", "replay a recorded run, or run its recipe now"),
@@ -25,8 +26,10 @@ COMMANDS = {  # name: (module, what it does)
     "grade": ("labkit.grading.command", "grade a folder of submissions in a sandbox"),
     "progress": ("labkit.progress", "export or import what you did in the labs"),
     "runs": ("labkit.runs.command", "list the recorded runs, or make them again"),
-    "claims": ("labkit.claims", "print the ledger of claims, or write it into the README"),
+    "claims": ("labkit.claims", "print the ledger of claims, or write it into docs/ledger.md"),
     "dedup": ("labkit.dedup_command", "take near-duplicates out of a file, and say what went and why"),
+    "split": ("labkit.split_command", "divide a file into training and test, and count what leaks between them"),
+    "corpus": ("labkit.corpus", "the same for a folder of files, by datatrove, here or on a Ray cluster"),
     "lint": ("labkit.lint", "say what in a file of examples would be masked, cut or never taught"),
     "almanac": ("labkit.almanac.command", "print documents and examples of the invented world"),
     "base": ("labkit.workshop.pretraining", "build the base model from the almanac"),

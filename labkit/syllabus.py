@@ -2,12 +2,13 @@
 
 A topic's name is the same in every room: `exercises/TOPIC.py`, `runs/recipes/TOPIC.py`, the bank `quizzes/NN_TOPIC.yaml`,
 the lab `labs/source/NN_TOPIC.py`. What a lab consists of stands in those rooms and is found by that name; only
-the row is here. Nothing is imported, so that every room can import this.
+the row is here. Nothing of the kit is imported, so that every room can import this.
 """
 
 from __future__ import annotations
 
 import html
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -83,21 +84,10 @@ class Table(list):
         return "\n".join([head, "|" + "---|" * len(self[0]), *rows])
 
 
-def table() -> Table:
-    """All labs; those that are not built yet are marked."""
-    from labkit.lab import shipped_labs
-
-    built = {notebook.stem for notebook in shipped_labs()}
-    return Table(
-        [
-            ("lab", "what it asks", "minutes"),
-            *(
-                (
-                    f"{lab.number} {lab.title}{'' if lab.file in built else ' (to come)'}",
-                    lab.question,
-                    str(lab.minutes or "open"),
-                )
-                for lab in ROWS
-            ),
-        ]
-    )
+def table(built: Collection[str] | None = None) -> Table:
+    """All labs, those that are not built yet marked. `built`: the stems of the notebooks that are there."""
+    rows = [("lab", "what it asks", "minutes")]
+    for lab in ROWS:
+        mark = "" if built is None or lab.file in built else " (to come)"
+        rows.append((f"{lab.number} {lab.title}{mark}", lab.question, str(lab.minutes or "open")))
+    return Table(rows)

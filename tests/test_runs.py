@@ -15,8 +15,8 @@ from labkit import models, progress, runs
 from labkit.cluster import WorkError
 from labkit.common import InputError
 from labkit.runs import Interval, Recipe, Record, execution, interval, paired_difference
-from labkit.runs import recipe as recipes
 from labkit.runs import command as runs_command
+from labkit.runs import recipe as recipes
 from labkit.runs import record as records
 
 RECIPE = Recipe("try", "00", steps=2)

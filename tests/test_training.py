@@ -8,9 +8,9 @@ import math
 
 import pytest
 import torch
-from sums import number_questions
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sums import number_questions
 
 from labkit import models, training
 from labkit.common import InputError

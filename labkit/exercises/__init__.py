@@ -190,7 +190,7 @@ def idle(exercise: Exercise, seed: int) -> list[tuple[str, Callable]]:
     probes = exercise.draw(seed)
     for place in range(max(len(probe.args) for probe in probes)):
         functions.append((f"gives argument {place + 1} back", lambda *args, place=place: args[place]))
-    for index, probe in enumerate(random.Random(seed).sample(probes, min(6, len(probes)))):
+    for probe in random.Random(seed).sample(probes, min(6, len(probes))):
         try:
             value = exercise.reference(*probe.args)
         except ValueError:

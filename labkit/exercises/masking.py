@@ -124,7 +124,7 @@ def partial_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe(([("question", [3, 4])], {"question"}), "edges")
     yield Probe((row[:3], {"answer"}), "edges")
     for _ in range(4):
-        draw = lambda: rng.choices(range(5, 40), k=rng.randint(1, 4))  # noqa: E731
+        draw = lambda: rng.choices(range(5, 40), k=rng.randint(1, 4))
         shots = [(role, draw()) for _ in range(rng.randint(1, 2)) for role in ("shot question", "shot answer")]
         segments = [("system", draw()), *shots, ("question", draw()), ("answer", [*draw(), 1])]
         chosen = {"answer", rng.choice(["shot answer", "shot question"])}

@@ -27,8 +27,8 @@ from labkit.quizzes.answers import KNEW, MISSED, Put, check, put
 from labkit.quizzes.markup import to_html
 from labkit.quizzes.printed import answer_lines, options_text, wrapped
 from labkit.quizzes.schema import Base
-from labkit.syllabus import LABS, OBJECTIVES
 from labkit.quizzes.terminal import Ask, read, typed
+from labkit.syllabus import LABS, OBJECTIVES
 
 QUESTIONS = 20
 SURE = {"a guess (25%)": 0.25, "even odds (50%)": 0.5, "fairly sure (75%)": 0.75, "sure (95%)": 0.95}

@@ -18,8 +18,8 @@ from labkit.quizzes.expressions import evaluate, names
 from labkit.quizzes.markup import to_plain
 from labkit.quizzes.printed import as_html, as_text
 from labkit.quizzes.schema import FORMULA, LEVELS, Base, NumberBlank
-from labkit.syllabus import LABS, OBJECTIVES
 from labkit.quizzes.sums import wrong_sums
+from labkit.syllabus import LABS, OBJECTIVES
 
 DRAWS = 200  # how often a question with drawn numbers is tried; all combinations, where there are fewer
 IN_ALL, IN_EXAM, BY_OBJECTIVE = 100, 40, 12  # how many questions there are at least

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal, Union
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, Tag, model_validator
 
 from labkit.quizzes import expressions
 from labkit.syllabus import LABS, OBJECTIVES
@@ -202,8 +202,8 @@ class Blanks(Base):
 
 
 KINDS = {"recall": Recall, "number": Number, "choice": Choice, "match": Match, "order": Order, "blanks": Blanks}
-Question = Annotated[
-    Union[tuple(Annotated[kind, Tag(name)] for name, kind in KINDS.items())], Field(discriminator="kind")
+Question = Annotated[  # the union of all kinds
+    Union[tuple(Annotated[kind, Tag(name)] for name, kind in KINDS.items())], Field(discriminator="kind")  # noqa: UP007
 ]
 
 

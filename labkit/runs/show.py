@@ -101,13 +101,16 @@ class Run:
 
 
 def run(recipe: str | Recipe, live: bool = False, seed: int = 0) -> Run:
-    """Replay a recipe's recorded run, or run it now with `live=True`. Nothing is added to *my runs*: that is
-    `run.keep(note)`.
+    """Replay a recipe's recorded run, or run it now with `live=True`, in the number format that suits this machine.
+
+    Nothing is added to *my runs*: that is `run.keep(note)`.
     """
     if isinstance(recipe, str):
         recipe = named(recipe)
     chosen = dataclasses.replace(recipe, seed=seed)
-    if not live:
+    if live:
+        chosen = dataclasses.replace(chosen, number_format=_number_format())
+    else:
         record = Record.load(recipe.name)
         if record.hash != recipe.hash:
             raise InputError(
@@ -124,6 +127,13 @@ def run(recipe: str | Recipe, live: bool = False, seed: int = 0) -> Run:
     line.show(f"{recipe.name}, seed {seed}: {told(result.outcome.score)}, in {result.outcome.seconds:.0f} s")
     line.show_html(f"<p>{html.escape(recipe.name)}, seed {seed}, {result.outcome.seconds:.0f} s</p>{result.table()}")
     return result
+
+
+def _number_format() -> str:
+    """What a run made now computes its matrix products in."""
+    from labkit import models, training
+
+    return str(training.number_format(models.device())).removeprefix("torch.")
 
 
 class MyRuns(list):

@@ -5,11 +5,11 @@ import threading
 import time
 
 import pytest
+from toy_exercise import TOY, cell, mean
 
 from labkit.exercises import limits
 from labkit.exercises.engine import check, is_stub, judge
 from labkit.exercises.kinds import Probe
-from toy_exercise import TOY, cell, mean
 
 RIGHT = 'if not values:\n    raise ValueError("none")\nreturn sum(values) / len(values)'
 
@@ -22,13 +22,23 @@ def test_a_right_function_passes_and_is_handed_on():
 
 def test_helpers_imports_and_prints_in_the_same_cell_are_fine(capsys):
     source = "from statistics import fmean\nprint('hello')\n\ndef helper(v):\n    return fmean(v)\n\n" + cell(
-        'if not values:\n    raise ValueError\nprint(values)\nreturn helper(values)'
+        "if not values:\n    raise ValueError\nprint(values)\nreturn helper(values)"
     )
     assert check(TOY, source).passed
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("body", ["...", "pass", '"""Mean."""', '"""Mean."""\n...', "raise NotImplementedError", "raise NotImplementedError('soon')"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "...",
+        "pass",
+        '"""Mean."""',
+        '"""Mean."""\n...',
+        "raise NotImplementedError",
+        "raise NotImplementedError('soon')",
+    ],
+)
 def test_a_stub_is_not_attempted(body):
     assert is_stub(cell(body), "start.mean")
     assert check(TOY, cell(body)).kind == "not attempted"
@@ -188,7 +198,9 @@ def test_threads_of_torch_do_not_hold_up_a_copy():
     torch.set_num_threads(2)
     try:
         (torch.rand(2000, 200) @ torch.rand(200, 2000)).sum()
-        body = "import torch\nif not values:\n    raise ValueError\n(torch.ones(900, 900) @ torch.ones(900, 900)).sum()\n"
+        body = (
+            "import torch\nif not values:\n    raise ValueError\n(torch.ones(900, 900) @ torch.ones(900, 900)).sum()\n"
+        )
         started = time.monotonic()
         assert check(TOY, cell(body + "return torch.tensor(values, dtype=torch.float64).mean()")).passed
         assert time.monotonic() - started < 4  # the copy came to its end
@@ -265,7 +277,9 @@ def test_leaving_the_process_is_an_error_like_others():
 
 
 def test_a_hostile_value_is_not_asked_for_its_opinion():
-    source = "class Yes:\n    def __eq__(self, other):\n        return True\n    __hash__ = None\n\n" + cell("return Yes()")
+    source = "class Yes:\n    def __eq__(self, other):\n        return True\n    __hash__ = None\n\n" + cell(
+        "return Yes()"
+    )
     assert check(TOY, source).kind == "wrong"
     source = "class Yes(float):\n    def __eq__(self, other):\n        return True\n\n" + cell("return Yes(1)")
     assert check(TOY, source).kind == "wrong"

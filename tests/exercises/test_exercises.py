@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from toy_exercise import TOY, mean
 
 import labkit as lk
 from labkit import cli, exercises
@@ -13,7 +14,6 @@ from labkit.common import InputError
 from labkit.exercises import catalogue, cell_of, examine, find, reference_cell
 from labkit.exercises.engine import check, judge
 from labkit.exercises.kinds import Misconception, Probe
-from toy_exercise import TOY, mean
 
 CATALOGUE = catalogue()
 SEEDS = 50

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from jupyter_client.manager import start_new_kernel
+from toy_exercise import TOY, mean
 
 from labkit.exercises import examine, reference_cell
 from labkit.exercises.engine import check
@@ -11,7 +12,6 @@ from labkit.exercises.kinds import Exercise, Probe, mistake
 from labkit.grading import assemble, judge, sandbox
 from labkit.grading.inside import ANSWER
 from labkit.grading.remarks import remarks
-from toy_exercise import TOY, mean
 
 
 def deviation(values: list[float]) -> float:

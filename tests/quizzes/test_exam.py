@@ -108,7 +108,9 @@ def test_the_exam_that_ships_links_to_headings_that_are_there_and_to_no_lab_that
     asked = banks.load(banks.folder() / f"{banks.EXAM}.yaml")
     for question in asked:
         file, _, heading = exam.section(question)[1].partition(".ipynb#")
-        assert bool(heading) == (LABS[question.lab].file in there) and file in ("", LABS[question.lab].file), question.id
+        assert bool(heading) == (LABS[question.lab].file in there) and file in ("", LABS[question.lab].file), (
+            question.id
+        )
     missed = [exam.graded(put(question), None, None) for question in asked]
     page, text = exam.as_html(missed), exam.as_text(missed)
     for stem in {lab.file for lab in LABS.values()} - there:

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.workshop import notebooks
 from labkit.quizzes import TITLES, choose
 from labkit.quizzes.answers import put
 from labkit.quizzes.markup import formula_to_plain, to_html, to_plain
 from labkit.quizzes.printed import WIDTH, answer_lines, as_html, as_text
 from labkit.syllabus import LABS
+from labkit.workshop import notebooks
 
 
 class Reader(HTMLParser):
