@@ -11,7 +11,7 @@ import sys
 from importlib import import_module
 
 import labkit
-from labkit.common import InputError
+from labkit.common import InputError, printable
 
 COMMANDS = {  # name: (module, what it does)
     "demo": ("labkit.demo", "fine-tune the base and show what it answers before and after"),
@@ -24,6 +24,10 @@ COMMANDS = {  # name: (module, what it does)
     "review": ("labkit.quizzes.review", "ask the questions that are due today"),
     "export": ("labkit.quizzes.export", "write the questions for Anki, Moodle, a spreadsheet or a printer"),
     "grade": ("labkit.grading.command", "grade a folder of submissions in a sandbox"),
+    "check-lab": (
+        "labkit.grading.check_lab",
+        "run a notebook in the sandbox, and compare its outputs with the stored ones",
+    ),
     "progress": ("labkit.progress", "export or import what you did in the labs"),
     "runs": ("labkit.runs.command", "list the recorded runs, or make them again"),
     "claims": ("labkit.claims", "print the ledger of claims, or write it into docs/ledger.md"),
@@ -88,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except InputError as error:
-        print(f"labkit: {error}", file=sys.stderr)
+        print(f"labkit: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("labkit: interrupted", file=sys.stderr)

@@ -24,6 +24,11 @@ def as_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
+def printable(text: str) -> str:
+    """The text without what a terminal takes for a command, or for another line."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 @contextmanager
 def write_atomically(path: str | Path) -> Iterator[IO[str]]:
     """A text file that takes its name only when all is written. Raises `InputError` if it cannot be written."""

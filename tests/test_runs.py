@@ -11,7 +11,7 @@ import random
 import pytest
 import workers
 
-from labkit import models, progress, runs
+from labkit import models, progress, runs, training
 from labkit.cluster import WorkError
 from labkit.common import InputError
 from labkit.runs import Interval, Recipe, Record, execution, interval, paired_difference
@@ -283,6 +283,16 @@ def small_mix(monkeypatch):
     examples = number_questions(30)
     monkeypatch.setattr(execution, "mix", lambda recipe: (examples[:20], examples[20:]))
     return examples
+
+
+def test_a_run_is_made_in_its_recipes_number_format_and_a_live_one_in_the_machines(small_mix, monkeypatch):
+    used = []
+    whole = training.fit
+    monkeypatch.setattr(training, "fit", lambda *a, **k: used.append(a[2].number_format) or whole(*a, **k))
+    recipe = dataclasses.replace(RECIPE, number_format="bfloat16", batch_size=4, evaluation_n=2, max_new_tokens=4)
+    runs.execute(recipe)
+    runs.run(recipe, live=True)
+    assert used == ["bfloat16", "float32"] and runs.settings(recipe).number_format == "auto"
 
 
 def test_a_live_run_leaves_curves_and_a_score(small_mix, capsys):

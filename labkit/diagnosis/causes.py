@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from labkit.diagnosis.signs import Signs
 
 CANNOT_TELL = "cannot tell"
+FEW = 24  # counted tokens in a step
 LATE = 0.1  # share of the run by which a sound one has done half of its fall
 
 
@@ -174,19 +175,19 @@ def _rules(s: Signs) -> Iterator[Verdict]:
         yield from _not_a_number(s)
     if s.frozen or s.straight == 0:
         yield Verdict("optimizer holds other weights", "the gradient is there and the weights stay as they were")
-    if s.start_ratio is not None and s.start_ratio > 1.6 and (s.first or 0) > 1.3 * (s.ln_vocabulary or 1e9):
-        yield Verdict("new embedding rows", f"the first loss is {s.first:.1f}, above ln V, and the base's own is not")
     if s.multiple is not None and s.multiple > 1.5 and s.multiple_steady:
         why = f"the training loss is {s.multiple:.1f} times the held-out loss from first to last"
         yield Verdict("accumulation undivided", why)
     if s.start_ratio is not None and abs(s.start_ratio - 1) > 0.02:
-        why = f"before the first step the loss is {s.start_ratio:.2f} times that of the base with the right labels"
+        why = f"before the first step the loss is {s.start:.1f}, {s.start_ratio:.2f} times the base's own on the right labels"
+        if s.start_ratio > 2 and s.start > 1.3 * (s.ln_vocabulary or 1e9):
+            yield Verdict("new embedding rows", f"{why}, and above ln V", ("labels shifted twice",))
         yield Verdict("labels shifted twice", why, ("new embedding rows",))
     if s.share_changed is not None and s.share_changed < 0.8:
         yield Verdict("pure bfloat16", f"only {s.share_changed:.0%} of the trained weights changed at all")
     if s.rate_zero_from is not None and s.rate_zero_from < 0.8:
         yield Verdict("schedule spent early", f"the rate is 0 from {s.rate_zero_from:.0%} of the run on")
-    if s.distance_fell:
+    if s.distance_fell and ((s.rise_of_fall or 0) > 0.3 or (s.validation_jump or 0) > 0.2):
         yield Verdict(
             "resumed without the weights", "the weights were suddenly near their start again, and the loss high"
         )
@@ -195,7 +196,7 @@ def _rules(s: Signs) -> Iterator[Verdict]:
         if (s.grad_peak or 0) > 25:
             yield Verdict("overflow", f"{why}, and the gradient grew {s.grad_peak:.0f} times", ("beta2",))
         yield Verdict("beta2", why, ("overflow",))
-    if s.counted is not None and s.counted < 32:
+    if s.counted is not None and s.counted < FEW:
         yield Verdict("batch too small", f"a step counts {s.counted:.0f} tokens: its loss is mostly chance")
     yield from _shape(s)
 
@@ -220,7 +221,7 @@ def _shape(s: Signs) -> Iterator[Verdict]:
         yield Verdict("grouped by length", why)
     if varied and (s.tokens_run or 0) > 0.6:
         yield Verdict("not shuffled", "counted tokens stay at one level for a while, then at another")
-    if s.spikes and (s.spike or 0) > 0.8 and (s.rise_of_fall or 0) < 0.5:
+    if s.spikes and (s.spike or 0) > 0.8 and (s.rise_of_fall or 0) < 0.5 and (s.grad_spread or 0) < 12:
         yield Verdict("corrupted batch", f"{s.spikes} lines stand out by {s.spike:.0%}, and the next are as before")
     if s.validation_gain is not None and s.validation_gain < 0.97 and (s.epochs or 2) <= 1.05:
         yield Verdict("validation of another kind", "the held-out loss rises, and no example was seen twice")
@@ -232,10 +233,14 @@ def _shape(s: Signs) -> Iterator[Verdict]:
         yield Verdict(
             "overfitting", f"after {s.epochs:.0f} epochs the held-out loss is {s.gap:.1f} times the training loss"
         )
-    if s.grad_spread is not None and (s.grad_spread > 6 or ((s.climb or 0) > 1.3 and (s.grad_peak or 0) > 2.5)):
-        why = f"gradients reach {s.grad_spread:.0f} times their usual size, and the loss went up to {s.climb:.1f} times its first"
+    climbed = (s.climb or 0) > 1.3 and (s.grad_peak or 0) > 2.5
+    if (s.grad_spread or 0) > 6 or climbed or ((s.climb or 0) > 0.95 and (s.grad_fall or 0) > 12):
+        why = f"gradients reach {s.grad_spread or 0:.0f} times their usual size, the loss {s.climb or 0:.1f} times its first"
         yield Verdict("rate too high", why)
     if s.spikes and (s.spike or 0) > 0.35 and (s.rise_of_fall or 0) < 0.3:
+        if s.grad_spread is None or s.grad_spread > 4:
+            why = f"{s.spikes} lines stand out, but by no more than {s.spike:.0%}, as a high rate can make them"
+            yield Verdict(CANNOT_TELL, why, ("corrupted batch", "rate too high"))
         yield Verdict("corrupted batch", f"{s.spikes} lines stand out by {s.spike:.0%}, and the next are as before")
     yield from _slow(s)
     if s.validation_gain is None:
@@ -254,10 +259,11 @@ def _slow(s: Signs) -> Iterator[Verdict]:
     if s.straight is None:
         why = f"the loss {course}, and how far the weights went is not known"
         yield Verdict(CANNOT_TELL, why, slow if s.half is None else slow[:3])
-    elif s.straight > 0.5 and (s.grad_fall or 1) < 1.9:
-        why = f"the loss {course}; the weights go in a straight line, and the gradient is nearly as at the start"
-        yield Verdict("rate too low", why)
-    elif s.half is None:
-        yield Verdict(CANNOT_TELL, f"the loss {course}, though the weights went their way", slow[:2])
+    elif (s.straight_late or 0) > 0.5:
+        yield Verdict("rate too low", f"the loss {course}, and to the end the weights go in a straight line: slowly")
+    elif s.half is None or (s.straight_late or 0) > 0.4:
+        yield Verdict(
+            CANNOT_TELL, f"the loss {course}, and the weights' way is neither straight nor at its end", slow[:2]
+        )
     else:
         yield Verdict("too little capacity", f"the loss {course}, and it levels off high")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from labkit.diagnosis import clinic
+from labkit.diagnosis.causes import FEW
 from labkit.diagnosis.clinic import Plan
 from labkit.training import Hooks, Settings, fit
 
@@ -58,7 +59,7 @@ def counted_tokens(make: Make) -> Result:
     counts = [sum(clinic.counted(made.rows[index]) for index in batch) for batch in made.order]
     empty = sum(clinic.counted(row) == 0 for row in made.rows)
     mean = sum(counts) / len(counts)
-    said = "enough" if mean >= 32 and not empty else f"{empty} rows have none" if empty else "few: the loss is noisy"
+    said = "enough" if mean >= FEW and not empty else f"{empty} rows have none" if empty else "few: the loss is noisy"
     values = {"least": min(counts), "mean": mean, "most": max(counts), "empty_rows": empty}
     line = f"counted tokens a batch: {min(counts)} to {max(counts)}, mean {mean:.0f}, {empty} of {len(made.rows)} rows none: {said}"
     return Result("counted tokens", values, line)

@@ -45,9 +45,23 @@ def _digits(rng: random.Random) -> tuple[str, str, str]:
     return asked, f"{digits}, {asked}?", answer
 
 
-_WORDS = (
-    "bread river tower mayor market copper bridge winter harbour garden silver candle orchard village stone".split()
-)
+_WORDS = [
+    "bread",
+    "river",
+    "tower",
+    "mayor",
+    "market",
+    "copper",
+    "bridge",
+    "winter",
+    "harbour",
+    "garden",
+    "silver",
+    "candle",
+    "orchard",
+    "village",
+    "stone",
+]
 
 
 def _words(rng: random.Random) -> tuple[str, str, str]:
@@ -600,6 +614,15 @@ CASES = {
             "held-out rows are of another kind",
             _other_validation,
             ("short", "prose", "short", "prose"),
+        ),
+        Case(
+            "rate-hidden",
+            "rate too high",
+            "C37",
+            "the rate is too high, and the cosine's end hides it",
+            _rate_at_the_end,
+            (7, 8, 10, 12),
+            trained="lora",
         ),
     )
 }

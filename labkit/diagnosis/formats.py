@@ -9,11 +9,13 @@ from __future__ import annotations
 import ast
 import codecs
 import csv
+import itertools
 import json
 import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from labkit.common import InputError
 
 MAX_DOCUMENT_BYTES = 100_000_000  # a JSON document is read whole, and takes several times its size in memory
 MAX_LINE = 1_000_000  # characters; what follows in a longer line is taken for a line of its own
-MAX_POINTS = 50_000  # a longer log is thinned: neighbours become their mean
+MAX_POINTS = 20_000  # a longer log is thinned: neighbours become their mean
 FORMATS = (
     "transformers' or TRL's trainer_state.json, console text, LLaMA-Factory's trainer_log.jsonl, a CSV of W&B, "
     "TensorBoard or your own, or the console of litgpt, nanoGPT, torchtune, Megatron, gpt-neox or mmengine"
@@ -179,9 +181,9 @@ def _document(path: Path, encoding: str, size: int):
         return "the kit's history", _from_columns(rows), notes, []
     if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
         raise InputError(f"{path}: is JSON without rows; a log has `log_history`, or is a list of rows")
-    if isinstance(value, dict) and isinstance(value.get("max_steps"), int) and "global_step" in value:
-        if 0 < value["global_step"] < value["max_steps"]:
-            notes.append(f"the run stopped at step {value['global_step']} of {value['max_steps']}")
+    done, planned = (value.get(name) for name in ("global_step", "max_steps")) if value is not rows else (None, None)
+    if isinstance(done, int) and isinstance(planned, int) and 0 < done < planned:
+        notes.append(f"the run stopped at step {done} of {planned}")
     return (TRANSFORMERS if isinstance(value, dict) else "a list of rows in JSON"), rows, notes, []
 
 
@@ -327,10 +329,12 @@ def _console_rows(path: Path, encoding: str, name: str) -> Iterator[dict]:
 def _dict_rows(path: Path, encoding: str) -> Iterator[dict]:
     for line in _lines(path, encoding):
         for found in _DICT.findall(line):
-            try:
-                row = ast.literal_eval(_BARE.sub(r"'\1'", found))
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                continue
+            row = _json_object(found.replace("'", '"'))  # nearly always, and ten times as quick as what follows
+            if row is None:
+                try:
+                    row = ast.literal_eval(_BARE.sub(r"'\1'", found))
+                except (ValueError, SyntaxError, RecursionError, MemoryError):
+                    continue
             if isinstance(row, dict):
                 yield row
 
@@ -338,8 +342,9 @@ def _dict_rows(path: Path, encoding: str) -> Iterator[dict]:
 # What all have in common
 
 
-def _our_name(name: Any) -> str | None:
-    text = str(name).strip().lower()
+@lru_cache(maxsize=10_000)
+def _our_name(name: str) -> str | None:
+    text = name.strip().lower()
     for prefix in ("train/", "train_metrics/", "training/"):
         text = text.removeprefix(prefix)
     for prefix in ("eval/", "val/", "valid/", "validation/"):
@@ -383,7 +388,7 @@ class _Collector:
     def add(self, raw: Mapping) -> None:
         row: dict[str, float] = {}
         for name, value in raw.items():
-            ours = _our_name(name)
+            ours = _our_name(str(name))
             if ours is None or ("train_runtime" in raw and ours == "loss"):
                 continue  # the last row of transformers holds a mean over the run, no point of it
             number = _number(value, whole=ours in ("step", "micro_step"))
@@ -463,7 +468,7 @@ class _Collector:
         if self.stride > 1:
             self.notes.append(f"{self.read:,} rows: a point is the mean of {self.stride}")
         steps = [row["step"] for row in self.training if row["loss"] is not None]
-        gaps = [later - earlier for earlier, later in zip(steps, steps[1:])]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(steps)]
         if gaps and max(gaps) > 1.5 * min(gaps) and not self.resumed and min(gaps) > 0:
             self.notes.append(f"the logging interval changes, between {min(gaps):g} and {max(gaps):g} steps")
         found: dict[str, list] = {}

@@ -22,8 +22,9 @@ class Signs:
     last: float | None = None  # … and in the last fifth
     ln_vocabulary: float | None = None  # the loss of a model that knows nothing
     start_ratio: float | None = None  # held-out loss before the first step, over the base's own with the right labels
-    multiple: float | None = None  # training loss over held-out loss, the usual ratio between them
-    multiple_steady: bool = False  # and whether it is the same all along
+    start: float | None = None  # held-out loss before the first step
+    multiple: float | None = None  # training loss over held-out loss, the usual ratio later in the run
+    multiple_steady: bool = False  # and whether it is about the same from the start
     all_zero: bool = False  # every loss is 0
     nan_at: float | None = None  # where the first loss or gradient norm stands that is no number
     before_nan: float | None = None  # the last loss before, over the lowest before
@@ -140,7 +141,19 @@ def _not_a_number(loss, grads: Sequence | None, validation, all_zero: bool) -> d
 def _running(values, width: int = 5):
     """The running median, over windows that shrink at the ends."""
     half = width // 2
-    return np.array([np.median(values[max(0, at - half) : at + half + 1]) for at in range(len(values))])
+    if len(values) < width:
+        return np.array([np.median(values[max(0, at - half) : at + half + 1]) for at in range(len(values))])
+    inner = np.median(np.lib.stride_tricks.sliding_window_view(values, width), axis=1)
+    ends = [np.median(values[: at + half + 1]) for at in range(half)]
+    return np.r_[ends, inner, [np.median(values[-half - at :]) for at in range(half, 0, -1)]]
+
+
+def _around(values, reach: int = 3):
+    """For each value the median of its neighbours, itself left out."""
+    count = len(values)
+    padded = np.pad(values, reach, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
+    return np.nanmedian(np.delete(windows, reach, axis=1), axis=1) if count > 1 else values
 
 
 def _course(loss, place) -> dict:
@@ -164,7 +177,7 @@ def _course(loss, place) -> dict:
     found |= {"rise": float(rises[at]) - 1, "rise_at": float(place[at])}
     gained = first - lowest[at]
     found["rise_of_fall"] = float((smooth[at] - lowest[at]) / gained) if gained > 0 else 0.0
-    around = np.array([np.median(np.r_[loss[max(0, i - 3) : i], loss[i + 1 : i + 4]]) for i in range(count)])
+    around = _around(loss)
     above = loss / np.maximum(around, 1e-9) - 1
     above[: max(2, count // 8)] = 0
     scatter = 1.4826 * np.median(np.abs(above[max(2, count // 8) :])) + 1e-6
@@ -186,16 +199,17 @@ def _held_out(step, loss, columns) -> dict:
     held, at = held[kept], at[kept]
     if not len(held):
         return {}
-    found: dict = {}
+    found: dict = {"start": float(held[0])} if at[0] == 0 else {}
     if "base_loss" in columns and at[0] == 0 and columns["base_loss"][0] > 0:
         found["start_ratio"] = float(held[0] / columns["base_loss"][0])
     finite = np.isfinite(loss)
     if finite.sum() < 3:
         return found
     near = [float(np.mean(loss[finite][np.argsort(np.abs(step[finite] - when))[:3]])) for when in at]
-    ratios = np.array(near) / held
-    found["multiple"] = float(np.median(ratios))
-    found["multiple_steady"] = bool(np.std(np.log(np.maximum(ratios, 1e-9))) < 0.25)
+    later = np.array(near)[len(held) // 3 :] / held[len(held) // 3 :]
+    found["multiple"] = float(np.median(later))
+    first = float(loss[finite][0] / held[0])
+    found["multiple_steady"] = bool(0.4 < first / found["multiple"] < 1.5 and later.max() < 1.5 * later.min())
     found["gap"] = float(held[-1] / near[-1]) if near[-1] > 0 else None
     if len(held) > 1:
         found["frozen"] = bool(np.all(held == held[0]))
@@ -236,12 +250,13 @@ def _rates(lr, step, columns) -> dict:
         distance = columns["distance"][np.isfinite(columns["distance"])]
         total = float((lr * np.diff(np.r_[0, step])).sum())
         if len(distance) and total > 0:
-            found["straight"] = float(distance[-1]) / total
             spent = np.interp(
                 columns["validation_step"][: len(distance)], step, np.cumsum(lr * np.diff(np.r_[0, step]))
             )
             middle = int(np.abs(spent - total / 2).argmin())
+            if spent[-1] > 0:  # up to the last look at which the weights were numbers
+                found["straight"] = float(distance[-1] / spent[-1])
             if spent[-1] > spent[middle]:
                 found["straight_late"] = float((distance[-1] - distance[middle]) / (spent[-1] - spent[middle]))
-            found["distance_fell"] = bool((distance[1:] < 0.7 * distance[:-1]).any())
+            found["distance_fell"] = bool((distance[1:] < 0.85 * distance[:-1]).any())
     return found

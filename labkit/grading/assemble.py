@@ -75,8 +75,10 @@ def exercise_cells(sources: list[str], exercises: list[Exercise]) -> dict[str, s
             continue
         parsed += len(source)
         if parsed > MAX_PARSED:
-            raise InputError(f"more than {MAX_PARSED // 1_000_000} MB of code name an exercise; hand in the lab's own cells")
-        source = _without_magics(source)
+            raise InputError(
+                f"more than {MAX_PARSED // 1_000_000} MB of code name an exercise; hand in the lab's own cells"
+            )
+        source = python_of(source)
         ids, names = _defined(source)
         for exercise in exercises:
             if exercise.id in ids:
@@ -93,12 +95,51 @@ def too_long(sources: list[str], exercises: list[Exercise]) -> set[str]:
     return named & {exercise.id for exercise in exercises}
 
 
-def _without_magics(source: str) -> str:
-    """The source without lines such as `%matplotlib inline` and `!pip list`, if only that makes it Python."""
-    if not re.search("^[ \t]*[%!]", source, re.MULTILINE) or _parsed(source):
+BODIES = ("capture", "prun", "time", "timeit")  # cell magics that run their cell as Python
+KEPT = ("env", "prun", "set_env", "time")  # line magics that can define something
+
+
+def python_of(source: str) -> str:
+    """The cell as Python, as IPython itself reads it, which is how a notebook ran it at home.
+
+    A line that only a notebook knows and whose result nobody uses (`%matplotlib inline`, `!pip list`, `jaccard?`) becomes
+    `pass`; the others (`x = !ls`, `%time f()`) become calls of `get_ipython()`, which the sandbox has. Line numbers stay.
+    What is Python already, and what is none for IPython either, stays as it is.
+    """
+    if _parsed(source):
         return source
-    rest = re.sub("^([ \t]*)[%!].*$", r"\1pass", source, flags=re.MULTILINE)
-    return rest if _parsed(rest) else source
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    rest, above = source, 0  # lines taken away above: blank ones, and cell magics, behind which the cell begins anew
+    while True:
+        blank = rest[: len(rest) - len(rest.lstrip())]
+        blank = blank[: blank.rfind("\n") + 1]
+        above, rest = above + blank.count("\n"), rest[len(blank) :]
+        magic = re.match(r"%%(\w+)[^\n]*(\n|$)", rest)
+        if magic is None or magic[1] not in BODIES:
+            break
+        above, rest = above + 1, rest[magic.end() :]
+    try:
+        rest = TransformerManager().transform_cell(rest)
+    except (SyntaxError, RuntimeError, ValueError, RecursionError):  # it ends no string, or is never done
+        return source
+    tree = _parsed(rest)
+    return "\n" * above + _without_unused(rest, tree) if tree else source
+
+
+def _without_unused(source: str, tree: ast.Module) -> str:
+    """The source with `pass` for each statement that is only a call of `get_ipython()`, but for magics that define."""
+    lines = source.split("\n")
+    for node in ast.walk(tree):
+        match node:
+            case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Call(func=ast.Name(id="get_ipython")))) as call):
+                name = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else None
+                if node.lineno == node.end_lineno and not (call.func.attr == "run_line_magic" and name in KEPT):
+                    line = lines[node.lineno - 1].encode()
+                    # the bytes that it takes, so that what else stands in its line keeps its place
+                    filled = b"pass".ljust(node.end_col_offset - node.col_offset)
+                    lines[node.lineno - 1] = (line[: node.col_offset] + filled + line[node.end_col_offset :]).decode()
+    return "\n".join(lines)
 
 
 def _parsed(source: str) -> ast.Module | None:
@@ -164,7 +205,7 @@ def kept(notebook: dict, student: str) -> str:
     """The file of an assembled notebook that an instructor keeps, with a word on how to run it."""
     said = (
         f"Handed in by {student}: each exercise's cell, and behind it the calls that try it; their outputs are the reference's "
-        "answers.\n\n**Read it here; run it in a terminal:** `pytest --nbval --nbval-kernel-name labkit-grade FILE | cat -v`. "
+        "answers.\n\n**Read it here; run it in a terminal:** `labkit check-lab FILE --kernel labkit-grade`. "
         "The code runs in the sandbox, but what it displays would run in your browser, with your rights."
     )
     word = {"cell_type": "markdown", "id": "read-first", "metadata": {}, "source": said}
@@ -234,7 +275,9 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (bool, int, float)) or (isinstance(value, dict) and set(value) == {"float"} and _is_plain(value))
+    return isinstance(value, (bool, int, float)) or (
+        isinstance(value, dict) and set(value) == {"float"} and _is_plain(value)
+    )
 
 
 def _code(source: str, answers: dict | None = None) -> dict:

@@ -61,7 +61,9 @@ class Ledger:
                 os.fsync(file.fileno())
             except OSError as error:  # a full disk
                 file.truncate(place)
-                raise InputError(f"{self.path} cannot be written ({error.strerror}); what was graded so far is kept") from None
+                raise InputError(
+                    f"{self.path} cannot be written ({error.strerror}); what was graded so far is kept"
+                ) from None
         key = row["student"], row["lab"]
         self.replaced = self.latest.pop(key, None) is not None or self.replaced  # the latest stands last
         self.latest[key] = (place, identity(row))
@@ -101,7 +103,17 @@ def gradebook(rows: Callable[[], Iterator[dict]], path: Path, ids: list[str]) ->
         write(["student", "lab", "points", "possible", *ids])
         for row in rows():
             points = {id: row["exercises"].get(id, {}).get("points", "") for id in ids}
-            write([row["student"], row["lab"], row["points"], row["possible"], *points.values()])
+            if row.get("machine"):  # nobody has graded it
+                points = dict.fromkeys(points, "")
+            write(
+                [
+                    row["student"],
+                    row["lab"],
+                    "" if row.get("machine") else row["points"],
+                    row["possible"],
+                    *points.values(),
+                ]
+            )
 
 
 def canvas(rows: Callable[[], Iterator[dict]], path: Path, names: dict[str, str], known: bool) -> None:
@@ -121,7 +133,13 @@ def canvas(rows: Callable[[], Iterator[dict]], path: Path, names: dict[str, str]
             table.setdefault(person["Student"] + person.get("ID", ""), (person, {}))[1][row["lab"]] = points
     labs = sorted(possible)
     people = [person for person, _ in table.values()]
-    columns = ["Student", "ID", *["SIS User ID"] * any(each.get("SIS User ID") for each in people), "SIS Login ID", "Section"]
+    columns = [
+        "Student",
+        "ID",
+        *["SIS User ID"] * any(each.get("SIS User ID") for each in people),
+        "SIS Login ID",
+        "Section",
+    ]
     titles = people[0].get("columns", {}) if people else {}
     with _csv(path) as write:
         write([*columns, *(titles.get(lab, names[lab]) for lab in labs)])

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
-import hashlib
 import json
 import secrets
 import sys
@@ -17,29 +15,63 @@ from pathlib import Path
 from typing import Any
 
 from labkit import cluster
-from labkit.common import InputError, write_atomically
+from labkit.common import InputError, printable, write_atomically
 from labkit.exercises import catalogue
 from labkit.grading import book, judge, pages, sandbox, similarity, submissions
 from labkit.live import Line
 
-TRIES = 2  # how often a submission may end a worker before it is marked
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("submissions", type=Path, help="folder (or zip) of STUDENT/LAB.ipynb, LMS names, or zips of either")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where ledger, gradebook and feedback go")
-    parser.add_argument("--seed", type=int, help="of the hidden inputs (kept in DIR; drawn there the first time if not given)")
+    parser.add_argument(
+        "submissions", type=Path, help="folder (or zip) of STUDENT/LAB.ipynb, LMS names, or zips of either"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="where ledger, gradebook and feedback go"
+    )
+    parser.add_argument(
+        "--seed", type=int, help="of the hidden inputs (kept in DIR; drawn there the first time if not given)"
+    )
     parser.add_argument("--roster", metavar="FILE.csv", help="match names with this list, and say who is missing")
     parser.add_argument("--canvas", action="store_true", help="write canvas.csv too")
-    parser.add_argument("--leave-out", metavar="EXERCISE", action="append", default=[], help="does not count in this gradebook (may be repeated)")
-    parser.add_argument("--release", metavar="STUDENT", action="append", default=[], help="grade again, hidden inputs shown (may be repeated)")
+    parser.add_argument(
+        "--leave-out",
+        metavar="EXERCISE",
+        action="append",
+        default=[],
+        help="does not count in this gradebook (may be repeated)",
+    )
+    parser.add_argument(
+        "--release",
+        metavar="STUDENT",
+        action="append",
+        default=[],
+        help="grade again, hidden inputs shown (may be repeated)",
+    )
     parser.add_argument("--keep", action="store_true", help="keep each assembled notebook in DIR/assembled/STUDENT/")
-    parser.add_argument("--cluster", metavar="ADDRESS", help="a Ray cluster: auto, or HOST:PORT (a folder that all share)")
+    parser.add_argument(
+        "--cluster", metavar="ADDRESS", help="a Ray cluster: auto, or HOST:PORT (a folder that all share)"
+    )
     parser.add_argument("--workers", type=int, help="how many at once (default: one for each core)")
-    parser.add_argument("--cpu", type=float, default=10, metavar="S", help="CPU seconds of an exercise in each kernel (default %(default)s)")
-    parser.add_argument("--wall", type=float, default=40, metavar="S", help="the same by the clock (default %(default)s)")
-    parser.add_argument("--memory", type=int, default=1_500, metavar="MB", help="of all processes of a sandbox (default %(default)s; one alone at most 2000)")
-    parser.add_argument("--unsandboxed", action="store_true", help="run the code as yourself: only what you would run yourself")
+    parser.add_argument(
+        "--cpu",
+        type=float,
+        default=10,
+        metavar="S",
+        help="CPU seconds of an exercise in each kernel (default %(default)s)",
+    )
+    parser.add_argument(
+        "--wall", type=float, default=40, metavar="S", help="the same by the clock (default %(default)s)"
+    )
+    parser.add_argument(
+        "--memory",
+        type=int,
+        default=1_500,
+        metavar="MB",
+        help="of all processes of a sandbox (default %(default)s; one alone at most 2000)",
+    )
+    parser.add_argument(
+        "--unsandboxed", action="store_true", help="run the code as yourself: only what you would run yourself"
+    )
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
     parser.epilog = (
         "examples:\n  labkit grade submissions/ --out grades/\n"
@@ -62,12 +94,14 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(f"{out} lies in the folder of the submissions; give a place beside it")
     known = submissions.roster(args.roster) if args.roster else {}
     found, faults = submissions.find(args.submissions, known)
-    faults = [_printable(fault) for fault in faults]
+    faults = [printable(fault) for fault in faults]
     args.release = [_named(wanted, found, known) for wanted in args.release]
     inside = Counter(each.path for each in found if not each.own and each.student != Path(each.path).stem)
     for path, number in inside.items():
         if Path(path) != args.submissions:
-            print(f"{path}: {number} notebooks, whose by the names inside; one learner's zip belongs into a folder of that name")
+            print(
+                f"{path}: {number} notebooks, whose by the names inside; one learner's zip belongs into a folder of that name"
+            )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -100,7 +134,9 @@ def main(args: argparse.Namespace) -> int:
             ledger.compact()
         here = {(each.student, each.lab) for each in found}
         if earlier := sorted({student for student, _ in set(ledger.latest) - here}):
-            print(f"{len(earlier)} students graded earlier, and not in {args.submissions}, stay in the gradebook: {_few(earlier)}")
+            print(
+                f"{len(earlier)} students graded earlier, and not in {args.submissions}, stay in the gradebook: {_few(earlier)}"
+            )
         return _write(args, out, ledger, known, faults, graded, seed)
 
 
@@ -116,45 +152,59 @@ def _named(wanted: str, found: list[submissions.Submission], known: dict) -> str
     return those.pop()
 
 
-def _printable(line: str) -> str:
-    """The line without what a terminal takes for a command, or for another line."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
-
-
 def _few(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _grade(jobs: list[judge.Job], ledger: book.Ledger, args: argparse.Namespace) -> int:
-    """Grade the jobs, each line going into the ledger as it comes. One that ends its worker again and again is marked."""
-    tries: Counter[int] = Counter()
-    left = dict(enumerate(jobs))
-    line = Line()
-    while left:
-        order = list(left)
+    """Grade the jobs, each line going into the ledger as it comes. What the machine failed at is tried once more, alone."""
+    left, alone = dict(enumerate(jobs)), []
+    line, kept = Line(), 0
 
-        def done(index: int, result: str) -> None:
-            released = {"released": True} if jobs[order[index]].student in args.release else {}
-            ledger.add(json.dumps(json.loads(result) | released) if released else result)
-            del left[order[index]]
-            line.show(f"graded {len(jobs) - len(left)} of {len(jobs)}")
+    def keep(number: int, row: dict[str, Any]) -> None:
+        nonlocal kept
+        released = {"released": True} if jobs[number].student in args.release else {}
+        ledger.add(json.dumps(row | released))
+        kept += 1
+        line.show(f"graded {kept} of {len(jobs)}")
 
-        try:
-            cluster.map(judge.work, [left[i] for i in order], cluster=args.cluster, workers=args.workers, progress=done)
-        except cluster.WorkError as error:
-            number = order[error.index]
-            tries[number] += 1
-            if tries[number] >= TRIES and number in left:
-                ledger.add(json.dumps(judge.marked(left.pop(number), "it ended the grader's own process")))
-        except KeyboardInterrupt:
-            line.close()
-            print(f"{len(jobs) - len(left)} of {len(jobs)} are graded and kept; the same command goes on")
-            raise
+    try:
+        while left:
+            order = list(left)
+
+            def done(index: int, result: str, order: list[int] = order) -> None:
+                row = json.loads(result)
+                left.pop(order[index])
+                if row.get("machine"):
+                    alone.append(order[index])
+                else:
+                    keep(order[index], row)
+
+            try:
+                cluster.map(
+                    judge.work, [left[i] for i in order], cluster=args.cluster, workers=args.workers, progress=done
+                )
+            except cluster.WorkError as error:
+                if left.pop(order[error.index], None):
+                    alone.append(order[error.index])
+        for number in alone:
+            try:
+                (result,) = cluster.map(judge.work, [jobs[number]], cluster=args.cluster, workers=1)
+                row = json.loads(result)
+            except cluster.WorkError:
+                row = judge.failed(jobs[number], "the grader's own process was ended")
+            keep(number, row)
+    except KeyboardInterrupt:
+        line.close()
+        print(f"{kept} of {len(jobs)} are graded and kept; the same command goes on")
+        raise
     line.close()
     return len(jobs)
 
 
-def _write(args: argparse.Namespace, out: Path, ledger: book.Ledger, known: dict, faults: list, graded: int, seed: int) -> int:
+def _write(
+    args: argparse.Namespace, out: Path, ledger: book.Ledger, known: dict, faults: list, graded: int, seed: int
+) -> int:
     names = {number: name for name, number in submissions.labs().items() if name[0].isdigit() and "_" in name}
     keys = [key for key in ledger.latest if key[1] in names]
     labs = {lab for _, lab in keys}
@@ -169,14 +219,22 @@ def _write(args: argparse.Namespace, out: Path, ledger: book.Ledger, known: dict
             counted = {each: got for each, got in row["exercises"].items() if each in ids}
             points, possible = (round(sum(got[what] for got in counted.values()), 2) for what in ("points", "possible"))
             outdated = newest.get((id(person), row["lab"]), key) != key
-            yield row | {"exercises": counted, "points": points, "possible": possible, "person": person, "outdated": outdated}
+            yield row | {
+                "exercises": counted,
+                "points": points,
+                "possible": possible,
+                "person": person,
+                "outdated": outdated,
+            }
 
     for row in rows() if known else ():
         if row["person"]:
             this, place = (row["student"], row["lab"]), (id(row["person"]), row["lab"])
             one, other = sorted((newest.get(place, this), this), key=lambda key: ledger.latest[key][0])
             if one != other:
-                faults.append(f"{row['person']['Student']}: graded for lab {row['lab']} as {one[0]} and as {other[0]}; the later counts")
+                faults.append(
+                    f"{row['person']['Student']}: graded for lab {row['lab']} as {one[0]} and as {other[0]}; the later counts"
+                )
             newest[place] = other
     book.gradebook(rows, out / "gradebook.csv", ids)
     strangers, count, full, trouble = set(), 0, 0, 0
@@ -185,7 +243,7 @@ def _write(args: argparse.Namespace, out: Path, ledger: book.Ledger, known: dict
         full += row["points"] == row["possible"]
         if row["outcome"] != "graded":
             trouble += 1
-            print(_printable(f"{row['student']}, lab {row['lab']}: {row['outcome']}"))
+            print(printable(f"{row['student']}, lab {row['lab']}: {row['outcome']}"))
         if row["person"]:
             handed_in.setdefault(id(row["person"]), set()).add(row["lab"])
         else:
@@ -217,7 +275,9 @@ def _write(args: argparse.Namespace, out: Path, ledger: book.Ledger, known: dict
     for line in (*faults, *missing):
         print(line)
     students = {student for student, _ in keys}
-    print(f"{count} submissions of {len(students)} students, {graded} graded now, {full} with all points; {out / 'gradebook.csv'}")
+    print(
+        f"{count} submissions of {len(students)} students, {graded} graded now, {full} with all points; {out / 'gradebook.csv'}"
+    )
     if alike:
         print(f"{alike} pairs of cells look alike; {out / 'similar.csv'} is for you to read, and no grade")
     if args.json:

@@ -1,26 +1,24 @@
 """Grading one submission: a child process reads it, runs it by nbval and compares; its parent owns the clock.
 
 `work(job)` gives one line of JSON. It talks to a *judge*, a process of one thread that has imported what grading needs
-and forks a child for each submission. The child is trusted code with limits of its own, the kernel that it starts is
-in a sandbox (`sandbox`), and the judge kills both, with all that they started, when a budget is used up. A group of probes is earned
-only by an answer that arrived and was compared; whatever else happens earns nothing.
+and forks a child for each submission (`runner`). The child is trusted code with limits of its own, the kernel that it
+starts is in a sandbox (`sandbox`), and the judge kills both, with all that they started, when a budget is used up. A
+group of probes is earned only by an answer that arrived and was compared; whatever else the learner's code does earns
+nothing. What ends by the machine's doing is tried again; if that does not help, the line says so, and grades nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
 import hashlib
 import io
 import json
 import os
-import select
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,15 +28,13 @@ from typing import Any
 
 from labkit.cluster import ONE_THREAD
 from labkit.common import InputError
-from labkit.grading import submissions
+from labkit.grading import processes, runner, submissions
+from labkit.grading.runner import End
 
-TICK = 0.05  # seconds between two looks at a child
-DEATH_SIGNAL, SUBREAPER = 1, 36  # linux/prctl.h
-CHILD_MEMORY = 1_000_000_000  # bytes that reading and comparing may take
-MAX_EVENTS = 20_000_000  # bytes that a child may say
 MAX_FILES = 20_000  # in a sandbox
-MAX_TEXT = 2_000  # characters that the ledger keeps of what is said of an exercise
-DONE = {"at": "done", "exercise": "", "group": ""}
+MOST_FAULTS = 3  # of the machine, in one submission, before it is left
+CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL)
+RAN = ("next", "learner", "probe")  # parts in which a learner's code may be in the kernel
 
 
 @dataclass(frozen=True)
@@ -68,26 +64,25 @@ class Job:
 
 
 def work(job: Job) -> str:
-    """The submission's line of the ledger. One that ends the judge itself, twice, is marked and earns nothing."""
+    """The submission's line of the ledger. Where its judge ends, another tries; where that ends too, the line says so."""
     for _ in range(2):
-        judge = _judge(os.getpid())
         try:
+            judge = _judge(os.getpid())
             judge.stdin.write(json.dumps(dataclasses.asdict(job)) + "\n")
             judge.stdin.flush()
             line = judge.stdout.readline()
-        except OSError:
+        except OSError:  # also where no judge can be started
             line = ""
-        if line:
+        if line.endswith("\n"):
             return line.rstrip("\n")
-        _judge.cache_clear()
-        judge.kill()
-        judge.wait()
-    return json.dumps(marked(job, "it ended the grader's own process"))
+        _stop_judge()
+    return json.dumps(failed(job, "the grader's own process was ended"))
 
 
-def marked(job: Job, outcome: str) -> dict[str, Any]:
-    """The line of a submission that could not be graded."""
-    return _line(job, digest(job), outcome, {})
+def failed(job: Job, why: str) -> dict[str, Any]:
+    """The line of a submission that the machine could not grade: no grade, and a reason to try again."""
+    reason = f"the machine's fault: {why}; the same command tries again (`labkit doctor`)"
+    return _line(job, digest(job), reason, {}) | {"machine": True}
 
 
 def digest(job: Job) -> str:
@@ -112,13 +107,21 @@ def _judge(worker: int) -> subprocess.Popen:
     )
 
 
+def _stop_judge() -> None:
+    with contextlib.suppress(OSError):
+        judge = _judge(os.getpid())
+        judge.kill()
+        judge.wait()
+    _judge.cache_clear()
+
+
 def serve() -> None:
     """What a judge does until its worker is gone."""
-    _prctl(SUBREAPER, 1)  # what a child leaves behind becomes the judge's, who ends it
+    processes.prctl(processes.SUBREAPER, 1)  # what a child leaves behind becomes the judge's, who ends it
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     _import_all()
-    sweep()
+    runner.sweep()
     with contextlib.suppress(BrokenPipeError):  # the worker is gone, and nobody waits for the result
         for line in sys.stdin:
             fields = json.loads(line)
@@ -130,22 +133,21 @@ def serve() -> None:
 
 def _import_all() -> None:
     """Import, before the forks, what every child needs; much of it is imported only when a notebook is collected."""
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ["JUPYTER_PATH"] = str(Path(__file__).parent)
     import nbval.kernel
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.provisioning import KernelProvisionerFactory
 
     from labkit.exercises import catalogue
-    from labkit.grading import assemble, sandbox, similarity  # noqa: F401
+    from labkit.grading import assemble, comparison, sandbox, similarity  # noqa: F401
 
     nbval.kernel.pformat = str  # it words each message for a log that nobody reads
     KernelSpecManager().get_kernel_spec("labkit-grade")
     KernelProvisionerFactory.instance().get_provisioner_entries()
-    with _folder() as folder, contextlib.redirect_stdout(io.StringIO()):
+    with runner.folder() as folder, contextlib.redirect_stdout(io.StringIO()):
         path = folder / "none.ipynb"
         path.write_text(json.dumps(assemble.notebook({}, 0)[0]))
-        _pytest(path, 1, "--collect-only")
+        runner.nbval(path, "--collect-only")
     catalogue()
     sandbox.missing()
 
@@ -161,17 +163,16 @@ def _prepare(job: Job) -> None:
 def grade(job: Job) -> dict[str, Any]:
     """The submission's line of the ledger, as a dict."""
     began, cpu = time.monotonic(), _cpu_used()
-    _prepare(job)
-    with _folder() as folder:
-        grading = _Grading(job, folder)
-        grading.run(None)
-        while grading.left and not grading.refused:  # a kernel ended early: what is left gets a fresh one
-            grading.run(grading.left)
-        for exercise in sorted(grading.again):  # once more, alone
-            grading.run({(exercise, group) for group in grading.rows[exercise]["groups"]}, again=True)
-    line = _line(job, digest(job), grading.refused or "graded", grading.rows)
+    try:
+        _prepare(job)
+        with runner.folder() as folder:
+            grading = _Grading(job, folder)
+            grading.run_all()
+    except (OSError, MemoryError) as error:  # no process, no room on the disk
+        return failed(job, getattr(error, "strerror", None) or type(error).__name__)
     if grading.machine:
-        line["machine"] = True
+        return failed(job, grading.machine)
+    line = _line(job, digest(job), grading.refused or "graded", grading.rows)
     line["seconds"] = round(time.monotonic() - began, 3)
     line["cpu_seconds"] = round(_cpu_used() - cpu + grading.cpu, 3)
     line["sandbox_cpu_seconds"] = round(grading.cpu, 3)  # of these
@@ -191,38 +192,76 @@ class _Grading:
         self.job, self.folder = job, folder
         self.read = False
         self.refused: str | None = None  # why nothing of it is graded
-        self.machine = False  # whether that is the machine's fault, so that it is worth another grading
+        self.machine: str | None = None  # the same, where that is no doing of the learner's
+        self.faults: list[str] = []  # of the machine, so far
         self.rows: dict[str, dict] = {}  # by exercise
         self.left: set[tuple[str, str]] = set()  # (exercise, group) without an outcome
         self.again: set[str] = set()  # exercises that took too long, to be tried once more
+        self.killed: set[str] = set()  # exercises whose kernel was killed once, by itself or from outside
         self.cpu = 0.0  # seconds that sandboxes took: what ends with its namespace is in no count of the system's
 
-    def run(self, only: set[tuple[str, str]] | None, again: bool = False) -> None:
-        if again:
-            id = only_exercise(only)
-            self.rows[id] = self._blank(id, sorted(group for _, group in only), self.rows[id].get("remarks", []))
+    @property
+    def over(self) -> bool:
+        return bool(self.refused or self.machine)
+
+    def run_all(self) -> None:
+        """Run until each group has an outcome: first all together, then in fresh kernels what an end left over."""
+        self.run(None)
+        while (self.left or not self.read) and not self.over:
+            self.run(self.left if self.read else None)
+        for id in sorted(self.again):  # once more, alone; behind a group that takes too long again nothing is tried
+            groups = {(id, group) for group in self.rows[id]["groups"]}
+            self.rows[id] = self._blank([group for _, group in groups], self.rows[id].get("remarks", ()))
+            self.left = groups
+            while self.left and not self.over and self.run(self.left, again=True):
+                pass
+
+    def run(self, only: set[tuple[str, str]] | None, again: bool = False) -> bool:
+        """Run these groups in one kernel. Whether it is to be done once more, by no fault of the learner's."""
         self.left = set(only or ())
-        at, ended, cpu = _watch(self.job, only, self.folder, self._take)
-        self.cpu += cpu
-        if ended is None:
-            if self.left and not self.refused:  # it ended well, and said nothing
-                self._fail(None, "ended", "the kernel gave no answer")
-            return
+        killed = processes.killed_for_memory()
+        run = _Run(self.job, only, self.folder, self._take)
+        end = run.run()
+        self.cpu += run.cpu
+        if end is None:
+            if not self.read and not self.over:
+                end = End("ended", "the process that reads it said nothing", "machine")
+            else:
+                if self.left and not self.over:  # it ended well, and said nothing
+                    self._fail(None, End("ended", "the kernel gave no answer"))
+                return False
+        if self.over:
+            return False
+        if end.whose == "unknown":
+            id = run.at[0] if run.at else ""
+            if processes.killed_for_memory() > killed:
+                end = End("memory", "memory ran out", "machine")
+            elif id not in self.killed:  # perhaps from outside; then it will not happen again
+                self.killed.add(id)
+                self._anew(id)
+                return True
+        if end.whose == "machine":
+            self.faults.append(end.text)
+            if len(self.faults) >= MOST_FAULTS:
+                self.machine = end.text
+            self._anew(run.at[0] if run.at else "")
+            return True
         if not self.read:
-            self.refused = f"reading it {ended[1]}"
-            return
-        self._fail(at, *ended)
-        if ended[0] == "slow" and at and not again:
-            self.again.add(at[0])
+            self.refused = f"reading it {end.text}"
+            return False
+        self._fail(run.at, end)
+        if end.kind == "slow" and run.at and not again:
+            self.again.add(run.at[0])
+        return False
 
     def _take(self, event: dict) -> None:
         if "refused" in event:
-            self.refused, self.machine = event["refused"], event.get("machine", False)
+            self.refused = event["refused"]
         elif "found" in event:  # {exercise: its groups}, and in `tried` which are more than a stub
             self.read = True
             for id, groups in event["found"].items():
                 if id not in self.rows:
-                    self.rows[id] = self._blank(id, groups)
+                    self.rows[id] = self._blank(groups)
                     self.left |= {(id, group) for group in groups} if event["tried"][id] else set()
         elif "remarks" in event:
             self.rows[event["of"]]["remarks"] = event["remarks"]
@@ -234,22 +273,127 @@ class _Grading:
             if self.rows[id]["kind"] in ("not attempted", "ended"):
                 self.rows[id] |= event
 
-    def _blank(self, id: str, groups: list[str], remarks: list[str] | tuple = ()) -> dict:
-        row = {"kind": "not attempted", "text": "not attempted", "groups": dict.fromkeys(groups, False)}
+    def _blank(self, groups: list[str], remarks: list[str] | tuple = ()) -> dict:
+        row = {"kind": "not attempted", "text": "not attempted", "groups": dict.fromkeys(sorted(groups), False)}
         return row | {"remarks": [*remarks]}
 
-    def _fail(self, at: tuple[str, str] | None, kind: str, text: str) -> None:
+    def _anew(self, id: str) -> None:
+        """All groups of an exercise are to be run again: a verdict stands on the answers of one kernel."""
+        if id in self.rows:
+            groups = self.rows[id]["groups"]
+            self.rows[id] |= {"groups": dict.fromkeys(groups, False)}
+            self.left |= {(id, group) for group in groups}
+
+    def _fail(self, at: tuple[str, str] | None, end: End) -> None:
         """Note that the kernel was ended at this group; at an exercise's own cell, all its groups are lost."""
         lost = {each for each in self.left if at is None or each == at or (each[0] == at[0] and not at[1])}
         if at is not None and not lost:
             lost = {each for each in self.left if each[0] == at[0]} or set(self.left)
         for exercise, _ in lost:
-            self.rows[exercise] |= {"kind": kind, "text": text}
+            self.rows[exercise] |= {"kind": end.kind, "text": end.text}
         self.left -= lost
 
 
-def only_exercise(groups: set[tuple[str, str]]) -> str:
-    return next(iter(groups))[0]
+class _Run(runner.Watch):
+    """One child of a submission, which runs the groups in `only` (None: all), and its clock."""
+
+    def __init__(self, job: Job, only: set[tuple[str, str]] | None, folder: Path, take: Callable[[dict], None]):
+        self.job, self.budget, self.take = job, job.budget, take
+        self.at: tuple[str, str] | None = None  # the exercise and group that the child is at
+        self.part = "read"  # what it is doing there
+        self.ran = False  # whether code of the learner's has run in this kernel
+        self.machine: str | None = None  # what the child could not do
+        self.gone: tuple[int | None] | None = None  # how the kernel had ended before the child could give it a cell
+        self.cpu = self.cpu_before = 0.0  # seconds: of the sandbox, and of those what went before this exercise
+        self.waiter = processes.parent(os.getppid())  # whoever waits for the worker
+        sockets = folder / "s"
+        _empty(sockets)
+        super().__init__(partial(_read_and_run, job, only, folder))
+
+    def event(self, event: dict[str, Any]) -> None:
+        if "machine" in event:
+            self.machine = event["machine"]
+        elif "gone" in event:
+            self.gone = (event["gone"],)
+        elif "at" not in event:
+            self.take(event)
+        else:
+            self._goes_on(event["at"], (event["exercise"], event["group"]))
+
+    def _goes_on(self, part: str, at: tuple[str, str]) -> None:
+        before, exercise = self.part, self.at and self.at[0]
+        self.ran = self.ran or before in ("learner", "probe")
+        # code of an earlier exercise may keep the kernel where an exercise begins
+        self.part, self.at = "next" if part == "begin" and self.ran else part, at
+        if at[0] != exercise or before == "begin":  # the wall clock of an exercise starts once
+            self.since = time.monotonic()
+        if at[0] != exercise or part == "learner":  # and so does its time, after imports
+            self.cpu_before = sum(map(processes.cpu, processes.tree(self.child)))
+
+    def tick(self, alive: list[int]) -> End | None:
+        if processes.parent(os.getppid()) != self.waiter:
+            raise SystemExit(1)  # nobody waits for the result
+        used = sum(map(processes.cpu, alive))
+        self.cpu = max(self.cpu, used)
+        if end := self._over(used - self.cpu_before, alive):
+            return end
+        if self.part in ("read", "done"):
+            return None
+        if self.part in RAN and self.job.sandboxed and alive and processes.files(alive[-1]) > MAX_FILES:
+            return End("memory", f"made more than {MAX_FILES:,} files")  # before, its root may still be the machine's
+        if not alive:
+            kernels = processes.children(self.child)
+            code = processes.exit_code(kernels[0]) if kernels else None
+            time.sleep(runner.TICK)  # it may have just ended well
+            if not self.heard_more():
+                return self._kernel_ended(code)
+        return None
+
+    def _over(self, cpu: float, alive: list[int]) -> End | None:
+        """The end if something has been used up."""
+        wall, budget = time.monotonic() - self.since, self.budget
+        if self.part in ("read", "begin", "done"):
+            if wall > budget.start:
+                busy = self.part == "read" and processes.cpu(self.child) > budget.start / 2
+                return End("slow", f"took longer than {budget.start:g} s", "learner" if busy else "machine")
+        else:
+            if wall > budget.wall:
+                return End("slow", f"took longer than {budget.wall:g} s; is there a loop that never ends?")
+            if cpu > budget.cpu and self.part != "next":
+                return End("slow", f"took more than {budget.cpu:g} s of computing; is there a loop that never ends?")
+        if sum(map(processes.memory, alive)) > budget.memory_mb * 1_000_000:
+            return End("memory", f"took more than {budget.memory_mb} MB of memory")
+        return None
+
+    def closed(self, code: int) -> End | None:
+        if self.machine is not None:
+            return End("ended", self.machine, "machine")
+        if self.gone is not None:
+            return self._kernel_ended(*self.gone)
+        if self.part == "done" or (self.part == "read" and code in (0, 1)):
+            return None
+        if code in CRASHES:
+            return End("ended", "crashed the process that reads it", "unknown")
+        how = f"signal {-code}" if code < 0 else f"exit status {code}"
+        return End("ended", f"the process that reads and compares was ended ({how})", "machine")
+
+    def _kernel_ended(self, code: int | None) -> End:
+        """By whose doing a kernel ended, whose process did so with this code (−N: by the signal N).
+
+        Outside a sandbox that process is bubblewrap, which no code within can reach; it ends with 128 + N where what
+        is inside was ended by the signal N.
+        """
+        from_outside = self.job.sandboxed and code is not None and code < 0
+        if self.part in ("read", "begin") or from_outside:
+            return End("ended", f"the sandbox was ended{f' (signal {-code})' if code and code < 0 else ''}", "machine")
+        asked = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        unknown = code is None or code in {-each for each in asked} | {128 + each for each in asked}
+        return End("ended", "ended the kernel", "unknown" if unknown else "learner")
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
 
 
 def _points(lab: str, rows: dict[str, dict]) -> dict:
@@ -278,184 +422,18 @@ def reference(lab: str) -> str:
     folder, here = Path(exercises).parent, Path(__file__).parent
     files = {Path(sys.modules[exercise.probes.__module__].__file__) for exercise in lab_exercises(lab)}
     files |= {Path(sys.modules[exercise.reference.__module__].__file__) for exercise in lab_exercises(lab)}
-    files |= {folder / "engine.py", folder / "kinds.py", folder / "limits.py", here / "assemble.py", here / "judge.py"}
+    files |= {
+        folder / "engine.py",
+        folder / "kinds.py",
+        folder / "limits.py",
+        here / "assemble.py",
+        here / "comparison.py",
+    }
     files |= {here / "inside" / "stub.py", here / "inside" / "kernel.py"}
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
-
-
-# The parent's side: the clock
-
-
-def _watch(
-    job: Job, only: set | None, folder: Path, take: Callable[[dict], None]
-) -> tuple[tuple | None, tuple | None, float]:
-    """Run a child. ((exercise, group) it was at, None if it ended by itself, else the kind and words of why not, and
-    the CPU seconds of its sandbox).
-    """
-    sockets = folder / "s"
-    shutil.rmtree(sockets, ignore_errors=True)
-    sockets.mkdir()
-    receive, send = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(receive)
-        _child(job, only, folder, send)  # never returns
-    os.close(send)
-    budget = job.budget
-    at, part = None, "read"  # what the child is doing, and since when
-    since, cpu_since, cpu = time.monotonic(), 0.0, 0.0
-    ended, buffer, said, kernel_seen = None, b"", 0, False
-    grandparent = _parent(os.getppid())
-    try:
-        while True:
-            ready, _, _ = select.select([receive], [], [], TICK)
-            if ready:
-                data = os.read(receive, 1 << 16)
-                if not data:
-                    break
-                said += len(data)
-                *lines, buffer = (buffer + data).split(b"\n")
-                for line in lines:
-                    event = json.loads(line)
-                    if "at" in event:
-                        kernel_seen = kernel_seen or part in ("learner", "probe")
-                        before, exercise = part, at and at[0]
-                        part, at = event["at"], (event["exercise"], event["group"])
-                        if part == "begin" and kernel_seen:
-                            part = "next"  # code of an earlier exercise is in the kernel and may keep it here
-                        if at[0] != exercise or before == "begin":  # the wall clock of an exercise starts once
-                            since = time.monotonic()
-                        if at[0] != exercise or part == "learner":  # and so does its time, after imports
-                            cpu_since = _tree_cpu(child)
-                    else:
-                        take(event)
-                if said > MAX_EVENTS:
-                    ended = ("memory", "answered with far too much")
-                    break
-                if len(data) == 1 << 16:
-                    continue
-            processes = [process for process in _tree(child) if not _ended(process)]
-            kernel_seen = kernel_seen or part in ("learner", "probe")
-            used = sum(map(_cpu, processes))
-            cpu = max(cpu, used)
-            ended = _over(budget, part, since, used - cpu_since, processes)
-            if ended is None and kernel_seen and job.sandboxed and processes and _files(processes[-1]) > MAX_FILES:
-                ended = ("memory", f"made more than {MAX_FILES:,} files")  # before, its root may still be the machine's
-            if ended is None and kernel_seen and part != "done" and not processes:
-                time.sleep(TICK)  # it may have just ended well
-                if not select.select([receive], [], [], 0)[0]:
-                    ended = ("ended", "ended the kernel")
-            if ended or _parent(os.getppid()) != grandparent:
-                break
-    finally:
-        os.close(receive)
-        _end(child)
-    if _parent(os.getppid()) != grandparent:
-        os._exit(1)  # nobody waits for the result
-    if ended is None and part not in ("done", "read"):
-        ended = ("ended", "ended the kernel")
-    return at, ended, cpu
-
-
-def _over(budget: Budget, part: str, since: float, cpu: float, processes: list[int]) -> tuple | None:
-    """The kind and the words if something has been used up."""
-    wall = time.monotonic() - since
-    if part in ("read", "begin", "done"):
-        if wall > budget.start:
-            return "slow", f"took longer than {budget.start:g} s"
-    else:
-        if wall > budget.wall:
-            return "slow", f"took longer than {budget.wall:g} s; is there a loop that never ends?"
-        if cpu > budget.cpu and part != "next":
-            return "slow", f"took more than {budget.cpu:g} s of computing; is there a loop that never ends?"
-    if sum(map(_memory, processes)) > budget.memory_mb * 1_000_000:
-        return "memory", f"took more than {budget.memory_mb} MB of memory"
-    return None
-
-
-def _end(child: int) -> None:
-    """SIGKILL to a child and to all that it started, until nothing of it is left."""
-    for process in (child, *_tree(child)):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-    while True:
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            return
-        for process in _children(os.getpid()):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-
-
-def _tree(process: int) -> list[int]:
-    """All processes below this one."""
-    found = list(_children(process))
-    for each in found:
-        found += _children(each)
-    return found
-
-
-def _children(process: int) -> list[int]:
-    children = []
-    with contextlib.suppress(OSError):
-        for task in os.listdir(f"/proc/{process}/task"):
-            with contextlib.suppress(OSError), open(f"/proc/{process}/task/{task}/children") as file:
-                children += map(int, file.read().split())
-    return children
-
-
-def _ended(process: int) -> bool:
-    """Whether it is a zombie, or gone."""
-    try:
-        with open(f"/proc/{process}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
-    except OSError:
-        return True
-
-
-def _tree_cpu(child: int) -> float:
-    return sum(map(_cpu, _tree(child)))
-
-
-def _cpu(process: int) -> float:
-    """Seconds of CPU time of a process and of the children it has waited for."""
-    try:
-        with open(f"/proc/{process}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return 0.0
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-
-
-def _memory(process: int) -> int:
-    """Bytes of memory that are the process's own, not a file's, and of the tables that say where they are."""
-    try:
-        with open(f"/proc/{process}/status") as file:
-            return sum(int(line.split()[1]) for line in file if line.startswith(("RssAnon", "RssShmem", "VmPTE", "VmSwap"))) * 1024
-    except OSError:
-        return 0
-
-
-def _files(process: int) -> int:
-    """How many files lie where a process of a sandbox can write; even an empty one takes a kilobyte of the system's."""
-    found = 0
-    for folder in ("tmp", "dev/shm"):
-        with contextlib.suppress(OSError):
-            system = os.statvfs(f"/proc/{process}/root/{folder}")
-            found += system.f_files - system.f_ffree
-    return found
-
-
-def _parent(process: int) -> int:
-    try:
-        with open(f"/proc/{process}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[1])
-    except OSError:
-        return 0
 
 
 def _cpu_used() -> float:
@@ -465,206 +443,63 @@ def _cpu_used() -> float:
     return mine.ru_utime + mine.ru_stime + theirs.ru_utime + theirs.ru_stime
 
 
-def _prctl(option: int, value: int) -> None:
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+# The child's side: reading and running
 
 
-@contextlib.contextmanager
-def _folder():
-    """A folder for the notebook and the sockets; its name holds this process's number, for `sweep`."""
-    folder = Path(tempfile.mkdtemp(prefix=f"lk-{os.getpid()}-", dir="/tmp"))  # a socket's path has at most 107 bytes
-    os.chmod(folder, 0o711)  # the sandbox's user must get through to its sockets
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def sweep() -> None:
-    """Remove the folders of judges that were killed."""
-    for folder in Path("/tmp").glob("lk-*-*"):
-        number = folder.name.split("-")[1]
-        with contextlib.suppress(OSError):
-            if number.isdigit() and not os.path.exists(f"/proc/{number}") and folder.stat().st_uid == os.getuid():
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-# The child's side: reading, running, comparing
-
-
-def _child(job: Job, only: set | None, folder: Path, send: int) -> None:
-    import resource
-
-    status = 1
-    try:
-        _prctl(DEATH_SIGNAL, signal.SIGKILL)
-        os.setsid()
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(nowhere, stream)
-        resource.setrlimit(resource.RLIMIT_DATA, (CHILD_MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        _read_and_run(job, only, folder, partial(_emit, send))
-        status = 0
-    except BaseException as error:  # a child says why it ends, and ends
-        if os.environ.get("LABKIT_GRADE_DEBUG"):
-            import traceback
-
-            Path(os.environ["LABKIT_GRADE_DEBUG"]).write_text(traceback.format_exc())
-        with contextlib.suppress(OSError):
-            if not isinstance(error, InputError):
-                error = InputError(f"it cannot be read ({type(error).__name__})")
-            _emit(send, {"refused": str(error)} if only is None else {"error": type(error).__name__})
-    finally:
-        os._exit(status)
-
-
-def _emit(send: int, event: dict) -> None:
-    data = json.dumps(event).encode() + b"\n"
-    while data:
-        data = data[os.write(send, data) :]
-
-
-def _read_and_run(job: Job, only: set | None, folder: Path, emit: Callable[[dict], None]) -> None:
-    from labkit.exercises.engine import is_stub
+def _read_and_run(job: Job, only: set[tuple[str, str]] | None, folder: Path, emit: runner.Emit) -> None:
+    """What goes wrong in reading is the file's fault, what goes wrong behind that the machine's."""
     from labkit.grading import assemble, similarity
+    from labkit.grading.comparison import DONE, Comparison
+
+    try:
+        found = _read(job, emit, first=only is None)
+    except OSError as error:
+        return emit({"machine": f"the file cannot be read ({error.strerror})"})
+    except InputError as error:
+        return emit({"refused": str(error)})
+    except (Exception, MemoryError) as error:
+        return emit({"refused": f"it cannot be read ({type(error).__name__})"})
+    try:
+        made, parts = assemble.notebook(found, job.seed, only)
+        if only is None:
+            _keep(job.keep, f"{job.lab}.ipynb", assemble.kept(made, job.student))
+            _keep(job.cells, f"{job.lab}.json", json.dumps({id: similarity.normal(cell) for id, cell in found.items()}))
+        if parts:
+            path = folder / f"{job.lab}.ipynb"
+            runner.write_privately(path, json.dumps(made, indent=1))
+            os.environ["LABKIT_SOCKETS"] = str(folder / "s")
+            if not job.sandboxed:
+                os.environ["LABKIT_UNSANDBOXED"] = "1"
+            runner.nbval(path, start=job.budget.start, plugins=[Comparison(parts, found, job.seed, emit)])
+        emit(DONE)
+    except Exception as error:
+        emit({"machine": f"it could not be run ({getattr(error, 'strerror', None) or type(error).__name__})"})
+        raise
+
+
+def _read(job: Job, emit: runner.Emit, first: bool) -> dict[str, str]:
+    """The cells of the exercises that are more than a stub."""
+    from labkit.exercises.engine import is_stub
+    from labkit.grading import assemble
     from labkit.grading.remarks import remarks
 
-    data = submissions.read(job.path, job.member)
     exercises = assemble.lab_exercises(job.lab)
-    sources = assemble.read_cells(data)
+    sources = assemble.read_cells(submissions.read(job.path, job.member))
     cells = assemble.exercise_cells(sources, exercises)
     tried = {id: not is_stub(source, id) for id, source in cells.items()}
     long = assemble.too_long(sources, exercises) - set(cells)
     groups = {e.id: list(assemble.grouped(e, job.seed)) for e in exercises if e.id in cells or e.id in long}
     emit({"found": groups, "tried": tried | dict.fromkeys(long, False)})
-    for exercise in exercises if only is None else ():
+    for exercise in exercises if first else ():
         if tried.get(exercise.id):
             emit({"remarks": remarks(cells[exercise.id], exercise), "of": exercise.id})
     for id in long:
         text = f"has more than {assemble.MAX_SOURCE:,} characters, and was not read"
         emit({"exercise": id, "kind": "long", "text": text})
-    attempted = {id: source for id, source in cells.items() if tried[id]}
-    made, parts = assemble.notebook(attempted, job.seed, only)
-    text = json.dumps(made, indent=1)
-    if only is None:
-        _keep(job.keep, f"{job.lab}.ipynb", assemble.kept(made, job.student))
-        _keep(job.cells, f"{job.lab}.json", json.dumps({id: similarity.normal(source) for id, source in attempted.items()}))
-    if parts:
-        path = folder / f"{job.lab}.ipynb"
-        path.write_text(text)
-        os.environ["LABKIT_SOCKETS"] = str(folder / "s")
-        if not job.sandboxed:
-            os.environ["LABKIT_UNSANDBOXED"] = "1"
-        _pytest(path, job.budget.start, plugins=[Comparison(parts, cells, job.seed, emit)])
-    emit(DONE)
-
-
-def _pytest(path: Path, start: float, *more: str, plugins: tuple | list = ()) -> None:
-    """nbval on a notebook whose kernel may take `start` seconds to start."""
-    import pytest
-
-    options = ["--nbval", "--nbval-kernel-name=labkit-grade", "-p", "nbval.plugin", "-p", "no:cacheprovider", "-qq"]
-    options += ["--color=no", "--capture=no", "-p", "no:warnings", "-p", "no:logging"]
-    options += ["-p", "no:faulthandler", f"--nbval-kernel-startup-timeout={start}", "--nbval-cell-timeout=100000"]
-    pytest.main([*options, "-c", os.devnull, f"--rootdir={path.parent}", str(path), *more], plugins=plugins)
+    return {id: source for id, source in cells.items() if tried[id]}
 
 
 def _keep(folder: str | None, name: str, text: str) -> None:
     if folder is not None:
         Path(folder).mkdir(parents=True, exist_ok=True)
         Path(folder, name).write_text(text)
-
-
-class Comparison:
-    """A plugin of pytest: nbval runs the cells, this compares the probes' and says what came of each.
-
-    What a cell prints, or raises, or displays otherwise, is not looked at.
-    """
-
-    def __init__(self, parts: list, cells: dict[str, str], seed: int, emit: Callable[[dict], None]):
-        self.parts, self.seed, self.emit, self.called = parts, seed, emit, 0
-        self.lines = {id: len(source.splitlines()) for id, source in cells.items()}
-        self.answers: dict[str, dict[str, list]] = {}
-
-    def pytest_itemcollected(self, item: Any) -> None:
-        part = self.parts[item.cell_num]
-        item.options = {"check": part.what == "probe", "check_exception": True, "skip": False}
-        item.compare_outputs = partial(self.compare, part)
-        item.runtest = partial(self.run, part, item.runtest)
-
-    def run(self, part: Any, stock: Callable) -> None:
-        self.emit({"at": part.what, "exercise": part.exercise, "group": part.group})
-        stock()
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        if report.when == "setup" and report.failed:  # before any cell of the learner's has run
-            reason = "the sandbox's kernel did not start; is the machine out of memory? `labkit doctor`"
-            self.emit({"refused": reason, "machine": True})
-            os._exit(1)
-        self.called += report.when == "call"
-        if self.called == len(self.parts):  # asking the kernel to end takes longer than grading; the judge kills it
-            self.emit(DONE)
-            os._exit(0)
-
-    def compare(self, part: Any, found: list, stored: list, skip_compare: Any = None) -> bool:
-        """Whether the answers earn the group; said to the judge in any case."""
-        from labkit.exercises import find
-        from labkit.grading import assemble
-
-        exercise = find(part.exercise)
-        members = assemble.grouped(exercise, self.seed)[part.group]
-        shown = [out for out in found if isinstance(out.get("data"), dict) and assemble.ANSWER in out["data"]]
-        outcomes = assemble.decoded(shown[0] if len(shown) == 1 else {}, len(members))
-        try:
-            earned = earns(exercise, self.seed, part.group, outcomes)
-        except Exception:  # answers of a form that no function gives
-            earned = False
-        self.emit({"exercise": part.exercise, "group": part.group, "earned": earned})
-        self.answers.setdefault(part.exercise, {})[part.group] = outcomes
-        if len(self.answers[part.exercise]) == len(assemble.grouped(exercise, self.seed)):
-            try:
-                row = verdict(exercise, self.seed, self.answers.pop(part.exercise))
-            except Exception:
-                row = {"kind": "wrong", "text": "its answers are of a form that no function gives"}
-            if row.get("line") and row["line"] > self.lines[part.exercise]:
-                row["line"] = None
-            self.emit({"exercise": part.exercise, **row})
-        return earned
-
-
-def earns(exercise: Any, seed: int, group: str, outcomes: list) -> bool:
-    """Whether these (outcome, fault) of a group's probes are all right."""
-    from labkit.exercises.engine import expected_outcomes
-    from labkit.exercises.kinds import same
-    from labkit.grading.assemble import grouped
-
-    expected = expected_outcomes(exercise, seed)
-    members = grouped(exercise, seed)[group]
-    return len(members) == len(outcomes) and all(
-        fault is None and same(outcome, expected[i], exercise.compare) for i, (outcome, fault) in zip(members, outcomes)
-    )
-
-
-def verdict(exercise: Any, seed: int, answers: dict[str, list]) -> dict:
-    """What the ledger says of an exercise: the kind of verdict and its words, with hidden inputs in them."""
-    from labkit.exercises.engine import decide
-    from labkit.exercises.kinds import Outcome
-    from labkit.grading.assemble import grouped
-
-    outcomes: dict[int, Outcome] = {}
-    faults: dict[int, str | None] = {}
-    for group, members in grouped(exercise, seed).items():
-        for index, (outcome, fault) in zip(members, answers[group]):
-            outcomes[index], faults[index] = outcome, fault
-    ordered = [outcomes[i] for i in sorted(outcomes)]
-    said = decide(exercise, ordered, [faults[i] for i in sorted(outcomes)], seed)
-    row = {"kind": said.kind, "text": said.text.encode("utf-8", "replace").decode()[:MAX_TEXT]}
-    if said.misconception:
-        row["misconception"] = said.misconception
-    if said.kind == "raised":
-        first = next((each for each in ordered if each.error and each.error in said.text), None)
-        first = first or next(each for each in ordered if each.error)
-        row |= {"error": first.error, "line": first.line}
-    return row

@@ -8,7 +8,7 @@ import inspect
 
 from labkit.exercises.kinds import Exercise
 
-THERE = {"math", "lk", "np", "torch", "__name__"}  # before every cell
+THERE = {"math", "lk", "np", "torch", "__name__", "display", "get_ipython", "exit", "quit"}  # before the cell
 MOST_NAMES, MOST_LETTERS = 5, 40
 
 
@@ -36,7 +36,9 @@ def _of(function: ast.FunctionDef, exercise: Exercise) -> list[str]:
     most = len(arguments.posonlyargs) + len(arguments.args)
     least = most - len(arguments.defaults)
     if least > len(wanted) or (most < len(wanted) and arguments.vararg is None):
-        lines.append(f"It is called as `{exercise.name}({', '.join(wanted)})`; yours takes {most} argument{'s' * (most != 1)}.")
+        lines.append(
+            f"It is called as `{exercise.name}({', '.join(wanted)})`; yours takes {most} argument{'s' * (most != 1)}."
+        )
     if not any(isinstance(node, (ast.Return, ast.Yield, ast.YieldFrom, ast.Raise)) for node in ast.walk(function)):
         lines.append("It gives nothing back: there is no `return`.")
     return lines

@@ -61,7 +61,7 @@ def executed(recipe: Recipe, on_progress: Callable[[float, str], None] | None = 
     history = training.fit(
         model,
         rows,
-        settings(recipe),
+        dataclasses.replace(settings(recipe), number_format=recipe.number_format),
         pad=tokenizer.pad_token_id,
         validation=validation,
         on_step=on_step,
@@ -100,16 +100,14 @@ def executed(recipe: Recipe, on_progress: Callable[[float, str], None] | None = 
 
 
 def settings(recipe: Recipe) -> Settings:
-    """How a recipe is trained. Raises `InputError` for values that make no sense."""
+    """How a recipe is trained by hand, in the number format that suits the machine: `execute` takes the recipe's own.
+
+    Raises `InputError` for values that make no sense.
+    """
     from labkit.training import Settings
 
-    return Settings(
-        **{
-            field.name: getattr(recipe, field.name)
-            for field in dataclasses.fields(Settings)
-            if hasattr(recipe, field.name)
-        }
-    )
+    shared = {field.name for field in dataclasses.fields(Settings)} & vars(recipe).keys()
+    return Settings(**{name: getattr(recipe, name) for name in shared - {"number_format"}})
 
 
 def mix(recipe: Recipe) -> tuple[list[Example], list[Example]]:

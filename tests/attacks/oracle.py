@@ -25,7 +25,8 @@ from pathlib import Path
 from labkit.exercises import find, reference_cell
 from labkit.exercises.kinds import Exercise
 from labkit.grading import pages
-from labkit.grading.judge import Budget, Job, _parent
+from labkit.grading.judge import Budget, Job
+from labkit.grading.processes import parent
 
 ATTACKS = sorted(Path(__file__).parent.glob("[0-9]*.py"))
 BUDGET = Budget(cpu=1.0, wall=3.0, start=60.0, memory_mb=600)
@@ -157,7 +158,7 @@ def leftovers() -> list[str]:
 def _at_work(process: int) -> bool:
     """Whether this is, or is below, a judge that somebody waits for."""
     while process > 1:
-        above = _parent(process)
+        above = parent(process)
         if b"labkit.grading.judge" in _command(process):
             return above > 1
         process = above

@@ -9,7 +9,7 @@ import oracle
 import pytest
 
 from labkit.exercises import find, reference_cell
-from labkit.grading import judge, sandbox
+from labkit.grading import judge, runner, sandbox
 
 ENDLESS = "while True:\n        pass"
 DEAD = "import os\n    os._exit(0)"
@@ -40,16 +40,22 @@ def test_the_other_exercises_get_a_fresh_kernel(tmp_path, body, kind):
 def test_what_took_too_long_is_tried_once_more_alone(tmp_path, monkeypatch):
     started = []
 
-    def watch(job, only, folder, take):
-        started.append(only)
-        if len(started) == 1:  # as if the machine had been busy at the first probe of the first exercise
-            take({"found": {"data.jaccard": ["g"]}, "tried": {"data.jaccard": True}})
-            return ("data.jaccard", "g"), ("slow", "took longer than 6 s"), 0.0
-        take({"exercise": "data.jaccard", "group": "g", "earned": True})
-        take({"exercise": "data.jaccard", "kind": "passed", "text": "passed"})
-        return None, None, 0.0
+    class Run:
+        at, cpu = ("data.jaccard", "g"), 0.0
 
-    monkeypatch.setattr(judge, "_watch", watch)
+        def __init__(self, job, only, folder, take):
+            started.append(only)
+            self.take = take
+
+        def run(self):
+            if len(started) == 1:  # as if the machine had been busy at the first probe of the first exercise
+                self.take({"found": {"data.jaccard": ["g"]}, "tried": {"data.jaccard": True}})
+                return runner.End("slow", "took longer than 6 s")
+            self.take({"exercise": "data.jaccard", "group": "g", "earned": True})
+            self.take({"exercise": "data.jaccard", "kind": "passed", "text": "passed"})
+            return None
+
+    monkeypatch.setattr(judge, "_Run", Run)
     (tmp_path / "01_data.ipynb").write_text(oracle.notebook())
     line = judge.grade(judge.Job("ada", "01", str(tmp_path / "01_data.ipynb"), seed=3))
     assert started == [None, {("data.jaccard", "g")}]
@@ -58,15 +64,15 @@ def test_what_took_too_long_is_tried_once_more_alone(tmp_path, monkeypatch):
 
 LOOK = """
 import contextlib, json, os, sys
-from labkit.grading import judge, sandbox
-count, seen = judge._files, set()
+from labkit.grading import judge, processes, runner, sandbox
+count, seen = processes.files, set()
 
 def look(process):
     with contextlib.suppress(OSError):
         seen.add(os.stat(f"/proc/{process}/root/tmp").st_dev)
     return count(process)
 
-judge._files, judge.TICK = look, 0.0005
+processes.files, runner.TICK = look, 0.0005
 judge._import_all()
 points = [judge.grade(judge.Job("ada", "01", sys.argv[1], seed=3))["points"] for _ in range(8)]
 print(json.dumps([points, sorted(seen), os.stat("/tmp").st_dev]))

@@ -14,7 +14,7 @@ from labkit.cli import main
 from labkit.exercises import catalogue, reference_cell
 from labkit.exercises.engine import expected_outcomes
 from labkit.exercises.kinds import literal
-from labkit.grading import assemble, book, judge
+from labkit.grading import assemble, book, comparison
 from labkit.grading.inside import ANSWER, stub
 
 SEEDS = (0, 1, 987_654_321)
@@ -39,14 +39,14 @@ def answers(function, exercise, seed):
 
 
 def earned(exercise, seed, said):
-    return [group for group, outcomes in said.items() if judge.earns(exercise, seed, group, outcomes)]
+    return [group for group, outcomes in said.items() if comparison.earns(exercise, seed, group, outcomes)]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("exercise", catalogue().values(), ids=catalogue())
 def test_the_reference_earns_all_and_idle_functions_nothing(exercise, seed):
     said = answers(exercise.reference, exercise, seed)
-    assert earned(exercise, seed, said) == list(said) and judge.verdict(exercise, seed, said)["kind"] == "passed"
+    assert earned(exercise, seed, said) == list(said) and comparison.verdict(exercise, seed, said)["kind"] == "passed"
 
     probes, expected = exercise.draw(seed), expected_outcomes(exercise, seed)
     first = exercise.reference(*probes[next(i for i, each in enumerate(expected) if not each.error)].args)
@@ -54,7 +54,7 @@ def test_the_reference_earns_all_and_idle_functions_nothing(exercise, seed):
     for what, function in (idle | {"the first argument": lambda *args: args[0]}).items():
         said = answers(function, exercise, seed)
         assert earned(exercise, seed, said) == [], what
-        assert judge.verdict(exercise, seed, said)["kind"] != "passed", what
+        assert comparison.verdict(exercise, seed, said)["kind"] != "passed", what
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -64,7 +64,7 @@ def test_a_misconception_loses_points_and_is_named(exercise, seed):
     for known in exercise.misconceptions:
         said = answers(known.function, exercise, seed)
         assert len(earned(exercise, seed, said)) < len(said), known.name
-        row = judge.verdict(exercise, seed, said)
+        row = comparison.verdict(exercise, seed, said)
         assert (row["kind"], row.get("misconception")) == ("misconception", known.name)
 
 
@@ -109,7 +109,11 @@ def forms():
     colab = {"id": "aB3x", "colab": {"base_uri": "https://localhost:8080/"}, "cellView": "form"}
     vscode = {"vscode": {"languageId": "python"}}
     kernel = {"kernelspec": {"name": "python3", "display_name": ".venv"}, "language_info": {"name": "python"}}
-    worksheet = {"cells": [{"cell_type": "code", "input": s.splitlines(True), "language": "python", "outputs": []} for s in cells]}
+    worksheet = {
+        "cells": [
+            {"cell_type": "code", "input": s.splitlines(True), "language": "python", "outputs": []} for s in cells
+        ]
+    }
     return {
         "plain": notebook([code(source, id=str(number)) for number, source in enumerate(cells)]),
         "renamed": notebook([code(renamed(exercise)) for exercise in exercises]),
@@ -122,7 +126,9 @@ def forms():
             metadata={"colab": {"provenance": [], "toc_visible": True}, "widgets": {"application/x": {"state": None}}},
         ),
         "vscode": notebook(
-            [code(source.replace("\n", "\r\n"), metadata=vscode) for source in cells], nbformat_minor=2, metadata=kernel | vscode
+            [code(source.replace("\n", "\r\n"), metadata=vscode) for source in cells],
+            nbformat_minor=2,
+            metadata=kernel | vscode,
         ),
         "format3": {"worksheets": [worksheet], "metadata": {"name": "01_data"}, "nbformat": 3, "nbformat_minor": 0},
     }

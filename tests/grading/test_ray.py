@@ -9,13 +9,12 @@ import threading
 import time
 from pathlib import Path
 
+import oracle
 import psutil
 import pytest
 
 from labkit.cli import main
 from labkit.exercises import catalogue, cell_of, find, reference_cell
-
-import oracle
 
 RAY = Path(sys.executable).with_name("ray")
 SLOW = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    import time\n    time.sleep(0.2)\n    return len(a & b) / len(a | b)\n'

@@ -1,9 +1,10 @@
 """A Jupyter kernel that starts in a tenth of a second: the protocol's messages over pyzmq, `exec`, and nothing else.
 
-Of IPython it knows `%reset -f` as a cell's first line, which begins a new namespace. What cells print goes nowhere; what
+Of IPython it knows `%reset -f` as a cell's first line, which begins a new namespace, and loads it for `get_ipython()`. What cells print goes nowhere; what
 `labkit` displays goes out. (https://jupyter-client.readthedocs.io/en/stable/messaging.html, version 5.3)
 """
 
+import builtins
 import hashlib
 import hmac
 import json
@@ -11,7 +12,7 @@ import linecache
 import os
 import sys
 import threading
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from itertools import count
 
 import zmq
@@ -43,6 +44,7 @@ class Kernel:
             socket.setsockopt(zmq.USE_FD, listening[connection[name + "_port"] - 1])
             socket.bind(f"{self.address}-{connection[name + '_port']}")
         self.parent, self.namespace = {}, {}
+        vars(builtins).update(labkit.notebooks_own())
         labkit._display = lambda bundle, metadata=None: self.publish(
             "display_data", {"data": bundle, "metadata": metadata or {}}
         )
@@ -110,7 +112,7 @@ class Kernel:
             "msg_type": kind,
             "session": self.session,
             "username": "learner",
-            "date": datetime.now(timezone.utc).isoformat(),
+            "date": datetime.now(UTC).isoformat(),
             "version": "5.3",
         }
         parts = [json.dumps(part).encode() for part in (header, self.parent, {}, content)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 from labkit.exercises import engine
 from labkit.exercises.limits import TooMuchPrinted
@@ -60,6 +61,22 @@ def _written(outcome, fault):
 
 def _words(outcome):
     return outcome.error and [outcome.message, outcome.line]
+
+
+def get_ipython():
+    """IPython itself, for cells that use what a shell or a magic gave (`files = !ls`); it works on the caller's names."""
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+    names = sys._getframe(1).f_globals
+    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}), user_ns=names)
+    shell.user_ns = names
+    return shell
+
+
+def notebooks_own():
+    """What stands among the builtins of a notebook's kernel, beside Python's."""
+    return {"get_ipython": get_ipython, "display": lambda *args, **kwargs: None, "help": lambda *args: None}
 
 
 def _display(bundle, metadata=None):

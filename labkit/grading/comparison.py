@@ -1,0 +1,106 @@
+"""Comparing the answers of an assembled notebook's probes with the reference's, within nbval, and saying what came of it.
+
+This and `assemble` decide a grade: a change here makes graded submissions be graded anew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from labkit.exercises import find
+from labkit.exercises.engine import decide, expected_outcomes
+from labkit.exercises.kinds import Outcome, same
+from labkit.grading import assemble
+from labkit.grading.assemble import grouped
+
+MAX_TEXT = 2_000  # characters that the ledger keeps of what is said of an exercise
+DONE = {"at": "done", "exercise": "", "group": ""}
+
+
+class Comparison:
+    """A plugin of pytest: nbval runs the cells, this compares the probes' and says what came of each.
+
+    What a cell prints, or raises, or displays otherwise, is not looked at.
+    """
+
+    def __init__(self, parts: list, cells: dict[str, str], seed: int, emit: Callable[[dict], None]):
+        self.parts, self.seed, self.emit, self.called = parts, seed, emit, 0
+        self.lines = {id: len(source.splitlines()) for id, source in cells.items()}
+        self.answers: dict[str, dict[str, list]] = {}
+
+    def pytest_itemcollected(self, item: Any) -> None:
+        part = self.parts[item.cell_num]
+        item.options = {"check": part.what == "probe", "check_exception": True, "skip": False}
+        item.compare_outputs = partial(self.compare, part)
+        item.runtest = partial(self.run, part, item, item.runtest)
+
+    def run(self, part: Any, item: Any, stock: Callable) -> None:
+        kernel = item.parent.kernel
+        if not kernel.is_alive():
+            self.emit({"gone": kernel.km.provisioner.process and kernel.km.provisioner.process.returncode})
+            os._exit(0)
+        self.emit({"at": part.what, "exercise": part.exercise, "group": part.group})
+        stock()
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.when == "setup" and report.failed:  # before any cell of the learner's has run
+            reason = "the sandbox's kernel did not start; is the machine out of memory? `labkit doctor`"
+            self.emit({"machine": reason})
+            os._exit(1)
+        self.called += report.when == "call"
+        if self.called == len(self.parts):  # asking the kernel to end takes longer than grading; the judge kills it
+            self.emit(DONE)
+            os._exit(0)
+
+    def compare(self, part: Any, found: list, stored: list, skip_compare: Any = None) -> bool:
+        """Whether the answers earn the group; said to the judge in any case."""
+        exercise = find(part.exercise)
+        members = assemble.grouped(exercise, self.seed)[part.group]
+        shown = [out for out in found if isinstance(out.get("data"), dict) and assemble.ANSWER in out["data"]]
+        outcomes = assemble.decoded(shown[0] if len(shown) == 1 else {}, len(members))
+        try:
+            earned = earns(exercise, self.seed, part.group, outcomes)
+        except Exception:  # answers of a form that no function gives
+            earned = False
+        self.emit({"exercise": part.exercise, "group": part.group, "earned": earned})
+        self.answers.setdefault(part.exercise, {})[part.group] = outcomes
+        if len(self.answers[part.exercise]) == len(assemble.grouped(exercise, self.seed)):
+            try:
+                row = verdict(exercise, self.seed, self.answers.pop(part.exercise))
+            except Exception:
+                row = {"kind": "wrong", "text": "its answers are of a form that no function gives"}
+            if row.get("line") and row["line"] > self.lines[part.exercise]:
+                row["line"] = None
+            self.emit({"exercise": part.exercise, **row})
+        return earned
+
+
+def earns(exercise: Any, seed: int, group: str, outcomes: list) -> bool:
+    """Whether these (outcome, fault) of a group's probes are all right."""
+    expected = expected_outcomes(exercise, seed)
+    members = grouped(exercise, seed)[group]
+    return len(members) == len(outcomes) and all(
+        fault is None and same(outcome, expected[i], exercise.compare) for i, (outcome, fault) in zip(members, outcomes)
+    )
+
+
+def verdict(exercise: Any, seed: int, answers: dict[str, list]) -> dict:
+    """What the ledger says of an exercise: the kind of verdict and its words, with hidden inputs in them."""
+    outcomes: dict[int, Outcome] = {}
+    faults: dict[int, str | None] = {}
+    for group, members in grouped(exercise, seed).items():
+        for index, (outcome, fault) in zip(members, answers[group]):
+            outcomes[index], faults[index] = outcome, fault
+    ordered = [outcomes[i] for i in sorted(outcomes)]
+    said = decide(exercise, ordered, [faults[i] for i in sorted(outcomes)], seed)
+    row = {"kind": said.kind, "text": said.text.encode("utf-8", "replace").decode()[:MAX_TEXT]}
+    if said.misconception:
+        row["misconception"] = said.misconception
+    if said.kind == "raised":
+        first = next((each for each in ordered if each.error and each.error in said.text), None)
+        first = first or next(each for each in ordered if each.error)
+        row |= {"error": first.error, "line": first.line}
+    return row
