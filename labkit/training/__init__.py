@@ -1,5 +1,5 @@
 """Training: one loop for full fine-tuning and adapters (`loop`), many adapters at once over one frozen base
-(`together`).
+(`together`), and sweeps over settings, kept on disk as they finish (`sweeps`).
 
 Rows come from `masking`, models from `models`; plots and recipes are elsewhere.
 """
@@ -19,6 +19,7 @@ from labkit.training.loop import (
     schedule,
     seed_everything,
 )
+from labkit.training.sweeps import sweep
 from labkit.training.together import Trained, Trial, fit_alone, fit_together, groups
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "parts",
     "schedule",
     "seed_everything",
+    "sweep",
 ]

@@ -378,6 +378,8 @@ class _AddAdapters(torch.autograd.Function):
         u = torch.bmm(x, own_a.mT).mul_(scale)
         ctx.save_for_backward(x, u, own_a, own_b, scale, rows)
         ctx.gradients = a.grad, b.grad
+        if y._is_view():  # as GPT-2's layers give it; autograd would lose its shape
+            return torch.baddbmm(y, u, own_b.mT)
         ctx.mark_dirty(y)
         return y.baddbmm_(u, own_b.mT)
 
