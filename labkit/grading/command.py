@@ -62,10 +62,9 @@ def main(args: argparse.Namespace) -> int:
     found, faults = submissions.find(args.submissions, known)
     faults = [printable(fault) for fault in faults]
     args.release = [_named(wanted, found, known) for wanted in args.release]
-    inside = Counter(each.path for each in found if not each.own and each.student != Path(each.path).stem)
-    for path, number in inside.items():
-        if Path(path) != args.submissions:
-            print(f"{path}: {number} notebooks, whose by the names inside; one learner's zip belongs into a folder of that name")
+    for path, number in Counter(each.path for each in found if not each.own).items():
+        one = "one learner's zip belongs into a folder of that name, the class's is given by itself"
+        faults.append(f"{printable(path)}: {number} notebooks, whose by the names inside; {one}")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -74,6 +73,7 @@ def main(args: argparse.Namespace) -> int:
         seed = _seed(out, args.seed)
         ledger = book.Ledger(out / "ledger.jsonl")
         budget = judge.Budget(cpu=args.cpu, wall=args.wall, memory_mb=args.memory)
+        found = [_apart(each, ledger, faults) for each in found]
         jobs = []
         for each in found:
             kept = out / "assembled" / each.student
@@ -88,7 +88,12 @@ def main(args: argparse.Namespace) -> int:
                 cells=str((out / "cells" / each.student).resolve()),
                 sandboxed=not args.unsandboxed,
                 id=each.id,
+                number=each.number,
+                own=each.own,
             )
+            if _displaces(job, ledger):
+                faults.append(printable(f"{each.shown}: not graded; {each.student} has handed in lab {each.lab}, and this has the name from inside a zip only"))
+                continue
             about = (judge.digest(job), judge.reference(each.lab), seed)
             done = ledger.has((each.student, each.lab), about) and each.student not in args.release
             if not done or (args.keep and not (kept / f"{each.lab}.ipynb").exists()):
@@ -100,6 +105,28 @@ def main(args: argparse.Namespace) -> int:
         if earlier := sorted({student for student, _ in set(ledger.latest) - here}):
             print(f"{len(earlier)} students graded earlier, and not in {args.submissions}, stay in the gradebook: {_few(earlier)}")
         return _write(args, out, ledger, known, faults, graded, seed)
+
+
+def _apart(each: submissions.Submission, ledger: book.Ledger, faults: list[str]) -> submissions.Submission:
+    """The submission, its student with a number behind the name where the gradebook has somebody else of that name."""
+    number = each.id or each.number
+    apart = f"{each.student} {number}"
+    if number and any(student == apart for student, _ in ledger.latest):
+        return dataclasses.replace(each, student=apart)
+    this = book.Source(id=each.id, number=each.number)
+    for (student, lab), other in ledger.whose.items():
+        if student == each.student and other.is_another(this if lab == each.lab else this._replace(number="")):
+            faults.append(printable(f"{each.shown}: another {each.student} than was graded earlier, by the system's number; kept apart as {apart}"))
+            return dataclasses.replace(each, student=apart)
+    return each
+
+
+def _displaces(job: judge.Job, ledger: book.Ledger) -> bool:
+    """Whether a file that has its learner's name from inside a zip would replace what came from elsewhere."""
+    earlier = ledger.whose.get((job.student, job.lab))
+    if job.own or earlier is None or (not earlier.own and earlier.zip == Path(job.path).name):
+        return False
+    return ledger.latest[job.student, job.lab][1][0] != judge.digest(job)
 
 
 def _named(wanted: str, found: list[submissions.Submission], known: dict) -> str:
@@ -182,9 +209,10 @@ def _write(args: argparse.Namespace, out: Path, ledger: book.Ledger, known: dict
     for row in rows() if known else ():
         if row["person"]:
             this, place = (row["student"], row["lab"]), (id(row["person"]), row["lab"])
-            one, other = sorted((newest.get(place, this), this), key=lambda key: ledger.latest[key][0])
+            one, other = sorted((newest.get(place, this), this), key=lambda key: (ledger.whose[key].own, ledger.latest[key][0]))
             if one != other:
-                faults.append(f"{row['person']['Student']}: graded for lab {row['lab']} as {one[0]} and as {other[0]}; the later counts")
+                which = "the later" if ledger.whose[one].own == ledger.whose[other].own else f"{other[0]}, which is the learner's own,"
+                faults.append(f"{row['person']['Student']}: graded for lab {row['lab']} as {one[0]} and as {other[0]}; {which} counts")
             newest[place] = other
     book.gradebook(rows, out / "gradebook.csv", ids)
     strangers, count, full, trouble = set(), 0, 0, 0
