@@ -136,6 +136,26 @@ def parts(batch: Sequence[int], lengths: Sequence[int], count: int = PARTS) -> l
     return [alike[start : start + size] for start in range(0, len(alike), size)]
 
 
+def mean_loss(summed: torch.Tensor, counted: int, part: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """A part's share of the step's loss: its sum over the counted tokens of the whole batch, not of the part alone."""
+    return summed / counted
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """The places at which `fit` can be made to do otherwise, so that one fault can be planted and the rest be sound.
+
+    Each stands as it should be; `labkit.diagnosis.clinic` puts others in their place.
+    """
+
+    batches: Callable[[int, int, int, int], list[list[int]]] = batches
+    schedule: Callable[[int, int, float, float, str], float] = schedule
+    mean_loss: Callable[[torch.Tensor, int, Mapping[str, torch.Tensor]], torch.Tensor] = mean_loss
+    optimized: Callable[[list], list] = list  # of the parameters that require gradients, those the optimizer gets
+    unlabelled: bool = False  # whether rows without a counted token are let through
+    parts: int = PARTS  # a batch is computed in, on a CPU
+
+
 def seed_everything(seed: int) -> None:
     """Seed Python, numpy and torch, and keep float32 products exact (TF32 would round them on some GPUs)."""
     random.seed(seed)
@@ -146,12 +166,14 @@ def seed_everything(seed: int) -> None:
 
 
 def number_format(device: torch.device | str) -> torch.dtype:
-    """bfloat16 where the hardware is quick at it (GPUs since Ampere, CPUs with AMX or AVX512-BF16), else float32."""
+    """bfloat16 on GPUs since Ampere, else float32.
+
+    On every CPU float32: at the kit's size a step in bfloat16 is slower even where the processor has instructions for
+    it, because converting costs more than the small products save (`labkit bench demo` measures both).
+    """
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float32
-    if kind == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
-        return torch.bfloat16
     return torch.float32
 
 
@@ -164,6 +186,7 @@ def fit(
     validation: Sequence[Mapping | Rendered] | None = None,
     on_step: Callable[[int, History], None] | None = None,
     on_nan: str = "raise",
+    hooks: Hooks = Hooks(),
 ) -> History:
     """Train the parameters that require gradients; the same seed gives the same losses to the bit on one CPU.
 
@@ -171,7 +194,7 @@ def fit(
     computed in. `on_step(step, history)` is called after every step. A loss or gradient that is no number raises
     `InputError` before it reaches the weights; with `on_nan="record"` it is recorded and the run goes on.
     """
-    rows = [_checked(row, number, model) for number, row in enumerate(rows)]
+    rows = [_checked(row, number, model, unlabelled=hooks.unlabelled) for number, row in enumerate(rows)]
     validation = [_checked(row, number, model, "validation row") for number, row in enumerate(validation or [])]
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
@@ -179,10 +202,11 @@ def fit(
     seed_everything(settings.seed)
     device = parameters[0].device
     dtype = number_format(device) if settings.number_format == "auto" else NUMBER_FORMATS[settings.number_format]
+    optimized = hooks.optimized(parameters)
     optimizer = torch.optim.AdamW(
         [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},  # biases and norms are not decayed
+            {"params": [p for p in optimized if p.ndim >= 2], "weight_decay": settings.weight_decay},
+            {"params": [p for p in optimized if p.ndim < 2], "weight_decay": 0.0},  # biases and norms are not decayed
         ],
         betas=(settings.beta1, settings.beta2),
         fused=device.type in ("cpu", "cuda"),
@@ -200,20 +224,21 @@ def fit(
     if validation and settings.eval_every:
         validate(0)
     lengths = [len(row["input_ids"]) for row in rows]
-    count = max(settings.accumulation, PARTS if device.type == "cpu" else 1)
-    order = batches(len(rows), settings.batch_size, settings.steps, settings.seed)
+    count = max(settings.accumulation, hooks.parts if device.type == "cpu" else 1)
+    order = hooks.batches(len(rows), settings.batch_size, settings.steps, settings.seed)
     for step, chosen in enumerate(order):
         started = time.perf_counter()
         batch = [rows[index] for index in chosen]
         counted = sum(_counted(row) for row in batch)
-        rate = schedule(step, settings.steps, settings.lr, settings.warmup, settings.schedule)
+        rate = hooks.schedule(step, settings.steps, settings.lr, settings.warmup, settings.schedule)
         for group in optimizer.param_groups:
             group["lr"] = rate
 
         optimizer.zero_grad(set_to_none=True)
         loss = 0.0
         for part in parts(chosen, lengths, count):
-            mean = summed_loss(collate([rows[index] for index in part], pad)) / counted
+            collated = collate([rows[index] for index in part], pad)
+            mean = hooks.mean_loss(summed_loss(collated), counted, collated)
             mean.backward()
             loss += mean.item()
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
@@ -261,7 +286,7 @@ def evaluate(
     return total / sum(_counted(row) for row in rows)
 
 
-def _checked(row: Mapping | Rendered, number: int, model, kind: str = "row") -> Mapping:
+def _checked(row: Mapping | Rendered, number: int, model, kind: str = "row", unlabelled: bool = False) -> Mapping:
     """The row as a mapping, if it can be trained on."""
     row = row if isinstance(row, Mapping) else vars(row)
     context = getattr(model.config, "max_position_embeddings", None)
@@ -270,7 +295,7 @@ def _checked(row: Mapping | Rendered, number: int, model, kind: str = "row") -> 
         raise InputError(
             f"{kind} {number}: {length} tokens, but the model's context is {context}; render with max_length={context}"
         )
-    if not _counted(row):
+    if not (unlabelled or _counted(row)):
         raise InputError(f"{kind} {number}: no token carries loss, all labels are {IGNORED}; check the mask")
     return row
 

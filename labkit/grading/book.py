@@ -34,7 +34,9 @@ class Source(NamedTuple):
 
     def is_another(self, other: Source) -> bool:
         """Whether the system's numbers say that these are two people of one name."""
-        return bool(self.id and other.id and self.id != other.id) or bool(self.number and other.number and self.number != other.number)
+        return bool(self.id and other.id and self.id != other.id) or bool(
+            self.number and other.number and self.number != other.number
+        )
 
 
 class Ledger:
@@ -79,7 +81,9 @@ class Ledger:
                 os.fsync(file.fileno())
             except OSError as error:  # a full disk
                 file.truncate(place)
-                raise InputError(f"{self.path} cannot be written ({error.strerror}); what was graded so far is kept") from None
+                raise InputError(
+                    f"{self.path} cannot be written ({error.strerror}); what was graded so far is kept"
+                ) from None
         key = row["student"], row["lab"]
         self.replaced = self.latest.pop(key, None) is not None or self.replaced  # the latest stands last
         self.latest[key], self.whose[key] = (place, identity(row)), Source.of(row)
@@ -121,7 +125,15 @@ def gradebook(rows: Callable[[], Iterator[dict]], path: Path, ids: list[str]) ->
             points = {id: row["exercises"].get(id, {}).get("points", "") for id in ids}
             if row.get("machine"):  # nobody has graded it
                 points = dict.fromkeys(points, "")
-            write([row["student"], row["lab"], "" if row.get("machine") else row["points"], row["possible"], *points.values()])
+            write(
+                [
+                    row["student"],
+                    row["lab"],
+                    "" if row.get("machine") else row["points"],
+                    row["possible"],
+                    *points.values(),
+                ]
+            )
 
 
 def canvas(rows: Callable[[], Iterator[dict]], path: Path, names: dict[str, str], known: bool) -> None:
@@ -141,7 +153,13 @@ def canvas(rows: Callable[[], Iterator[dict]], path: Path, names: dict[str, str]
             table.setdefault(person["Student"] + person.get("ID", ""), (person, {}))[1][row["lab"]] = points
     labs = sorted(possible)
     people = [person for person, _ in table.values()]
-    columns = ["Student", "ID", *["SIS User ID"] * any(each.get("SIS User ID") for each in people), "SIS Login ID", "Section"]
+    columns = [
+        "Student",
+        "ID",
+        *["SIS User ID"] * any(each.get("SIS User ID") for each in people),
+        "SIS Login ID",
+        "Section",
+    ]
     titles = people[0].get("columns", {}) if people else {}
     with _csv(path) as write:
         write([*columns, *(titles.get(lab, names[lab]) for lab in labs)])

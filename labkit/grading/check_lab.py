@@ -32,10 +32,18 @@ ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("notebook", type=Path, help="a notebook of whomever; nothing beside it is read")
-    parser.add_argument("--kernel", choices=KERNELS, default=KERNELS[0], help="labkit-grade for what `labkit grade --keep` kept")
-    parser.add_argument("--wall", type=float, default=900, metavar="S", help="seconds for all its cells (default %(default)s)")
-    parser.add_argument("--memory", type=int, default=8_000, metavar="MB", help="of all its processes together (default %(default)s)")
-    parser.add_argument("--unsandboxed", action="store_true", help="run the code as yourself: only what you would run yourself")
+    parser.add_argument(
+        "--kernel", choices=KERNELS, default=KERNELS[0], help="labkit-grade for what `labkit grade --keep` kept"
+    )
+    parser.add_argument(
+        "--wall", type=float, default=900, metavar="S", help="seconds for all its cells (default %(default)s)"
+    )
+    parser.add_argument(
+        "--memory", type=int, default=8_000, metavar="MB", help="of all its processes together (default %(default)s)"
+    )
+    parser.add_argument(
+        "--unsandboxed", action="store_true", help="run the code as yourself: only what you would run yourself"
+    )
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
     parser.epilog = (
         "examples:\n  labkit check-lab submissions/ada/01_data.ipynb\n"
@@ -78,9 +86,19 @@ def _say(args: argparse.Namespace, run: _Run, end: End | None, seconds: float) -
     print(f"{whole}{len(run.failed) + (end is not None)} failed ({seconds:.0f} s)")
     if args.json:
         failed = [{"cell": number, "text": "\n".join(lines)} for number, lines in run.failed.items()]
-        figures = {"notebook": printable(str(args.notebook)), "cells": run.cells, "ran": run.done, "compared": run.compared}
+        figures = {
+            "notebook": printable(str(args.notebook)),
+            "cells": run.cells,
+            "ran": run.done,
+            "compared": run.compared,
+        }
         ended = None if end is None else {"cell": run.at, "text": end.text}
-        print(json.dumps(figures | {"failed": failed, "ended": ended, "sandboxed": not args.unsandboxed, "seconds": round(seconds, 1)}))
+        print(
+            json.dumps(
+                figures
+                | {"failed": failed, "ended": ended, "sandboxed": not args.unsandboxed, "seconds": round(seconds, 1)}
+            )
+        )
     return 1 if run.failed or end is not None else 0
 
 
@@ -182,7 +200,11 @@ def _copied(path: str) -> tuple[dict[str, Any], int]:
     notebook = json.loads(nbformat.writes(nbformat.reads(data.decode("utf-8-sig"), as_version=4)))
     cells, compared = [], 0
     for cell in notebook["cells"]:
-        kept = {"cell_type": "code" if cell["cell_type"] == "code" else "raw", "source": "".join(cell["source"]), "metadata": {}}
+        kept = {
+            "cell_type": "code" if cell["cell_type"] == "code" else "raw",
+            "source": "".join(cell["source"]),
+            "metadata": {},
+        }
         if kept["cell_type"] == "code":
             outputs, count = cell.get("outputs") or [], cell.get("execution_count")
             ignored = _ignored(cell)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
-import hashlib
 import json
 import secrets
 import sys
@@ -24,20 +22,56 @@ from labkit.live import Line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("submissions", type=Path, help="folder (or zip) of STUDENT/LAB.ipynb, LMS names, or zips of either")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where ledger, gradebook and feedback go")
-    parser.add_argument("--seed", type=int, help="of the hidden inputs (kept in DIR; drawn there the first time if not given)")
+    parser.add_argument(
+        "submissions", type=Path, help="folder (or zip) of STUDENT/LAB.ipynb, LMS names, or zips of either"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="where ledger, gradebook and feedback go"
+    )
+    parser.add_argument(
+        "--seed", type=int, help="of the hidden inputs (kept in DIR; drawn there the first time if not given)"
+    )
     parser.add_argument("--roster", metavar="FILE.csv", help="match names with this list, and say who is missing")
     parser.add_argument("--canvas", action="store_true", help="write canvas.csv too")
-    parser.add_argument("--leave-out", metavar="EXERCISE", action="append", default=[], help="does not count in this gradebook (may be repeated)")
-    parser.add_argument("--release", metavar="STUDENT", action="append", default=[], help="grade again, hidden inputs shown (may be repeated)")
+    parser.add_argument(
+        "--leave-out",
+        metavar="EXERCISE",
+        action="append",
+        default=[],
+        help="does not count in this gradebook (may be repeated)",
+    )
+    parser.add_argument(
+        "--release",
+        metavar="STUDENT",
+        action="append",
+        default=[],
+        help="grade again, hidden inputs shown (may be repeated)",
+    )
     parser.add_argument("--keep", action="store_true", help="keep each assembled notebook in DIR/assembled/STUDENT/")
-    parser.add_argument("--cluster", metavar="ADDRESS", help="a Ray cluster: auto, or HOST:PORT (a folder that all share)")
+    parser.add_argument(
+        "--cluster", metavar="ADDRESS", help="a Ray cluster: auto, or HOST:PORT (a folder that all share)"
+    )
     parser.add_argument("--workers", type=int, help="how many at once (default: one for each core)")
-    parser.add_argument("--cpu", type=float, default=10, metavar="S", help="CPU seconds of an exercise in each kernel (default %(default)s)")
-    parser.add_argument("--wall", type=float, default=40, metavar="S", help="the same by the clock (default %(default)s)")
-    parser.add_argument("--memory", type=int, default=1_500, metavar="MB", help="of all processes of a sandbox (default %(default)s; one alone at most 2000)")
-    parser.add_argument("--unsandboxed", action="store_true", help="run the code as yourself: only what you would run yourself")
+    parser.add_argument(
+        "--cpu",
+        type=float,
+        default=10,
+        metavar="S",
+        help="CPU seconds of an exercise in each kernel (default %(default)s)",
+    )
+    parser.add_argument(
+        "--wall", type=float, default=40, metavar="S", help="the same by the clock (default %(default)s)"
+    )
+    parser.add_argument(
+        "--memory",
+        type=int,
+        default=1_500,
+        metavar="MB",
+        help="of all processes of a sandbox (default %(default)s; one alone at most 2000)",
+    )
+    parser.add_argument(
+        "--unsandboxed", action="store_true", help="run the code as yourself: only what you would run yourself"
+    )
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
     parser.epilog = (
         "examples:\n  labkit grade submissions/ --out grades/\n"
@@ -92,7 +126,11 @@ def main(args: argparse.Namespace) -> int:
                 own=each.own,
             )
             if _displaces(job, ledger):
-                faults.append(printable(f"{each.shown}: not graded; {each.student} has handed in lab {each.lab}, and this has the name from inside a zip only"))
+                faults.append(
+                    printable(
+                        f"{each.shown}: not graded; {each.student} has handed in lab {each.lab}, and this has the name from inside a zip only"
+                    )
+                )
                 continue
             about = (judge.digest(job), judge.reference(each.lab), seed)
             done = ledger.has((each.student, each.lab), about) and each.student not in args.release
@@ -103,7 +141,9 @@ def main(args: argparse.Namespace) -> int:
             ledger.compact()
         here = {(each.student, each.lab) for each in found}
         if earlier := sorted({student for student, _ in set(ledger.latest) - here}):
-            print(f"{len(earlier)} students graded earlier, and not in {args.submissions}, stay in the gradebook: {_few(earlier)}")
+            print(
+                f"{len(earlier)} students graded earlier, and not in {args.submissions}, stay in the gradebook: {_few(earlier)}"
+            )
         return _write(args, out, ledger, known, faults, graded, seed)
 
 
@@ -116,7 +156,11 @@ def _apart(each: submissions.Submission, ledger: book.Ledger, faults: list[str])
     this = book.Source(id=each.id, number=each.number)
     for (student, lab), other in ledger.whose.items():
         if student == each.student and other.is_another(this if lab == each.lab else this._replace(number="")):
-            faults.append(printable(f"{each.shown}: another {each.student} than was graded earlier, by the system's number; kept apart as {apart}"))
+            faults.append(
+                printable(
+                    f"{each.shown}: another {each.student} than was graded earlier, by the system's number; kept apart as {apart}"
+                )
+            )
             return dataclasses.replace(each, student=apart)
     return each
 
@@ -170,7 +214,9 @@ def _grade(jobs: list[judge.Job], ledger: book.Ledger, args: argparse.Namespace)
                     keep(order[index], row)
 
             try:
-                cluster.map(judge.work, [left[i] for i in order], cluster=args.cluster, workers=args.workers, progress=done)
+                cluster.map(
+                    judge.work, [left[i] for i in order], cluster=args.cluster, workers=args.workers, progress=done
+                )
             except cluster.WorkError as error:
                 if left.pop(order[error.index], None):
                     alone.append(order[error.index])
@@ -189,7 +235,9 @@ def _grade(jobs: list[judge.Job], ledger: book.Ledger, args: argparse.Namespace)
     return len(jobs)
 
 
-def _write(args: argparse.Namespace, out: Path, ledger: book.Ledger, known: dict, faults: list, graded: int, seed: int) -> int:
+def _write(
+    args: argparse.Namespace, out: Path, ledger: book.Ledger, known: dict, faults: list, graded: int, seed: int
+) -> int:
     names = {number: name for name, number in submissions.labs().items() if name[0].isdigit() and "_" in name}
     keys = [key for key in ledger.latest if key[1] in names]
     labs = {lab for _, lab in keys}
@@ -204,15 +252,29 @@ def _write(args: argparse.Namespace, out: Path, ledger: book.Ledger, known: dict
             counted = {each: got for each, got in row["exercises"].items() if each in ids}
             points, possible = (round(sum(got[what] for got in counted.values()), 2) for what in ("points", "possible"))
             outdated = newest.get((id(person), row["lab"]), key) != key
-            yield row | {"exercises": counted, "points": points, "possible": possible, "person": person, "outdated": outdated}
+            yield row | {
+                "exercises": counted,
+                "points": points,
+                "possible": possible,
+                "person": person,
+                "outdated": outdated,
+            }
 
     for row in rows() if known else ():
         if row["person"]:
             this, place = (row["student"], row["lab"]), (id(row["person"]), row["lab"])
-            one, other = sorted((newest.get(place, this), this), key=lambda key: (ledger.whose[key].own, ledger.latest[key][0]))
+            one, other = sorted(
+                (newest.get(place, this), this), key=lambda key: (ledger.whose[key].own, ledger.latest[key][0])
+            )
             if one != other:
-                which = "the later" if ledger.whose[one].own == ledger.whose[other].own else f"{other[0]}, which is the learner's own,"
-                faults.append(f"{row['person']['Student']}: graded for lab {row['lab']} as {one[0]} and as {other[0]}; {which} counts")
+                which = (
+                    "the later"
+                    if ledger.whose[one].own == ledger.whose[other].own
+                    else f"{other[0]}, which is the learner's own,"
+                )
+                faults.append(
+                    f"{row['person']['Student']}: graded for lab {row['lab']} as {one[0]} and as {other[0]}; {which} counts"
+                )
             newest[place] = other
     book.gradebook(rows, out / "gradebook.csv", ids)
     strangers, count, full, trouble = set(), 0, 0, 0
@@ -253,7 +315,9 @@ def _write(args: argparse.Namespace, out: Path, ledger: book.Ledger, known: dict
     for line in (*faults, *missing):
         print(line)
     students = {student for student, _ in keys}
-    print(f"{count} submissions of {len(students)} students, {graded} graded now, {full} with all points; {out / 'gradebook.csv'}")
+    print(
+        f"{count} submissions of {len(students)} students, {graded} graded now, {full} with all points; {out / 'gradebook.csv'}"
+    )
     if alike:
         print(f"{alike} pairs of cells look alike; {out / 'similar.csv'} is for you to read, and no grade")
     if args.json:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from labkit.exercises import find
-from labkit.exercises.engine import _expected, decide
+from labkit.exercises.engine import decide, expected_outcomes
 from labkit.exercises.kinds import Outcome, same
 from labkit.grading import assemble
 from labkit.grading.assemble import grouped
@@ -80,7 +80,7 @@ class Comparison:
 
 def earns(exercise: Any, seed: int, group: str, outcomes: list) -> bool:
     """Whether these (outcome, fault) of a group's probes are all right."""
-    expected = _expected(exercise, seed)
+    expected = expected_outcomes(exercise, seed)
     members = grouped(exercise, seed)[group]
     return len(members) == len(outcomes) and all(
         fault is None and same(outcome, expected[i], exercise.compare) for i, (outcome, fault) in zip(members, outcomes)

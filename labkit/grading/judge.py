@@ -62,7 +62,9 @@ class Job:
     sandboxed: bool = True
     id: str = ""  # Canvas's number of the student
     number: str = ""  # or Moodle's
-    own: bool = True  # whether its place says whose it is; else a name inside a zip does, which may be another learner's
+    own: bool = (
+        True  # whether its place says whose it is; else a name inside a zip does, which may be another learner's
+    )
 
 
 def work(job: Job) -> str:
@@ -427,7 +429,13 @@ def reference(lab: str) -> str:
     folder, here = Path(exercises).parent, Path(__file__).parent
     files = {Path(sys.modules[exercise.probes.__module__].__file__) for exercise in lab_exercises(lab)}
     files |= {Path(sys.modules[exercise.reference.__module__].__file__) for exercise in lab_exercises(lab)}
-    files |= {folder / "engine.py", folder / "kinds.py", here / "assemble.py", here / "comparison.py"}
+    files |= {
+        folder / "engine.py",
+        folder / "kinds.py",
+        folder / "limits.py",
+        here / "assemble.py",
+        here / "comparison.py",
+    }
     files |= {here / "inside" / "stub.py", here / "inside" / "kernel.py"}
     digest = hashlib.sha256()
     for file in sorted(files):

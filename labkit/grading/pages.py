@@ -13,7 +13,7 @@ from html import escape
 from urllib.parse import quote
 
 from labkit.exercises import catalogue, find
-from labkit.exercises.engine import _called, _expected
+from labkit.exercises.engine import call_as_text, expected_outcomes
 from labkit.exercises.kinds import shown
 
 PAGE = """<!DOCTYPE html>
@@ -84,19 +84,27 @@ def feedback(row: dict, name: str) -> str:
     released = row.get("released", False)
     parts = [f"<p>{escape(_name(row))}: <strong>{row['points']:g} of {row['possible']:g} points</strong>.</p>"]
     if row.get("machine"):
-        parts.append("<p>It has not been graded yet, and that is no fault of yours.</p>\n<h2>What to do next</h2><p>Nothing: it will be "
-                     "graded again.</p>")
+        parts.append(
+            "<p>It has not been graded yet, and that is no fault of yours.</p>\n<h2>What to do next</h2><p>Nothing: it will be "
+            "graded again.</p>"
+        )
         return PAGE.format(title=f"Feedback: lab {escape(name)}", body="\n".join(parts))
     if row["outcome"] != "graded":
-        parts.append(f"<p>It could not be graded: {escape(row['outcome'])}.</p>\n<h2>What to do next</h2><p>Open your notebook in "
-                     "JupyterLab, see that it is all there, save it, and hand in the file that ends in .ipynb (in Colab: <em>File, "
-                     "Download, Download .ipynb</em>). If that is what you did, ask.</p>")
+        parts.append(
+            f"<p>It could not be graded: {escape(row['outcome'])}.</p>\n<h2>What to do next</h2><p>Open your notebook in "
+            "JupyterLab, see that it is all there, save it, and hand in the file that ends in .ipynb (in Colab: <em>File, "
+            "Download, Download .ipynb</em>). If that is what you did, ask.</p>"
+        )
         return PAGE.format(title=f"Feedback: lab {escape(name)}", body="\n".join(parts))
-    parts.append("<table><thead><tr><th scope='col'>Exercise</th><th scope='col'>Points</th><th scope='col'>What came of it</th>"
-                 "</tr></thead><tbody>")
+    parts.append(
+        "<table><thead><tr><th scope='col'>Exercise</th><th scope='col'>Points</th><th scope='col'>What came of it</th>"
+        "</tr></thead><tbody>"
+    )
     for id, got in row["exercises"].items():
-        parts.append(f"<tr><th scope='row'><a href='#{escape(id)}'>{escape(id)}</a></th><td>{got['points']:g} of "
-                     f"{got['possible']:g}</td><td>{IN_A_WORD.get(got['kind'], 'wrong')}</td></tr>")
+        parts.append(
+            f"<tr><th scope='row'><a href='#{escape(id)}'>{escape(id)}</a></th><td>{got['points']:g} of "
+            f"{got['possible']:g}</td><td>{IN_A_WORD.get(got['kind'], 'wrong')}</td></tr>"
+        )
     parts.append("</tbody></table>")
     for id, got in row["exercises"].items():
         parts.append(f"<h2 id='{escape(id)}'>{escape(id)}</h2>")
@@ -104,9 +112,13 @@ def feedback(row: dict, name: str) -> str:
         if released and got["kind"] not in (*NOT_TRIED, "long"):
             parts.append(_hidden(id, got, row["seed"]))
     if row["points"] < row["possible"]:
-        again = ", ".join(f"<code>{escape(id)}</code>" for id, got in row["exercises"].items() if got["points"] < got["possible"])
-        parts.append(f"<h2>What to do next</h2><p>Open the lab again and go to {again}. The check under the cell says what is "
-                     "wrong for inputs that you can see; the hints there go from a nudge to nearly the answer.</p>")
+        again = ", ".join(
+            f"<code>{escape(id)}</code>" for id, got in row["exercises"].items() if got["points"] < got["possible"]
+        )
+        parts.append(
+            f"<h2>What to do next</h2><p>Open the lab again and go to {again}. The check under the cell says what is "
+            "wrong for inputs that you can see; the hints there go from a nudge to nearly the answer.</p>"
+        )
     else:
         parts.append("<h2>What to do next</h2><p>All of it is right.</p>")
     return PAGE.format(title=f"Feedback: lab {escape(name)}", body="\n".join(parts))
@@ -164,16 +176,19 @@ def _text(words: str) -> str:
 def _hidden(id: str, got: dict, seed: int) -> str:
     exercise = find(id)
     rows = []
-    for probe, expected in zip(exercise.draw(seed), _expected(exercise, seed)):
+    for probe, expected in zip(exercise.draw(seed), expected_outcomes(exercise, seed)):
         right = f"raises {expected.error}" if expected.error else shown(expected.value, 200)
-        rows.append(f"<tr><td>{escape(probe.group)}</td><td><code>{escape(_called(exercise, probe.args, 300))}</code></td>"
-                    f"<td><code>{escape(right)}</code></td></tr>")
+        rows.append(
+            f"<tr><td>{escape(probe.group)}</td><td><code>{escape(call_as_text(exercise, probe.args, 300))}</code></td>"
+            f"<td><code>{escape(right)}</code></td></tr>"
+        )
     subject = {"raised": "It ", "wrong": ""}.get(got["kind"])  # of other kinds all is said already
     more = "" if subject is None else f"<p>{subject}{escape(got['text'][:600])}</p>\n"
     return (
         f"{more}<details><summary>The inputs and what is right</summary>\n<table><thead><tr>"
         "<th scope='col'>Group</th><th scope='col'>Call</th><th scope='col'>Right</th></tr></thead><tbody>"
-        + "\n".join(rows) + "</tbody></table></details>"
+        + "\n".join(rows)
+        + "</tbody></table></details>"
     )
 
 
@@ -203,8 +218,10 @@ def report(rows: Iterable[dict], names: dict[str, str], missing: list[str], faul
     keys = (("right", "right"), ("named", "a mistake that has a name"), ("other", "another mistake"), ("", "not tried"))
     legend = " ".join(f"<span class='said'><span class='key {name}'></span>{words}</span>" for name, words in keys)
     parts.append(f"<p aria-hidden='true'>{legend}</p>")
-    parts.append("<table><thead><tr><th scope='col'>Exercise</th><th scope='col'>Learners</th><th scope='col'>Right</th>"
-                 "<th scope='col'>Tried</th><th scope='col'>Mean points</th></tr></thead><tbody>")
+    parts.append(
+        "<table><thead><tr><th scope='col'>Exercise</th><th scope='col'>Learners</th><th scope='col'>Right</th>"
+        "<th scope='col'>Tried</th><th scope='col'>Mean points</th></tr></thead><tbody>"
+    )
     order = [id for id in catalogue() if id in kinds]
     for id in order:
         counts, total = kinds[id], kinds[id].total()
@@ -213,18 +230,24 @@ def report(rows: Iterable[dict], names: dict[str, str], missing: list[str], faul
         shares |= {"other": tried - sum(shares.values()), "": total - tried}
         bar = "".join(f"<i class='{name}' style='flex: {number}'></i>" for name, number in shares.items() if number)
         said = ", ".join(f"{words} {number}" for (_, words), number in zip(keys, shares.values()))
-        parts.append(f"<tr><th scope='row'>{escape(id)}</th><td><div class='bar' role='img' aria-label='{said}'>{bar}</div></td>"
-                     f"<td>{counts['passed']}</td><td>{tried} of {total}</td><td>{points[id] / total:.2f} of {find(id).points}</td></tr>")
+        parts.append(
+            f"<tr><th scope='row'>{escape(id)}</th><td><div class='bar' role='img' aria-label='{said}'>{bar}</div></td>"
+            f"<td>{counts['passed']}</td><td>{tried} of {total}</td><td>{points[id] / total:.2f} of {find(id).points}</td></tr>"
+        )
     parts.append("</tbody></table>\n<h2>For the next lesson</h2>")
     if mistakes:
-        parts.append("<p>The mistakes that have a name, the commonest first, and what those who made them were told.</p>")
+        parts.append(
+            "<p>The mistakes that have a name, the commonest first, and what those who made them were told.</p>"
+        )
     else:
         parts.append("<p>Nobody made a mistake that has a name.</p>")
     for (id, name), those in sorted(mistakes.items(), key=lambda each: (-len(each[1]), order.index(each[0][0]))):
         known = next((each for each in find(id).misconceptions if each.name == name), None)
         words = known.message if known else name
         number = f"{len(those)} learner" + "s" * (len(those) > 1)
-        parts.append(f"<p><strong>{number}</strong>, {escape(id)}, <em>{escape(name)}</em>: {_text(words)}</p>{_details(those)}")
+        parts.append(
+            f"<p><strong>{number}</strong>, {escape(id)}, <em>{escape(name)}</em>: {_text(words)}</p>{_details(those)}"
+        )
     if others:
         parts.append("<h2>Other mistakes</h2>")
         for id in filter(others.get, order):

@@ -21,7 +21,7 @@ def remarks(source: str, exercise: Exercise) -> list[str]:
     except (ValueError, RecursionError, MemoryError):
         return ["Python cannot read the cell, so nothing of it ran."]
     lines = []
-    if unknown := _unknown(tree):
+    if unknown := _unknown(tree, THERE | {each.name for each in exercise.earlier}):
         named = ", ".join(f"`{name[:MOST_LETTERS]}`" for name in unknown[:MOST_NAMES])
         lines.append(f"The cell uses what it does not define: {named}.")
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == exercise.name]
@@ -36,15 +36,17 @@ def _of(function: ast.FunctionDef, exercise: Exercise) -> list[str]:
     most = len(arguments.posonlyargs) + len(arguments.args)
     least = most - len(arguments.defaults)
     if least > len(wanted) or (most < len(wanted) and arguments.vararg is None):
-        lines.append(f"It is called as `{exercise.name}({', '.join(wanted)})`; yours takes {most} argument{'s' * (most != 1)}.")
+        lines.append(
+            f"It is called as `{exercise.name}({', '.join(wanted)})`; yours takes {most} argument{'s' * (most != 1)}."
+        )
     if not any(isinstance(node, (ast.Return, ast.Yield, ast.YieldFrom, ast.Raise)) for node in ast.walk(function)):
         lines.append("It gives nothing back: there is no `return`.")
     return lines
 
 
-def _unknown(tree: ast.Module) -> list[str]:
+def _unknown(tree: ast.Module, there: set[str]) -> list[str]:
     """Names that are used and nowhere defined, in their order. None where an import brings names that cannot be seen."""
-    used, defined = {}, set(THERE)
+    used, defined = {}, set(there)
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=name, ctx=ast.Load()):

@@ -137,9 +137,19 @@ def nbval(path: Path, *more: str, kernel: str = "labkit-grade", start: float = 6
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     alone = ["-c", os.devnull, f"--rootdir={path.parent}", f"--confcutdir={path.parent}", "--noconftest"]
     quiet = ["--color=no", "--capture=no", "-qq"]
-    without = [word for name in ("cacheprovider", "warnings", "logging", "faulthandler") for word in ("-p", f"no:{name}")]
-    options = ["-p", "nbval.plugin", "--nbval", f"--nbval-kernel-startup-timeout={start}", "--nbval-cell-timeout=100000"]
-    pytest.main([*alone, *quiet, *without, *options, f"--nbval-kernel-name={kernel}", str(path), *more], plugins=plugins)
+    without = [
+        word for name in ("cacheprovider", "warnings", "logging", "faulthandler") for word in ("-p", f"no:{name}")
+    ]
+    options = [
+        "-p",
+        "nbval.plugin",
+        "--nbval",
+        f"--nbval-kernel-startup-timeout={start}",
+        "--nbval-cell-timeout=100000",
+    ]
+    pytest.main(
+        [*alone, *quiet, *without, *options, f"--nbval-kernel-name={kernel}", str(path), *more], plugins=plugins
+    )
 
 
 @contextlib.contextmanager
@@ -155,7 +165,9 @@ def folder() -> Iterator[Path]:
 
 def write_privately(path: Path, text: str) -> None:
     """A file that nobody else can read: the folder of `folder` can be entered by all, and notebooks hold right answers."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w", encoding="utf-8") as file:
+    with open(
+        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w", encoding="utf-8"
+    ) as file:
         file.write(text)
 
 

@@ -43,6 +43,7 @@ KIT = (  # all of labkit that a learner's code can see, and where
     (INSIDE / "empty.py", "labkit/exercises/__init__.py"),
     (PACKAGE / "exercises" / "engine.py", "labkit/exercises/engine.py"),
     (PACKAGE / "exercises" / "kinds.py", "labkit/exercises/kinds.py"),
+    (PACKAGE / "exercises" / "limits.py", "labkit/exercises/limits.py"),
 )
 NEEDED = ("bwrap", "setpriv", "prlimit")
 FIRST_USER, USERS = 60_706, 478  # 60706 … 61183 are given to nobody (systemd.io/UIDS-GIDS)
@@ -54,7 +55,9 @@ class Limits:
     """What a sandbox may use: of memory a process, all processes of `/tmp` and `/dev/shm`, and so on."""
 
     memory_mb: int = 2_000
-    space_mb: int | None = 40_000  # of addresses, used or not: tables of them take memory; torch with CUDA maps ten thousand
+    space_mb: int | None = (
+        40_000  # of addresses, used or not: tables of them take memory; torch with CUDA maps ten thousand
+    )
     files_mb: int = 64  # of /tmp, and of /dev/shm
     file_mb: int = 8  # of any file
     processes: int = 32  # threads count
@@ -97,7 +100,16 @@ def wrapped(
 ) -> tuple[list[str], dict[str, Any]]:
     """(the command under bubblewrap, options for `Popen`). What is held open for it is closed with `stack`."""
     root = os.getuid() == 0
-    arguments = ["bwrap", "--die-with-parent", "--new-session", "--clearenv", "--hostname", "sandbox", "--cap-drop", "ALL"]
+    arguments = [
+        "bwrap",
+        "--die-with-parent",
+        "--new-session",
+        "--clearenv",
+        "--hostname",
+        "sandbox",
+        "--cap-drop",
+        "ALL",
+    ]
     if root:
         arguments += ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
         for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
@@ -146,7 +158,7 @@ def _user(stack: contextlib.ExitStack) -> int:
     if folder.is_symlink() or folder.stat().st_uid != 0 or stat.S_IMODE(folder.stat().st_mode) & 0o022:
         raise InputError(f"{folder} must be root's own folder; remove it")
     for number in range(USERS):
-        file = open(folder / str(number), "wb")  # noqa: SIM115
+        file = open(folder / str(number), "wb")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -169,7 +181,11 @@ def _environment(layout: str) -> dict[str, str]:
 @cache
 def _libraries() -> list[str]:
     """The folders of installed packages. (The kernel of `labkit-grade` starts without `site`, which takes time.)"""
-    return [path for path in sys.path if path and Path(path).is_dir() and Path(path).name in ("site-packages", "dist-packages")]
+    return [
+        path
+        for path in sys.path
+        if path and Path(path).is_dir() and Path(path).name in ("site-packages", "dist-packages")
+    ]
 
 
 @cache
@@ -245,7 +261,9 @@ class QuickClient(BlockingKernelClient):
             with contextlib.suppress(Empty):
                 while self.get_shell_msg(timeout=1)["parent_header"].get("msg_id") != asked:
                     pass
-                while not self._is_end(self.get_iopub_msg(timeout=0.05), asked):  # unheard, if it came before we listened
+                while not self._is_end(
+                    self.get_iopub_msg(timeout=0.05), asked
+                ):  # unheard, if it came before we listened
                     pass
                 return
             if not self.is_alive():
@@ -268,7 +286,9 @@ class SandboxProvisioner(LocalProvisioner):
         if not bare and (reason := missing()):
             raise InputError(reason)
         self._held = contextlib.ExitStack()
-        sockets = Path(tempfile.mkdtemp(prefix="lk-", dir=os.environ.get("LABKIT_SOCKETS", "/tmp")))  # paths of ≤ 107 bytes
+        sockets = Path(
+            tempfile.mkdtemp(prefix="lk-", dir=os.environ.get("LABKIT_SOCKETS", "/tmp"))
+        )  # paths of ≤ 107 bytes
         self._held.callback(shutil.rmtree, sockets, ignore_errors=True)
         manager = self.parent
         manager.transport, manager.ip = "ipc", str(sockets / "s")

@@ -41,13 +41,22 @@ REFUSED = {
     "fanotify_init": (300, 262),
 }
 UNKNOWN = {"io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427)}
-UNKNOWN |= {"clone3": (435, 435), "fsopen": (430, 430), "fsmount": (432, 432), "open_tree": (428, 428), "move_mount": (429, 429)}
+UNKNOWN |= {
+    "clone3": (435, 435),
+    "fsopen": (430, 430),
+    "fsmount": (432, 432),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+}
 NAMESPACES = 0x7E020000  # all of CLONE_NEW…; with clone3, whose flags lie in memory, none can be told (linux/sched.h)
 SHARED_ANONYMOUS = 0x21  # pages that stay when nobody maps them, and count for nobody (linux/mman.h)
 UNIX = 1  # AF_UNIX: what other sockets hold back is the machine's memory
 # name: (numbers, the argument, the bits of it that count, what they are, whether to refuse that or all else)
 REFUSED_FOR = {"clone": ((56, 220), 0, NAMESPACES, 0, False)}
-REFUSED_IN_GRADE = {"mmap": ((9, 222), 3, SHARED_ANONYMOUS, SHARED_ANONYMOUS, True), "socket": ((41, 198), 0, 0xFFFFFFFF, UNIX, False)}
+REFUSED_IN_GRADE = {
+    "mmap": ((9, 222), 3, SHARED_ANONYMOUS, SHARED_ANONYMOUS, True),
+    "socket": ((41, 198), 0, 0xFFFFFFFF, UNIX, False),
+}
 ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}  # linux/audit.h; the column above
 
 LOAD, EQUAL, AT_LEAST, AND, RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
@@ -66,8 +75,14 @@ def program(layout: str, machine: str | None = None) -> bytes:
     for calls, error in ((REFUSED, EPERM), (UNKNOWN, ENOSYS)):
         for numbers in calls.values():
             steps += [_instruction(EQUAL, numbers[column], 0, 1), _instruction(RETURN, REFUSE | error)]
-    for numbers, argument, bits, value, refuse in (REFUSED_FOR | (REFUSED_IN_GRADE if layout == "grade" else {})).values():
-        steps += [_instruction(EQUAL, numbers[column], 0, 5), _instruction(LOAD, 16 + 8 * argument), _instruction(AND, bits)]
+    for numbers, argument, bits, value, refuse in (
+        REFUSED_FOR | (REFUSED_IN_GRADE if layout == "grade" else {})
+    ).values():
+        steps += [
+            _instruction(EQUAL, numbers[column], 0, 5),
+            _instruction(LOAD, 16 + 8 * argument),
+            _instruction(AND, bits),
+        ]
         steps += [_instruction(EQUAL, value, int(not refuse), int(refuse)), _instruction(RETURN, REFUSE | EPERM)]
         steps.append(_instruction(LOAD, 0))
     return b"".join([*steps, _instruction(RETURN, ALLOW)])

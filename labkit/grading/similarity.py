@@ -24,7 +24,15 @@ from labkit.exercises import catalogue, reference_cell
 
 REFERENCE = "(the reference)"
 SHINGLE, THRESHOLD, MIN_TOKENS = 8, 0.85, 60
-LAYOUT = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER)
+LAYOUT = (
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENCODING,
+    tokenize.ENDMARKER,
+)
 
 
 def normal(source: str) -> list[str]:
@@ -74,7 +82,9 @@ def pairs(cells: Iterable[tuple[str, str, list[str]]]) -> list[tuple[str, str, s
         for i, j in dedup.candidates(sets, chosen)[0].tolist() if len(sets) > 1 else []:
             similarity = dedup.jaccard(sets[i], sets[j])
             if similarity >= THRESHOLD:
-                near.append((exercise, same[texts[i]][0], same[texts[j]][0], similarity, min(len(texts[i]), len(texts[j]))))
+                near.append(
+                    (exercise, same[texts[i]][0], same[texts[j]][0], similarity, min(len(texts[i]), len(texts[j])))
+                )
         known = [other for _, one, other, *_ in near if one == REFERENCE]
         found += [row for row in near if row[1] in (REFERENCE, *known[:1]) or not {row[1], row[2]} <= set(known)]
     return sorted(found, key=lambda row: (-row[3], row[:3]))

@@ -30,7 +30,10 @@ from typing import IO
 from labkit.common import InputError
 from labkit.exercises import catalogue
 
-MAX_MEMBERS, MAX_READ = 200_000, 16_000_000  # of a zip, and bytes of it at once: zipfile reads its whole list of members
+MAX_MEMBERS, MAX_READ = (
+    200_000,
+    16_000_000,
+)  # of a zip, and bytes of it at once: zipfile reads its whole list of members
 MAX_FILE, MAX_NAME = 20_000_000, 500  # bytes of a notebook; letters of its place in a zip
 MAX_OWN = 1_000  # members of a zip of one student
 MAX_FAULTS = 20  # lines on one zip
@@ -213,16 +216,23 @@ def _zip(path: Path, place: PurePosixPath, faults: list[str]) -> Iterator[Submis
             if deeper.suffix.lower() == ".ipynb":
                 yield from _checked(submission, nested.date_time, place.parent / inner.parent / deeper, told)
             else:
-                told.append(f"{submission.shown!r}: a zip in a zip in a zip; unpack the outer ones, and give the folder")
+                told.append(
+                    f"{submission.shown!r}: a zip in a zip in a zip; unpack the outer ones, and give the folder"
+                )
     more = len(told) - MAX_FAULTS
     faults += told[:MAX_FAULTS] + ([f"{path}: {more:,} more such files"] if more > 0 else [])
 
 
-def _listed(path: Path, outer: str | None, faults: list[str], most: int) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
+def _listed(
+    path: Path, outer: str | None, faults: list[str], most: int
+) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
     """(member, its place) of the notebooks and zips in a zip, or in the one that is its member `outer`."""
     shown = str(path) if outer is None else f"{path}:{outer}"
     try:
-        with _Capped(path) if outer is None else io.BytesIO(read(str(path), outer)) as file, zipfile.ZipFile(file) as archive:
+        with (
+            _Capped(path) if outer is None else io.BytesIO(read(str(path), outer)) as file,
+            zipfile.ZipFile(file) as archive,
+        ):
             members = archive.infolist()
     except Exception as error:  # zipfile promises no short list
         faults.append(f"{shown!r}: no zip that can be read ({error})")
@@ -237,7 +247,12 @@ def _listed(path: Path, outer: str | None, faults: list[str], most: int) -> Iter
             continue
         if len(member.filename) > MAX_NAME:
             faults.append(f"{shown}: a file in it has a name of {len(member.filename):,} letters")
-        elif inner.is_absolute() or ".." in inner.parts or "\\" in member.filename or stat.S_ISLNK(member.external_attr >> 16):
+        elif (
+            inner.is_absolute()
+            or ".." in inner.parts
+            or "\\" in member.filename
+            or stat.S_ISLNK(member.external_attr >> 16)
+        ):
             faults.append(f"{shown}:{member.filename!r}: leads out of the zip, or is a link")
         else:
             yield member, inner
@@ -246,7 +261,9 @@ def _listed(path: Path, outer: str | None, faults: list[str], most: int) -> Iter
 def _inside(place: PurePosixPath, *more: str) -> PurePosixPath:
     """The place without folders around all students': `submitted`, a lab's name, and so on."""
     parts = list(place.parts)
-    while len(parts) > 1 and (parts[0].lower() in ("submitted", "submissions", *labs()) or (len(parts) > 2 and parts[0] in more)):
+    while len(parts) > 1 and (
+        parts[0].lower() in ("submitted", "submissions", *labs()) or (len(parts) > 2 and parts[0] in more)
+    ):
         del parts[0]
     return PurePosixPath(*parts)
 
@@ -286,7 +303,9 @@ def _checked(submission: Submission, when: tuple, place: PurePosixPath, faults: 
         known = ", ".join(sorted({key for key in labs() if "_" in key and key[0].isdigit()}))
         faults.append(f"{shown!r}: its name is that of no lab with exercises ({known})")
     elif not _is_name(student):
-        faults.append(f"{shown!r}: {student!r} cannot be a student's name here; letters and digits can, and{IN_NAMES} inside")
+        faults.append(
+            f"{shown!r}: {student!r} cannot be a student's name here; letters and digits can, and{IN_NAMES} inside"
+        )
     else:
         if not says_lab:
             faults.append(f"{shown!r}: taken for lab {lab}, by the exercises in it; its name does not say so")
@@ -310,7 +329,13 @@ def _lab_inside(submission: Submission) -> str | None:
 def _is_name(text: str) -> bool:
     """Whether it can be a file's name, a CSV's cell and a person's name."""
     known = all(unicodedata.category(c)[0] in "LMN" or c in IN_NAMES for c in text)
-    return known and len(text) <= 100 and len(text.encode("utf-8", "replace")) <= 200 and text[:1].isalnum() and text.strip(" .") == text
+    return (
+        known
+        and len(text) <= 100
+        and len(text.encode("utf-8", "replace")) <= 200
+        and text[:1].isalnum()
+        and text.strip(" .") == text
+    )
 
 
 def roster(path: str | Path) -> dict[str, list[dict]]:
@@ -339,8 +364,14 @@ def roster(path: str | Path) -> dict[str, list[dict]]:
     titles = {title: lab for title in rows[0] if title and (lab := _lab_of_column(title))}
     columns = {lab: title for title, lab in titles.items() if [*titles.values()].count(lab) == 1}
     for row in rows:
-        lower = {key.lower().strip(): (value or "").strip() for key, value in row.items() if key and isinstance(value, (str, type(None)))}
-        name = lower.get("student") or lower.get("name") or lower.get("login") or lower.get("email") or lower.get("id", "")
+        lower = {
+            key.lower().strip(): (value or "").strip()
+            for key, value in row.items()
+            if key and isinstance(value, (str, type(None)))
+        }
+        name = (
+            lower.get("student") or lower.get("name") or lower.get("login") or lower.get("email") or lower.get("id", "")
+        )
         if not name or name.lower().strip() in ("points possible", "student, test"):
             continue
         login, sis = lower.get("sis login id") or lower.get("login", ""), lower.get("sis user id", "")
@@ -349,8 +380,14 @@ def roster(path: str | Path) -> dict[str, list[dict]]:
         wanted = people.setdefault((name, wanted["ID"], sis, login), wanted)  # a person may stand in two sections
         family, _, given = name.partition(",")
         turned = f"{given.strip()} {family.strip()}".strip()
-        keys = {f"={key.lower()}" for key in (wanted["ID"], sis, login, lower.get("login", ""), lower.get("email", "")) if key}
-        names = {form.lower() for key in (name, turned, family + given) for form in (key, re.sub(r"[\W_]", "", key)) if form}
+        keys = {
+            f"={key.lower()}"
+            for key in (wanted["ID"], sis, login, lower.get("login", ""), lower.get("email", ""))
+            if key
+        }
+        names = {
+            form.lower() for key in (name, turned, family + given) for form in (key, re.sub(r"[\W_]", "", key)) if form
+        }
         for key in keys | names | ({f"id {wanted['ID']}"} if wanted["ID"] else set()):
             if wanted not in known.setdefault(key, []):
                 known[key].append(wanted)

@@ -22,11 +22,11 @@ from types import ModuleType
 
 import oracle
 
-from labkit.workshop import bench
 from labkit.exercises import reference_cell
 from labkit.exercises.kinds import Exercise, literal
 from labkit.grading import sandbox
 from labkit.grading.assemble import grouped
+from labkit.workshop import bench
 
 PEERS = ("nbval", "nbgrader")
 LIMITS = sandbox.Limits(memory_mb=2_500, files_mb=700, file_mb=1_100, processes=250, open_files=1_024)

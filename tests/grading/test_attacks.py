@@ -1,19 +1,37 @@
 """The attacks of tests/attacks/ that end quickly; `labkit bench attacks` runs all of them, each with a neighbour."""
 
 import json
-from pathlib import Path
 
+import oracle
+import peers
 import pytest
 
 from labkit import cluster
 from labkit.grading import sandbox
 from labkit.grading.judge import work
 
-import oracle
-import peers
-
-LONG = ("huge", "flood", "exit", "stopped", "endless", "sleeping", "ignored", "printing", "children", "memory", "bytecode")
-ONCE = ("hung_preamble", "linked_socket", "repeated_key", "shared_memory", "clone_namespace", "empty_files", "page_tables")
+LONG = (
+    "huge",
+    "flood",
+    "exit",
+    "stopped",
+    "endless",
+    "sleeping",
+    "ignored",
+    "printing",
+    "children",
+    "memory",
+    "bytecode",
+)
+ONCE = (
+    "hung_preamble",
+    "linked_socket",
+    "repeated_key",
+    "shared_memory",
+    "clone_namespace",
+    "empty_files",
+    "page_tables",
+)
 ONCE += ("surrogate_words", "odd_array")  # these got through once
 QUICK = [path for path in oracle.ATTACKS if not any(word in path.stem for word in LONG)][::2]
 QUICK += [path for path in oracle.ATTACKS if path.stem.partition("_")[2] in ONCE and path not in QUICK]

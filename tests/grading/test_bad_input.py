@@ -6,13 +6,12 @@ import os
 import resource
 import zipfile
 
+import oracle
 import pytest
 
 from labkit.cli import main
 from labkit.common import InputError
 from labkit.grading import book
-
-import oracle
 
 STUB = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    """…"""\n    ...\n'
 NOTEBOOK = oracle.notebook(STUB)
@@ -79,7 +78,11 @@ def test_no_name_in_a_zip_writes_to_the_terminal(tmp_path, capsys):
         archive.writestr("bob/01_data.ipynb", NOTEBOOK)
         archive.writestr("bob/\x1b]0;x\x07\n\u202e/01_data.ipynb", NOTEBOOK)
     status, lines, _ = grade(tmp_path / "class.zip", tmp_path / "out", capsys)
-    assert status == 1 and all(line.isprintable() for line in lines) and any("bob handed in lab 01 twice" in line for line in lines)
+    assert (
+        status == 1
+        and all(line.isprintable() for line in lines)
+        and any("bob handed in lab 01 twice" in line for line in lines)
+    )
     assert "\x1b" not in (tmp_path / "out" / "report.html").read_text()
 
 
@@ -134,7 +137,9 @@ def test_a_write_that_fails_midway_leaves_no_half_line(tmp_path, room, size):
     assert [row["student"] for row in book.Ledger(ledger.path).rows()] == ["ada", "bob"]
 
 
-@pytest.mark.parametrize("key", ['{"student": ["a"], "lab": "01"}', '{"student": "a", "lab": {}}', "[1]", "null", "{}", "x"])
+@pytest.mark.parametrize(
+    "key", ['{"student": ["a"], "lab": "01"}', '{"student": "a", "lab": {}}', "[1]", "null", "{}", "x"]
+)
 def test_a_line_that_is_none_of_a_ledgers_is_refused_in_a_line(tmp_path, key):
     (tmp_path / "ledger.jsonl").write_text(f"{key}\n{line('ada')}\n")
     with pytest.raises(InputError, match="a line that is none of a ledger's"):

@@ -18,7 +18,13 @@ pytestmark = pytest.mark.skipif(sandbox.missing() is not None, reason="no sandbo
 
 def cell(source, *printed, tags=(), **more):
     outputs = [{"output_type": "stream", "name": "stdout", "text": text} for text in printed]
-    return {"cell_type": "code", "source": source, "metadata": {"tags": list(tags)} | more, "outputs": outputs, "execution_count": 1 if outputs else None}
+    return {
+        "cell_type": "code",
+        "source": source,
+        "metadata": {"tags": list(tags)} | more,
+        "outputs": outputs,
+        "execution_count": 1 if outputs else None,
+    }
 
 
 def notebook(path, *cells, **metadata):
@@ -30,7 +36,16 @@ def notebook(path, *cells, **metadata):
 def hostile(folder, owned):
     """All that a learner could lay beside a notebook, so that some tool runs it."""
     code = f"open({str(owned)!r}, 'a').write(__file__ + ' ')\n"
-    for name in ("conftest.py", "__init__.py", "sitecustomize.py", "usercustomize.py", "evil.py", "nbval.py", "ipykernel.py", "json.py"):
+    for name in (
+        "conftest.py",
+        "__init__.py",
+        "sitecustomize.py",
+        "usercustomize.py",
+        "evil.py",
+        "nbval.py",
+        "ipykernel.py",
+        "json.py",
+    ):
         (folder / name).write_text(code)
     (folder / "pytest.ini").write_text("[pytest]\naddopts = -p evil\npythonpath = .\n")
     (folder / "kernels" / "labkit-sandbox").mkdir(parents=True)
@@ -52,13 +67,21 @@ def checked(tmp_path_factory):
         cell("1 / 0", tags=["raises-exception", "nbval-raises-exception"]),
         cell("# NBVAL_SKIP\nprint('not this')", "that\n", tags=["nbval-skip", "skip-execution"]),
         cell("print('whatever')", "else\n", tags=["nbval-ignore-output"]),
-        cell(f"import os; print(os.path.exists({str(owned.parent)!r}), os.path.exists('/etc/passwd'), os.path.exists('conftest.py'))", "False False False\n"),
+        cell(
+            f"import os; print(os.path.exists({str(owned.parent)!r}), os.path.exists('/etc/passwd'), os.path.exists('conftest.py'))",
+            "False False False\n",
+        ),
         cell("raise ValueError('\\x1b]0;x\\x07\\u202e')"),
         cell("print('never run before')"),
     ]
     path = notebook(folder / "01_data.ipynb", *cells, kernelspec={"name": "evil", "display_name": "x"})
     command = [str(Path(sys.executable).with_name("labkit")), "check-lab", path.name, "--json"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "-p evil", "JUPYTER_PATH": str(folder), "PYTEST_PLUGINS": "evil"}
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "PYTEST_ADDOPTS": "-p evil",
+        "JUPYTER_PATH": str(folder),
+        "PYTEST_PLUGINS": "evil",
+    }
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, env=environment)
     assert not owned.exists(), owned.read_text()
     lines = done.stdout.splitlines()
@@ -67,7 +90,9 @@ def checked(tmp_path_factory):
 
 def test_every_cell_runs_whatever_it_is_marked_and_only_its_output_may_be_ignored(checked):
     status, said, _ = checked
-    assert status == 1 and (said["cells"], said["ran"]) == (9, 9) and said["sandboxed"] is True and said["ended"] is None
+    assert (
+        status == 1 and (said["cells"], said["ran"]) == (9, 9) and said["sandboxed"] is True and said["ended"] is None
+    )
     assert [each["cell"] for each in said["failed"]] == [3, 4, 5, 8]
     assert said["compared"] == 5
 
@@ -92,7 +117,9 @@ def test_what_does_not_end_or_ends_the_kernel_is_ended(tmp_path, capsys, source,
 
 
 def linked(path):
-    path.with_name("real.ipynb").write_text(json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}))
+    path.with_name("real.ipynb").write_text(
+        json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 4})
+    )
     path.symlink_to("real.ipynb")
 
 
@@ -131,7 +158,12 @@ RUNS = re.compile(r"(pytest|py\.test|nbconvert|jupyter[ -]execute|papermill|nbcl
 
 def commands():
     """Every command in what people read that runs notebooks, with what stands behind it."""
-    texts = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *(ROOT / "labkit").rglob("*.py"), *(ROOT / "labs" / "source").glob("*.py")]
+    texts = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *(ROOT / "labkit").rglob("*.py"),
+        *(ROOT / "labs" / "source").glob("*.py"),
+    ]
     for path in texts:
         for match in RUNS.finditer(path.read_text()):
             if re.search(r"--nbval|--execute|\.ipynb", match[2]):
@@ -139,7 +171,11 @@ def commands():
 
 
 def test_the_docs_name_no_other_way_to_run_what_a_learner_handed_in():
-    others = [each for each in commands() if not re.search(r"(?<![\w/])labs(/\S*)?(?=[\s`]|$)", each[2]) and each[0] != "runner.py"]
+    others = [
+        each
+        for each in commands()
+        if not re.search(r"(?<![\w/])labs(/\S*)?(?=[\s`]|$)", each[2]) and each[0] != "runner.py"
+    ]
     assert others == []
     assert "labkit check-lab" in (ROOT / "docs" / "instructors.md").read_text()
 

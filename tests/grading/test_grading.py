@@ -2,23 +2,20 @@
 
 import contextlib
 import csv
-import inspect
 import json
 import subprocess
 import sys
 
 import pytest
+from oracle import notebook
 
 from labkit.cli import main
 from labkit.common import InputError
-from labkit.exercises import catalogue, find, reference_cell
-from labkit.grading import assemble, book, pages, sandbox, similarity, submissions
-
-from oracle import notebook
+from labkit.exercises import catalogue, cell_of, find, reference_cell
+from labkit.grading import assemble, book, pages, sandbox, similarity
 
 STUB = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    """…"""\n    ...\n'
-MISTAKE = find("data.jaccard").misconceptions[0].function
-SMALLER = '@lk.exercise("data.jaccard")\n' + inspect.getsource(MISTAKE).replace(MISTAKE.__name__, "jaccard")
+SMALLER = cell_of(find("data.jaccard"), find("data.jaccard").misconceptions[0].function)
 
 
 def write(folder, student, text, lab="01_data"):
@@ -28,6 +25,7 @@ def write(folder, student, text, lab="01_data"):
 
 def references(lab="01"):
     return [reference_cell(exercise) for exercise in catalogue().values() if exercise.lab == lab]
+
 
 TELLS = """@lk.exercise("data.jaccard")
 def jaccard(a, b):
@@ -40,12 +38,20 @@ def graded(tmp_path_factory):
     folder, out = tmp_path_factory.mktemp("submissions"), tmp_path_factory.mktemp("grades")
     write(folder, "ada", notebook(*references()))
     wild = ["", "print('hello')\n" + references()[3], *reversed(references()[:3]), *references()[4:], "1 / 0"]
-    write(folder, "colab", notebook(*wild, nbformat_minor=0, metadata={"colab": {"name": "x"}, "widgets": {"state": None}}))
+    write(
+        folder,
+        "colab",
+        notebook(*wild, nbformat_minor=0, metadata={"colab": {"name": "x"}, "widgets": {"state": None}}),
+    )
     write(folder, "empty", notebook())
     write(folder, "stub", notebook(STUB))
     write(folder, "raises", notebook('@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    return a.nothing\n'))
     write(folder, "named", notebook(SMALLER))
-    write(folder, "alone", notebook("import json", '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    return json.loads(a)\n'))
+    write(
+        folder,
+        "alone",
+        notebook("import json", '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    return json.loads(a)\n'),
+    )
     write(folder, "tells", notebook(TELLS))
     write(folder, "long", notebook(SMALLER + "# " + "x" * 100_000))
     write(folder, "broken", "{")
@@ -87,17 +93,32 @@ DEF = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    '
 @pytest.mark.parametrize(
     "source, says",
     [
-        (DEF.replace(":\n", "\n") + "return 1\n", ["raised SyntaxError", "Python cannot read line 2 of your cell (expected &#x27;:&#x27;)"]),
-        ("import sklearn\n" + DEF + "return 1\n", ["raised ModuleNotFoundError in line 1", "there are the packages of the kit"]),
+        (
+            DEF.replace(":\n", "\n") + "return 1\n",
+            ["raised SyntaxError", "Python cannot read line 2 of your cell (expected &#x27;:&#x27;)"],
+        ),
+        (
+            "import sklearn\n" + DEF + "return 1\n",
+            ["raised ModuleNotFoundError in line 1", "there are the packages of the kit"],
+        ),
         ("1 / 0\n" + DEF + "return 1\n", ["raised ZeroDivisionError in line 1"]),
-        (DEF + "return lenn(a) / take(b)\n", ["raised NameError in line 3", "does not define: <code>lenn</code>, <code>take</code>"]),
-        (DEF.replace("a, b", "a, b, c") + "return 1\n", ["raised TypeError", "called as <code>jaccard(a, b)</code>; yours takes 3 arguments"]),
+        (
+            DEF + "return lenn(a) / take(b)\n",
+            ["raised NameError in line 3", "does not define: <code>lenn</code>, <code>take</code>"],
+        ),
+        (
+            DEF.replace("a, b", "a, b, c") + "return 1\n",
+            ["raised TypeError", "called as <code>jaccard(a, b)</code>; yours takes 3 arguments"],
+        ),
         (DEF + "print(a & b)\n", ["there is no <code>return</code>"]),
         (DEF + "for i in range(99_999): print(a)\n    return 1\n", ["It prints too much"]),
         (DEF + "return lk.dedup.jaccard(a, b)\n", ["raised AttributeError in line 3", "<code>lk.exercise</code> only"]),
         (DEF + "return len(a & b) / 0\n", ["raised ZeroDivisionError in line 3", "Hint: "]),
         (DEF + "return len(a & b) / len(a | b)\n", ["a known mistake: Two empty sets have no element in either"]),
-        ("if False:\n    @lk.exercise('data.jaccard')\n    def jaccard(a, b): return 1\n", ["Nothing in the cell stands under"]),
+        (
+            "if False:\n    @lk.exercise('data.jaccard')\n    def jaccard(a, b): return 1\n",
+            ["Nothing in the cell stands under"],
+        ),
     ],
 )
 def test_what_the_cell_itself_shows_is_said(told, source, says):
@@ -129,7 +150,10 @@ def test_a_percent_sign_at_the_start_of_a_line_may_be_python():
     assert assemble.exercise_cells([source], [find("data.jaccard")]) == {"data.jaccard": source}
 
 
-@pytest.mark.parametrize("data, says", [(b"PK\3\4", "a zip, or a document"), (b"\xff\xfe", "not even text"), (b'{"cells": [', "its end is missing")])
+@pytest.mark.parametrize(
+    "data, says",
+    [(b"PK\3\4", "a zip, or a document"), (b"\xff\xfe", "not even text"), (b'{"cells": [', "its end is missing")],
+)
 def test_what_is_no_notebook_is_named(data, says):
     with pytest.raises(InputError, match=says):
         assemble.read_cells(data)
@@ -149,9 +173,16 @@ def test_the_report_orders_mistakes_by_how_many_made_them():
     rows = [row("a", split_by_time="sorted by date", jaccard="distance"), row("b", jaccard="distance")]
     rows.append(row("c") | {"exercises": {"data.jaccard": {"kind": "raised", "error": "KeyError", "points": 0}}})
     page = pages.report(rows, {"01": "01_data"}, ["Eve"], ["f.ipynb: <no> lab"])
-    assert page.index("<strong>2 learners</strong>, data.jaccard, <em>distance</em>") < page.index("<strong>1 learner</strong>")
+    assert page.index("<strong>2 learners</strong>, data.jaccard, <em>distance</em>") < page.index(
+        "<strong>1 learner</strong>"
+    )
     assert "a mistake that has a name 2, another mistake 1, not tried 0" in page
-    assert "data.jaccard: raised KeyError 1" in page and "<a href='feedback/c/01_data.html'>c</a>" in page and "Eve" in page and "&lt;no&gt;" in page
+    assert (
+        "data.jaccard: raised KeyError 1" in page
+        and "<a href='feedback/c/01_data.html'>c</a>" in page
+        and "Eve" in page
+        and "&lt;no&gt;" in page
+    )
 
 
 def test_what_was_released_stays_released(tmp_path):
@@ -208,7 +239,16 @@ def test_a_class_is_graded_piece_by_piece_into_one_gradebook(tmp_path, capsys):
 def test_keeping_comes_later_too_and_release_knows_the_roster(tmp_path):
     (tmp_path / "class.csv").write_text(ROSTER)
     write(tmp_path / "in", "lovelaceada", notebook(SMALLER))
-    more = ["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--roster", str(tmp_path / "class.csv"), "--seed", "1"]
+    more = [
+        "grade",
+        str(tmp_path / "in"),
+        "--out",
+        str(tmp_path / "out"),
+        "--roster",
+        str(tmp_path / "class.csv"),
+        "--seed",
+        "1",
+    ]
     assert main(more) == 0
     assert main([*more, "--keep", "--release", "Lovelace, Ada"]) == 0
     assert (tmp_path / "out" / "assembled" / "lovelaceada" / "01.ipynb").exists()
@@ -271,7 +311,10 @@ def test_cells_of_a_spreadsheet_are_no_formulas():
 
 
 def test_the_last_definition_wins_and_format_3_is_read():
-    old = {"nbformat": 3, "worksheets": [{"cells": [{"cell_type": "code", "input": [STUB]}, {"cell_type": "code", "input": SMALLER}]}]}
+    old = {
+        "nbformat": 3,
+        "worksheets": [{"cells": [{"cell_type": "code", "input": [STUB]}, {"cell_type": "code", "input": SMALLER}]}],
+    }
     cells = assemble.exercise_cells(assemble.read_cells(json.dumps(old).encode()), [find("data.jaccard")])
     assert cells == {"data.jaccard": SMALLER}
 
@@ -282,11 +325,24 @@ def test_expected_answers_are_outputs_and_never_sources():
     assert probes and all(cell["outputs"] and "value" not in cell["source"] for cell in probes)
 
 
-ODD = ["x", 7, None, [], {}, [[]], ["m", "x", None], [["m"], [1, 2, 3], "no"], [[{}, []], ["m", True], ["m", 10**30]], {"a": 1}]
+ODD = [
+    "x",
+    7,
+    None,
+    [],
+    {},
+    [[]],
+    ["m", "x", None],
+    [["m"], [1, 2, 3], "no"],
+    [[{}, []], ["m", True], ["m", 10**30]],
+    {"a": 1},
+]
 
 
 @pytest.mark.parametrize("words", ODD)
-@pytest.mark.parametrize("answers", [*ODD, [{"error": "ValueError"}] * 3, [{"value": 1}, {"value": {"set": 3}}, {"error": 3}]])
+@pytest.mark.parametrize(
+    "answers", [*ODD, [{"error": "ValueError"}] * 3, [{"value": 1}, {"value": {"set": 3}}, {"error": 3}]]
+)
 def test_whatever_is_displayed_is_an_outcome_for_each_call(answers, words):
     for said in (answers, {"answers": answers}, {"failed": answers}):
         for metadata in (words, {assemble.ANSWER: words}):
@@ -309,7 +365,9 @@ def test_what_is_no_python_is_compared_in_no_time():
 def test_a_hundred_copies_are_no_five_thousand_lines():
     """Of the reference, of a changed reference, and of a learner's own."""
     known = reference_cell(find("data.clusters"))
-    own = known.replace("return", "print(1, 2, 3)\n    return") + "".join(f"    x = [{n}, {n} + 1, {n} * 2]\n" for n in range(9))
+    own = known.replace("return", "print(1, 2, 3)\n    return") + "".join(
+        f"    x = [{n}, {n} + 1, {n} * 2]\n" for n in range(9)
+    )
     changed = [known + f"    x = {n}\n" for n in range(100)]
     known, own, *changed = map(similarity.normal, (known, own, *changed))
     cells = [("data.clusters", similarity.REFERENCE, known)]

@@ -12,7 +12,7 @@ import pytest
 
 from labkit.cli import main
 from labkit.exercises import catalogue, reference_cell
-from labkit.exercises.engine import _expected
+from labkit.exercises.engine import expected_outcomes
 from labkit.exercises.kinds import literal
 from labkit.grading import assemble, book, comparison
 from labkit.grading.inside import ANSWER, stub
@@ -48,7 +48,7 @@ def test_the_reference_earns_all_and_idle_functions_nothing(exercise, seed):
     said = answers(exercise.reference, exercise, seed)
     assert earned(exercise, seed, said) == list(said) and comparison.verdict(exercise, seed, said)["kind"] == "passed"
 
-    probes, expected = exercise.draw(seed), _expected(exercise, seed)
+    probes, expected = exercise.draw(seed), expected_outcomes(exercise, seed)
     first = exercise.reference(*probes[next(i for i, each in enumerate(expected) if not each.error)].args)
     idle = {f"the constant {value!r:.60}": lambda *args, value=value: value for value in (None, 0, [], first)}
     for what, function in (idle | {"the first argument": lambda *args: args[0]}).items():
@@ -109,7 +109,11 @@ def forms():
     colab = {"id": "aB3x", "colab": {"base_uri": "https://localhost:8080/"}, "cellView": "form"}
     vscode = {"vscode": {"languageId": "python"}}
     kernel = {"kernelspec": {"name": "python3", "display_name": ".venv"}, "language_info": {"name": "python"}}
-    worksheet = {"cells": [{"cell_type": "code", "input": s.splitlines(True), "language": "python", "outputs": []} for s in cells]}
+    worksheet = {
+        "cells": [
+            {"cell_type": "code", "input": s.splitlines(True), "language": "python", "outputs": []} for s in cells
+        ]
+    }
     return {
         "plain": notebook([code(source, id=str(number)) for number, source in enumerate(cells)]),
         "renamed": notebook([code(renamed(exercise)) for exercise in exercises]),
@@ -122,7 +126,9 @@ def forms():
             metadata={"colab": {"provenance": [], "toc_visible": True}, "widgets": {"application/x": {"state": None}}},
         ),
         "vscode": notebook(
-            [code(source.replace("\n", "\r\n"), metadata=vscode) for source in cells], nbformat_minor=2, metadata=kernel | vscode
+            [code(source.replace("\n", "\r\n"), metadata=vscode) for source in cells],
+            nbformat_minor=2,
+            metadata=kernel | vscode,
         ),
         "format3": {"worksheets": [worksheet], "metadata": {"name": "01_data"}, "nbformat": 3, "nbformat_minor": 0},
     }

@@ -61,7 +61,9 @@ print(json.dumps([expected, found]))
 
 
 @needs_sandbox
-@pytest.mark.parametrize("cells, gradings", [([RIGHT], TWICE), ([RIGHT, ENDS_ITSELF], 2)], ids=["right", "ends itself too"])
+@pytest.mark.parametrize(
+    "cells, gradings", [([RIGHT], TWICE), ([RIGHT, ENDS_ITSELF], 2)], ids=["right", "ends itself too"]
+)
 def test_a_reader_or_sandbox_killed_at_any_moment_changes_no_grade(tmp_path, cells, gradings):
     """Two of its parts in each grading."""
     path = tmp_path / "01_data.ipynb"
@@ -184,7 +186,9 @@ def graded(tmp_path, monkeypatch, outcomes, capsys):
     submissions(tmp_path / "in", *outcomes)
     map_, calls = fake(outcomes)
     monkeypatch.setattr(cluster, "map", map_)
-    status = main(["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--seed", "1", "--unsandboxed", "--canvas"])
+    status = main(
+        ["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--seed", "1", "--unsandboxed", "--canvas"]
+    )
     rows = {row["student"]: row for row in book.Ledger(tmp_path / "out" / "ledger.jsonl").rows()}
     return status, rows, calls, capsys.readouterr().out
 
@@ -202,7 +206,10 @@ def test_the_machines_fault_is_no_zero_and_is_graded_by_the_same_command(tmp_pat
     outcomes = {"ada": ["graded"], "bob": [what] * 3 + ["graded"]}
     status, rows, _, said = graded(tmp_path, monkeypatch, outcomes, capsys)
     assert status == 1 and rows["bob"]["machine"] is True and "bob, lab 01: the machine's fault" in said
-    assert [line.split(",")[2] for line in (tmp_path / "out" / "gradebook.csv").read_text().splitlines()[1:]] == ["0", ""]
+    assert [line.split(",")[2] for line in (tmp_path / "out" / "gradebook.csv").read_text().splitlines()[1:]] == [
+        "0",
+        "",
+    ]
     assert "machine" in (tmp_path / "out" / "report.html").read_text().partition("Not graded")[2]
     outcomes["bob"] = ["graded"]
     assert main(["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--unsandboxed"]) == 0
@@ -222,7 +229,9 @@ def test_a_worker_killed_in_the_middle_changes_no_grade(tmp_path, capsys):
         """SIGKILL to the first worker that has a sandbox below it."""
         while not killed and not over.is_set():
             for worker in psutil.Process().children():
-                if "labkit.cluster" in " ".join(worker.cmdline()) and any("bwrap" in each.name() for each in worker.children(recursive=True)):
+                if "labkit.cluster" in " ".join(worker.cmdline()) and any(
+                    "bwrap" in each.name() for each in worker.children(recursive=True)
+                ):
                     worker.kill()
                     killed.append(worker.pid)
                     return

@@ -30,7 +30,16 @@ TOP = [  # lines that a notebook takes at the top of a cell
     "# NBVAL_SKIP", "# -*- coding: latin-1 -*-", "café = 'ü%d' % 3; größe = '!ls'", "text = '''\n%time\n!ls\nx?\n'''", "x = 7 % 3", "y = (7\n  % 3)",
     "#@title Form { run: \"auto\" }", "print('50%?', end='!')", "s = 'a\u2028b\x0c'", "%%", "!!ls", "%cd -q /", "/len [1]", ",str a b", "import os; os.getcwd()",
 ]  # fmt: skip
-WITHIN = ["# sets only?", "z = 50 % 7", "!echo inside", "%matplotlib inline", "listed = !echo 1 2", "word = 'naïve?'", "assert True  # !", "%timeit -n1 -r1 pass"]
+WITHIN = [
+    "# sets only?",
+    "z = 50 % 7",
+    "!echo inside",
+    "%matplotlib inline",
+    "listed = !echo 1 2",
+    "word = 'naïve?'",
+    "assert True  # !",
+    "%timeit -n1 -r1 pass",
+]
 CELL_MAGICS = ["%%time", "%%capture", "%%capture out", "%%time\n%%capture", "\n\n%%time", "%%capture --no-stderr"]
 
 
@@ -48,7 +57,11 @@ def generated(seed):
     elif chance.random() < 0.15:
         source = "\n".join(f"  {line}" for line in source.split("\n"))
     elif chance.random() < 0.1 and not any("\n" in line for line in (*above, *below)):
-        source = "\n".join((">>> " if not line.startswith(" ") and i != body else "... ") + line for i, line in enumerate(source.split("\n")) if line.strip())
+        source = "\n".join(
+            (">>> " if not line.startswith(" ") and i != body else "... ") + line
+            for i, line in enumerate(source.split("\n"))
+            if line.strip()
+        )
     if chance.random() < 0.2:
         source = source.replace("\n", "\r\n")
     return chance.choice(("", "", "\n", "\n  \n")) + source
@@ -126,12 +139,19 @@ def test_two_hundred_cells_that_pass_at_home_pass_when_graded(shell, monkeypatch
     assert passed >= 200, passed
 
 
-@pytest.mark.parametrize("source", [reference_cell(find(id)) for id in ("data.jaccard", "data.clusters")] + ["x = 7 % 3\n\n", "y = '''\n!ls\n%time\n'''"])
+@pytest.mark.parametrize(
+    "source",
+    [reference_cell(find(id)) for id in ("data.jaccard", "data.clusters")]
+    + ["x = 7 % 3\n\n", "y = '''\n!ls\n%time\n'''"],
+)
 def test_what_is_python_stays_as_it_is(source, shell):
     assert assemble.python_of(source) == source and shell.transform_cell(source).rstrip() == source.rstrip()
 
 
-@pytest.mark.parametrize("above", ["%%time\n", "\n\njaccard?\n", "%%time\n\n!ls\n%%capture\n", "x = !ls\n", "a = 'ü'; !ls\n", "%time q = 1\n"])
+@pytest.mark.parametrize(
+    "above",
+    ["%%time\n", "\n\njaccard?\n", "%%time\n\n!ls\n%%capture\n", "x = !ls\n", "a = 'ü'; !ls\n", "%time q = 1\n"],
+)
 def test_lines_keep_their_numbers(above):
     python = assemble.python_of(above + "def f():\n    1 / 0\n")
     if "def f" in python and assemble._parsed(python):
@@ -146,7 +166,9 @@ def test_a_handful_through_real_kernels(tmp_path):
         "shell": "files = !echo a b\nassert files == ['a b'], files\nn = !echo 3\n" + right,
         "magic": "%matplotlib inline\n!pip install nothing-like-this\n%time used = 3\nassert used == 3\n" + right,
         "timed": "%%time\n%timeit 1\n" + right,
-        "prompts": "".join((">>> " if line[:1] in ("@", "d") else "... ") + line + "\n" for line in right.rstrip().split("\n")),
+        "prompts": "".join(
+            (">>> " if line[:1] in ("@", "d") else "... ") + line + "\n" for line in right.rstrip().split("\n")
+        ),
         "value": "spent = %timeit -o -q -n1 -r1 sum([1])\nassert spent.loops == 1\n" + right,
         "coding": "# -*- coding: latin-1 -*-\n" + right + "\nx = 'größe'\nx?",
     }
@@ -154,5 +176,8 @@ def test_a_handful_through_real_kernels(tmp_path):
         (tmp_path / "in" / student).mkdir(parents=True)
         (tmp_path / "in" / student / "01_data.ipynb").write_text(oracle.notebook(source))
     assert main(["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--seed", "5", "--workers", "2"]) == 0
-    rows = {row["student"]: row["exercises"]["data.jaccard"] for row in book.Ledger(tmp_path / "out" / "ledger.jsonl").rows()}
+    rows = {
+        row["student"]: row["exercises"]["data.jaccard"]
+        for row in book.Ledger(tmp_path / "out" / "ledger.jsonl").rows()
+    }
     assert {student: row["text"] for student, row in rows.items()} == dict.fromkeys(cells, "passed"), json.dumps(rows)

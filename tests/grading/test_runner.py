@@ -24,6 +24,12 @@ def test_no_code_but_the_notebooks_is_run(tmp_path, where):
                        ("tox.ini", "[pytest]\naddopts = -p evil\n"), ("setup.cfg", "[tool:pytest]\naddopts = -p evil\n"), (".pytest.ini", "[pytest]\naddopts = -p evil\n")]:  # fmt: skip
         (place / name).write_text(text)
     environment = os.environ | {"PYTEST_ADDOPTS": "--co -p evil", "PYTEST_PLUGINS": "evil"}
-    done = subprocess.run([sys.executable, "-c", RUN, str(folder / "01_data.ipynb")], capture_output=True, text=True, timeout=120, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(folder / "01_data.ipynb")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+    )
     assert not owned.exists(), owned.read_text()
     assert "01_data.ipynb: 1" in done.stdout, done.stdout + done.stderr

@@ -84,7 +84,12 @@ said = {
 }
 print(json.dumps(said))
 """
-EXPECTED = {"tcp": ("PermissionError",), "shared": ("PermissionError",), "zero": ("PermissionError",), "space": ("OSError",)}
+EXPECTED = {
+    "tcp": ("PermissionError",),
+    "shared": ("PermissionError",),
+    "zero": ("PermissionError",),
+    "space": ("OSError",),
+}
 EXPECTED |= {"abstract": ("ConnectionRefusedError",)}
 EXPECTED |= {"one file": ("OSError",), "disk": ("OSError",), "shared memory": ("OSError",), "memory": ("MemoryError",)}
 EXPECTED |= {"threads": ("RuntimeError",), "kernel": ("OSError", "PermissionError", "FileNotFoundError")}
@@ -104,7 +109,9 @@ def look(port, abstract, secret):
 def as_an_ordinary_user(arguments, folder):
     """`look` by a user who is not root, in a mount namespace where no closed folder, as root's home is, hides what it needs."""
     first, hide, back = ["mount --make-rprivate /"], {}, []
-    for number, needed in enumerate({Path(sys.base_prefix).resolve(), Path(sys.prefix).resolve(), sandbox.PACKAGE.parent}):
+    for number, needed in enumerate(
+        {Path(sys.base_prefix).resolve(), Path(sys.prefix).resolve(), sandbox.PACKAGE.parent}
+    ):
         closed = [each for each in reversed(needed.parents) if not each.stat().st_mode & 0o001]
         if closed:
             kept = folder / str(number)
@@ -145,7 +152,7 @@ def test_nothing_outside_can_be_reached_and_every_limit_holds(who, outside, tmp_
     assert said["processes"] <= 4
     assert (said["outside"], said["home"], said["etc"], said["write"]) == (False, False, False, [])
     assert said["mount"] == said["namespace"] == said["clone"] == -1
-    assert said["labkit"] == ["__init__.py", "__init__.py", "engine.py", "exercises", "kinds.py"]
+    assert said["labkit"] == ["__init__.py", "__init__.py", "engine.py", "exercises", "kinds.py", "limits.py"]
     for what, errors in EXPECTED.items():
         assert said[what] in errors, (what, said[what])
 
@@ -174,8 +181,10 @@ def test_the_kernel_of_a_whole_lab_answers_and_cannot_write_outside(outside):
     try:
         printed = []
         for _ in range(2):
-            hook = lambda message: printed.append(message["content"].get("text", ""))  # noqa: E731
-            assert client.execute_interactive(TRY % outside[0], output_hook=hook, timeout=60)["content"]["status"] == "ok"
+            hook = lambda message: printed.append(message["content"].get("text", ""))
+            assert (
+                client.execute_interactive(TRY % outside[0], output_hook=hook, timeout=60)["content"]["status"] == "ok"
+            )
             client.stop_channels()
             manager.restart_kernel(now=True)
             client = manager.client()

@@ -60,7 +60,11 @@ def test_the_names_of_systems(tmp_path, name, how):
     if how == "a folder":
         where = place(tmp_path, name)
     elif how == "a zip of a folder":
-        where = archive(tmp_path / "class.zip", f"class/{name}") if "/" in name else archive(tmp_path / "submissions.zip", f"submissions/{name}")
+        where = (
+            archive(tmp_path / "class.zip", f"class/{name}")
+            if "/" in name
+            else archive(tmp_path / "submissions.zip", f"submissions/{name}")
+        )
     else:
         where = archive(tmp_path / "in" / "class.zip", name)
         where = where.parent if how == "a zip in a folder" else where
@@ -68,15 +72,40 @@ def test_the_names_of_systems(tmp_path, name, how):
     assert list(those) == [("ada", "01")] and not faults
 
 
-@pytest.mark.parametrize("name", ["ada.zip", "ada/hw.zip", "ada_2026_11_25T10_00_00_123456.zip", "ada_12345_67890_hw.zip", "submitted/ada/01_data/hw.zip"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ada.zip",
+        "ada/hw.zip",
+        "ada_2026_11_25T10_00_00_123456.zip",
+        "ada_12345_67890_hw.zip",
+        "submitted/ada/01_data/hw.zip",
+    ],
+)
 def test_the_zip_of_one_student(tmp_path, name):
     archive(tmp_path / name, "01_data.ipynb")
     those, faults = found(tmp_path)
     assert list(those) == [("ada", "01")] and not faults
 
 
-@pytest.mark.parametrize("where", ["mallory/hw.zip", "mallory_12345_67890_hw.zip", "mallory_12345_assignsubmission_file_/hw.zip", "mallory_2026_11_25T10_00_00_1.zip"])
-@pytest.mark.parametrize("inner", ["bob/01_data.ipynb", "submitted/bob/01_data.ipynb", "bob_1_2_01_data.ipynb", "bob_1_assignsubmission_file_/01_data.ipynb"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "mallory/hw.zip",
+        "mallory_12345_67890_hw.zip",
+        "mallory_12345_assignsubmission_file_/hw.zip",
+        "mallory_2026_11_25T10_00_00_1.zip",
+    ],
+)
+@pytest.mark.parametrize(
+    "inner",
+    [
+        "bob/01_data.ipynb",
+        "submitted/bob/01_data.ipynb",
+        "bob_1_2_01_data.ipynb",
+        "bob_1_assignsubmission_file_/01_data.ipynb",
+    ],
+)
 def test_names_inside_a_students_zip_count_for_nothing(tmp_path, where, inner):
     place(tmp_path, "bob/01_data.ipynb", when=OLD)
     archive(tmp_path / where, inner, when=(2030, 1, 1, 0, 0, 0))
@@ -126,7 +155,10 @@ def test_people_have_names(tmp_path, name):
     assert [each.student for each in submissions.find(apart)[0]] == [name]
 
 
-@pytest.mark.parametrize("name", ["=1+1", "@SUM(1)", "+1", "-1", "a\tb", "a\nb", "a|b", "a;b", '"a"', "x" * 101, "語" * 80, "a\u202eb", "_", "a."])
+@pytest.mark.parametrize(
+    "name",
+    ["=1+1", "@SUM(1)", "+1", "-1", "a\tb", "a\nb", "a|b", "a;b", '"a"', "x" * 101, "語" * 80, "a\u202eb", "_", "a."],
+)
 def test_what_is_no_name_is_a_line(tmp_path, name):
     those, faults = submissions.find(place(tmp_path, f"{name}/01_data.ipynb", "ada/01_data.ipynb"))
     assert [each.student for each in those] == ["ada"] and len(faults) == 1 and "\n" not in faults[0]
@@ -186,7 +218,9 @@ def test_a_notebook_under_another_name_is_known_by_its_exercises(tmp_path):
     assert found(tmp_path)[0] == {("ada", "01"): "01_data.ipynb"}
 
 
-@pytest.mark.parametrize("name, text", [("99_nothing.ipynb", NAMED), ("notes.ipynb", "{}"), ("both.ipynb", NAMED + "exercise('masking.x')")])
+@pytest.mark.parametrize(
+    "name, text", [("99_nothing.ipynb", NAMED), ("notes.ipynb", "{}"), ("both.ipynb", NAMED + "exercise('masking.x')")]
+)
 def test_what_is_no_lab_is_told(tmp_path, name, text):
     (place(tmp_path, f"ada/{name}") / "ada" / name).write_text(text)
     (fault,) = submissions.find(tmp_path)[1]
@@ -227,10 +261,21 @@ def test_the_roster_finds_people_and_never_guesses(known, name, id, expected):
 
 
 def test_two_people_of_one_name_are_two(tmp_path, known):
-    folder = place(tmp_path / "in", "smithjohn_108_1_01_data.ipynb", "smithjohn_109_2_01_data.ipynb", "smithjohn_109_3_02_tokenization.ipynb")
+    folder = place(
+        tmp_path / "in",
+        "smithjohn_108_1_01_data.ipynb",
+        "smithjohn_109_2_01_data.ipynb",
+        "smithjohn_109_3_02_tokenization.ipynb",
+    )
     place(folder, "John Kim_8_assignsubmission_file_/01_data.ipynb", "John Kim_9_assignsubmission_file_/01_data.ipynb")
     those, _ = submissions.find(folder, known)
-    assert [each.student for each in those] == ["John Kim 8", "John Kim 9", "smithjohn 108", "smithjohn 109", "smithjohn 109"]
+    assert [each.student for each in those] == [
+        "John Kim 8",
+        "John Kim 9",
+        "smithjohn 108",
+        "smithjohn 109",
+        "smithjohn 109",
+    ]
     assert [submissions.in_roster(known, each.student, each.id)["ID"] for each in those[2:]] == ["108", "109", "109"]
 
 
@@ -308,11 +353,16 @@ def test_a_damaged_zip_is_a_line_whatever_is_damaged(tmp_path, seed):
 
 
 def test_long_names_cost_nothing():
-    assert submissions.lab_of("-1" * 100_000 + "x") is None and submissions.lab_of("01_data" + " (1)-copy2-submission" * 9) == "01"
+    assert (
+        submissions.lab_of("-1" * 100_000 + "x") is None
+        and submissions.lab_of("01_data" + " (1)-copy2-submission" * 9) == "01"
+    )
 
 
 def test_one_zip_makes_few_lines(tmp_path):
-    archive(tmp_path / "class.zip", *(f"s{number}/nothing.ipynb" for number in range(500)), "s/" + "x" * 1_000 + ".ipynb")
+    archive(
+        tmp_path / "class.zip", *(f"s{number}/nothing.ipynb" for number in range(500)), "s/" + "x" * 1_000 + ".ipynb"
+    )
     faults = submissions.find(tmp_path)[1]
     assert len(faults) == submissions.MAX_FAULTS + 1 and "481 more such files" in faults[-1]
 
@@ -331,7 +381,10 @@ def test_a_zip_of_very_many_members_is_refused(tmp_path, monkeypatch):
     assert "4 files in one zip" in fault
 
 
-@pytest.mark.parametrize("name, says", [("none", "there is no"), ("", "holds no notebook"), ("01_data.ipynb", "is a notebook; give the folder")])
+@pytest.mark.parametrize(
+    "name, says",
+    [("none", "there is no"), ("", "holds no notebook"), ("01_data.ipynb", "is a notebook; give the folder")],
+)
 def test_nothing_is_refused(tmp_path, name, says):
     if name.endswith("ipynb"):
         place(tmp_path, name)
@@ -349,13 +402,19 @@ def graded(tmp_path, monkeypatch, capsys, name, *more):
         lines = []
         for job in items:
             points = int(submissions.read(job.path, job.member) or b"0")
-            lines.append(json.dumps(judge._line(job, judge.digest(job), "graded", {}) | {"points": points, "shown": job.path}))
+            lines.append(
+                json.dumps(judge._line(job, judge.digest(job), "graded", {}) | {"points": points, "shown": job.path})
+            )
             progress(len(lines) - 1, lines[-1])
         return lines
 
     monkeypatch.setattr(cluster, "map", one_by_one)
-    status = main(["grade", str(tmp_path / name), "--out", str(tmp_path / "out"), "--seed", "1", "--unsandboxed", *more])
-    rows = {(row["student"], row["lab"]): row["points"] for row in book.Ledger(tmp_path / "out" / "ledger.jsonl").rows()}
+    status = main(
+        ["grade", str(tmp_path / name), "--out", str(tmp_path / "out"), "--seed", "1", "--unsandboxed", *more]
+    )
+    rows = {
+        (row["student"], row["lab"]): row["points"] for row in book.Ledger(tmp_path / "out" / "ledger.jsonl").rows()
+    }
     return status, {student: points for (student, _), points in rows.items()}, capsys.readouterr().out.splitlines()
 
 

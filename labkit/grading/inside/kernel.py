@@ -12,7 +12,7 @@ import linecache
 import os
 import sys
 import threading
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from itertools import count
 
 import zmq
@@ -84,12 +84,13 @@ class Kernel:
 
     def execute(self, source):
         number = next(self.cells)
+        name = f"<cell {number}>"
         if source.startswith("%reset -f\n"):
+            name = f"<preamble {number}>"  # its lines are not the learner's
             source = source.removeprefix("%reset -f")
             self.namespace = {"__name__": "__exercise__"}
             labkit._defined.clear()
             labkit._failed = None
-        name = f"<cell {number}>"
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
         error = None
         try:
@@ -111,7 +112,7 @@ class Kernel:
             "msg_type": kind,
             "session": self.session,
             "username": "learner",
-            "date": datetime.now(timezone.utc).isoformat(),
+            "date": datetime.now(UTC).isoformat(),
             "version": "5.3",
         }
         parts = [json.dumps(part).encode() for part in (header, self.parent, {}, content)]
