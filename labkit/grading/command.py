@@ -11,6 +11,7 @@ import json
 import secrets
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def _apart(each: submissions.Submission, ledger: book.Ledger, faults: list[str])
     number = each.id or each.number
     apart = f"{each.student} {number}"
     if number and any(student == apart for student, _ in ledger.latest):
-        return dataclasses.replace(each, student=apart)
+        return replace(each, student=apart)
     this = book.Source(id=each.id, number=each.number)
     for (student, lab), other in ledger.whose.items():
         if student == each.student and other.is_another(this if lab == each.lab else this._replace(number="")):
@@ -161,7 +162,7 @@ def _apart(each: submissions.Submission, ledger: book.Ledger, faults: list[str])
                     f"{each.shown}: another {each.student} than was graded earlier, by the system's number; kept apart as {apart}"
                 )
             )
-            return dataclasses.replace(each, student=apart)
+            return replace(each, student=apart)
     return each
 
 
