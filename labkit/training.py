@@ -284,9 +284,7 @@ def evaluate(
     return total / sum(_counted(row) for row in rows)
 
 
-def _checked(
-    row: Mapping | Rendered, number: int, model, kind: str = "row", unlabelled: bool = False
-) -> Mapping:
+def _checked(row: Mapping | Rendered, number: int, model, kind: str = "row", unlabelled: bool = False) -> Mapping:
     """The row as a mapping, if it can be trained on."""
     row = row if isinstance(row, Mapping) else vars(row)
     context = getattr(model.config, "max_position_embeddings", None)

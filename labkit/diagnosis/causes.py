@@ -188,7 +188,9 @@ def _rules(s: Signs) -> Iterator[Verdict]:
     if s.rate_zero_from is not None and s.rate_zero_from < 0.8:
         yield Verdict("schedule spent early", f"the rate is 0 from {s.rate_zero_from:.0%} of the run on")
     if s.distance_fell and ((s.rise_of_fall or 0) > 0.3 or (s.validation_jump or 0) > 0.2):
-        yield Verdict("resumed without the weights", "the weights were suddenly near their start again, and the loss high")
+        yield Verdict(
+            "resumed without the weights", "the weights were suddenly near their start again, and the loss high"
+        )
     if s.straight is not None and s.straight > 1.2:
         why = f"the weights went {s.straight:.1f} times as far as the rates add up to"
         if (s.grad_peak or 0) > 25:
@@ -201,7 +203,9 @@ def _rules(s: Signs) -> Iterator[Verdict]:
 
 def _not_a_number(s: Signs) -> Iterator[Verdict]:
     if s.straight is not None and s.straight > 1.2:
-        yield Verdict("overflow", "the weights went further than the rates allow, then the numbers ended", ("rate too high",))
+        yield Verdict(
+            "overflow", "the weights went further than the rates allow, then the numbers ended", ("rate too high",)
+        )
     if s.before_nan is not None and s.before_nan < 1.3:
         why = f"numbers end at {s.nan_at:.0%} of the run, with no sign before"
         yield Verdict("broken example", why, ("overflow",))
@@ -222,9 +226,13 @@ def _shape(s: Signs) -> Iterator[Verdict]:
     if s.validation_gain is not None and s.validation_gain < 0.97 and (s.epochs or 2) <= 1.05:
         yield Verdict("validation of another kind", "the held-out loss rises, and no example was seen twice")
     if s.validation_rise is not None and s.validation_rise > 0.05 and (s.gap or 0) > 1.1 and (s.epochs or 2) > 1.05:
-        yield Verdict("overfitting", f"the held-out loss rose by {s.validation_rise:.0%} from its lowest, the training loss fell")
+        yield Verdict(
+            "overfitting", f"the held-out loss rose by {s.validation_rise:.0%} from its lowest, the training loss fell"
+        )
     if (s.gap or 0) > 1.4 and (s.epochs or 0) > 3:
-        yield Verdict("overfitting", f"after {s.epochs:.0f} epochs the held-out loss is {s.gap:.1f} times the training loss")
+        yield Verdict(
+            "overfitting", f"after {s.epochs:.0f} epochs the held-out loss is {s.gap:.1f} times the training loss"
+        )
     climbed = (s.climb or 0) > 1.3 and (s.grad_peak or 0) > 2.5
     if (s.grad_spread or 0) > 6 or climbed or ((s.climb or 0) > 0.95 and (s.grad_fall or 0) > 12):
         why = f"gradients reach {s.grad_spread or 0:.0f} times their usual size, the loss {s.climb or 0:.1f} times its first"
@@ -254,6 +262,8 @@ def _slow(s: Signs) -> Iterator[Verdict]:
     elif (s.straight_late or 0) > 0.5:
         yield Verdict("rate too low", f"the loss {course}, and to the end the weights go in a straight line: slowly")
     elif s.half is None or (s.straight_late or 0) > 0.4:
-        yield Verdict(CANNOT_TELL, f"the loss {course}, and the weights' way is neither straight nor at its end", slow[:2])
+        yield Verdict(
+            CANNOT_TELL, f"the loss {course}, and the weights' way is neither straight nor at its end", slow[:2]
+        )
     else:
         yield Verdict("too little capacity", f"the loss {course}, and it levels off high")

@@ -48,7 +48,9 @@ def first_loss(make: Make) -> Result:
     else:
         said = "not the base's own: the labels or the weights are not what they should be"
     values = {"first": trained, "base": base, "ln_vocabulary": vocabulary}
-    return Result("first loss", values, f"first loss {trained:.2f}, the base's own {base:.2f}, ln V {vocabulary:.2f}: {said}")
+    return Result(
+        "first loss", values, f"first loss {trained:.2f}, the base's own {base:.2f}, ln V {vocabulary:.2f}: {said}"
+    )
 
 
 def counted_tokens(make: Make) -> Result:
@@ -96,7 +98,9 @@ def distance(make: Make) -> Result:
     else:
         said = "as a run does that turns on its way"
     values = {"distance": went, "sum_of_rates": allowed, "share_changed": share}
-    return Result("distance", values, f"moved {went:.2g} (sum of the rates {allowed:.2g}), {share:.0%} of the weights: {said}")
+    return Result(
+        "distance", values, f"moved {went:.2g} (sum of the rates {allowed:.2g}), {share:.0%} of the weights: {said}"
+    )
 
 
 def step_or_sample(make: Make) -> Result:
@@ -107,9 +111,14 @@ def step_or_sample(make: Make) -> Result:
     half.setup = dataclasses.replace(half.setup, log_every=1)
     whole.setup = dataclasses.replace(whole.setup, log_every=1)
     found = [event(clinic.run(each)["loss"]) for each in (whole, half)]
-    values = {"step": math.nan if found[0] is None else found[0], "step_at_half": math.nan if found[1] is None else found[1]}
+    values = {
+        "step": math.nan if found[0] is None else found[0],
+        "step_at_half": math.nan if found[1] is None else found[1],
+    }
     if None in found:
-        return Result("step or sample", values, "no event: neither a spike nor a lasting jump, with this batch or half of it")
+        return Result(
+            "step or sample", values, "no event: neither a spike nor a lasting jump, with this batch or half of it"
+        )
     first, second = found
     kept = "sample" if abs(second - 2 * first) <= abs(second - first) else "step"
     cause = "something in the data" if kept == "sample" else "something in the schedule or the loop"
@@ -161,7 +170,9 @@ def event(losses: list[float]) -> int | None:
 
 def trained_loss(made: Plan, rows: list[dict]) -> float:
     """The loss that the trainer would write for these rows as one batch, before any update."""
-    made = dataclasses.replace(made, model=copy.deepcopy(made.model), rows=rows, order=[list(range(len(rows)))], on_step=[])
+    made = dataclasses.replace(
+        made, model=copy.deepcopy(made.model), rows=rows, order=[list(range(len(rows)))], on_step=[]
+    )
     made.settings = made.settings | {"steps": 1}
     return _train(made).loss[0]
 

@@ -45,7 +45,23 @@ def _digits(rng: random.Random) -> tuple[str, str, str]:
     return asked, f"{digits}, {asked}?", answer
 
 
-_WORDS = "bread river tower mayor market copper bridge winter harbour garden silver candle orchard village stone".split()
+_WORDS = [
+    "bread",
+    "river",
+    "tower",
+    "mayor",
+    "market",
+    "copper",
+    "bridge",
+    "winter",
+    "harbour",
+    "garden",
+    "silver",
+    "candle",
+    "orchard",
+    "village",
+    "stone",
+]
 
 
 def _words(rng: random.Random) -> tuple[str, str, str]:
@@ -427,7 +443,9 @@ def _bfloat16(made: Plan, factor: float) -> None:
 def _lost_adapter(made: Plan, share: float) -> None:
     """The run is stopped and resumed, and the trained weights are not loaded: they are as at the start."""
     at = round(share * made.settings["steps"])
-    started = [(parameter, parameter.detach().clone()) for parameter in made.model.parameters() if parameter.requires_grad]
+    started = [
+        (parameter, parameter.detach().clone()) for parameter in made.model.parameters() if parameter.requires_grad
+    ]
 
     def forget(step: int) -> None:
         if step == at:
@@ -455,7 +473,9 @@ def _corrupted(made: Plan, setting: tuple[int, float]) -> None:
     known = sorted({token for row in made.rows for token in row["input_ids"]})
     for index in bad[: math.ceil(share * size)]:
         row = made.rows[index]
-        noise = [token if label == IGNORED else rng.choice(known) for token, label in zip(row["input_ids"], row["labels"])]
+        noise = [
+            token if label == IGNORED else rng.choice(known) for token, label in zip(row["input_ids"], row["labels"])
+        ]
         labels = [IGNORED if label == IGNORED else token for token, label in zip(noise, row["labels"])]
         made.rows[index] = row | {"input_ids": noise, "labels": labels}
 
@@ -501,37 +521,108 @@ CASES = {
     for case in (
         Case("sound", "sound", "", "nothing: a sound run", _nothing, (0.7, 1.0, 1.3, 0.85)),
         Case("rate-too-high", "rate too high", "C37", "the rate is many times too high", _rate, (8, 12, 25, 50)),
-        Case("rate-too-low", "rate too low", "C33", "the rate is far too low", _rate, (1 / 20, 1 / 40, 1 / 100, 1 / 200)),
+        Case(
+            "rate-too-low", "rate too low", "C33", "the rate is far too low", _rate, (1 / 20, 1 / 40, 1 / 100, 1 / 200)
+        ),
         Case("batch-too-small", "batch too small", "C37", "one row a step", _small_batch, (2, 1, 1, 1)),
         Case("overfitting", "overfitting", "C34", "few rows, many epochs", _few_rows, (64, 48, 32, 24)),
         Case("staircase", "overfitting", "C34", "made-up facts, seen once an epoch", _staircase, (96, 80, 64, 48)),
-        Case("underfitting", "too little capacity", "C35", "rank 1, one module", _little_capacity,
-             ("k_proj", "q_proj", "q_proj", "k_proj")),
+        Case(
+            "underfitting",
+            "too little capacity",
+            "C35",
+            "rank 1, one module",
+            _little_capacity,
+            ("k_proj", "q_proj", "q_proj", "k_proj"),
+        ),
         Case("all-masked", "nothing counted", "C33", "no token carries loss", _all_masked),
         Case("overflow", "overflow", "C32", "an adapter in float16", _half, (True, False), trained="lora"),
-        Case("broken-example", "broken example", "C32", "one row has no counted token", _broken_example,
-             (0.3, 0.4, 0.6, 0.7)),
-        Case("new-rows", "new embedding rows", "C32", "new rows of the embedding, not initialized", _wild_rows,
-             (12, 20, 40, 80)),
-        Case("undivided", "accumulation undivided", "C35", "the sum over micro-batches is not divided", _undivided,
-             (2, 4, 8, 16)),
+        Case(
+            "broken-example",
+            "broken example",
+            "C32",
+            "one row has no counted token",
+            _broken_example,
+            (0.3, 0.4, 0.6, 0.7),
+        ),
+        Case(
+            "new-rows",
+            "new embedding rows",
+            "C32",
+            "new rows of the embedding, not initialized",
+            _wild_rows,
+            (12, 20, 40, 80),
+        ),
+        Case(
+            "undivided",
+            "accumulation undivided",
+            "C35",
+            "the sum over micro-batches is not divided",
+            _undivided,
+            (2, 4, 8, 16),
+        ),
         Case("shifted-twice", "labels shifted twice", "C35", "labels shifted before the library shifts", _shifted),
-        Case("schedule-spent", "schedule spent early", "C35", "the schedule is stepped too often", _spent, (3, 4, 8, 12)),
-        Case("pure-bfloat16", "pure bfloat16", "C33", "weights in bfloat16, small updates", _bfloat16,
-             (0.25, 0.15, 0.1, 0.05), trained="all"),
-        Case("resumed", "resumed without the weights", "C36", "the adapter was not restored", _lost_adapter,
-             (0.3, 0.5, 0.6, 0.7)),
-        Case("other-weights", "optimizer holds other weights", "C33", "made before the model was reloaded",
-             _other_weights),
-        Case("corrupted", "corrupted batch", "C36", "a stretch of the file is damaged", _corrupted,
-             ((1, 0.5), (2, 1.0), (3, 0.75), (4, 0.5))),
-        Case("beta2", "beta2", "C36", "the second moment forgets too fast", _beta2,
-             ((0.6, 1), (0.5, 1), (0.3, 1), (0.1, 1))),
+        Case(
+            "schedule-spent", "schedule spent early", "C35", "the schedule is stepped too often", _spent, (3, 4, 8, 12)
+        ),
+        Case(
+            "pure-bfloat16",
+            "pure bfloat16",
+            "C33",
+            "weights in bfloat16, small updates",
+            _bfloat16,
+            (0.25, 0.15, 0.1, 0.05),
+            trained="all",
+        ),
+        Case(
+            "resumed",
+            "resumed without the weights",
+            "C36",
+            "the adapter was not restored",
+            _lost_adapter,
+            (0.3, 0.5, 0.6, 0.7),
+        ),
+        Case(
+            "other-weights",
+            "optimizer holds other weights",
+            "C33",
+            "made before the model was reloaded",
+            _other_weights,
+        ),
+        Case(
+            "corrupted",
+            "corrupted batch",
+            "C36",
+            "a stretch of the file is damaged",
+            _corrupted,
+            ((1, 0.5), (2, 1.0), (3, 0.75), (4, 0.5)),
+        ),
+        Case(
+            "beta2",
+            "beta2",
+            "C36",
+            "the second moment forgets too fast",
+            _beta2,
+            ((0.6, 1), (0.5, 1), (0.3, 1), (0.1, 1)),
+        ),
         Case("grouped", "grouped by length", "C37", "rows grouped by length", _grouped_by_length, (6, 8, 10, 12)),
         Case("blocks", "not shuffled", "C37", "the file is in blocks and not shuffled", _in_blocks, (1, 1, 2, 2)),
-        Case("other-validation", "validation of another kind", "C34", "held-out rows are of another kind",
-             _other_validation, ("short", "prose", "short", "prose")),
-        Case("rate-hidden", "rate too high", "C37", "the rate is too high, and the cosine's end hides it",
-             _rate_at_the_end, (7, 8, 10, 12), trained="lora"),
+        Case(
+            "other-validation",
+            "validation of another kind",
+            "C34",
+            "held-out rows are of another kind",
+            _other_validation,
+            ("short", "prose", "short", "prose"),
+        ),
+        Case(
+            "rate-hidden",
+            "rate too high",
+            "C37",
+            "the rate is too high, and the cosine's end hides it",
+            _rate_at_the_end,
+            (7, 8, 10, 12),
+            trained="lora",
+        ),
     )
 }

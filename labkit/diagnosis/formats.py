@@ -9,12 +9,13 @@ from __future__ import annotations
 import ast
 import codecs
 import csv
-import io
+import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from labkit.common import InputError
 
 MAX_DOCUMENT_BYTES = 100_000_000  # a JSON document is read whole, and takes several times its size in memory
 MAX_LINE = 1_000_000  # characters; what follows in a longer line is taken for a line of its own
-MAX_POINTS = 50_000  # a longer log is thinned: neighbours become their mean
+MAX_POINTS = 20_000  # a longer log is thinned: neighbours become their mean
 FORMATS = (
     "transformers' or TRL's trainer_state.json, console text, LLaMA-Factory's trainer_log.jsonl, a CSV of W&B, "
     "TensorBoard or your own, or the console of litgpt, nanoGPT, torchtune, Megatron, gpt-neox or mmengine"
@@ -165,7 +166,9 @@ def _json_lines(path: Path, encoding: str) -> Iterator[Mapping]:
 
 def _document(path: Path, encoding: str, size: int):
     if size > MAX_DOCUMENT_BYTES:
-        raise InputError(f"{path}: {size / 1e6:.0f} MB of JSON in one piece is too much; give the console's text or a CSV")
+        raise InputError(
+            f"{path}: {size / 1e6:.0f} MB of JSON in one piece is too much; give the console's text or a CSV"
+        )
     try:
         with open(path, encoding=encoding, errors="replace") as file:
             value = json.load(file)  # takes the bare NaN and Infinity that transformers writes
@@ -178,9 +181,9 @@ def _document(path: Path, encoding: str, size: int):
         return "the kit's history", _from_columns(rows), notes, []
     if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
         raise InputError(f"{path}: is JSON without rows; a log has `log_history`, or is a list of rows")
-    if isinstance(value, dict) and isinstance(value.get("max_steps"), int) and "global_step" in value:
-        if 0 < value["global_step"] < value["max_steps"]:
-            notes.append(f"the run stopped at step {value['global_step']} of {value['max_steps']}")
+    done, planned = (value.get(name) for name in ("global_step", "max_steps")) if value is not rows else (None, None)
+    if isinstance(done, int) and isinstance(planned, int) and 0 < done < planned:
+        notes.append(f"the run stopped at step {done} of {planned}")
     return (TRANSFORMERS if isinstance(value, dict) else "a list of rows in JSON"), rows, notes, []
 
 
@@ -262,13 +265,27 @@ _CONSOLES = (  # (name, what a line looks like, the names of its groups, whether
     ),
     ("litgpt's console", re.compile(rf"iter (\d+): val loss {_N}"), ("", "validation_loss"), False),
     ("nanoGPT's console", re.compile(rf"iter (\d+): loss {_N}, time"), ("step", "loss"), False),
-    ("nanoGPT's console", re.compile(rf"step (\d+): train loss {_N}, val loss {_N}"), ("step", "", "validation_loss"), False),
+    (
+        "nanoGPT's console",
+        re.compile(rf"step (\d+): train loss {_N}, val loss {_N}"),
+        ("step", "", "validation_loss"),
+        False,
+    ),
     ("torchtune's log", re.compile(r"Step (\d+) \| (?=\S+:)"), ("step",), True),
     ("Megatron's or gpt-neox's console", re.compile(r"iteration\s+(\d+)\s*/\s*\d+ \|"), ("step",), True),
     ("Megatron's or gpt-neox's console", re.compile(r"\bsteps?: (\d+) (?=loss: )"), ("step",), True),
-    ("mmengine's console", re.compile(r"(?:Iter|Epoch)\(train\)\s*(?:\[\d+\])?\s*\[\s*(\d+)/\s*\d+\]"), ("step",), True),
-    ("mmengine's console", re.compile(r"(?:Iter|Epoch)\(val\)\s*(?:\[\d+\])?\s*\[\s*\d+/\s*\d+\].*?loss: " + _N),
-     ("validation_loss",), False),
+    (
+        "mmengine's console",
+        re.compile(r"(?:Iter|Epoch)\(train\)\s*(?:\[\d+\])?\s*\[\s*(\d+)/\s*\d+\]"),
+        ("step",),
+        True,
+    ),
+    (
+        "mmengine's console",
+        re.compile(r"(?:Iter|Epoch)\(val\)\s*(?:\[\d+\])?\s*\[\s*\d+/\s*\d+\].*?loss: " + _N),
+        ("validation_loss",),
+        False,
+    ),
 )
 
 
@@ -300,7 +317,9 @@ def _console_rows(path: Path, encoding: str, name: str) -> Iterator[dict]:
                 continue
             row = dict(_PAIR.findall(line[found.end() :])) if pairs else {}
             row |= {ours: value for ours, value in zip(names, found.groups()) if ours and value is not None}
-            if "epoch" in line[: found.end()].lower() and (place := re.search(r"\[(\d+)\]\s*\[\s*\d+/\s*(\d+)\]", line)):
+            if "epoch" in line[: found.end()].lower() and (
+                place := re.search(r"\[(\d+)\]\s*\[\s*\d+/\s*(\d+)\]", line)
+            ):
                 epoch, per_epoch = int(place[1]) - 1, int(place[2])  # mmengine counts anew in each epoch
                 row["step"] = str(epoch * per_epoch + int(row["step"])) if "step" in row else None
             yield row
@@ -310,10 +329,12 @@ def _console_rows(path: Path, encoding: str, name: str) -> Iterator[dict]:
 def _dict_rows(path: Path, encoding: str) -> Iterator[dict]:
     for line in _lines(path, encoding):
         for found in _DICT.findall(line):
-            try:
-                row = ast.literal_eval(_BARE.sub(r"'\1'", found))
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                continue
+            row = _json_object(found.replace("'", '"'))  # nearly always, and ten times as quick as what follows
+            if row is None:
+                try:
+                    row = ast.literal_eval(_BARE.sub(r"'\1'", found))
+                except (ValueError, SyntaxError, RecursionError, MemoryError):
+                    continue
             if isinstance(row, dict):
                 yield row
 
@@ -321,8 +342,9 @@ def _dict_rows(path: Path, encoding: str) -> Iterator[dict]:
 # What all have in common
 
 
-def _our_name(name: Any) -> str | None:
-    text = str(name).strip().lower()
+@lru_cache(maxsize=10_000)
+def _our_name(name: str) -> str | None:
+    text = name.strip().lower()
     for prefix in ("train/", "train_metrics/", "training/"):
         text = text.removeprefix(prefix)
     for prefix in ("eval/", "val/", "valid/", "validation/"):
@@ -366,7 +388,7 @@ class _Collector:
     def add(self, raw: Mapping) -> None:
         row: dict[str, float] = {}
         for name, value in raw.items():
-            ours = _our_name(name)
+            ours = _our_name(str(name))
             if ours is None or ("train_runtime" in raw and ours == "loss"):
                 continue  # the last row of transformers holds a mean over the run, no point of it
             number = _number(value, whole=ours in ("step", "micro_step"))
@@ -446,7 +468,7 @@ class _Collector:
         if self.stride > 1:
             self.notes.append(f"{self.read:,} rows: a point is the mean of {self.stride}")
         steps = [row["step"] for row in self.training if row["loss"] is not None]
-        gaps = [later - earlier for earlier, later in zip(steps, steps[1:])]
+        gaps = [later - earlier for earlier, later in itertools.pairwise(steps)]
         if gaps and max(gaps) > 1.5 * min(gaps) and not self.resumed and min(gaps) > 0:
             self.notes.append(f"the logging interval changes, between {min(gaps):g} and {max(gaps):g} steps")
         found: dict[str, list] = {}

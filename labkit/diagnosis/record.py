@@ -24,15 +24,39 @@ FOLDER = Path(__file__).parents[1] / "records" / "diagnosis"
 SMALL = "small"  # another base, made in minutes from the almanac's text: 3 layers, 128 wide
 
 DEVELOPMENT = {
-    "digits-lora": dict(),
-    "digits-all": dict(trained="all", lr=1e-3, schedule="linear", eval_every=8),
-    "words-lora": dict(mix="words", steps=80, rank=8, lr=4e-3, log_every=4, eval_every=8, schedule="constant"),
+    "digits-lora": {},
+    "digits-all": {"trained": "all", "lr": 1e-3, "schedule": "linear", "eval_every": 8},
+    "words-lora": {
+        "mix": "words",
+        "steps": 80,
+        "rank": 8,
+        "lr": 4e-3,
+        "log_every": 4,
+        "eval_every": 8,
+        "schedule": "constant",
+    },
 }
 HELD_OUT = {  # each differs from those above in what is learned, or in the base, or in which weights are trained
-    "answers-lora": dict(mix="answers", steps=48, batch_size=8, rank=32, lr=2e-3),
-    "small-all": dict(mix="digits", base=SMALL, trained="all", lr=1.5e-3, steps=72, log_every=2, schedule="linear"),
-    "sums-last": dict(mix="sums", trained="last 2", lr=1.5e-3, steps=80, log_every=5, eval_every=10),
-    "strengths": dict(mix="sums", lr=4e-3, steps=63, batch_size=16, log_every=3, eval_every=9, schedule="constant"),
+    "answers-lora": {"mix": "answers", "steps": 48, "batch_size": 8, "rank": 32, "lr": 2e-3},
+    "small-all": {
+        "mix": "digits",
+        "base": SMALL,
+        "trained": "all",
+        "lr": 1.5e-3,
+        "steps": 72,
+        "log_every": 2,
+        "schedule": "linear",
+    },
+    "sums-last": {"mix": "sums", "trained": "last 2", "lr": 1.5e-3, "steps": 80, "log_every": 5, "eval_every": 10},
+    "strengths": {
+        "mix": "sums",
+        "lr": 4e-3,
+        "steps": 63,
+        "batch_size": 16,
+        "log_every": 3,
+        "eval_every": 9,
+        "schedule": "constant",
+    },
 }
 STRENGTHS = {"digits-all": (2,), "words-lora": (1,), "strengths": (0, 3)}  # places in a case's `strengths`
 MIDDLE = (1, 2)  # elsewhere
@@ -116,7 +140,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m labkit.diagnosis.record", description=__doc__.splitlines()[0])
     parser.add_argument("setup", nargs="*", metavar="SETUP", help=f"{', '.join([*DEVELOPMENT, *HELD_OUT])}; or all")
     parser.add_argument("--case", help="only this case")
-    parser.add_argument("--small-base", type=Path, metavar="FOLDER", default=Path("small-base"), help="made if not there")
+    parser.add_argument(
+        "--small-base", type=Path, metavar="FOLDER", default=Path("small-base"), help="made if not there"
+    )
     args = parser.parse_args(arguments)
     import torch
 

@@ -71,7 +71,9 @@ def see(history: Mapping[str, Sequence]) -> Signs:
 
 
 def _see(history: Mapping[str, Sequence]) -> Signs:
-    columns = {name: _array(values) for name, values in history.items() if len(values) and not isinstance(values[0], list)}
+    columns = {
+        name: _array(values) for name, values in history.items() if len(values) and not isinstance(values[0], list)
+    }
     loss = columns.get("loss")
     if loss is None:
         raise ValueError("the history has no training loss")
@@ -139,7 +141,19 @@ def _not_a_number(loss, grads: Sequence | None, validation, all_zero: bool) -> d
 def _running(values, width: int = 5):
     """The running median, over windows that shrink at the ends."""
     half = width // 2
-    return np.array([np.median(values[max(0, at - half) : at + half + 1]) for at in range(len(values))])
+    if len(values) < width:
+        return np.array([np.median(values[max(0, at - half) : at + half + 1]) for at in range(len(values))])
+    inner = np.median(np.lib.stride_tricks.sliding_window_view(values, width), axis=1)
+    ends = [np.median(values[: at + half + 1]) for at in range(half)]
+    return np.r_[ends, inner, [np.median(values[-half - at :]) for at in range(half, 0, -1)]]
+
+
+def _around(values, reach: int = 3):
+    """For each value the median of its neighbours, itself left out."""
+    count = len(values)
+    padded = np.pad(values, reach, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
+    return np.nanmedian(np.delete(windows, reach, axis=1), axis=1) if count > 1 else values
 
 
 def _course(loss, place) -> dict:
@@ -163,7 +177,7 @@ def _course(loss, place) -> dict:
     found |= {"rise": float(rises[at]) - 1, "rise_at": float(place[at])}
     gained = first - lowest[at]
     found["rise_of_fall"] = float((smooth[at] - lowest[at]) / gained) if gained > 0 else 0.0
-    around = np.array([np.median(np.r_[loss[max(0, i - 3) : i], loss[i + 1 : i + 4]]) for i in range(count)])
+    around = _around(loss)
     above = loss / np.maximum(around, 1e-9) - 1
     above[: max(2, count // 8)] = 0
     scatter = 1.4826 * np.median(np.abs(above[max(2, count // 8) :])) + 1e-6
@@ -236,7 +250,9 @@ def _rates(lr, step, columns) -> dict:
         distance = columns["distance"][np.isfinite(columns["distance"])]
         total = float((lr * np.diff(np.r_[0, step])).sum())
         if len(distance) and total > 0:
-            spent = np.interp(columns["validation_step"][: len(distance)], step, np.cumsum(lr * np.diff(np.r_[0, step])))
+            spent = np.interp(
+                columns["validation_step"][: len(distance)], step, np.cumsum(lr * np.diff(np.r_[0, step]))
+            )
             middle = int(np.abs(spent - total / 2).argmin())
             if spent[-1] > 0:  # up to the last look at which the weights were numbers
                 found["straight"] = float(distance[-1] / spent[-1])

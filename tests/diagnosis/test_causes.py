@@ -96,7 +96,9 @@ def test_nan_that_the_log_hides_is_not_convergence():
 
 def test_other_units_and_more_lines_change_no_verdict_of_shape():
     """Losses in bits instead of nats, or a log with each line twice as long apart: the same signs."""
-    bits = log(loss=[loss / math.log(2) for loss in FALLING], validation_loss=[v / math.log(2) for v in (3.1, 1.8, 1.4, 1.3)])
+    bits = log(
+        loss=[loss / math.log(2) for loss in FALLING], validation_loss=[v / math.log(2) for v in (3.1, 1.8, 1.4, 1.3)]
+    )
     bits["base_loss"] = [3.1 / math.log(2)]
     assert judge(see(bits)).name == "sound"
     apart = log(step=list(range(2, 26, 2)), validation_step=[0, 8, 16, 24])

@@ -58,7 +58,10 @@ def test_what_is_planted(setup, sound):
     masked = log_of(setup, "all-masked")
     assert set(masked["loss"]) == set(masked["grad_norm"]) == set(masked["unmasked_tokens"]) == {0.0}
     undivided = log_of(setup, "undivided", 4)
-    assert undivided["loss"][0] == pytest.approx(4 * sound["loss"][0]) and undivided["validation_loss"][0] == sound["validation_loss"][0]
+    assert (
+        undivided["loss"][0] == pytest.approx(4 * sound["loss"][0])
+        and undivided["validation_loss"][0] == sound["validation_loss"][0]
+    )
     spent = log_of(setup, "schedule-spent", 3)
     assert spent["lr"][4:] == [0.0] * 8 and spent["lr"][3] > 0
     other = log_of(setup, "other-weights")

@@ -63,7 +63,11 @@ def by_transformers(tiny_model_folder, tmp_path_factory):
     with contextlib.redirect_stdout(printed):
         trainer.train()
     trainer.state.save_to_json(str(folder / "trainer_state.json"))
-    return printed.getvalue(), folder / "trainer_state.json", [row for row in trainer.state.log_history if "loss" in row]
+    return (
+        printed.getvalue(),
+        folder / "trainer_state.json",
+        [row for row in trainer.state.log_history if "loss" in row],
+    )
 
 
 def test_trainer_state_of_transformers(by_transformers):
@@ -198,7 +202,9 @@ def test_litgpt(logged):
     )
     assert log.history["step"] == [0, 1, 2] and log.history["loss"] == [3.0, 1.5, 1.5]  # a mean for each update
     assert log.history["validation_loss"] == [1.75] and any("micro-batches" in note for note in log.notes)
-    rows = "loss,iter,step,epoch,iter_time,learning_rate\n4.0,1,1,0,0.1,0.001\n2.0,2,1,0,0.1,0.001\n1.0,3,2,0,0.1,0.001\n"
+    rows = (
+        "loss,iter,step,epoch,iter_time,learning_rate\n4.0,1,1,0,0.1,0.001\n2.0,2,1,0,0.1,0.001\n1.0,3,2,0,0.1,0.001\n"
+    )
     log = logged(rows, "metrics.csv")
     assert log.format == "litgpt's metrics.csv" and log.history["loss"] == [3.0, 1.0]
 
@@ -213,7 +219,9 @@ def test_nanogpt(logged):
 
 
 def test_torchtune(logged):
-    log = logged("Step 1 | loss:1.5 lr:0.0002 tokens_per_second_per_gpu:812.3 \nStep 2 | loss:1.25 lr:0.0001 grad_norm:0.5\n")
+    log = logged(
+        "Step 1 | loss:1.5 lr:0.0002 tokens_per_second_per_gpu:812.3 \nStep 2 | loss:1.25 lr:0.0001 grad_norm:0.5\n"
+    )
     assert log.format == "torchtune's log"
     assert log.history["loss"] == [1.5, 1.25] and log.history["lr"] == [2e-4, 1e-4]
     assert log.history["grad_norm"] == [None, 0.5]
@@ -248,7 +256,9 @@ def test_mmengine(logged):
 
 
 def test_own_csv_with_byte_order_mark_and_decimal_commas(logged):
-    log = logged("\ufeffstep;loss;val_loss;lr;grad_norm;counted_tokens\n1;2,5;;0,001;1,5;1.024\n1000;1,25;1,5;0,0005;1;96\n")
+    log = logged(
+        "\ufeffstep;loss;val_loss;lr;grad_norm;counted_tokens\n1;2,5;;0,001;1,5;1.024\n1000;1,25;1,5;0,0005;1;96\n"
+    )
     assert log.format == "a CSV of your own" and log.history["loss"] == [2.5, 1.25]
     assert log.history["step"] == [1, 1000] and log.history["validation_loss"] == [1.5]
     assert log.history["lr"] == [1e-3, 5e-4] and log.history["unmasked_tokens"][1] == 96
