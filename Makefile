@@ -1,6 +1,6 @@
 # Needs Python 3.11 to 3.13 (with venv), pip and make. Everything is installed into .venv; `rm -r .venv` begins anew.
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-browser bench notebooks clean
+.PHONY: help setup lab check test test-fast test-browser bench notebooks clean
 
 PYTHON ?= python3.11 python3.12 python3.13 python3 python
 VENV := .venv
@@ -48,8 +48,17 @@ $(READY): pyproject.toml constraints.txt $(TORCH)
 lab: setup  ## copy the labs to my-labs/ and open JupyterLab (JUPYTER_ARGS="--no-browser --port=8899")
 	@$(VENV)/bin/labkit lab -- $(JUPYTER_ARGS)
 
+check: setup  ## ruff: the lint and the format
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+
+test-fast: setup  ## the tests of the package without attacks, real kernels and whole labs, two files at once
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --ignore=tests/grading --ignore=tests/test_labs.py \
+	  --ignore=tests/workshop --ignore=tests/test_records.py
+
 test: setup  ## run every test that needs no browser and no GPU, then check every lab against its stored outputs
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --durations=15 --ignore=tests/grading
+	$(VENV)/bin/python -m pytest --durations=15 tests/grading  # its sandboxes count processes and memory: one at a time
 	$(VENV)/bin/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=900 labs
 
 test-browser: setup  ## run the tests that open pages in Chromium

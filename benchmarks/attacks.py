@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from labkit import cluster
-from labkit.workshop import bench
 from labkit.grading.judge import work
+from labkit.workshop import bench
 
 AT_ONCE = 2  # of the peers' namespaces
 

@@ -12,7 +12,6 @@ from labkit.almanac import world as almanac
 from labkit.almanac.phrasing import TELL, tell
 from labkit.almanac.world import CUTOFF, YEARS, Fact
 
-
 FORMS = 5  # phrasings of each fact, at most
 
 

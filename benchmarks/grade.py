@@ -25,7 +25,6 @@ import inspect
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import sqlite3
@@ -40,7 +39,7 @@ from pathlib import Path
 import platformdirs
 
 from labkit.cluster import ONE_THREAD
-from labkit.exercises import catalogue, find, reference_cell
+from labkit.exercises import catalogue, cell_of, find, reference_cell
 from labkit.exercises.kinds import Exercise, literal
 from labkit.grading.assemble import grouped, lab_exercises
 from labkit.grading.submissions import labs as names_of_labs
@@ -121,9 +120,7 @@ def _cell(exercise: Exercise, rng: random.Random) -> str:
     if what == "right":
         source = reference_cell(exercise)
     elif what == "mistake":
-        function = rng.choice(exercise.misconceptions).function
-        text = inspect.cleandoc("\n" + inspect.getsource(function))
-        source = head + re.sub(rf"\b{function.__name__}\b", exercise.name, text) + "\n"
+        source = cell_of(exercise, rng.choice(exercise.misconceptions).function)
     else:
         parameters = ", ".join(inspect.signature(exercise.reference).parameters)
         body = '"""To do."""\n    ...' if what == "stub" else "return undefined_name + 1"

@@ -30,6 +30,7 @@ _MODULES = {  # name: its module
         name: f"labkit.{name}"
         for name in (
             "almanac",
+            "architectures",
             "best_of",
             "claims",
             "cluster",
@@ -38,14 +39,19 @@ _MODULES = {  # name: its module
             "dedup",
             "diagnosis",
             "explorers",
+            "hyperparameters",
             "lint",
+            "lora",
+            "lora_model",
             "masking",
             "models",
             "plots",
             "progress",
             "runs",
+            "syllabus",
             "tokenization",
             "training",
+            "updates",
         )
     },
     "pretraining": "labkit.workshop.pretraining",

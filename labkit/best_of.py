@@ -18,6 +18,7 @@ from statistics import mean
 from labkit import cluster, runs
 from labkit.common import InputError, write_atomically
 from labkit.data import Example
+from labkit.runs import record as records
 
 POLICY = "data-clean"  # the recipe whose model answers
 QUESTIONS, SAMPLES = 22, 16
@@ -123,7 +124,7 @@ def measure(seed: int) -> Curve:
 
 def place():
     """The record's file, beside those of the recipes."""
-    return runs.RECORDS / "best_of" / f"{POLICY}.json"
+    return records.RECORDS / "best_of" / f"{POLICY}.json"
 
 
 def recorded() -> list[Curve]:

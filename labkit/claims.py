@@ -1,7 +1,7 @@
 """The ledger: what the chapter claims, the verdict on each claim, and what this kit measured.
 
 `measured` prints a verdict that is the same on every machine as long as a value lies in its interval. `claim` looks a
-claim up by id. Recorded values stand in records/claims.json with the machine and the date; the table in the README is
+claim up by id. Recorded values stand in records/claims.json with the machine and the date; the table in docs/ledger.md is
 made from both. The claims themselves are in claims.yaml, told in our own words.
 """
 
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-from labkit.common import InputError, write_atomically
+from labkit.common import InputError, write_atomically, write_between
 from labkit.live import Line
 
 LEDGER = Path(__file__).parent / "claims.yaml"
@@ -132,17 +132,7 @@ def table(path: Path | None = None) -> str:
 
 def write_table(target: Path, path: Path | None = None) -> bool:
     """Put the table between the ledger's marks in a file; returns whether that changed it."""
-    try:
-        text = target.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{target}: cannot be read ({error}); name a Markdown file") from None
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise InputError(f"{target}: needs one line {BEGIN} and after it one line {END}; the table goes between them")
-    written = f"{text[: text.index(BEGIN)]}{BEGIN}\n{table(path)}\n{text[text.index(END) :]}"
-    if written != text:
-        with write_atomically(target) as file:
-            file.write(written)
-    return written != text
+    return write_between(target, BEGIN, END, table(path))
 
 
 def _verdict(looked_up: Claim) -> str:
@@ -166,7 +156,7 @@ def _span(low: float, high: float) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "examples:\n  labkit claims table --write README.md\n  labkit claims show C45"
+    parser.epilog = "examples:\n  labkit claims table --write docs/ledger.md\n  labkit claims show C45"
     actions = parser.add_subparsers(dest="action", required=True, metavar="table | show ID")
     whole = actions.add_parser("table", help="the whole ledger as a Markdown table")
     whole.add_argument("--write", metavar="FILE.md", type=Path, help=f"put it between {BEGIN} and {END} in this file")

@@ -47,6 +47,21 @@ def write_atomically(path: str | Path) -> Iterator[IO[str]]:
             os.unlink(temporary)
 
 
+def write_between(target: Path, begin: str, end: str, text: str) -> bool:
+    """Put `text` between two marks, each a line of its own, in a file; returns whether that changed it."""
+    try:
+        before = target.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{target}: cannot be read ({error}); name a Markdown file") from None
+    if before.count(begin) != 1 or before.count(end) != 1 or before.index(begin) > before.index(end):
+        raise InputError(f"{target}: needs one line {begin} and after it one line {end}; the table goes between them")
+    written = f"{before[: before.index(begin)]}{begin}\n{text}\n{before[before.index(end) :]}"
+    if written != before:
+        with write_atomically(target) as file:
+            file.write(written)
+    return written != before
+
+
 def peak_rss_mb() -> float:
     """The most memory this process has held so far, in megabytes of 10⁶ bytes."""
     try:

@@ -1,32 +1,53 @@
-"""Corpora beyond one machine: datatrove's MinHash pipeline with this kit's shingles, on local processes or on Ray.
+"""`labkit corpus FOLDER`: near-duplicates over the files of a folder, by datatrove, on local processes or on Ray.
 
-`python -m labkit.corpus FOLDER --out OUT` reads every `*.jsonl` of a folder (`{"text": …}` a line) in four stages:
-signatures, pairs that share a band, clusters, and what is kept. The work is datatrove's; here it is only put together.
-It verifies no candidate by its true similarity, so what it removes depends on the bands alone: `labkit dedup` says more
-about files that fit on one machine.
+Every `*.jsonl` of the folder and the folders in it is read, packed by gzip, bzip2 or xz or not, in four stages:
+signatures, pairs that share a band, clusters, and each line into its file. The finding is datatrove's; what a line's
+text is, and where the line goes, is as in `labkit dedup`. datatrove verifies no candidate by its true similarity, so
+what is removed depends on the bands alone: `labkit dedup` says more about a file that fits on one machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
+import os
+import shutil
 import struct
-from collections import defaultdict
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
-from labkit.common import InputError
+from labkit.common import InputError, write_atomically
+from labkit.dedup_command import line_text, numbered_lines, rejected_row
+
+ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.bz2", ".jsonl.xz")
+SIDES = ("kept", "removed", "rejected")
 
 
-def stages(folder: Path, out: Path, files: int, shingle: int = 3, bands: int = 14, rows: int = 8, seed: int = 1):
-    """The four stages, each as (steps, tasks), as datatrove's executors take them; `files`: how many there are."""
+def stages(
+    folder: Path,
+    files: list[str],
+    out: Path,
+    keys: tuple[str, ...] = (),
+    shingle: int = 3,
+    bands: int = 14,
+    rows: int = 8,
+    seed: int = 1,
+):
+    """The four stages, each as (steps, tasks), as datatrove's executors take them; task n reads the n-th of `files`.
+
+    A line's place is its number: those without a usable text pass as empty documents, which have no signature.
+    """
+    from datatrove.data import Document
+    from datatrove.pipeline.base import PipelineStep
     from datatrove.pipeline.dedup.minhash import (
         MinhashConfig,
         MinhashDedupBuckets,
         MinhashDedupCluster,
-        MinhashDedupFilter,
         MinhashDedupSignature,
     )
-    from datatrove.pipeline.readers import JsonlReader
-    from datatrove.pipeline.writers import JsonlWriter
     from datatrove.utils.hashing import HashConfig
     from datatrove.utils.text import TextNormConfig
     from datatrove.utils.word_tokenizers import WordTokenizer
@@ -43,6 +64,54 @@ def stages(folder: Path, out: Path, files: int, shingle: int = 3, bands: int = 1
         def span_tokenize(self, text: str) -> list[tuple[int, int]]:
             return [(0, len(text))]
 
+    class Read(PipelineStep):
+        """A document for each line of the task's file."""
+
+        type, name = "reader", "lines"
+
+        def run(self, data=None, rank: int = 0, world_size: int = 1):
+            for number, _, size, raw in numbered_lines(folder / files[rank]):
+                try:
+                    text = line_text(raw, size, keys)
+                except InputError:
+                    text = ""
+                yield Document(text=text, id=str(number))
+
+    class Sort(PipelineStep):
+        """Each line of the task's file into what is kept, removed or rejected."""
+
+        type, name = "writer", "kept, removed, rejected"
+
+        def run(self, data=None, rank: int = 0, world_size: int = 1):
+            place = unpacked_name(files[rank])
+            for side in SIDES:
+                (out / side / place).parent.mkdir(parents=True, exist_ok=True)
+            removed = set(_numbers(out / "unfinished" / "clusters" / f"{rank:06d}.remove", "<I"))
+            cluster = dict(_numbers(out / "unfinished" / "clusters" / f"{rank:06d}.clusters", "<2I"))
+            counts = Counter()
+            with (
+                write_atomically(out / "kept" / place) as kept,
+                write_atomically(out / "removed" / place) as gone,
+                write_atomically(out / "rejected" / place) as rejected,
+            ):
+                for number, _, size, raw in numbered_lines(folder / files[rank]):
+                    try:
+                        line_text(raw, size, keys)
+                    except InputError as error:
+                        rejected.write(rejected_row(number, str(error), size, raw))
+                        counts["rejected"] += 1
+                        continue
+                    line = raw.decode().strip()
+                    if (number - 1,) in removed:
+                        gone.write(f'{{"line": {number}, "cluster": {cluster[number - 1]}, "row": {line}}}\n')
+                        counts["removed"] += 1
+                    else:
+                        kept.write(line + "\n")
+                        counts["kept"] += 1
+            with write_atomically(out / "unfinished" / f"{rank:06d}.json") as file:
+                json.dump(counts, file)
+            yield from ()
+
     as_it_stands = TextNormConfig(remove_punctuation=False, norm_unicode_diacritics=False, norm_numbers=False)
     config = MinhashConfig(
         n_grams=shingle,
@@ -52,73 +121,183 @@ def stages(folder: Path, out: Path, files: int, shingle: int = 3, bands: int = 1
         norm_config=as_it_stands,
         hash_config=HashConfig(hash_fc="sha1"),  # datatrove 0.10 gives xxhash text, which xxhash 4 refuses
     )
-    signatures, pairs, removed, kept = (str(out / name) for name in ("signatures", "pairs", "removed", "kept"))
-    read = JsonlReader(str(folder), glob_pattern="*.jsonl")
+    signatures, pairs, found = (str(out / "unfinished" / name) for name in ("signatures", "pairs", "clusters"))
     return [
-        ([read, MinhashDedupSignature(signatures, config=config, language=Words())], files),
+        ([Read(), MinhashDedupSignature(signatures, config=config, language=Words())], len(files)),
         ([MinhashDedupBuckets(signatures, pairs, config=config)], bands),
-        ([MinhashDedupCluster(pairs, removed, config=config, save_cluster_id=True)], 1),
-        ([read, MinhashDedupFilter(removed), JsonlWriter(kept, compression=None)], files),
+        ([MinhashDedupCluster(pairs, found, config=config, save_cluster_id=True)], 1),
+        ([Sort()], len(files)),
     ]
 
 
-def deduplicate(folder: str | Path, out: str | Path, ray: bool = False, workers: int = 1, **options) -> list[list[int]]:
-    """Run the pipeline; `out/kept` holds what is kept. Returns the clusters of at least two.
+def deduplicate(
+    folder: str | Path, out: str | Path, keys: tuple[str, ...] = (), ray: bool = False, workers: int = 1, **options
+) -> tuple[list[list[tuple[str, int]]], dict]:
+    """(the clusters of at least two, each as (file, line) pairs of which the one that stays is first; the report).
 
-    Members are numbered over all files in the order of their names. With `ray`, the tasks run on the cluster that
-    `ray.init` finds. Texts of fewer words than a shingle have no signature and are kept. Raises `InputError`.
+    `out` then holds kept/, removed/ and rejected/ with a file for each that was read: each of its lines is in exactly
+    one of them; and clusters.jsonl and report.json. With `ray`, the tasks run on the cluster that `ray.init` finds,
+    whose machines share the folders. Texts of fewer words than a shingle have no signature and are kept. Raises
+    `InputError`, and then leaves `out` as it was.
     """
-    folder, out = Path(folder), Path(out)
-    files = sorted(folder.glob("*.jsonl"))
-    if not files:
-        raise InputError(f"{folder}: holds no *.jsonl files; name a folder of JSON lines with a \"text\"")
-    if out.exists() and any(out.iterdir()):
+    folder, out = Path(folder).expanduser(), Path(out).expanduser()
+    files, others = listed(folder)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(f"{out}: is not empty; name a new folder")
     try:
         from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor
     except ImportError:
         raise InputError("datatrove is not installed; `pip install datatrove orjson`") from None
-    for number, (steps, tasks) in enumerate(stages(folder, out, len(files), **options)):
-        place = {"logging_dir": str(out / "logs" / str(number)), "tasks": tasks}
-        if ray:
-            RayPipelineExecutor(steps, workers=workers, **place).run()
-        else:
-            LocalPipelineExecutor(steps, workers=workers, **place).run()
-    return clusters(files, out / "removed")
+    lines = [_checked(folder / file) for file in files]
+    was_there = out.exists()
+    try:
+        (out / "unfinished").mkdir(parents=True)
+        for number, (steps, tasks) in enumerate(stages(folder, files, out, keys, **options)):
+            place = {"logging_dir": str(out / "unfinished" / "logs" / str(number)), "tasks": tasks}
+            executor = RayPipelineExecutor if ray else LocalPipelineExecutor
+            with _stderr_in(out / "unfinished" / "log"):
+                executor(steps, workers=workers, **place).run()
+        told = [json.loads((out / "unfinished" / f"{rank:06d}.json").read_text()) for rank in range(len(files))]
+        report = {side: sum(counts.get(side, 0) for counts in told) for side in SIDES}
+        if report["rejected"] == sum(lines):
+            raise InputError(f"{folder}: no usable line in it; {_first_problem(folder, files, keys)}")
+        if [sum(counts.values()) for counts in told] != lines:
+            raise InputError(f"{folder}: was changed while it was read; start again, and let it rest")
+        found = clusters(files, out / "unfinished" / "clusters")
+        with write_atomically(out / "clusters.jsonl") as file:
+            for number, (kept, *gone) in enumerate(found):
+                file.write(json.dumps({"cluster": number, "kept": kept, "removed": gone}, ensure_ascii=False) + "\n")
+        report = {"files": len(files), "lines": sum(lines)} | report | {"clusters": len(found), "left_out": others}
+        with write_atomically(out / "report.json") as file:
+            json.dump(report, file, indent=1)
+        shutil.rmtree(out / "unfinished")
+        return found, report
+    except BaseException as error:
+        for path in out.iterdir() if out.is_dir() else ():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if not was_there and out.is_dir():
+            out.rmdir()
+        if isinstance(error, OSError):
+            raise InputError(f"{error.filename or out}: {error.strerror or error}; free space there") from None
+        raise
 
 
-def clusters(files: list[Path], removed: Path) -> list[list[int]]:
-    """The clusters in datatrove's files: pairs of numbers, a document's place in its file and its cluster."""
-    found: dict[int, list[int]] = defaultdict(list)
-    first = 0
-    for number, file in enumerate(files):
-        told = removed / f"{number:06d}.clusters"
-        if told.is_file():
-            for place, cluster in struct.iter_unpack("<2I", told.read_bytes()):
-                found[cluster].append(first + place)
-        with open(file, "rb") as lines:
-            first += sum(1 for line in lines if line.strip())
-    return sorted(sorted(members) for members in found.values())
+def listed(folder: Path) -> tuple[list[str], list[str]]:
+    """(the files to read, the others), as paths within the folder, in order.
+
+    Raises `InputError` if there are none to read, or two that would be written to one name.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: is no folder; name one with files of JSON lines, or take `labkit dedup` for a file"
+        )
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    files = [name for name in names if name.endswith(ENDINGS)]
+    if not files:
+        raise InputError(f"{folder}: holds no {' or '.join('*' + ending for ending in ENDINGS[:2])} files")
+    seen: dict[str, str] = {}
+    for name in files:
+        other = seen.setdefault(unpacked_name(name), name)
+        if other != name:
+            raise InputError(
+                f"{folder}: {other} and {name} would both become {unpacked_name(name)}; rename one of them"
+            )
+    return files, [name for name in names if name not in seen.values()]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m labkit.corpus",
-        description="Deduplicate a folder of JSON lines with datatrove.",
-        epilog="example: python -m labkit.corpus shards --out cleaned --workers 8; on a cluster add --ray",
+def unpacked_name(name: str) -> str:
+    """A file's name without the ending that says how it is packed."""
+    return name[: name.rindex(".jsonl")] + ".jsonl"
+
+
+def clusters(files: list[str], found: Path) -> list[list[tuple[str, int]]]:
+    """The clusters in datatrove's files, the member that stays first: (place in its file, cluster), and the places that
+    go."""
+    stay: dict[int, tuple[str, int]] = {}
+    go: dict[int, list[tuple[str, int]]] = defaultdict(list)
+    for rank, file in enumerate(files):
+        removed = set(_numbers(found / f"{rank:06d}.remove", "<I"))
+        for place, cluster in _numbers(found / f"{rank:06d}.clusters", "<2I"):
+            if (place,) in removed:
+                go[cluster].append((file, place + 1))
+            else:
+                stay[cluster] = (file, place + 1)
+    return [[stay[cluster], *go[cluster]] for cluster in sorted(stay)]
+
+
+@contextlib.contextmanager
+def _stderr_in(path: Path) -> Iterator[None]:
+    """What this process and those it starts write to stderr goes to a file: datatrove writes a page for each task."""
+    from loguru import logger
+
+    there = os.dup(2)
+    try:
+        with open(path, "a", encoding="utf-8") as file, contextlib.redirect_stderr(file):
+            os.dup2(file.fileno(), 2)
+            yield
+    finally:
+        os.dup2(there, 2)
+        os.close(there)
+        logger.remove()  # datatrove's, which writes to the file that is closed now
+
+
+def _numbers(path: Path, form: str) -> list[tuple[int, ...]]:
+    return list(struct.iter_unpack(form, path.read_bytes())) if path.is_file() else []
+
+
+def _checked(path: Path) -> int:
+    """How many lines a file has; that it can be read to its end is known before anything is written."""
+    try:
+        return sum(1 for _ in numbered_lines(path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _first_problem(folder: Path, files: list[str], keys: tuple[str, ...]) -> str:
+    for file in files:
+        for number, _, size, raw in numbered_lines(folder / file):
+            try:
+                line_text(raw, size, keys)
+            except InputError as error:
+                return f"{file}, line {number}: {error}"
+    return "the files are empty"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Writes to OUT: kept/, the lines as they were; removed/, each with its cluster; rejected/, what has no text, and\n"
+        "why; clusters.jsonl, of each cluster the line that stays and those that go; report.json. Each line is in exactly\n"
+        "one of the three. Exit status 1 if lines were rejected or files left out.\n\n"
+        "examples:\n  labkit corpus shards --out cleaned --workers 8\n"
+        "  labkit corpus shards --out cleaned --text body --ray"
     )
-    parser.add_argument("folder", type=Path, help='*.jsonl files, {"text": …} a line')
-    parser.add_argument("--out", type=Path, required=True, help="a new folder, for what is kept and how it was found")
+    parser.add_argument("folder", type=Path, help="with files of JSON lines: *.jsonl, or packed, *.jsonl.gz")
+    parser.add_argument("--out", type=Path, required=True, help="a new folder, for what is kept and what is not")
+    parser.add_argument(
+        "--text", action="append", metavar="KEY", help="the key that holds the text, as in labkit dedup"
+    )
     parser.add_argument("--workers", type=int, default=1, help="tasks at once (1)")
     parser.add_argument("--ray", action="store_true", help="on the Ray cluster that this machine belongs to")
-    args = parser.parse_args()
-    try:
-        found = deduplicate(args.folder, args.out, ray=args.ray, workers=args.workers)
-    except InputError as error:
-        raise SystemExit(f"labkit.corpus: {error}") from None
-    gone = sum(map(len, found)) - len(found)
-    print(f"{len(found)} clusters, {gone} documents removed; {args.out / 'kept'} holds the rest")
+    parser.add_argument("--json", action="store_true", help="end with one JSON object, the report")
+
+
+def main(args: argparse.Namespace) -> int:
+    if args.workers < 1:
+        raise InputError(f"--workers is {args.workers}: give at least 1")
+    _, report = deduplicate(args.folder, args.out, tuple(args.text or ()), ray=args.ray, workers=args.workers)
+    print(
+        f"{report['lines']:,} lines in {report['files']:,} files: {report['kept']:,} kept, {report['removed']:,} removed "
+        f"({report['clusters']:,} clusters), {report['rejected']:,} rejected"
+    )
+    if report["left_out"]:
+        print(f"left out, no JSON lines: {', '.join(report['left_out'])}")
+    print(f"{args.out}: {', '.join(side + '/' for side in SIDES)}, clusters.jsonl, report.json")
+    if args.json:
+        print(json.dumps(report))
+    return 1 if report["rejected"] or report["left_out"] else 0
 
 
 if __name__ == "__main__":
-    main()
+    from labkit import cli
+
+    sys.exit(cli.main(["corpus", *sys.argv[1:]]))

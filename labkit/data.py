@@ -1,19 +1,28 @@
 """Examples: what one is, and how they come from files and go to files.
 
-Here live the `Example`, the readers of the three forms people have (this kit's, TRL's prompt and completion, chat
-messages), writing, and the splits: by chance, by time, by cluster. Tokens are elsewhere (`masking`).
+Here live the `Example`, the readers of the forms people have (this kit's, TRL's prompt and completion, chat messages,
+ShareGPT's, Alpaca's) in the files they have (JSON lines, packed or not, a JSON array, CSV, parquet), writing, and the
+splits: by chance, by time, by cluster. Tokens are elsewhere (`masking`).
 """
 
 from __future__ import annotations
 
+import bz2
+import contextlib
+import csv
 import dataclasses
+import gzip
+import io
 import json
+import lzma
 import os
 import random
 import sys
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from labkit.common import InputError, as_json, write_atomically
 
@@ -30,7 +39,10 @@ class Example:
 
     `prompt` is the user's whole text (worked examples, context, question); `completion` is what the assistant writes,
     without the end token. `answer` is what is compared for exact match; where it is None the whole completion is.
-    `history` holds earlier turns of a conversation, as messages.
+    `history` holds earlier turns of a conversation, as messages. A conversation that holds more than texts of user and
+    assistant (tool calls, reasoning, other roles) stands in `conversation` as it is, to its last message; `prompt` and
+    `completion` are then the texts of the last user's and the last message, the latter perhaps empty. `tools` are the
+    functions that a template may describe.
     """
 
     id: str
@@ -45,9 +57,16 @@ class Example:
     completion: str
     answer: str | None
     history: tuple[dict, ...] = ()
+    conversation: tuple[dict, ...] = ()
+    tools: tuple[dict, ...] = ()
 
     def messages(self, completion: bool = True) -> list[dict]:
         """The example as a chat: system (if any), earlier turns, user, and the completion unless told not to."""
+        if self.conversation:
+            *before, last = map(dict, self.conversation)
+            if self.completion:
+                last["content"] = self.completion
+            return [*before, last] if completion else before
         messages = [{"role": "system", "content": self.system}] if self.system else []
         messages += [dict(message) for message in self.history]
         messages.append({"role": "user", "content": self.prompt})
@@ -65,8 +84,9 @@ def exact_answer(text: str) -> str:
 def load_examples(path_or_name: str | Path, skip_bad: bool = False, limit: int | None = None) -> list[Example]:
     """Read examples from a file of JSON lines, or from a data set of the hub.
 
-    A line is one of this kit's examples, TRL's `{"prompt", "completion"}` (strings, or lists of messages), or
-    `{"messages": […]}`, whose last assistant turn is the completion. Only the first `limit` examples are read, if
+    A line is one of this kit's examples, TRL's `{"prompt", "completion"}` (strings, or lists of messages),
+    `{"messages": […]}`, whose last assistant turn is the completion, ShareGPT's `{"conversations": […]}`, or Alpaca's
+    `{"instruction", "input", "output"}`, whose prompt is instruction and input with an empty line between. Only the first `limit` examples are read, if
     given. With `skip_bad` the bad lines go to `FILE.rejected.jsonl`, each with its number and what is wrong with it,
     and a line on stderr says how many. Raises `InputError`, which names file, line and key.
     """
@@ -82,7 +102,7 @@ def load_examples(path_or_name: str | Path, skip_bad: bool = False, limit: int |
     examples, rejected = [], []
     for line, text in rows:
         try:
-            examples.append(_example(_row(text), default_id=f"{Path(where).name}:{line}"))
+            examples.append(example_of(_row(text), default_id=f"{Path(where).name}:{line}"))
         except InputError as error:
             if not skip_bad:
                 raise InputError(f"{where}, line {line}: {error}") from None
@@ -103,9 +123,18 @@ def load_examples(path_or_name: str | Path, skip_bad: bool = False, limit: int |
 
 def checked_lines(path: str | Path, limit: int | None = None) -> Iterator[tuple[int, Example | InputError]]:
     """(line number from 1, its example or what is wrong with it) for each line of a file that is not blank."""
+    for line, row in checked_rows(path, limit):
+        try:
+            yield line, row if isinstance(row, InputError) else example_of(row, f"line {line}")
+        except InputError as error:
+            yield line, error
+
+
+def checked_rows(path: str | Path, limit: int | None = None) -> Iterator[tuple[int, dict | InputError]]:
+    """The same with each line's row as it stands in the file, in any form."""
     for line, text in _file_rows(Path(path).expanduser(), limit):
         try:
-            yield line, _example(_row(text), default_id=f"line {line}")
+            yield line, _row(text)
         except InputError as error:
             yield line, error
 
@@ -172,8 +201,9 @@ def _looks_like_a_file(name: str) -> bool:
     return name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1 or bool(Path(name).suffix)
 
 
-def _file_rows(path: Path, limit: int | None) -> Iterator[tuple[int, bytes]]:
-    """(line number from 1, its bytes) for the lines of a file that are not blank; memory holds one line at a time."""
+def _file_rows(path: Path, limit: int | None) -> Iterator[tuple[int, bytes | dict]]:
+    """(number from 1, bytes) for the lines of a file that are not blank, of which memory holds one at a time; for a
+    table or a JSON array (number from 1, row)."""
     try:
         if path.is_dir():
             raise InputError(f"{path}: is a folder; name a file of JSON lines in it")
@@ -183,10 +213,20 @@ def _file_rows(path: Path, limit: int | None) -> Iterator[tuple[int, bytes]]:
                 f"{path}: {size / 1e6:.0f} MB is over the limit of {MAX_FILE_BYTES / 1e6:.0f} MB; "
                 "give a smaller file, or say how many examples to read"
             )
-        with open(path, "rb") as file:
-            number = 0
+        if (form := table_form(path)) is not None:
+            yield from _table_rows(path, form)
+            return
+        if size <= MAX_FILE_BYTES and (rows := _array(path)) is not None:
+            yield from enumerate(rows, start=1)
+            return
+        with opened(path) as file:
+            number, held = 0, 0
             while line := file.readline(MAX_LINE_BYTES + 1):
-                number += 1
+                number, held = number + 1, held + len(line)
+                if held > MAX_FILE_BYTES and limit is None:  # a few bytes can unpack to any number of them
+                    raise InputError(
+                        f"{path}: unpacked it is over the limit of {MAX_FILE_BYTES / 1e6:.0f} MB; give a smaller file"
+                    )
                 if len(line) > MAX_LINE_BYTES:
                     longest = f"{MAX_LINE_BYTES / 1e6:.0f} MB"
                     raise InputError(f"{path}, line {number}: longer than {longest}, so no file of JSON lines; {FORMS}")
@@ -200,6 +240,85 @@ def _file_rows(path: Path, limit: int | None) -> Iterator[tuple[int, bytes]]:
         raise InputError(
             f"{path}: cannot be read ({error.strerror or error}); check what it is and who may read it"
         ) from None
+
+
+RAGGED = "more or fewer values than the header"  # a key that marks such a row of a CSV file
+PACKED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))
+
+
+@contextlib.contextmanager
+def opened(path: str | Path) -> Iterator[BinaryIO]:
+    """A file's bytes to read, unpacked if it is a gzip, bzip2 or xz file: its first bytes tell, whatever its name.
+
+    Raises `InputError`, within too, for a packed file that is cut off or broken.
+    """
+    with open(path, "rb") as file:
+        first = file.read(6)
+        unpack = next((unpack for mark, unpack in PACKED if first.startswith(mark)), None)
+        file.seek(0)
+        if unpack is None:
+            yield file
+            return
+        try:
+            with unpack(file) as unpacked:
+                yield unpacked
+        except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
+            raise InputError(f"{path}: the packed file is cut off or broken ({error}); fetch it again") from None
+        except OSError as error:
+            if error.errno is None:  # bz2 says so of its data
+                raise InputError(f"{path}: the packed file is broken ({error}); fetch it again") from None
+            raise
+
+
+def table_form(path: str | Path) -> str | None:
+    """ "csv" or "parquet" for a file that is such a table, by its name or its first bytes; else None."""
+    with open(path, "rb") as file:
+        if file.read(4) == b"PAR1":
+            return "parquet"
+    name = Path(path).name.lower()
+    return "csv" if name.removesuffix(".gz").endswith((".csv", ".tsv")) else None
+
+
+def _table_rows(path: Path, form: str) -> Iterator[tuple[int, dict]]:
+    """(number, row) of a CSV file, whose values are texts and whose numbers are lines, or of a parquet file."""
+    if form == "csv":
+        csv.field_size_limit(MAX_LINE_BYTES)
+        with opened(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+            try:
+                header = text.readline()
+                text.seek(0)
+                reader = csv.DictReader(text, delimiter=max(",;\t", key=header.count), restkey=RAGGED)
+                for row in reader:
+                    yield reader.line_num, row | ({RAGGED: True} if None in row.values() else {})
+            except csv.Error as error:
+                raise InputError(f"{path}, line {reader.line_num}: {error}; mend the line") from None
+            except UnicodeDecodeError:
+                raise InputError(f"{path}: is not valid UTF-8; save the file as UTF-8") from None
+        return
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise InputError(f"{path}: a parquet file needs `pip install pyarrow`, or write it as JSON lines") from None
+    try:
+        rows = (row for batch in pyarrow.parquet.ParquetFile(path).iter_batches(1000) for row in batch.to_pylist())
+        yield from enumerate(rows, start=1)
+    except pyarrow.ArrowException as error:
+        raise InputError(f"{path}: cannot be read as parquet ({str(error).splitlines()[0]}); fetch it again") from None
+
+
+def _array(path: Path) -> list | None:
+    """The rows of a file that is one JSON array; None for any other file."""
+    with opened(path) as file:
+        if not file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+            return None
+        file.seek(0)
+        data = file.read(MAX_FILE_BYTES + 1)
+    try:
+        rows = json.loads(data.decode("utf-8-sig")) if len(data) <= MAX_FILE_BYTES else None
+    except (ValueError, RecursionError):
+        return None  # its lines are then told one by one
+    return rows if rows and all(isinstance(row, dict) for row in rows) else None
 
 
 def _hub_rows(name: str, limit: int | None) -> Iterator[tuple[int, dict]]:
@@ -223,6 +342,8 @@ def _hub_rows(name: str, limit: int | None) -> Iterator[tuple[int, dict]]:
 
 
 def _row(line: bytes | dict) -> dict:
+    if isinstance(line, dict) and RAGGED in line:
+        raise InputError(f"has {RAGGED}; put a value that holds commas or line breaks in quotes")
     return line if isinstance(line, dict) else json_object(line, FORMS)
 
 
@@ -241,10 +362,26 @@ def json_object(text: bytes, hint: str) -> dict:
     return row
 
 
-def _example(row: dict, default_id: str) -> Example:
-    """The example in a parsed row, in whichever form it is."""
-    if "messages" in row:
-        turns = _messages(row, "messages")
+def form_of(row: dict) -> str:
+    """Which form a row has: "messages", "conversations", "prompt", "instruction" or "text"; "prompt" where it has none."""
+    keys = ("messages", "conversations", "prompt", "completion", "instruction", "text")
+    there = [key for key in keys if row.get(key) is not None] or [key for key in keys if key in row] or ["prompt"]
+    return "prompt" if there[0] == "completion" else there[0]
+
+
+def example_of(row: dict, default_id: str) -> Example:
+    """The example in a parsed row, in whichever form it is. Raises `InputError` with what is wrong with it."""
+    form = form_of(row)
+    if row.get("conversation"):  # as `save_examples` writes what is more than texts
+        turns = _messages(row, "conversation")
+    elif form in ("messages", "conversations"):
+        turns = _messages(row, form)
+    elif form == "instruction":
+        asked = [_text(row, "instruction"), _text(row, "input", optional=True)]
+        turns = [{"role": "user", "content": "\n\n".join(part for part in asked if part and part.strip())}]
+        turns.append({"role": "assistant", "content": _text(row, "output")})
+        system = _text(row, "system", optional=True)
+        turns[:0] = [{"role": "system", "content": system}] if system else []
     else:
         for key in ("prompt", "completion"):
             if key not in row:
@@ -257,7 +394,8 @@ def _example(row: dict, default_id: str) -> Example:
             turns += _messages(row, "history") if row.get("history") else []
             turns.append({"role": "user", "content": _text(row, "prompt")})
             turns.append({"role": "assistant", "content": _text(row, "completion")})
-    system, history, prompt, completion = _turns(turns)
+    check_roles(turns)
+    system, history, prompt, completion, conversation = _turns(turns)
     return Example(
         id=str(row["id"]) if row.get("id") is not None else default_id,
         date=_text(row, "date", optional=True),
@@ -271,6 +409,8 @@ def _example(row: dict, default_id: str) -> Example:
         completion=completion,
         answer=_text(row, "answer", optional=True),
         history=history,
+        conversation=conversation,
+        tools=_tools(row),
     )
 
 
@@ -296,31 +436,104 @@ def _messages(row: dict, key: str) -> list[dict]:
         raise InputError(f'"{key}" is of type {kind}, not a list of messages; give {{"role": …, "content": …}} objects')
     turns = []
     for number, message in enumerate(value, start=1):
-        if not isinstance(message, dict) or "role" not in message or "content" not in message:
-            raise InputError(f'"{key}", message {number}: a message is {{"role": …, "content": …}}')
         try:
-            turns.append({"role": _text(message, "role"), "content": _text(message, "content")})
+            turns.append(plain_message(message))
         except InputError as error:
             raise InputError(f'"{key}", message {number}: {error}') from None
     return turns
 
 
-def _turns(turns: list[dict]) -> tuple[str | None, tuple[dict, ...], str, str]:
-    """(system, earlier turns, last prompt, completion) of a chat, whose roles must make sense."""
-    system = turns[0]["content"] if turns and turns[0]["role"] == "system" else None
-    talk = turns if system is None else turns[1:]
-    for number, message in enumerate(talk):
-        expected = ("user", "assistant")[number % 2]
-        if message["role"] != expected:
-            place = number + 1 + (system is not None)
+ROLES = {"human": "user", "gpt": "assistant", "function_call": "assistant", "observation": "tool"}  # ShareGPT's names
+
+
+def plain_message(message: object) -> dict:
+    """A message with a role and a text as content, whatever else it holds: tool calls, reasoning, a name.
+
+    ShareGPT's `from` and `value` become `role` and `content`, parts of text are joined by line breaks, and keys without
+    a value go, as columns of a table give them to every message. Content may be None beside tool calls or reasoning.
+    Raises `InputError` with what is wrong.
+    """
+    if isinstance(message, dict) and "role" not in message and "from" in message:
+        message = {"role": ROLES.get(message["from"], message["from"]), "content": message.get("value"), **message}
+        message = {key: value for key, value in message.items() if key not in ("from", "value")}
+    if not isinstance(message, dict) or "role" not in message:
+        raise InputError('a message is {"role": …, "content": …}')
+    plain = {key: value for key, value in message.items() if key in ("role", "content") or value not in (None, [])}
+    if isinstance(plain.get("content"), list):
+        plain["content"] = "\n".join(map(_part, plain["content"]))
+    other = plain.get("tool_calls") or plain.get("reasoning_content") or plain.get("reasoning") or plain.get("thinking")
+    if not plain.get("content") and (other or plain["role"] == "tool"):
+        return {"role": _text(plain, "role"), "content": plain.get("content"), **plain}
+    if "content" not in plain:
+        raise InputError('a message is {"role": …, "content": …}')
+    return {**plain, "role": _text(plain, "role"), "content": _text(plain, "content")}
+
+
+def _part(part: object) -> str:
+    """The text of a part of a message's content."""
+    if isinstance(part, str):
+        return part
+    kind = part.get("type", "text") if isinstance(part, dict) else type(part).__name__
+    if kind == "text" and isinstance(part.get("text"), str):
+        return part["text"]
+    raise InputError(f'"content" holds a part of type {kind}; only text is trained on here, so take the line out')
+
+
+def message_texts(message: dict) -> list[str]:
+    """All that a message says, piece by piece: its content, its reasoning, its tool calls as JSON.
+
+    The message may be in any form that `plain_message` takes; null content says nothing. Raises `InputError`.
+    """
+    content = message.get("content", message.get("value"))
+    if content is not None and not isinstance(content, (str, list)):
+        raise InputError(f"holds content of type {type(content).__name__}, not text")
+    said = list(map(_part, content)) if isinstance(content, list) else [content or ""]
+    said += [
+        message[key] for key in ("reasoning_content", "reasoning", "thinking") if isinstance(message.get(key), str)
+    ]
+    said += [json.dumps(call, ensure_ascii=False, sort_keys=True) for call in message.get("tool_calls") or []]
+    return [text for text in said if text]
+
+
+DUE = {"user": ("assistant",), "assistant": ("user", "tool"), "tool": ("assistant", "tool")}  # who may come after whom
+
+
+def check_roles(messages: Sequence[dict]) -> None:
+    """Raise `InputError` unless the roles make a conversation that ends with the assistant."""
+    first = len(messages) > 0 and messages[0].get("role") in ("system", "developer")
+    before = None
+    for number, message in enumerate(messages[first:], start=1 + first):
+        due = DUE.get(before, ("user",))
+        if message.get("role") not in due:
             raise InputError(
-                f'message {place} has role "{message["role"]}" where "{expected}" is due; '
-                "after an optional system message, user and assistant take turns"
+                f'message {number} has role "{message.get("role")}" where "{due[0]}" is due; after an optional system '
+                "message, user and assistant take turns, and tools answer the assistant"
             )
-    if len(talk) < 2 or len(talk) % 2:
+        before = message["role"]
+    if before != "assistant":
         raise InputError("the last message is not the assistant's; end with the completion to learn")
-    *history, prompt, completion = talk
-    return system, tuple(history), prompt["content"], completion["content"]
+
+
+def _turns(turns: list[dict]) -> tuple[str | None, tuple[dict, ...], str, str, tuple[dict, ...]]:
+    """(system, earlier turns, last prompt, completion, the whole if it is more than texts) of a chat."""
+    system = turns[0]["content"] if turns[0]["role"] in ("system", "developer") else None
+    prompt = next(message for message in reversed(turns) if message["role"] == "user")["content"]
+    completion = turns[-1]["content"] or ""
+    if any(len(turn) > 2 or turn["role"] not in ("system", "user", "assistant") for turn in turns):
+        return system, (), prompt, completion, tuple(turns)
+    return system, tuple(turns[system is not None : -2]), prompt, completion, ()
+
+
+def _tools(row: dict) -> tuple[dict, ...]:
+    """The functions that a row describes, given as a list or as the JSON of one."""
+    tools = row.get("tools") or ()
+    try:
+        tools = json.loads(tools) if isinstance(tools, str) else tools
+    except ValueError:
+        tools = None
+    if not isinstance(tools, (list, tuple)) or not all(isinstance(tool, dict) for tool in tools):
+        raise InputError('"tools" is a list of JSON schemas; write it so, or leave it out')
+    return tuple(tools)
 
 
 def _shots(row: dict) -> tuple[tuple[str, str], ...]:

@@ -12,6 +12,8 @@ seed for seed. That such permutations estimate Jaccard well is measured, not pro
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -109,6 +111,73 @@ class Scheme:
     def recall(self) -> float:
         """The probability that a pair at the threshold becomes a candidate."""
         return candidate_probability(self.threshold, self.bands, self.rows)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How texts of any kind are read before they are compared; the plain functions read as the labs teach it.
+
+    Shingles are of words, or of characters where most letters are of a script that sets no spaces between words; either
+    way in lower case and composed form (NFC), without the punctuation of prose. Exact copies have the same text but for
+    line ends, trailing white space and what `ignore` names: letter case and indentation count.
+    """
+
+    unit: str = "auto"  # or "words", "characters"
+    ignore: tuple[str, ...] = ()  # of IGNORE
+
+    def shingles(self, text: str, n: int) -> set[str]:
+        """The text's shingles of n words or n characters; never none for a text that `check_text` accepts."""
+        return shingles(units(self.plain(text), self.unit_of(text)), n) or {text}
+
+    def unit_of(self, text: str) -> str:
+        """What the text's shingles are made of: "words" or "characters"."""
+        if self.unit != "auto" or text.isascii():
+            return "words" if self.unit == "auto" else self.unit
+        letters = sum(map(str.isalpha, text))
+        return "characters" if len(_UNSPACED.findall(text)) * 2 > letters else "words"
+
+    def plain(self, text: str) -> str:
+        """The text without what is never compared in shingles, and without what is to be ignored."""
+        text = text if text.isascii() else unicodedata.normalize("NFC", text)
+        if self.ignore:
+            text = self._ignoring(text)
+        spaced = text.translate(_PROSE)
+        return text if spaced.isspace() or not spaced else spaced
+
+    def exact(self, text: str) -> str:
+        """What exact copies have in common."""
+        text = text if text.isascii() else unicodedata.normalize("NFC", text)
+        if self.ignore:
+            text = self._ignoring(text).strip() or text
+        return (
+            "\n".join(map(str.rstrip, text.strip("\n").splitlines())) if "\n" in text or "\r" in text else text.strip()
+        )
+
+    def _ignoring(self, text: str) -> str:
+        if "case" in self.ignore:
+            text = text.casefold()
+        if "urls" in self.ignore:
+            text = _URL.sub("", text)
+        if "digits" in self.ignore:
+            text = _DIGITS.sub("0", text)
+        if "punctuation" in self.ignore:
+            text = " ".join(_PUNCTUATION.sub(" ", text).split())
+        return text
+
+
+IGNORE = ("case", "digits", "punctuation", "urls")
+UNITS = ("auto", "words", "characters")
+_PROSE = str.maketrans(dict.fromkeys(".,;:!?\"'“”‘’„«»…、。，；：！？「」『』", " "))
+_PUNCTUATION, _DIGITS, _URL = re.compile(r"[^\w\s]|_"), re.compile(r"\d+"), re.compile(r"\b(?:https?://|www\.)\S+")
+_UNSPACED = re.compile(  # Thai, Lao, Tibetan, Myanmar, Khmer, kana, Han
+    "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff]"
+)
+
+
+def units(text: str, unit: str) -> str:
+    """The text with a space between any two of its units, as `shingles` takes it: characters, or the words it has."""
+    return text if unit == "words" else " ".join("".join(text.split()))
 
 
 def scheme(
@@ -382,10 +451,12 @@ def find(
     rows: int | None = None,
     seed: int = 1,
     keep: str = "first",
+    reading: Reading | None = None,
 ) -> Found:
     """The near-duplicates among texts: exact copies (the same words), then MinHash, bands, true Jaccard, clusters.
 
-    `keep` says which member of a cluster stays: the first, the last, or the longest. Raises `InputError`, also for a
+    `keep` says which member of a cluster stays: the first, the last, or the longest. Without a `reading`, texts are
+    words at white space in lower case, for exact copies too. Raises `InputError`, also for a
     text without words.
     """
     chosen = scheme(threshold, shingle, permutations, bands, rows, seed)
@@ -394,11 +465,11 @@ def find(
     edges: list[tuple[int, int, float, str]] = []
     for index, text in enumerate(texts):
         check_text(text, f"text {index}")
-        original = first.setdefault(same_words(text), index)
+        original = first.setdefault(reading.exact(text) if reading else same_words(text), index)
         if original != index:
             edges.append((original, index, 1.0, "exact"))
     distinct = list(first.values())
-    sets = [shingles(texts[index], shingle) for index in distinct]
+    sets = [(reading.shingles if reading else shingles)(texts[index], shingle) for index in distinct]
     tried = [(distinct[i], distinct[j], jaccard(sets[i], sets[j])) for i, j in candidates(sets, chosen)[0].tolist()]
     close = [pair for pair in tried if pair[2] >= threshold]
     edges += [(*pair, "near") for pair in close]

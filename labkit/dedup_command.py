@@ -4,6 +4,10 @@ The file is read three times, a part of it at a time: for the bands' keys, to co
 What has been done is kept in `DIR/unfinished`, part by part, so that the same command goes on after an interruption;
 that folder is taken away at the end. Memory holds a few hundred bytes for a document, whatever its length.
 
+What is compared is what people say in a line: content, reasoning and tool calls; a system prompt, which many lines
+share, counts as one word. Lines that ask the same and answer otherwise are no near-duplicates of each other, and are
+counted as conflicts. With `--against`, what an evaluation file holds goes first.
+
 What to expect at the edges: a line without words, or that is no JSON, or longer than 10 MB, is rejected with the
 reason; a text of fewer words than a shingle is one shingle; of copies one stays. Where more than 128 documents share a
 band, not every pair of them is compared, and the report counts the others; a cluster of more than half of all documents
@@ -24,12 +28,13 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 
 from labkit import dedup
 from labkit.common import InputError, peak_rss_mb, write_atomically
-from labkit.data import MAX_LINE_BYTES, json_object
+from labkit.data import MAX_LINE_BYTES, form_of, json_object, message_texts, opened, table_form
 from labkit.live import Line
 
 PART_LINES = 10_000  # lines worked on together, and saved together
@@ -38,7 +43,7 @@ PART_PAIRS = 200_000
 CACHED_SHINGLES = 2_000_000  # about 250 MB of texts that were just compared
 SHOWN_BYTES = 10_000  # of a line that is too long, what the rejected file keeps
 OUTPUTS = ("kept.jsonl", "removed.jsonl", "rejected.jsonl")
-FORMAT = 1  # of the unfinished parts and the report; another one begins anew
+FORMAT = 2  # of the unfinished parts and the report; another one begins anew
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,9 @@ class Documents:
     offset: np.ndarray  # of the line's first byte
     size: np.ndarray  # bytes of the line
     length: np.ndarray  # characters of the text
-    exact: np.ndarray  # (documents, 2) uint64: a hash of the words
+    exact: np.ndarray  # (documents, 2) uint64: a hash of the whole text
+    asked: np.ndarray  # uint64: a hash of what comes before the completion; 0 where the line has no such parts
+    characters: np.ndarray  # whether the shingles are of characters
     rejected: list[tuple[int, str]]  # (line, what is wrong with it)
     lines: int  # of the file, all in all
 
@@ -61,7 +68,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threshold", type=float, default=0.8, help="Jaccard similarity from which on two are one (default 0.8)"
     )
     parser.add_argument(
-        "--shingle", type=int, default=3, metavar="WORDS", help="words in a shingle (default %(default)s)"
+        "--shingle", type=int, default=3, metavar="N", help="words, or characters, in a shingle (default %(default)s)"
+    )
+    parser.add_argument(
+        "--shingles",
+        choices=dedup.UNITS,
+        default="auto",
+        help="of words, or of characters; auto: of characters where the script sets no spaces (default %(default)s)",
+    )
+    parser.add_argument(
+        "--ignore",
+        choices=dedup.IGNORE,
+        action="append",
+        help="what makes no difference, to exact copies either; give it again for more than one",
+    )
+    parser.add_argument(
+        "--against", metavar="EVAL.jsonl", type=Path, help="take out first what stands in this evaluation file"
     )
     parser.add_argument(
         "--text",
@@ -91,7 +113,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     chosen = dedup.scheme(args.threshold, args.shingle, args.permutations, args.bands, args.rows, args.seed)
-    report = deduplicate(args.file, args.out, chosen, tuple(args.text or ()), args.keep, args.overwrite)
+    reading = dedup.Reading(args.shingles, tuple(sorted(set(args.ignore or ()))))
+    keys = tuple(args.text or ())
+    report = deduplicate(args.file, args.out, chosen, keys, args.keep, args.overwrite, reading, args.against)
     print(table(report, args.out))
     if args.json:
         print(json.dumps(report))
@@ -105,6 +129,8 @@ def deduplicate(
     keys: tuple[str, ...] = (),
     keep: str = "first",
     overwrite: bool = False,
+    reading: dedup.Reading = dedup.Reading(),
+    against: Path | None = None,
 ) -> dict:
     """Write the four files into `out` and return the report; goes on where an interrupted call stopped.
 
@@ -112,8 +138,15 @@ def deduplicate(
     `InputError`: the file cannot be read or has no usable line, the folder holds something else, or cannot be written.
     """
     path, out = path.expanduser(), out.expanduser()
+    against = against and against.expanduser()
     asked = {"format": FORMAT, "file": str(path.resolve()), **_fingerprint(path)}
     asked |= {**dataclasses.asdict(chosen), "text": list(keys), "keep": keep}
+    asked |= {"shingles": reading.unit, "ignore": list(reading.ignore), "against": None}
+    if against:
+        asked["against"] = {"file": str(against.resolve()), **_fingerprint(against)}
+        if against.resolve() == path.resolve():
+            raise InputError(f"{against}: is the training file itself, so nothing would be kept; name the evaluation's")
+    check_lines(path)
     work = out / "unfinished"
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; name a folder for the results")
@@ -132,7 +165,7 @@ def deduplicate(
             shutil.rmtree(work)
             work.mkdir()
             _write_json(work / "asked.json", asked)
-        report = _Run(path, out, work, chosen, keys, keep, line).report(asked)
+        report = _Run(path, out, work, chosen, keys, keep, line, reading, against).report(asked)
         shutil.rmtree(work)
         return report
     except OSError as error:
@@ -146,7 +179,8 @@ def deduplicate(
 class _Run:
     """One call's path through the stages; what each has saved is not done again."""
 
-    def __init__(self, path, out, work, chosen, keys, keep, line: Line):
+    def __init__(self, path, out, work, chosen, keys, keep, line: Line, reading: dedup.Reading, against: Path | None):
+        self.reading, self.against = reading, against
         self.path, self.out, self.work, self.line = path, out, work, line
         self.chosen, self.keys, self.keep = chosen, keys, keep
         self.seconds: dict[str, float] = {}
@@ -158,6 +192,11 @@ class _Run:
             number, problem = documents.rejected[0] if documents.rejected else (1, "the file is empty")
             shutil.rmtree(self.work)
             raise InputError(f"{self.path}: no usable line in it; line {number}: {problem}")
+        with self._timed("against"):
+            evaluation, compared = self._evaluation(documents) if self.against else ({}, 0)
+            if len(evaluation) == len(documents.line):
+                shutil.rmtree(self.work)
+                raise InputError(f"{self.path}: all of it stands in {self.against}, so nothing would be kept")
         with self._timed("pairs"):
             distinct, pairs, untried = self._pairs(documents)
         with self._timed("verify"):
@@ -165,6 +204,10 @@ class _Run:
         with self._timed("write"):
             copies = len(documents.line) - len(distinct)
             close = similarity >= self.chosen.threshold
+            asked_first, asked_second = documents.asked[pairs].T
+            close[copies:] &= ~((asked_first == asked_second) & (asked_first != 0))[copies:]  # answers to one prompt
+            if evaluation:
+                close &= ~np.isin(pairs, list(evaluation)).any(axis=1)
             reasons = ["exact"] * copies + ["near"] * (len(pairs) - copies)
             edges = [
                 (i, j, value, reasons[place])
@@ -174,12 +217,14 @@ class _Run:
             ]
             prefer = dedup.preference(self.keep, lambda index: int(documents.length[index]))
             groups, removed = dedup.removals(edges, prefer)
+            removed = [one for one in removed if one.reason == "exact" or not _one_prompt(documents, one)]
             if asked | _fingerprint(self.path) != asked:
                 raise InputError(f"{self.path}: was changed while it was read; start again, and let it rest")
             (self.out / "report.json").unlink(missing_ok=True)
-            self._write(documents, removed)
+            self._write(documents, removed, evaluation)
+        conflicts, such_as = _conflicts(documents)
         exact = sum(removal.reason == "exact" for removal in removed)
-        kept = len(documents.line) - len(removed)
+        kept = len(documents.line) - len(removed) - len(evaluation)
         rows = dedup.stages(len(documents.line), len(distinct), len(pairs) - copies, int(close[copies:].sum()), kept)
         report = {
             "asked": asked,
@@ -187,9 +232,14 @@ class _Run:
             "lines": documents.lines,
             "rejected": len(documents.rejected),
             "documents": len(documents.line),
-            "removed": len(removed),
+            "removed": len(removed) + len(evaluation),
             "removed_exact": exact,
             "removed_near": len(removed) - exact,
+            "removed_evaluation": len(evaluation),
+            "evaluation_documents": compared,
+            "conflicts": conflicts,
+            "conflicts_such_as": such_as,
+            "by_characters": int(documents.characters.sum()),
             "kept": kept,
             "clusters": len(groups),
             "largest_cluster": max(map(len, groups), default=0),
@@ -214,7 +264,7 @@ class _Run:
             print(f"{self.out}: goes on after line {number:,}", file=sys.stderr)
         total = self.path.stat().st_size
         factors = dedup.permutation_numbers(self.chosen.permutations, self.chosen.seed)
-        for lines in _parts(_lines(self.path, at, number)):
+        for lines in _parts(numbered_lines(self.path, at, number)):
             arrays, (at, number) = self._part(lines, *factors), (lines[-1][1] + lines[-1][2], lines[-1][0])
             target = self.work / f"part-{len(parts):06d}.npz"
             with open(target.with_suffix(".tmp"), "wb") as file:
@@ -224,37 +274,90 @@ class _Run:
             self.line.show(f"reading: line {number:,}", at / max(total, 1))
 
         def column(name: str) -> np.ndarray:
-            empty = np.empty((0, 2) if name == "exact" else 0, np.uint64 if name == "exact" else np.int64)
+            empty = np.empty((0, 2) if name == "exact" else 0, np.uint64 if name in ("exact", "asked") else np.int64)
             return np.concatenate([empty, *(_member(part, name) for part in parts)])
 
         rejected = [tuple(row) for part in parts for row in json.loads(bytes(_member(part, "rejected")))]
         self.parts = parts
         return Documents(
-            *(column(name) for name in ("line", "offset", "size", "length", "exact")), rejected, lines=number
+            *(column(name) for name in ("line", "offset", "size", "length", "exact", "asked", "characters")),
+            rejected,
+            lines=number,
         )
 
     def _part(self, lines: list[tuple[int, int, int, bytes | None]], a: np.ndarray, b: np.ndarray) -> dict:
         """The arrays of one part."""
-        rows, exact, sets, rejected = [], [], [], []
+        rows, exact, asked, sets, rejected = [], [], [], [], []
         for number, offset, size, raw in lines:
             try:
-                text = _text(raw, size, self.keys)
+                whole, text, prompt = line_parts(raw, size, self.keys)
             except InputError as error:
                 rejected.append((number, str(error)))
                 continue
-            rows.append((number, offset, size, len(text)))
-            exact.append(hashlib.blake2b(dedup.same_words(text).encode(), digest_size=16).digest())
-            sets.append(dedup.shingles(text, self.chosen.shingle))
+            rows.append((number, offset, size, len(whole), self.reading.unit_of(text) == "characters"))
+            exact.append(_hash(self.reading.exact(whole), 16))
+            asked.append(_hash(self.reading.exact(prompt), 8) if prompt else bytes(8))
+            sets.append(self.reading.shingles(text, self.chosen.shingle))
         keys = dedup.band_keys(dedup.signatures(sets, a, b), self.chosen.bands, self.chosen.rows)
-        columns = np.array(rows, np.int64).reshape(-1, 4).T
+        columns = np.array(rows, np.int64).reshape(-1, 5).T
         return {
-            **dict(zip(("line", "offset", "size", "length"), columns)),
+            **dict(zip(("line", "offset", "size", "length", "characters"), columns)),
             "exact": np.frombuffer(b"".join(exact), np.uint64).reshape(-1, 2),
+            "asked": np.frombuffer(b"".join(asked), np.uint64),
             "rejected": np.frombuffer(json.dumps(rejected).encode(), np.uint8),
             **{f"band-{band}": keys[band] for band in range(self.chosen.bands)},
         }
 
-    # Stage 2: which pairs to compare
+    # Stage 2: what stands in the evaluation file
+
+    def _evaluation(self, documents: Documents) -> tuple[dict[int, tuple[int, str, float]], int]:
+        """({document: (line of the evaluation file, why, similarity)}, how many documents that file has).
+
+        A document goes if it is a copy or a near-duplicate of one there, or asks what one there asks.
+        """
+        lines, sets, exact, asked = [], [], {}, {}
+        problem, unusable = "the file is empty", 0
+        for number, _, size, raw in numbered_lines(self.against):
+            try:
+                whole, text, prompt = line_parts(raw, size, self.keys)
+            except InputError as error:
+                problem = f"line {number}: {error}"
+                unusable += 1
+                continue
+            exact.setdefault(_hash(self.reading.exact(whole), 16), number)
+            if prompt:
+                asked.setdefault(_hash(self.reading.exact(prompt), 8), number)
+            lines.append(number)
+            sets.append(self.reading.shingles(text, self.chosen.shingle))
+        if not lines:
+            raise InputError(f"{self.against}: no usable line in it; {problem}")
+        if unusable:
+            print(f"{self.against}: {unusable} unusable lines left out, such as {problem}", file=sys.stderr)
+        found: dict[int, tuple[int, str, float | None]] = {}
+        for hashes, table, why in ((documents.exact, exact, "exact"), (documents.asked, asked, "prompt")):
+            for index, value in enumerate(hashes):
+                if (number := table.get(value.tobytes())) is not None:
+                    found.setdefault(index, (number, why, 1.0 if why == "exact" else None))
+        factors = dedup.permutation_numbers(self.chosen.permutations, self.chosen.seed)
+        keys = dedup.band_keys(dedup.signatures(sets, *factors), self.chosen.bands, self.chosen.rows)
+        tried: set[tuple[int, int]] = set()
+        for band in range(self.chosen.bands):
+            here = np.concatenate([_member(part, f"band-{band}") for part in self.parts])
+            holders: dict[int, list[int]] = {}
+            for place, key in enumerate(keys[band].tolist()):
+                holders.setdefault(key, []).append(place)
+            for index in np.flatnonzero(np.isin(here, keys[band])).tolist():
+                if index not in found:
+                    tried.update((index, place) for place in holders[int(here[index])][: dedup.BUCKET_LIMIT])
+        with opened(self.path) as file:
+            texts = _Sets(file, documents, self.keys, self.chosen.shingle, self.reading)
+            for index, place in sorted(tried):
+                value = dedup.jaccard(texts[index], sets[place])
+                if value >= self.chosen.threshold and value > (found[index][2] if index in found else 0.0):
+                    found[index] = (lines[place], "near", value)
+        return found, len(lines)
+
+    # Stage 3: which pairs to compare
 
     def _pairs(self, documents: Documents) -> tuple[np.ndarray, np.ndarray, int]:
         """(the documents whose words are new, the pairs to compare, how many pairs of the buckets were not tried).
@@ -289,13 +392,13 @@ class _Run:
         copies = copies[np.lexsort((copies[:, 1], copies[:, 0]))]
         return distinct, np.concatenate([copies, near]), untried
 
-    # Stage 3: the texts themselves
+    # Stage 4: the texts themselves
 
     def _similarities(self, documents: Documents, pairs: np.ndarray, distinct: int) -> np.ndarray:
         """The true Jaccard similarity of each pair, from the two texts as they stand in the file."""
         done = []
-        with open(self.path, "rb") as file:
-            sets = _Sets(file, documents, self.keys, self.chosen.shingle)
+        with opened(self.path) as file:
+            sets = _Sets(file, documents, self.keys, self.chosen.shingle, self.reading)
             for number, start in enumerate(range(0, len(pairs), PART_PAIRS)):
                 target = self.work / f"similarity-{number:06d}.npy"
                 if not target.exists():
@@ -308,21 +411,29 @@ class _Run:
                 self.line.show(f"comparing: pair {start:,} of {len(pairs):,}", start / len(pairs))
         return np.concatenate([np.empty(0), *done])
 
-    # Stage 4: each line into its file
+    # Stage 5: each line into its file
 
-    def _write(self, documents: Documents, removed: list[dedup.Removal]) -> None:
+    def _write(self, documents: Documents, removed: list[dedup.Removal], evaluation: dict) -> None:
+        known = {int(documents.line[index]): told for index, told in evaluation.items()}
         problems = dict(documents.rejected)
         gone = {int(documents.line[removal.index]): removal for removal in removed}
         with contextlib.ExitStack() as stack:
             kept, out, rejected = (stack.enter_context(write_atomically(self.out / name)) for name in OUTPUTS)
-            for number, _, size, raw in _lines(self.path):
+            for number, _, size, raw in numbered_lines(self.path):
                 if number % PART_LINES == 0:
                     self.line.show(f"writing: line {number:,}", number / documents.lines)
                 if number in problems:
-                    text = raw[:SHOWN_BYTES].decode("utf-8", "backslashreplace") if size > MAX_LINE_BYTES else None
-                    text = text if text is not None else raw.decode("utf-8", "backslashreplace")
-                    row = {"line": number, "problem": problems[number], "bytes": size, "text": text}
-                    rejected.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    rejected.write(rejected_row(number, problems[number], size, raw))
+                elif number in known:
+                    there, why, similarity = known[number]
+                    row = {
+                        "line": number,
+                        "reason": "evaluation",
+                        "as": why,
+                        "similarity": similarity,
+                        "against": there,
+                    }
+                    out.write(f'{json.dumps(row)[:-1]}, "row": {raw.decode().strip()}}}\n')
                 elif number in gone:
                     removal = gone[number]
                     row = {
@@ -347,7 +458,8 @@ class _Run:
 class _Sets:
     """The sets of shingles by document, read from the file when asked for; the latest are at hand."""
 
-    def __init__(self, file, documents: Documents, keys: tuple[str, ...], shingle: int):
+    def __init__(self, file, documents: Documents, keys: tuple[str, ...], shingle: int, reading: dedup.Reading):
+        self._reading = reading
         self._file, self._keys, self._shingle = file, keys, shingle
         self._offset, self._size = documents.offset, documents.size
         self._held: OrderedDict[int, set[str]] = OrderedDict()
@@ -359,7 +471,7 @@ class _Sets:
             return self._held[index]
         self._file.seek(int(self._offset[index]))
         size = int(self._size[index])
-        found = dedup.shingles(_text(self._file.read(size), size, self._keys), self._shingle)
+        found = self._reading.shingles(line_parts(self._file.read(size), size, self._keys)[1], self._shingle)
         self._held[index] = found
         self._count += len(found)
         while self._count > CACHED_SHINGLES:
@@ -367,12 +479,12 @@ class _Sets:
         return found
 
 
-def _lines(path: Path, at: int = 0, number: int = 0) -> Iterator[tuple[int, int, int, bytes]]:
+def numbered_lines(path: Path, at: int = 0, number: int = 0) -> Iterator[tuple[int, int, int, bytes]]:
     """(number from 1, offset, size in bytes, its bytes) of each line after the first `number`, which end at `at`.
 
     Of a line over `MAX_LINE_BYTES` the beginning is given: its size says so.
     """
-    with open(path, "rb") as file:
+    with opened(path) as file:
         file.seek(at)
         while raw := file.readline(MAX_LINE_BYTES + 1):
             number, size, last = number + 1, len(raw), raw
@@ -388,6 +500,12 @@ def _lines(path: Path, at: int = 0, number: int = 0) -> Iterator[tuple[int, int,
             at += size
 
 
+def rejected_row(number: int, problem: str, size: int, raw: bytes) -> str:
+    """The line of rejected.jsonl for a line of the file; of one that is too long it holds the beginning."""
+    text = raw[: SHOWN_BYTES if size > MAX_LINE_BYTES else None].decode("utf-8", "backslashreplace")
+    return json.dumps({"line": number, "problem": problem, "bytes": size, "text": text}, ensure_ascii=False) + "\n"
+
+
 def _parts(lines: Iterable[tuple[int, int, int, bytes]]) -> Iterator[list[tuple[int, int, int, bytes]]]:
     """The lines in lists, each of a size that is worked on together."""
     part, held = [], 0
@@ -401,28 +519,109 @@ def _parts(lines: Iterable[tuple[int, int, int, bytes]]) -> Iterator[list[tuple[
         yield part
 
 
-def _text(raw: bytes, size: int, keys: tuple[str, ...]) -> str:
-    """The text of a line. Raises `InputError` with what is wrong, without saying where."""
+def line_text(raw: bytes, size: int, keys: tuple[str, ...]) -> str:
+    """The whole text of a line. Raises `InputError` with what is wrong, without saying where."""
+    return line_parts(raw, size, keys)[0]
+
+
+def line_parts(raw: bytes, size: int, keys: tuple[str, ...]) -> tuple[str, str, str]:
+    """(the whole text of a line, what of it is compared, what comes before the completion or the empty string).
+
+    In what is compared a system prompt is one word: lines that share a long one are not alike for it. Raises
+    `InputError` with what is wrong, without saying where.
+    """
     if size > MAX_LINE_BYTES:
         raise InputError(f"longer than {MAX_LINE_BYTES / 1e6:.0f} MB; split the document")
     if not raw.strip():
         raise InputError("the line is blank")
     row = json_object(raw, 'write one object a line, like {"text": …}')
-    if not keys:
-        keys = ("text",) if "text" in row else ("messages",) if "messages" in row else ("prompt", "completion")
-    pieces = []
-    for key in keys:
+    chosen = keys or _keys(row)
+    pieces: list[tuple[str, str, str]] = []  # (key, role, text)
+    for key in chosen:
         if key not in row:
             has = ", ".join(map(str, list(row)[:8])) or "none"
             raise InputError(f'the key "{key}" is missing (there are: {has}); say with --text where the text is')
         value = row[key]
         for piece in value if isinstance(value, list) else [value]:
-            pieces.append(piece.get("content") if isinstance(piece, dict) else piece)
-            if not isinstance(pieces[-1], str):
-                raise InputError(f'"{key}" holds a value of type {type(pieces[-1]).__name__}, not text or messages')
-    text = "\n".join(pieces)
-    dedup.check_text(text, " and ".join(f'"{key}"' for key in keys))
-    return text
+            if isinstance(piece, str):
+                pieces.append((key, key, piece))
+                continue
+            try:
+                texts = message_texts(piece) if isinstance(piece, dict) else None
+            except InputError as error:
+                raise InputError(f'"{key}" {error}') from None
+            if texts is None or not ("content" in piece or "value" in piece or texts):
+                raise InputError(f'"{key}" holds a value of type {type(piece).__name__}, not text or messages')
+            role = str(piece.get("role", piece.get("from", key)))
+            pieces += [(key, role, text) for text in texts]
+    whole = "\n".join(text for _, _, text in pieces)
+    dedup.check_text(whole, " and ".join(f'"{key}"' for key in chosen))
+    asked = ""
+    if not keys and len(chosen) > 1:
+        asked = "\n".join(text for key, _, text in pieces if key != chosen[-1])
+    elif not keys and chosen != ("text",) and (last := pieces[-1][1]) in ("assistant", "gpt"):
+        answered = next((place for place in range(len(pieces), 0, -1) if pieces[place - 1][1] != last), 0)
+        asked = "\n".join(text for _, _, text in pieces[:answered])
+    if any(role == "system" for _, role, _ in pieces):
+        compared = "\n".join(f"system{crc32(text.encode())}" if role == "system" else text for _, role, text in pieces)
+        return whole, compared, asked
+    return whole, whole, asked
+
+
+def _keys(row: dict) -> tuple[str, ...]:
+    """Where the text is in a row of one of the forms that people have."""
+    form = form_of(row)
+    if form == "instruction":
+        return ("instruction", "input", "output") if row.get("input") else ("instruction", "output")
+    return ("text",) if "text" in row else ("prompt", "completion") if form == "prompt" else (form,)
+
+
+def _units(report: dict) -> str:
+    """What the shingles are made of, in words."""
+    unit, count = report["asked"]["shingles"], report["by_characters"]
+    if unit == "auto":
+        more = f" ({count:,} documents in scripts without spaces: shingles of characters)" if count else ""
+        return f"words{more}"
+    return unit
+
+
+def check_lines(path: Path) -> None:
+    """Raise `InputError` for a file of another kind than JSON lines, with the line that makes one of it."""
+    name, target = str(path), str(path.with_suffix(".jsonl"))
+    form = table_form(path)
+    with opened(path) as file:
+        first = file.read(1000).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if form is None and not (first.startswith(b"[") and first[1:].lstrip().startswith(b"{")):
+        return
+    kind = form or "json"
+    what = {"json": "one JSON array", "csv": "a CSV table", "parquet": "a parquet table"}[kind]
+    raise InputError(
+        f'{path}: is {what}, and this command wants one JSON object a line; make them with `python -c "import datasets; '
+        f"datasets.load_dataset('{kind}', data_files='{name}', split='train').to_json('{target}')\"`"
+    )
+
+
+def _hash(text: str, size: int) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=size).digest()
+
+
+def _one_prompt(documents: Documents, removal: dedup.Removal) -> bool:
+    """Whether what is to go asks just what the one that stays asks, and so answers it otherwise."""
+    asked = documents.asked[removal.index]
+    return bool(asked) and asked == documents.asked[removal.kept]
+
+
+def _conflicts(documents: Documents) -> tuple[int, list[list[int]]]:
+    """(how many prompts are answered in more than one way, the first lines of five of them)."""
+    order = np.lexsort((documents.line, documents.asked))
+    asked, exact = documents.asked[order], documents.exact[order]
+    starts = np.flatnonzero(np.r_[True, asked[1:] != asked[:-1]]) if len(asked) else np.empty(0, np.int64)
+    ends = np.r_[starts[1:], len(asked)]
+    found = []
+    for start, end in zip(starts.tolist(), ends.tolist()):
+        if asked[start] and end - start > 1 and (exact[start:end] != exact[start]).any():
+            found.append(documents.line[order[start:end]].tolist())
+    return len(found), sorted(lines[:5] for lines in found)[:5]
 
 
 def _member(path: Path, name: str) -> np.ndarray:
@@ -456,19 +655,29 @@ def _write_json(path: Path, value: dict) -> None:
         file.write("\n")
 
 
-
 def table(report: dict, out: Path) -> str:
     """The report as lines of text."""
     asked = report["asked"]
     rows = [dedup.Stage(row["name"], row["count"], row["of"], row["unit"]) for row in report["stages"]]
     lines = [
         f"{report['lines']:,} lines, {report['rejected']:,} rejected",
-        f"threshold {asked['threshold']:g}, shingles of {asked['shingle']} words, {asked['bands']} bands of "
+        f"threshold {asked['threshold']:g}, shingles of {asked['shingle']} {_units(report)}, {asked['bands']} bands of "
         + f"{asked['rows']} rows: finds {report['recall_at_threshold']:.1%} of the pairs at the threshold",
         dedup.stage_table(rows),
         f"{report['removed']:,} removed: {report['removed_exact']:,} exact copies and {report['removed_near']:,} "
         + f"near-duplicates; {report['clusters']:,} clusters, the largest of {report['largest_cluster']:,}",
     ]
+    if asked["against"]:
+        lines.append(
+            f"{report['removed_evaluation']:,} more stand in {asked['against']['file']} "
+            f"({report['evaluation_documents']:,} documents), or ask what one there asks"
+        )
+    if report["conflicts"]:
+        such_as = "; ".join(", ".join(map(str, group)) for group in report["conflicts_such_as"])
+        lines.append(
+            f"{report['conflicts']:,} prompts with completions that differ (such as lines {such_as}): they stay; decide "
+            "which is right"
+        )
     if report["recall_at_threshold"] < dedup.RECALL:
         lines.append(
             f"Fewer than {dedup.RECALL:.0%} of the pairs at the threshold are found so; take more bands or fewer rows."

@@ -8,12 +8,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import random
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
+from labkit import dedup
 from labkit.common import InputError, peak_rss_mb
-from labkit.data import Example, checked_lines, load_examples, split
+from labkit.data import Example, checked_lines, load_examples, message_texts, split, split_by_cluster
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  labkit demo --data mine.jsonl --model ./my-model --json"
     )
     add = parser.add_argument
-    add("--steps", type=int, default=400, help="updates of the adapter (default %(default)s)")
+    add("--steps", type=int, default=100, help="updates of the adapter (default %(default)s)")
     add("--batch-size", type=int, default=32, help="examples in each (default %(default)s)")
     add("--lr", type=float, default=3e-3, help="highest learning rate (default %(default)s)")
     add("--rank", type=int, default=16, help="rank r of the adapter (default %(default)s)")
@@ -58,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.jsonl",
         help="your own examples; a tenth is held out, and scored by exact match of the completion and by its loss",
     )
-    add("--questions", type=int, default=500, help="held-out questions to ask, at most (default %(default)s)")
+    add("--questions", type=int, default=200, help="held-out questions to ask, at most (default %(default)s)")
     add("--out", default=None, metavar="FOLDER", help="keep the adapter here, for PeftModel.from_pretrained")
     add("--json", action="store_true", help="print one JSON object as the last line")
 
@@ -67,6 +70,7 @@ def main(args: argparse.Namespace) -> int:
     from labkit import models, runs, training
     from labkit.almanac import examples as almanac
     from labkit.live import Line
+    from labkit.masking import render
 
     recipe = runs.Recipe(
         "demo",
@@ -93,18 +97,23 @@ def main(args: argparse.Namespace) -> int:
             own = load_examples(args.data)
             if len(own) < 2:
                 raise InputError(f"{args.data}: 1 example cannot be split; give at least 2, better some hundred")
-            train, test = split(own, 0.1, args.seed)
+            train, test, copies = held_out_part(own, args.seed)
         else:
             train, test = runs.mix(recipe)
+            copies = None
         test = test[: args.questions]
         model, tokenizer = models.load(models.BASE if args.model is None else args.model, args.device)
-        context = model.config.max_position_embeddings
+        context = models.context_length(model.config)
         try:
             rows = runs.training_rows(train, tokenizer, recipe, context)
             held_out = runs.training_rows(test, tokenizer, dataclasses.replace(recipe, control=None), context)
             check_prompts(test, tokenizer, context)
         except InputError as error:
             raise error if args.data is None else placed(error, args.data, own, test, tokenizer, context) from None
+        ends = models.stop_where_rows_end(model, tokenizer, [render(example, tokenizer) for example in test])
+        for said in filter(None, (copies, ends)):
+            line.close()
+            print(f"labkit: {said}", file=sys.stderr)
 
         def ask(questions: list[Example], when: str):
             return models.score(
@@ -157,20 +166,53 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def check_prompts(asked: Sequence[Example], tokenizer, context: int) -> None:
+def held_out_part(own: list[Example], seed: int) -> tuple[list[Example], list[Example], str | None]:
+    """(nine tenths to train on, a tenth to ask, what is to be told): near-duplicates stay on one side.
+
+    Where there are none, it is `data.split`.
+    """
+    texts = ["\n".join(chain.from_iterable(map(message_texts, each.messages()))) for each in own]
+    clusters = dedup.find(texts, reading=dedup.Reading()).clusters
+    if not clusters:
+        return *split(own, 0.1, seed), None
+    tied = {index for cluster in clusters for index in cluster}
+    groups = [*clusters, *([index] for index in range(len(own)) if index not in tied)]
+    copies = (
+        f"{len(tied):,} of {len(own):,} examples are copies or near-duplicates of others ({len(clusters):,} clusters)"
+    )
+    if len(groups) == 1:
+        return *split(
+            own, 0.1, seed
+        ), f"{copies}, all in one, so the held-out part leaks into training; see labkit dedup"
+    order = random.Random(seed).sample(range(len(groups)), len(groups))
+    order.sort(key=lambda place: len(groups[place]) > 0.5 * len(own))  # a cluster of most examples is no test
+    held = set(split_by_cluster(groups, order, 0.1)[0])
+    if len(held) == len(own):
+        held -= set(groups[order[-1]])
+    train = [example for index, example in enumerate(own) if index not in held]
+    return (
+        train,
+        [own[index] for index in sorted(held)],
+        f"{copies}; the held-out tenth is drawn by cluster, so none leaks",
+    )
+
+
+def check_prompts(asked: Sequence[Example], tokenizer, context: int | None) -> None:
     """Raise `InputError` for a prompt that fills the model's context: training may cut its start, asking must not."""
     from labkit.masking import prompt_ids
 
     for example in asked:
         length = len(prompt_ids(example, tokenizer))
-        if length >= context:
+        if context is not None and length >= context:
             raise InputError(
                 f'example "{example.id}": the prompt has {length} tokens, which leaves no room for an answer in '
                 f"{context}; shorten the prompt, or take the example out"
             )
 
 
-def placed(error: InputError, where: str, own: list[Example], test: list[Example], tokenizer, context: int) -> InputError:
+def placed(
+    error: InputError, where: str, own: list[Example], test: list[Example], tokenizer, context: int
+) -> InputError:
     """The error with the file, and the line of the first example that raises one like it."""
     from labkit.masking import render
 

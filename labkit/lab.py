@@ -14,8 +14,10 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from labkit.common import InputError
+from labkit import syllabus
+from labkit.common import InputError, write_between
 
+BEGIN, END = "<!-- labs:begin -->", "<!-- labs:end -->"
 PACKAGE = Path(__file__).parent
 
 
@@ -97,15 +99,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fresh", metavar="LAB", help="put a new copy of this lab beside yours, and open it: 03, or 03_cross_entropy"
     )
     parser.add_argument("--folder", type=Path, default=Path("my-labs"), help="where your copies are (default: my-labs)")
+    parser.add_argument("--list", action="store_true", help="print the table of labs, and copy nothing")
+    parser.add_argument(
+        "--write", metavar="FILE.md", type=Path, help="with --list: put the table between its marks there"
+    )
     parser.add_argument("--no-open", action="store_true", help="only copy")
     parser.add_argument("jupyter", nargs="*", metavar="-- OPTIONS", help="what follows -- goes to JupyterLab")
     parser.epilog = (
-        "Your copies are never written over.\n\nexamples:\n  labkit lab\n  labkit lab --fresh 03\n"
+        "Your copies are never written over.\n\nexamples:\n  labkit lab\n  labkit lab --fresh 03\n  labkit lab --list\n"
         "  labkit lab -- --no-browser --port=8899"
     )
 
 
+def _list(target: Path | None) -> int:
+    table = syllabus.table({notebook.stem for notebook in shipped_labs()})
+    if target is None:
+        print(table)
+    else:
+        changed = write_between(target, BEGIN, END, table.markdown())
+        print(f"{target}: {'the table of labs is written' if changed else 'the table of labs is up to date'}")
+    return 0
+
+
 def main(args: argparse.Namespace) -> int:
+    if args.write is not None and not args.list:
+        raise InputError("--write goes with --list: it puts the table of labs into a Markdown file")
+    if args.list:
+        return _list(args.write)
     notebooks = shipped_labs()
     opened = notebooks[0] if args.fresh is None else find_lab(notebooks, args.fresh)
     mine = args.folder / opened.name

@@ -7,13 +7,17 @@ here trains; the report on a whole file is `lint`.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import random
+import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from labkit.common import InputError
-from labkit.data import Example
+from labkit.data import Example, check_roles, plain_message
 
 if TYPE_CHECKING:
     import torch
@@ -48,9 +52,39 @@ def partial_labels(segments: list[tuple[str, list[int]]], train_on: set[str]) ->
     return labels
 
 
+# Where a turn ends
+
+
+def end_ids(tokenizer, generation_config=None) -> tuple[int, ...]:
+    """The tokens at which a turn ends: the tokenizer's end token, then those of the model's `generation_config`.
+
+    Writing stops at any of them, as transformers and the servers do, so a row teaches to stop where it holds one. What
+    a template writes at a turn's end and nothing stops at, such as `<|im_end|>` beside a base's tokenizer, is no end.
+    """
+    more = getattr(generation_config, "eos_token_id", None)
+    found = [tokenizer.eos_token_id, *(more if isinstance(more, (list, tuple)) else [more])]
+    return tuple(dict.fromkeys(id for id in found if id is not None))
+
+
+def turn_end(ids: Sequence[int], ends: Collection[int], start: int = 0) -> int | None:
+    """The place of the token that ends the turn begun at `start`: the first of `ends`; None if there is none.
+
+    Whatever follows it, such as the line break of ChatML, is the template's and is never written by a model.
+    """
+    return next((place for place in range(start, len(ids)) if ids[place] in ends), None)
+
+
+def closing_token(row: Rendered, tokenizer) -> int | None:
+    """The last of the tokenizer's special tokens in a row's completion, whether or not writing stops at it."""
+    special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special} | {
+        *tokenizer.all_special_ids
+    }
+    return next((id for id in reversed(row.input_ids[row.prompt_length :]) if id in special), None)
+
+
 def prompt_ids(example: Example | Sequence[Mapping], tokenizer) -> list[int]:
     """The ids a model is given before it answers: the conversation up to and with the assistant's role token."""
-    return _encode(tokenizer, _prompt_text(tokenizer, _messages(example)[0]))
+    return _encode(tokenizer, _prompt_text(tokenizer, _messages(example)[0], getattr(example, "tools", ())))
 
 
 def render(example: Example | Sequence[Mapping], tokenizer, max_length: int | None = None) -> Rendered:
@@ -63,8 +97,9 @@ def render(example: Example | Sequence[Mapping], tokenizer, max_length: int | No
     """
     before, all_messages = _messages(example)
     name = f'example "{example.id}"' if isinstance(example, Example) else "the conversation"
-    start = _prompt_text(tokenizer, before)
-    text = _template(tokenizer, all_messages, add_generation_prompt=False)
+    tools = getattr(example, "tools", ())
+    start = _prompt_text(tokenizer, before, tools)
+    text = _template(tokenizer, all_messages, False, tools)
     if not text.startswith(start):
         raise InputError(f"{name}: the chat template rewrites the prompt once it is answered; use another template")
     prompt, completion = _encode(tokenizer, start), _encode(tokenizer, text[len(start) :])
@@ -89,7 +124,7 @@ def segments(example: Example, tokenizer) -> list[tuple[str, list[int]]]:
     """
     before, all_messages = _messages(example)
     start = _prompt_text(tokenizer, before)
-    text = _template(tokenizer, all_messages, add_generation_prompt=False)
+    text = _template(tokenizer, all_messages, False)
     place = start.rindex(example.prompt)
     borders = [(0, "system"), (place, "question")]
     for question, answer in example.shots:
@@ -126,14 +161,15 @@ def as_trl(
         raise InputError(f'the record has no "{missing[0]}"; give "prompt" and "completion", "messages" or "{text}"')
     if assistant_only and (text in keys or isinstance(record.get("prompt"), str)):
         raise InputError("plain text knows no assistant, so assistant_only cannot act on it; give messages")
+    tools = record.get("tools") or ()
     if "prompt" in record and isinstance(record["prompt"], str):
         whole = record["prompt"] + _ended(record["completion"], tokenizer)
         start, ids = (tokenizer(part, verbose=False)["input_ids"] for part in (record["prompt"], whole))
     elif "prompt" in record:
-        start = _encode(tokenizer, _prompt_text(tokenizer, record["prompt"]))
-        ids = _encode(tokenizer, _template(tokenizer, [*record["prompt"], *record["completion"]], False))
+        start = _encode(tokenizer, _prompt_text(tokenizer, record["prompt"], tools))
+        ids = _encode(tokenizer, _template(tokenizer, [*record["prompt"], *record["completion"]], False, tools))
     elif "messages" in record:
-        ids, start = _encode(tokenizer, _template(tokenizer, record["messages"], False)), []
+        ids, start = _encode(tokenizer, _template(tokenizer, record["messages"], False, tools)), []
     else:
         ids, start = tokenizer(_ended(record[text], tokenizer), verbose=False)["input_ids"], []
     length = next((place for place, (a, b) in enumerate(zip(start, ids)) if a != b), min(len(start), len(ids)))
@@ -142,6 +178,59 @@ def as_trl(
         own = _assistant_mask(tokenizer, record)
         labels = [label if mine else IGNORED for label, mine in zip(labels, own, strict=True)]
     return Rendered(ids[:max_length], labels[:max_length], length, max_length is not None and len(ids) > max_length)
+
+
+def chat_text(example: Example, tokenizer) -> str:
+    """The whole conversation as the chat template writes it."""
+    return _template(tokenizer, example.messages(), False, example.tools)
+
+
+def left_out(messages: Sequence[Mapping], text: str) -> tuple[list[str], list[str]]:
+    """(what of the messages is not in the text that a template made of them, what lost white space at its ends).
+
+    Named with the message's number: "the system message", "the thinking in message 4", "a tool call in message 2".
+    White space within is not compared, so a template may set thinking on lines of its own.
+    """
+    flat, lost, trimmed, wanted = _flat(text), [], [], Counter()
+    for number, message in enumerate(messages, start=1):
+        role = message["role"]
+        name = "the system message" if role in ("system", "developer") else f"the {role}'s text in message {number}"
+        content = message.get("content") or ""
+        *thoughts, said = re.split(r"</?think>", content)
+        thoughts += [message[key] for key in ("reasoning_content", "reasoning", "thinking") if message.get(key)]
+        thinking = f"the thinking in message {number}"
+        pieces = [(thinking, str(thought)) for thought in thoughts] + [(name, said)]
+        for call in message.get("tool_calls") or []:
+            pieces += [(f"a tool call in message {number}", leaf) for leaf in _leaves(call)]
+        for whose, piece in pieces:
+            piece = _flat(piece)
+            wanted[piece] += 1  # a text that two messages hold is to be there twice
+            forms = {piece, json.dumps(piece)[1:-1], json.dumps(piece, ensure_ascii=False)[1:-1]}
+            if piece and max(map(flat.count, forms)) < wanted[piece] and whose not in lost:
+                lost.append(whose)
+        if name not in lost and content.strip() and content not in text and content != content.strip():
+            trimmed += [name] if content.strip() in text else []
+    return lost, trimmed
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _leaves(call: object) -> list[str]:
+    """The name and the arguments' values of a tool call, as texts."""
+    function = call.get("function", call) if isinstance(call, Mapping) else {}
+    arguments, name = function.get("arguments"), function.get("name")
+    with contextlib.suppress(ValueError):  # many files hold them as the JSON of an object
+        arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
+    found, open_ends = [name] if isinstance(name, str) else [], [arguments]
+    while open_ends:
+        value = open_ends.pop()
+        if isinstance(value, (Mapping, list)):
+            open_ends += value.values() if isinstance(value, Mapping) else value
+        elif isinstance(value, str):
+            found.append(value)
+    return found
 
 
 def prompt_share(batch_labels: list[list[int]], lengths: list[int]) -> float:
@@ -260,8 +349,10 @@ SAID = {
 }
 
 
-def to_batch(rows: Sequence[Rendered], pad: int, end: int, allow: Collection[str] = ()) -> dict[str, torch.Tensor]:
-    """`collate`, after each row has passed `check_batch`.
+def to_batch(
+    rows: Sequence[Rendered], pad: int, end: int | Collection[int], allow: Collection[str] = ()
+) -> dict[str, torch.Tensor]:
+    """`collate`, after each row, up to where its turn ends, has passed `check_batch`; `end` is one token or `end_ids`.
 
     Raises `InputError`, which names the fault and the rows that have it, unless the fault is one of `allow`. A batch
     in which no token carries loss is never allowed, nor is a row without tokens, or with more or fewer labels.
@@ -274,15 +365,24 @@ def to_batch(rows: Sequence[Rendered], pad: int, end: int, allow: Collection[str
                 "a label for each"
             )
     batch = collate(rows, pad)
+    ends = {end} if isinstance(end, int) else set(end)
     found: dict[str, list[str]] = {}
     for name, row in zip(names, rows):
-        found.setdefault(check_batch(collate([row], pad), [row.prompt_length], end), []).append(name)
+        found.setdefault(_fault(row, pad, ends), []).append(name)
     if not (batch["labels"] != IGNORED).any():
         raise InputError(f"{_listed(names)}: no token of the batch carries loss; its gradient is zero, or no number")
     for fault, whose in found.items():
         if fault in SAID and fault not in allow:
             raise InputError(f"{_listed(whose)}: {fault}: {SAID[fault]}")
     return batch
+
+
+def _fault(row: Rendered, pad: int, ends: Collection[int]) -> str:
+    """What `check_batch` says of a row, of which only what comes up to its end token is looked at."""
+    place = turn_end(row.input_ids, ends, row.prompt_length)
+    upto = len(row.input_ids) if place is None else place + 1
+    batch = collate([{"input_ids": row.input_ids[:upto], "labels": row.labels[:upto]}], pad)
+    return check_batch(batch, [row.prompt_length], -1 if place is None else row.input_ids[place])
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -298,7 +398,8 @@ def _ended(text: str, tokenizer) -> str:
 
 def _assistant_mask(tokenizer, record: Mapping) -> list[int]:
     messages = record.get("messages") or [*record["prompt"], *record["completion"]]
-    written = _apply(tokenizer, messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
+    tools = record.get("tools") or ()
+    written = _apply(tokenizer, messages, tools, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
     if 1 not in written["assistant_masks"]:
         raise InputError(
             "the chat template marks no assistant part; put {% generation %} and {% endgeneration %} around it"
@@ -311,41 +412,46 @@ def _messages(example: Example | Sequence[Mapping]) -> tuple[list[dict], list[di
     if isinstance(example, Example):
         return example.messages(completion=False), example.messages()
     messages = [dict(message) if isinstance(message, Mapping) else {} for message in example]
-    if not messages or messages[-1].get("role") != "assistant":
-        raise InputError("the conversation does not end with the assistant's message; add the completion to learn")
-    has_system = messages[0].get("role") == "system"
-    for number, message in enumerate(messages[has_system:]):
-        expected = ("user", "assistant")[number % 2]
-        if message.get("role") != expected:
-            raise InputError(
-                f"message {number + 1 + has_system} has role {message.get('role')!r} where {expected!r} is due; "
-                "after an optional system message, user and assistant take turns"
-            )
+    check_roles(messages)
     for number, message in enumerate(messages, start=1):
-        if not isinstance(message.get("content"), str):
-            raise InputError(f'message {number} has no text under "content"; write it, or take the conversation out')
+        try:
+            messages[number - 1] = plain_message(message)
+        except InputError as error:
+            raise InputError(f"message {number}: {error}; or take the conversation out") from None
     return messages[:-1], messages
 
 
-def _prompt_text(tokenizer, messages: list[dict]) -> str:
-    return _template(tokenizer, messages, add_generation_prompt=True)
+def _prompt_text(tokenizer, messages: list[dict], tools: Sequence[dict] = ()) -> str:
+    return _template(tokenizer, messages, True, tools)
 
 
-def _template(tokenizer, messages: list[dict], add_generation_prompt: bool) -> str:
+def _template(tokenizer, messages: list[dict], add_generation_prompt: bool, tools: Sequence[dict] = ()) -> str:
+    return _apply(tokenizer, messages, tools, tokenize=False, add_generation_prompt=add_generation_prompt)
+
+
+def _apply(tokenizer, messages: list[dict], tools: Sequence[dict] = (), **how):
+    """`apply_chat_template`; what the template refuses, or cannot do, is an `InputError`."""
+    from jinja2 import TemplateError
+
     if not tokenizer.chat_template:
         raise InputError(
             "the tokenizer has no chat template; take an instruction-tuned model's, or set tokenizer.chat_template"
         )
-    return _apply(tokenizer, messages, tokenize=False, add_generation_prompt=add_generation_prompt)
-
-
-def _apply(tokenizer, messages: list[dict], **how):
-    """`apply_chat_template`; what the template refuses, or cannot do, is an `InputError`."""
-    from jinja2 import TemplateError
-
+    if isinstance(tokenizer.chat_template, dict) and "default" not in tokenizer.chat_template:
+        names = ", ".join(tokenizer.chat_template)
+        raise InputError(
+            f"the tokenizer has chat templates by name ({names}) and no default; set tokenizer.chat_template to the text "
+            "of one, and save it"
+        )
     try:
-        return tokenizer.apply_chat_template(messages, **how)
-    except TemplateError as error:
+        return tokenizer.apply_chat_template(messages, tools=list(tools) or None, **how)
+    except (
+        TemplateError,
+        TypeError,
+        ValueError,
+        KeyError,
+        AttributeError,
+    ) as error:  # jinja passes on what Python raises
         why = " ".join(str(error).split())
         raise InputError(f"the chat template does not take the conversation: {why}; mend one of the two") from None
 

@@ -6,6 +6,7 @@ Any model folder or hub name can take the place of the kit's own base. Training 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import math
 import os
@@ -20,7 +21,7 @@ import torch
 
 from labkit.common import InputError
 from labkit.data import Example, exact_answer
-from labkit.masking import collate, prompt_ids, render
+from labkit.masking import IGNORED, Rendered, closing_token, collate, end_ids, prompt_ids, render, turn_end
 from labkit.tokenization import matches
 
 BASE = Path(__file__).parent / "almanac" / "base"
@@ -95,8 +96,8 @@ def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str |
         check_tokenizer(tokenizer, model)
     except InputError as error:
         raise InputError(f"{name_or_folder}: {error}") from None
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token_id is None:  # any token serves: padding is masked by its place
+        tokenizer.pad_token_id = next(iter(end_ids(tokenizer, model.generation_config)), 0)
     if adapter is not None:
         folder = Path(adapter).expanduser()
         if (folder / "tokenizer.json").is_file():  # as many trainers save it; one with a token more is let be
@@ -119,6 +120,66 @@ def load_tokenizer(name_or_folder: str | Path = BASE):
             raise InputError(
                 f"{name_or_folder}: no tokenizer that transformers can load ({_reason(error)}); {MODEL_WANTED}"
             ) from None
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """What a model's folder says of rows and writing, without its weights."""
+
+    tokenizer: object
+    ends: tuple[int, ...]  # `masking.end_ids`
+    context: int | None  # tokens; None where the config names no limit
+
+
+def conventions(name_or_folder: str | Path = BASE) -> Conventions:
+    """A model's tokenizer, end tokens and context; a folder that holds no config has the tokenizer's.
+
+    Raises `InputError` if there is no tokenizer to load.
+    """
+    from transformers import AutoConfig, GenerationConfig
+
+    tokenizer = load_tokenizer(name_or_folder)
+    place = Path(name_or_folder).expanduser()
+    is_folder = place.is_dir()
+    found: dict[str, object] = {}
+    with _quiet():
+        for name, kind in (("config", AutoConfig), ("writing", GenerationConfig)):
+            with contextlib.suppress(Exception):  # there may be none, or one that transformers does not know
+                found[name] = kind.from_pretrained(place if is_folder else name_or_folder, local_files_only=is_folder)
+    config = found.get("config")
+    return Conventions(tokenizer, end_ids(tokenizer, found.get("writing", config)), context_length(config))
+
+
+def context_length(config) -> int | None:
+    """How many tokens a model takes at most, as its config says; None for those without a limit, such as Mamba."""
+    found = getattr(config and config.get_text_config(), "max_position_embeddings", None)
+    return found if isinstance(found, int) and found > 0 else None
+
+
+def stop_where_rows_end(model, tokenizer, rows: Sequence[Rendered]) -> str | None:
+    """Where no row ends with a token that the model stops at, let it stop at the one they do end with.
+
+    Returns what is to be told before training, or None. Only the loaded model's `generation_config` changes. Raises
+    `InputError` if neither model nor tokenizer has an end token.
+    """
+    ends = end_ids(tokenizer, model.generation_config)
+    if not ends:
+        raise InputError(
+            "neither the tokenizer nor the model has an end token, so nothing can teach it to stop; set eos_token (and "
+            "pad_token) in the tokenizer's tokenizer_config.json"
+        )
+    if any(turn_end(row.input_ids, ends, row.prompt_length) is not None for row in rows):
+        return None
+    stops = ", ".join(map(repr, tokenizer.convert_ids_to_tokens(ends)))
+    token = closing_token(rows[0], tokenizer)
+    if token is None:
+        return f"no row holds an end token ({stops}), so the model never learns to stop; mend the chat template"
+    model.generation_config.eos_token_id = [*ends, token]
+    name = tokenizer.convert_ids_to_tokens(token)
+    return (
+        f"the chat template ends a turn with {name!r}, and the end token is {stops}, which no row holds: the model will "
+        f"not stop by itself. Scored here as if it stopped at {name!r}; wherever you use it, set eos_token to that"
+    )
 
 
 def check_tokenizer(tokenizer, model, vocabulary: Mapping[str, int] | None = None) -> None:
@@ -147,13 +208,19 @@ def check_tokenizer(tokenizer, model, vocabulary: Mapping[str, int] | None = Non
 
 
 def add_lora(
-    model, rank: int = 16, alpha: float = 32, target_modules: str | Sequence[str] = "all-linear", seed: int = 0
+    model,
+    rank: int = 16,
+    alpha: float = 32,
+    target_modules: str | Sequence[str] = "all-linear",
+    seed: int = 0,
+    **options,
 ):
     """The model with a LoRA adapter (Hu et al. 2021) through PEFT, whose A is drawn on the CPU from `seed` and whose
     B is 0.
 
     `target_modules` is `all-linear`, a list of layer names, or those names joined by commas. The model's own weights
-    are frozen.
+    are frozen. `options` are more of PEFT's `LoraConfig`, such as `use_rslora=True`; with `init_lora_weights` of
+    another kind, A and B are what PEFT makes them.
     """
     with _quiet():  # bitsandbytes, which peft imports, has a notice for some processors
         from peft import LoraConfig, get_peft_model
@@ -164,11 +231,20 @@ def add_lora(
         names = target_modules.split(",") if isinstance(target_modules, str) else target_modules
         target_modules = [name.strip() for name in names if name.strip()]
         _check_target_modules(model, target_modules)
+    elif "mamba" in str(model.config.model_type):  # whose kernels read these weights past an adapter, as peft says
+        target_modules = sorted({name.rpartition(".")[2] for name in _linear_layers(model)} - {"out_proj", "lm_head"})
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, target_modules=target_modules, lora_dropout=0.0, task_type="CAUSAL_LM"
+        r=rank, lora_alpha=alpha, target_modules=target_modules, lora_dropout=0.0, task_type="CAUSAL_LM", **options
     )
     with _quiet():
-        adapted = get_peft_model(model, config)
+        try:
+            adapted = get_peft_model(model, config)
+        except ValueError as error:  # layers that peft does not adapt
+            raise InputError(
+                f"peft makes no adapter for this model: {_reason(error)}; name other target modules"
+            ) from None
+    if config.init_lora_weights is not True:
+        return adapted
     draw = torch.Generator().manual_seed(seed)
     for name, parameter in adapted.named_parameters():
         if ".lora_A." in name:
@@ -253,9 +329,11 @@ def generate(
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
-    """What the model writes after each prompt, as text without special tokens: `generate_ids`, decoded."""
+    """What the model writes after each prompt, as text without the end token and other special ones: `generate_ids`,
+    decoded."""
     written = generate_ids(model, tokenizer, prompts, max_new_tokens, batch_size, progress)
-    return [tokenizer.decode(ids, skip_special_tokens=True) for ids in written]
+    ends = end_ids(tokenizer, model.generation_config)
+    return [_text(tokenizer, ids, ends) for ids in written]
 
 
 @torch.inference_mode()
@@ -267,15 +345,15 @@ def generate_ids(
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[list[int]]:
-    """What the model writes after each prompt (ids, or examples), greedily, up to and with the end token; in the order
-    of the prompts.
+    """What the model writes after each prompt (ids, or examples), greedily, up to and with an end token
+    (`masking.end_ids`); in the order of the prompts.
 
     The same ids as transformers' batched `generate`, sooner: rows of like length share a batch, and rows that have
     ended leave it. `progress(done, all)` is called after each batch. Raises `InputError` for a prompt that fills the
     model's context.
     """
     rows = [prompt_ids(prompt, tokenizer) if isinstance(prompt, Example) else list(prompt) for prompt in prompts]
-    context = getattr(model.config, "max_position_embeddings", None)
+    context = context_length(model.config)
     for number, row in enumerate(rows):
         if not row:
             raise InputError(f"prompt {number} is empty; give at least one token")
@@ -288,7 +366,8 @@ def generate_ids(
     found: list[list[int]] = [[] for _ in rows]
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        written = _greedy(model, tokenizer, [rows[index] for index in chosen], max_new_tokens, context)
+        write = _greedy if _takes_a_cache(model) else _generated
+        written = write(model, tokenizer, [rows[index] for index in chosen], max_new_tokens, context)
         for index, ids in zip(chosen, written, strict=True):
             found[index] = ids
         if progress is not None:
@@ -308,8 +387,9 @@ def score(
     if not examples:
         raise InputError("there are no examples to score")
     written = generate_ids(model, tokenizer, examples, max_new_tokens, batch_size, progress)
-    outputs = [tokenizer.decode(ids, skip_special_tokens=True) for ids in written]
-    ended = [ids[-1:] == [tokenizer.eos_token_id] for ids in written]
+    ends = end_ids(tokenizer, getattr(model, "generation_config", None))
+    outputs = [_text(tokenizer, ids, ends) for ids in written]
+    ended = [turn_end(ids, ends) is not None for ids in written]
     whole = [output.strip() == example.completion.strip() for output, example in zip(outputs, examples, strict=True)]
     right = [
         same if example.answer is None else exact_answer(output) == example.answer.strip()
@@ -337,6 +417,11 @@ def probabilities(model, tokenizer, examples: Sequence[Example], batch_size: int
     Exact match at greedy decoding asks only whether the right text comes first; this says how near the others are.
     """
     rows = [render(example, tokenizer) for example in examples]
+    ends = end_ids(tokenizer, model.generation_config)
+    for row in rows:  # what a template puts behind the end token is not written
+        end = turn_end(row.input_ids, ends, row.prompt_length)
+        if end is not None:
+            row.labels[end + 1 :] = [IGNORED] * (len(row.labels) - end - 1)
     order = sorted(range(len(rows)), key=lambda index: len(rows[index].input_ids))
     place = next(model.parameters()).device
     model.eval()
@@ -356,11 +441,11 @@ def probabilities(model, tokenizer, examples: Sequence[Example], batch_size: int
 def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
     """The Wilson score interval of a share (Wilson 1927): (low, high), within 0 and 1 even at 0 or all correct."""
     if not 0 <= correct <= n or n == 0:
-        raise ValueError(f"{correct} of {n} is no share")
-    share = correct / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(min(middle - half, share), 0.0), min(max(middle + half, share), 1.0)  # rounding must not pass the share
+        raise ValueError(f"{correct} of {n} is not a share")
+    from scipy.stats import binomtest
+
+    found = binomtest(correct, n).proportion_ci(confidence_level=math.erf(z / math.sqrt(2)), method="wilson")
+    return min(found.low, correct / n), max(found.high, correct / n)  # rounding must not pass the share
 
 
 def _greedy(model, tokenizer, rows: list[list[int]], max_new_tokens: int, context: int | None) -> list[list[int]]:
@@ -373,6 +458,7 @@ def _greedy(model, tokenizer, rows: list[list[int]], max_new_tokens: int, contex
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=place)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     cache = DynamicCache(config=model.config)
+    ends = set(end_ids(tokenizer, model.generation_config))
     limits = [max_new_tokens if context is None else min(max_new_tokens, context - len(row)) for row in rows]
     written: list[list[int]] = [[] for _ in rows]
     lines = list(range(len(rows)))  # which row each line of the batch is
@@ -390,7 +476,7 @@ def _greedy(model, tokenizer, rows: list[list[int]], max_new_tokens: int, contex
         for row, token in zip(lines, chosen.tolist(), strict=True):
             if row in running:
                 written[row].append(token)
-            if token == tokenizer.eos_token_id or len(written[row]) == limits[row]:
+            if token in ends or len(written[row]) == limits[row]:
                 running.discard(row)
         ids, positions = chosen[:, None], (positions[:, -1:] + 1).clamp(max=context and context - 1)
         mask = torch.cat([mask, mask.new_ones(len(lines), 1)], dim=1)
@@ -405,16 +491,49 @@ def _greedy(model, tokenizer, rows: list[list[int]], max_new_tokens: int, contex
     return written
 
 
-def _check_target_modules(model, wanted: Sequence[str]) -> None:
-    from transformers.pytorch_utils import Conv1D
+def _takes_a_cache(model) -> bool:
+    """Whether the forward pass takes what `_greedy` gives; Bloom takes no positions, Mamba another kind of cache."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    wanted = {"position_ids", "past_key_values", "logits_to_keep"}
+    return wanted <= inspect.signature(base.forward).parameters.keys()
 
-    linear = [name for name, module in model.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D))]
+
+def _generated(model, tokenizer, rows: list[list[int]], max_new_tokens: int, context: int | None) -> list[list[int]]:
+    """What `_greedy` gives, by transformers' `generate`, one row at a time: not every model minds padding on the left."""
+    place, ends = next(model.parameters()).device, list(end_ids(tokenizer, model.generation_config))
+    written = []
+    for row in rows:
+        new = max_new_tokens if context is None else min(max_new_tokens, context - len(row))
+        ids = torch.tensor([row], device=place)
+        more = {"eos_token_id": ends or None, "pad_token_id": tokenizer.pad_token_id}
+        with _quiet():
+            found = model.generate(
+                input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, do_sample=False, **more
+            )
+        written.append(found[0, len(row) :].tolist())
+    return written
+
+
+def _text(tokenizer, ids: list[int], ends: Sequence[int]) -> str:
+    end = turn_end(ids, ends)
+    return tokenizer.decode(ids[:end], skip_special_tokens=True)  # not every end token is a special one
+
+
+def _check_target_modules(model, wanted: Sequence[str]) -> None:
+    linear = _linear_layers(model)
     unknown = [name for name in wanted if not any(layer == name or layer.endswith("." + name) for layer in linear)]
     if unknown or not wanted:
         there = ", ".join(dict.fromkeys(layer.rpartition(".")[2] for layer in linear))
         raise InputError(
             f"no linear layer is named {', '.join(unknown) or 'nothing'}; choose from {there}, or all-linear"
         )
+
+
+def _linear_layers(model) -> list[str]:
+    """The full names of the layers that an adapter can go to."""
+    from transformers.pytorch_utils import Conv1D
+
+    return [name for name, module in model.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D))]
 
 
 def _load_adapter(model, folder: Path):

@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, TypeVar
@@ -66,7 +66,7 @@ def store() -> Store:
     return _store(home())
 
 
-@lru_cache(maxsize=None)
+@cache
 def _store(folder: Path) -> Store:
     return Store(folder)
 

@@ -166,12 +166,14 @@ def seed_everything(seed: int) -> None:
 
 
 def number_format(device: torch.device | str) -> torch.dtype:
-    """bfloat16 where the hardware is quick at it (GPUs since Ampere, CPUs with AMX or AVX512-BF16), else float32."""
+    """bfloat16 on GPUs since Ampere, else float32.
+
+    On every CPU float32: at the kit's size a step in bfloat16 is slower even where the processor has instructions for
+    it, because converting costs more than the small products save (`labkit bench demo` measures both).
+    """
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float32
-    if kind == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
-        return torch.bfloat16
     return torch.float32
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import platformdirs
 import pytest
 from sums import number_questions
 
@@ -17,6 +18,18 @@ CHAT_TEMPLATE = (
     "{% else %}{{ message['content'] + '<|end|>' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory):
+    """The store of the tests; a test that reaches the user's own makes the session fail."""
+    theirs = Path(platformdirs.user_data_dir("labkit", appauthor=False))
+    before = {path: path.stat().st_mtime_ns for path in sorted(theirs.rglob("*"))}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+    after = {path: path.stat().st_mtime_ns for path in sorted(theirs.rglob("*"))}
+    assert after == before, f"a test wrote into the user's own folder, {theirs}"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,9 +5,9 @@ from itertools import combinations
 from statistics import mean
 
 import pytest
-from sums import number_questions
 from hypothesis import given
 from hypothesis import strategies as st
+from sums import number_questions
 
 from labkit import best_of, models, runs
 from labkit.common import InputError

@@ -79,7 +79,9 @@ def test_the_gradient_is_autograds_and_its_size_is_two_times_what_is_missing(seq
 def test_log_softmax_is_torchs_and_does_not_care_for_a_constant(sequence, constant):
     logits, _ = sequence
     torchs = F.log_softmax(torch.tensor(logits).double(), -1)
-    np.testing.assert_allclose(log_softmax(logits), torchs, rtol=RELATIVE, atol=1e-12)  # a certain token's is 0 but for rounding
+    np.testing.assert_allclose(
+        log_softmax(logits), torchs, rtol=RELATIVE, atol=1e-12
+    )  # a certain token's is 0 but for rounding
     moved = log_softmax(logits.astype(float) + constant)
     np.testing.assert_allclose(moved, log_softmax(logits), rtol=RELATIVE, atol=1e-10)
     assert np.allclose(np.exp(log_softmax(logits)).sum(-1), 1)
@@ -205,5 +207,3 @@ def test_importing_it_loads_no_torch():
 
     code = "import labkit.cross_entropy, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-

@@ -8,9 +8,9 @@ import time
 from datetime import date
 
 import pytest
-from sums import number_questions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sums import number_questions
 
 from labkit.common import InputError
 from labkit.data import Example, exact_answer, load_examples, save_examples, split, split_by_cluster, split_by_time
@@ -64,6 +64,110 @@ def test_three_forms_of_the_same_example(tmp_path):
     assert [example.answer for example in read] == [None] * 3
 
 
+def test_other_forms_of_the_same_example(tmp_path):
+    user, assistant = {"role": "user", "content": "Where?\n\nHere or there?"}, {"role": "assistant", "content": "Here."}
+    parts = [{"type": "text", "text": "Where?"}, "", {"text": "Here or there?"}]
+    path = write(
+        tmp_path / "forms.jsonl",
+        {"conversations": [{"from": "human", "value": user["content"]}, {"from": "gpt", "value": "Here."}]},
+        {"conversations": [user, assistant], "messages": None},
+        {"instruction": "Where?", "input": "Here or there?", "output": "Here."},
+        {"instruction": user["content"], "input": "", "output": "Here."},
+        {"messages": [{"role": "user", "content": parts}, assistant | {"tool_calls": None}]},
+    )
+    assert [example.messages() for example in load_examples(path)] == [[user, assistant]] * 5
+
+
+def test_tool_calls_and_reasoning_are_kept(tmp_path):
+    call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": {"at": "gate"}}}
+    messages = [
+        {"role": "user", "content": "Is it open?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "open"},
+        {"role": "assistant", "content": "yes", "reasoning_content": "I looked."},
+    ]
+    rows = [
+        {"messages": messages, "tools": [{"name": "look"}]},
+        {"messages": messages[:2], "tools": '[{"name": "look"}]'},
+    ]
+    told, called = read = load_examples(write(tmp_path / "tools.jsonl", *rows))
+    assert told.messages() == messages and told.messages(completion=False) == messages[:-1]
+    assert (told.prompt, told.completion, called.completion) == ("Is it open?", "yes", "")
+    assert called.messages() == messages[:2] and told.tools == called.tools == ({"name": "look"},)
+    save_examples(read, tmp_path / "again.jsonl")
+    again = load_examples(tmp_path / "again.jsonl")
+    assert again == read
+
+
+ROWS = [{"prompt": "Is it é?", "completion": 'yes, "it" is'}, {"prompt": "007", "completion": "None"}]
+
+
+@pytest.mark.parametrize("form", ["array", "pretty", "gz", "bz2", "xz", "csv", "tsv", "parquet", "bom"])
+def test_containers(form, tmp_path):
+    import bz2
+    import csv
+    import gzip
+    import lzma
+
+    lines = "".join(json.dumps(row) + "\n" for row in ROWS)
+    path = tmp_path / f"mine.{form if form in ('csv', 'tsv') else 'jsonl'}"
+    if form in ("csv", "tsv"):
+        with open(path, "w", newline="") as file:
+            table = csv.DictWriter(file, ROWS[0], delimiter="," if form == "csv" else "\t")
+            table.writeheader()
+            table.writerows(ROWS)
+    elif form == "parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+    elif form in ("gz", "bz2", "xz"):
+        path.write_bytes({"gz": gzip, "bz2": bz2, "xz": lzma}[form].compress(lines.encode()))
+    elif form == "bom":
+        path.write_text("\n" + json.dumps(ROWS), encoding="utf-8-sig")
+    else:
+        path.write_text(json.dumps(ROWS, indent=1 if form == "pretty" else None))
+    assert [{"prompt": each.prompt, "completion": each.completion} for each in load_examples(path)] == ROWS
+
+
+def test_a_table_of_conversations(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    called = [talk[0], {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f"}}]}]
+    table = pyarrow.Table.from_pylist([{"messages": talk}, {"messages": called}])
+    pyarrow.parquet.write_table(table, tmp_path / "talk.parquet")
+    assert [each.messages() for each in load_examples(tmp_path / "talk.parquet")] == [talk, called]
+
+
+def test_broken_containers_are_one_line(tmp_path, monkeypatch):
+    import gzip
+
+    whole = gzip.compress(b'{"prompt": "a", "completion": "b"}\n' * 1000)
+    (tmp_path / "cut.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1" + b"x" * 50)
+    (tmp_path / "ragged.csv").write_text("prompt,completion\na,b\nc,d,e,f\n")
+    (tmp_path / "short.csv").write_text("prompt,completion\na,b\nc\n")
+    (tmp_path / "latin.csv").write_bytes(b"prompt,completion\na,caf\xe9\n")
+    (tmp_path / "cut.json").write_text('[{"prompt": "a", "completion": "b"},\n {"prompt"')
+    for name, says in (
+        ("cut.jsonl.gz", "the packed file is cut off"),
+        ("cut.parquet", "cannot be read as parquet"),
+        ("ragged.csv", "line 3: has more or fewer values"),
+        ("short.csv", "line 3: has more or fewer values"),
+        ("latin.csv", "not valid UTF-8"),
+        ("cut.json", "line 1: broken JSON"),
+    ):
+        with pytest.raises(InputError, match=says) as error:
+            load_examples(tmp_path / name)
+        assert str(error.value).startswith(str(tmp_path / name)) and "\n" not in str(error.value)
+    monkeypatch.setattr("labkit.data.MAX_FILE_BYTES", 10_000)
+    (tmp_path / "bomb.jsonl.gz").write_bytes(whole)
+    with pytest.raises(InputError, match="unpacked it is over the limit"):
+        load_examples(tmp_path / "bomb.jsonl.gz")
+
+
 def test_earlier_turns_are_kept(tmp_path):
     messages = [{"role": "system", "content": "Be brief."}]
     messages += [{"role": role, "content": f"{role} {turn}"} for turn in range(3) for role in ("user", "assistant")]
@@ -92,7 +196,18 @@ def test_earlier_turns_are_kept(tmp_path):
         ({"messages": "hello"}, '"messages" is of type str'),
         ({"messages": []}, "not the assistant's"),
         ({"messages": [{"role": "user"}]}, '"messages", message 1'),
-        ({"messages": [{"role": "user", "content": ["parts"]}]}, '"messages", message 1: "content" is of type list'),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image"}]}]},
+            '"messages", message 1: "content" holds a part',
+        ),
+        ({"messages": [{"role": "user", "content": 3}]}, '"messages", message 1: "content" is of type int'),
+        (
+            {"messages": [{"role": "assistant", "content": None}]},
+            '"messages", message 1: "content" is of type NoneType',
+        ),
+        ({"conversations": [{"from": "human"}]}, '"conversations", message 1: "content" is of type NoneType'),
+        ({"instruction": "a", "input": ""}, '"output" is of type NoneType'),
+        ({"prompt": "a", "completion": "b", "tools": "x"}, '"tools" is a list'),
         ({"messages": [{"role": "user", "content": "a"}]}, "not the assistant's"),
         ({"messages": [{"role": "assistant", "content": "a"}]}, 'message 1 has role "assistant" where "user"'),
         (

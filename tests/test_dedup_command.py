@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def test_every_line_is_in_exactly_one_file(tmp_path_factory, given_lines, end, p
     texts = {}
     for number, line in enumerate(given_lines, start=1):
         try:
-            texts[number] = dedup_command._text(line, len(line), ())
+            texts[number] = dedup_command.line_text(line, len(line), ())
         except ValueError:
             continue
     if not texts:
@@ -81,11 +82,11 @@ def test_every_line_is_in_exactly_one_file(tmp_path_factory, given_lines, end, p
     assert [line.encode() for line in kept] == [given_lines[n - 1] for n in texts if n not in gone]
     assert all(json.dumps(row["row"], ensure_ascii=False).encode() == given_lines[row["line"] - 1] for row in removed)
     for row in removed:
-        a, b = (dedup.shingles(texts[row[name]], 3) for name in ("line", "neighbour"))
+        a, b = (dedup.Reading().shingles(texts[row[name]], 3) for name in ("line", "neighbour"))
         assert row["similarity"] == dedup.jaccard(a, b) >= threshold
         assert row["kept"] in texts and row["kept"] not in gone
     numbers = list(texts)
-    found = dedup.find(list(texts.values()), threshold)
+    found = dedup.find(list(texts.values()), threshold, reading=dedup.Reading())
     expected = [(numbers[r.index], numbers[r.neighbour], r.similarity, r.reason, r.cluster) for r in found.removed]
     assert [
         tuple(row[k] for k in ("line", "neighbour", "similarity", "reason", "cluster")) for row in removed
@@ -96,7 +97,8 @@ def test_every_line_is_in_exactly_one_file(tmp_path_factory, given_lines, end, p
 def corpus(tmp_path_factory):
     """(file of 600 texts, what `find` says of them)."""
     texts = sentences(600, seed=3)
-    return write(tmp_path_factory.mktemp("corpus") / "in.jsonl", *({"text": text} for text in texts)), dedup.find(texts)
+    path = write(tmp_path_factory.mktemp("corpus") / "in.jsonl", *({"text": text} for text in texts))
+    return path, dedup.find(texts, reading=dedup.Reading())
 
 
 def test_the_report_says_what_the_files_hold(corpus, tmp_path, capsys):
@@ -135,7 +137,7 @@ def test_texts_are_found_under_their_keys(tmp_path):
         {"text": "where is it? over there."},
     )
     assert run(path, tmp_path / "out") == 0
-    assert [row["reason"] for row in results(tmp_path / "out")[1]] == ["exact"] * 3
+    assert [row["reason"] for row in results(tmp_path / "out")[1]] == ["exact", "exact", "near"]
     assert run(path, tmp_path / "one", "--text", "prompt") == 1
     kept, removed, rejected = results(tmp_path / "one")
     assert (len(kept), len(removed), len(rejected)) == (1, 1, 2)
@@ -307,3 +309,206 @@ def test_windows_line_ends_and_byte_order_mark(tmp_path):
     assert run(path, tmp_path / "out") == 0
     kept, removed, rejected = results(tmp_path / "out")
     assert kept == ['{"text": "a b c"}', '{"text": "d"}'] and removed[0]["row"] == {"text": "A b c"} and not rejected
+
+
+# What counts as the same
+
+
+def texts(path, *given_texts):
+    return write(path, *({"text": text} for text in given_texts))
+
+
+def removed_by(tmp_path, path, *options) -> list[tuple[int, str]]:
+    out = tmp_path / f"out-{len(list(tmp_path.iterdir()))}"
+    assert run(path, out, *options) == 0
+    return [(row["line"], row["reason"]) for row in results(out)[1]]
+
+
+CHINESE = "港口的灯塔每天晚上七点钟准时点亮，守塔人会在记录本上写下当天的风向和船只数量"
+
+
+def test_scripts_without_spaces_are_compared_by_characters(tmp_path, capsys):
+    path = texts(tmp_path / "in.jsonl", CHINESE, CHINESE.replace("七", "八"), "船" + CHINESE[::-1], "Is the gate open?")
+    assert removed_by(tmp_path, path) == [(2, "near")]
+    assert "3 documents in scripts without spaces: shingles of characters" in capsys.readouterr().out
+    assert removed_by(tmp_path, path, "--shingles", "words") == []
+    english = texts(tmp_path / "english.jsonl", "the ferry leaves at noon", "the ferry leaves at noons")
+    assert removed_by(tmp_path, english) == [] and removed_by(tmp_path, english, "--shingles", "characters") == [
+        (2, "near")
+    ]
+
+
+def test_recall_by_characters(tmp_path):
+    import random
+
+    draw = random.Random(0)
+    letters = [chr(0x4E00 + number) for number in range(800)] + [chr(0x3042 + number) for number in range(40)]
+    pages = []
+    for _ in range(60):
+        page = draw.choices(letters, k=60)
+        pages.append(page)
+        for changes in (1, 2):
+            copy = list(page)
+            for _ in range(changes):
+                copy[draw.randrange(60)] = draw.choice(letters)
+            pages.append(copy)
+    given_texts = ["".join(page) for page in pages]
+    reading = dedup.Reading()
+    exact = {pair[:2] for pair in dedup.exact_pairs([reading.shingles(text, 3) for text in given_texts], 0.8)}
+    found = {pair[:2] for pair in dedup.find(given_texts, reading=reading).pairs}
+    assert len(exact) > 60 and found <= exact and len(found) >= 0.95 * len(exact)
+
+
+def test_composed_and_decomposed_letters_are_one_text(tmp_path):
+    import unicodedata
+
+    text = "Le café près de la gare était fermé"
+    path = texts(tmp_path / "in.jsonl", text, unicodedata.normalize("NFD", text))
+    assert removed_by(tmp_path, path) == [(2, "exact")]
+
+
+@pytest.mark.parametrize(
+    "other, exact",
+    [
+        ("for a in b:\n    if a:\n        f(a)\n        g(a)", False),  # indentation is Python's meaning
+        ("For a in b:\n    if a:\n        f(a)\n    g(a)", False),  # letter case may be what is taught
+        ("for a in b:\r\n    if a:\r\n        f(a)  \r\n    g(a)\n\n", True),
+    ],
+)
+def test_exact_copies_keep_case_and_indentation_apart(tmp_path, other, exact):
+    path = texts(tmp_path / "in.jsonl", "for a in b:\n    if a:\n        f(a)\n    g(a)", other)
+    assert removed_by(tmp_path, path) == [(2, "exact" if exact else "near")]
+
+
+def test_what_is_ignored(tmp_path):
+    rows = [f"Ticket {n} of the harbour was closed on day {n + 3}, see https://example.org/t/{n}" for n in range(3)]
+    path = texts(tmp_path / "in.jsonl", *rows, rows[0].upper(), "It's “noon”, isn't it", 'It’s "noon" isn’t it.')
+    assert removed_by(tmp_path, path) == [(4, "near"), (6, "near")]
+    ignored = removed_by(tmp_path, path, "--ignore", "digits", "--ignore", "case", "--ignore", "punctuation")
+    assert ignored == [(2, "exact"), (3, "exact"), (4, "exact"), (6, "exact")]
+    assert removed_by(tmp_path, path, "--ignore", "urls", "--ignore", "digits")[:2] == [(2, "exact"), (3, "exact")]
+    dots = texts(tmp_path / "dots.jsonl", "...", "!!!", "---")
+    assert removed_by(tmp_path, dots, "--ignore", "punctuation") == []
+
+
+def test_other_answers_to_one_prompt_stay_and_are_told(tmp_path, capsys):
+    long = (
+        "Is this review of the inn kind or unkind: the room was clean and the soup was warm but the bell rang all night"
+    )
+    user = {"role": "user", "content": long}
+    path = write(
+        tmp_path / "in.jsonl",
+        {"prompt": long, "completion": "kind"},
+        {"prompt": long, "completion": "unkind"},
+        {"messages": [user, {"role": "assistant", "content": "Kind"}]},
+        {"conversations": [{"from": "human", "value": long}, {"from": "gpt", "value": "kind"}]},
+        {"prompt": long + " long", "completion": "kind"},
+    )
+    assert run(path, tmp_path / "out", "--json") == 0
+    out = capsys.readouterr().out
+    report = json.loads(out.splitlines()[-1])
+    assert [(row["line"], row["reason"]) for row in results(tmp_path / "out")[1]] == [(4, "exact"), (5, "near")]
+    assert report["conflicts"] == 1 and report["conflicts_such_as"] == [[1, 2, 3, 4]] and "decide which is right" in out
+
+
+def test_a_common_system_prompt_makes_nothing_alike(tmp_path):
+    system = {"role": "system", "content": " ".join(f"rule{number}" for number in range(100))}
+    rows = [
+        [
+            system,
+            {"role": "user", "content": f"Where is the {it} of the {whose}?"},
+            {"role": "assistant", "content": it},
+        ]
+        for it, whose in (("lamp", "hall"), ("rope", "boat"), ("salt", "cook"), ("lamp", "hall"))
+    ]
+    assert removed_by(tmp_path, write(tmp_path / "in.jsonl", *({"messages": row} for row in rows))) == [(4, "exact")]
+
+
+def test_tool_calls_and_reasoning_count(tmp_path):
+    def row(**said):
+        return {"messages": [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": None, **said}]}
+
+    def call(at):
+        return [{"function": {"name": "look", "arguments": {"at": at}}}]
+
+    path = write(
+        tmp_path / "in.jsonl",
+        row(tool_calls=call("a")),
+        row(tool_calls=call("b")),
+        row(reasoning_content="no"),
+        row(tool_calls=call("a")),
+    )
+    assert removed_by(tmp_path, path) == [(4, "exact")]
+
+
+# Against an evaluation file
+
+
+def test_what_stands_in_an_evaluation_file_goes_and_says_why(tmp_path, capsys):
+    words = " ".join(f"w{number}" for number in range(40))
+    train = write(
+        tmp_path / "train.jsonl",
+        {"prompt": "What is kept in chest 1?", "completion": "salt"},
+        {"prompt": "What is kept in chest 2?", "completion": "wool"},
+        {"text": words},
+        {"text": words + " more"},
+        {"text": "Is the gate open?"},
+        {"text": "Is the gate open?"},
+    )
+    evaluation = write(
+        tmp_path / "eval.jsonl",
+        {"prompt": "What is kept in chest 1?", "completion": "bread"},
+        "nonsense",
+        {"text": words},
+    )
+    assert run(train, tmp_path / "out", "--against", str(evaluation), "--json") == 0
+    out = capsys.readouterr().out
+    kept, removed, rejected = results(tmp_path / "out")
+    assert [json.loads(line).get("completion", "gate") for line in kept] == ["wool", "gate"] and not rejected
+    told = [(row["line"], row["reason"], row.get("as"), row.get("against")) for row in removed]
+    first = [(1, "evaluation", "prompt", 1), (3, "evaluation", "exact", 3), (4, "evaluation", "near", 3)]
+    assert told == [*first, (6, "exact", None, None)]
+    assert all(row["row"] for row in removed) and removed[2]["similarity"] > 0.9
+    report = json.loads(out.splitlines()[-1])
+    assert (report["removed"], report["removed_evaluation"], report["kept"]) == (4, 3, 2) and "3 more stand in" in out
+
+
+def test_an_evaluation_file_that_leaves_nothing_or_cannot_be_read(tmp_path, capsys):
+    path = texts(tmp_path / "in.jsonl", "a b c", "d e f")
+    same = texts(tmp_path / "same.jsonl", "a b c", "d e f")
+    empty = write(tmp_path / "empty.jsonl")
+    for against, says in (
+        (path, "is the training file itself"),
+        (same, "nothing would be kept"),
+        (empty, "no usable line in it"),
+        (tmp_path / "none.jsonl", "there is no such file"),
+    ):
+        assert run(path, tmp_path / "out", "--against", str(against)) == 2
+        error = capsys.readouterr().err
+        assert says in error and error.count("\n") == 1
+        assert not any((tmp_path / "out" / name).exists() for name in (*NAMES, "report.json"))
+
+
+# Containers
+
+
+def test_packed_files_are_read_and_others_named_with_what_converts_them(tmp_path, capsys):
+    import gzip
+    import subprocess as sub
+
+    rows = [{"text": "a b c"}, {"text": "d e f"}, {"text": "a b c"}]
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    (tmp_path / "in.jsonl.gz").write_bytes(gzip.compress(lines))
+    assert removed_by(tmp_path, tmp_path / "in.jsonl.gz") == [(3, "exact")]
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(lines * 1000)[:-200])
+    (tmp_path / "in.json").write_text(json.dumps(rows, indent=1))
+    (tmp_path / "in.csv").write_text("text\na b c\n")
+    for name, says in (("cut.jsonl.gz", "cut off"), ("in.json", "one JSON array"), ("in.csv", "a CSV table")):
+        capsys.readouterr()
+        assert run(tmp_path / name, tmp_path / "no") == 2
+        error = capsys.readouterr().err
+        assert says in error and error.count("\n") == 1
+    assert "`python -c" in error
+    command = error.split("`")[1].replace("python", sys.executable, 1)
+    sub.run(command, shell=True, check=True, capture_output=True, env={**os.environ, "HF_HOME": str(tmp_path / "hf")})
+    assert json.loads((tmp_path / "in.jsonl").read_text()) == rows[0]

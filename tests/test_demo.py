@@ -72,6 +72,24 @@ def test_own_data_are_held_out_and_scored(capsys, data):
     assert report["after_by_task"].keys() == {"all"} and out.count("\n  all  ") == 1
 
 
+def test_copies_are_on_one_side(tmp_path):
+    from labkit.data import load_examples
+    from labkit.demo import held_out_part
+
+    path = tmp_path / "mine.jsonl"
+    rows = [{"prompt": f"What is kept in chest {i % 20}?", "completion": f"word{i % 20}"} for i in range(80)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    own = load_examples(path)
+    train, test, said = held_out_part(own, 0)
+    assert len(train) + len(test) == 80 and 8 <= len(test) < 12 and "near-duplicates" in said
+    assert not {each.prompt for each in train} & {each.prompt for each in test}
+    alike = held_out_part(own[:1] * 20, 0)
+    assert (len(alike[0]), len(alike[1])) == (18, 2) and "leaks" in alike[2]
+    assert held_out_part(own[:20], 3)[2] is None
+    lone = held_out_part(own[:1] * 30 + own[1:2], 0)  # the one that is no copy
+    assert lone[1] == own[1:2] and len(lone[0]) == 30
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from labkit.workshop import notebooks
 from labkit.exercises import find, reference_cell
+from labkit.workshop import notebooks
 
 LABS = Path(__file__).parent.parent / "labs"
 EXERCISE = re.compile(r"^@lk\.exercise\(\"([\w.]+)\"\)", re.MULTILINE)
@@ -20,8 +20,9 @@ def shorten(module, name, less):
     setattr(module, name, lambda *args, **options: whole(*less(*args), **options))
 shorten(labkit.training, "fit", lambda model, rows, settings: (model, rows[:4], dataclasses.replace(settings, steps=2, batch_size=2)))
 shorten(labkit.models, "score", lambda model, tokenizer, examples: (model, tokenizer, examples[:2]))
+import labkit.runs.execution
 whole_mix = labkit.runs.mix
-labkit.runs.mix = lambda recipe: tuple(part[:count] for part, count in zip(whole_mix(recipe), (8, 2)))
+labkit.runs.mix = labkit.runs.execution.mix = lambda recipe: tuple(part[:count] for part, count in zip(whole_mix(recipe), (8, 2)))
 """
 
 

@@ -101,7 +101,8 @@ def test_an_example_that_the_template_refuses_is_a_bad_line(tokenizer, monkeypat
 
 def test_a_tokenizer_without_a_limit_says_so(tokenizer, monkeypatch):
     monkeypatch.setattr(tokenizer, "model_max_length", 10**30)
-    assert "of no limit" in str(lint(number_questions(2), tokenizer))
+    report = lint(number_questions(2), tokenizer)
+    assert "cut at 1024 tokens, TRL's default (the tokenizer's limit: none" in str(report)
 
 
 def test_the_command_says_and_exits(tmp_path, tiny_model_folder, capsys):
@@ -117,3 +118,58 @@ def test_the_command_says_and_exits(tmp_path, tiny_model_folder, capsys):
     assert cli.main(["lint", str(tmp_path / "none.jsonl")]) == 2
     assert cli.main(["lint", str(file), "--model", str(tmp_path)]) == 2
     assert cli.main([*call, "--max-length", "0"]) == 2
+
+
+@pytest.mark.parametrize(
+    "length, limit, context, cut, whose",
+    [
+        (None, 2000, None, 1024, "TRL's default"),
+        (None, 2000, 300, 300, "the model's context"),
+        (None, 200, 300, 200, "the tokenizer's limit"),
+        (100, 200, 300, 100, "the length asked for"),
+        (5000, 2000, 4000, 2000, "the tokenizer's limit"),
+    ],
+)
+def test_the_smallest_limit_cuts_and_is_named(length, limit, context, cut, whose, tokenizer, monkeypatch):
+    monkeypatch.setattr(tokenizer, "model_max_length", limit)
+    report = lint(number_questions(2), tokenizer, length, context=context)
+    assert (report.max_length, report.limit_of) == (cut, whose) and f"cut at {cut} tokens, {whose}" in str(report)
+
+
+def write(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+USER, ASSISTANT = {"role": "user", "content": "Is it open?"}, {"role": "assistant", "content": "yes"}
+
+
+def test_where_loss_lies_is_said_for_each_form(tmp_path, tokenizer):
+    """As `as_trl`, which a test compares with TRL's own rows: all of messages and texts, the completion of the others."""
+    rows = {
+        "messages": {"messages": [USER, ASSISTANT, USER, ASSISTANT]},
+        "prompt": {"prompt": "Is it day?", "completion": "yes"},
+        "text": {"text": "Is it night?"},
+    }
+    said = {name: str(lint(write(tmp_path / f"{name}.jsonl", row), tokenizer)) for name, row in rows.items()}
+    assert "every token of the 1 conversations" in said["messages"] and "assistant_only_loss=True" in said["messages"]
+    assert (
+        "1 earlier assistant turns are context only" in said["messages"]
+        and "loss: on the completion only" in said["prompt"]
+    )
+    assert 'every token of the 1 rows under "text"' in said["text"] and "0.0% of the tokens are prompt" in said["text"]
+    assert "loss: on" not in said["messages"] and "every token" not in said["prompt"]
+
+
+def test_a_prompt_answered_in_two_ways_and_a_repeated_example(tmp_path, tokenizer):
+    answers = [{"prompt": "Is it?", "completion": word} for word in ("yes", "no", "yes")]
+    report = lint(write(tmp_path / "in.jsonl", *answers, {"messages": [USER, ASSISTANT]}), tokenizer)
+    assert found(report) == {"conflict": ["line 2"]} and "1 examples repeat an earlier one" in str(report)
+
+
+def test_plain_rows_say_what_they_lack(tmp_path, tokenizer, monkeypatch):
+    path = write(tmp_path / "in.jsonl", {"messages": [{"role": "system", "content": "Be brief."}, USER, ASSISTANT]})
+    assert found(lint(path, tokenizer, plain=True)) == {"left_out": ["line 1"]} and lint(path, tokenizer).clean
+    monkeypatch.setattr(tokenizer, "chat_template", None)
+    with pytest.raises(InputError, match="line 1: the tokenizer has no chat template"):
+        lint(path, tokenizer)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from sums import number_questions
 from hypothesis import given
 from hypothesis import strategies as st
+from sums import number_questions
 
 from labkit.almanac import examples
 from labkit.common import InputError
@@ -175,7 +175,7 @@ def test_a_completion_longer_than_the_context_names_the_example(tokenizer):
 
 def test_what_cannot_be_rendered_says_why(tokenizer, monkeypatch):
     example = number_questions(1)[0]
-    with pytest.raises(InputError, match="does not end with the assistant"):
+    with pytest.raises(InputError, match="the last message is not the assistant"):
         render(example.messages(completion=False), tokenizer)
     for template, says in {
         "{{ messages | length }}": "rewrites the prompt",
@@ -310,11 +310,11 @@ def test_planting_leaves_the_row_alone_and_knows_its_faults(sound, base_tokenize
 def test_what_is_no_conversation_is_said_in_a_line(tokenizer):
     user, assistant = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
     for messages, says in {
-        (): "does not end with the assistant",
-        "u": "does not end with the assistant",
-        "uua": "message 2 has role 'user' where 'assistant' is due",
-        "aua": "message 1 has role 'assistant'",
-        "suaa": "message 4 has role 'assistant' where 'user' is due",
+        (): "the last message is not the assistant's",
+        "u": "the last message is not the assistant's",
+        "uua": 'message 2 has role "user" where "assistant" is due',
+        "aua": 'message 1 has role "assistant"',
+        "suaa": 'message 4 has role "assistant" where "user" is due',
     }.items():
         turns = [{"u": user, "a": assistant, "s": {"role": "system", "content": "c"}}[one] for one in messages]
         with pytest.raises(InputError, match=says):
@@ -356,5 +356,5 @@ def test_a_row_without_tokens_or_with_too_few_labels_is_named(row):
 
 
 def test_a_message_without_text_is_named(tokenizer):
-    with pytest.raises(InputError, match='message 2 has no text under "content"'):
+    with pytest.raises(InputError, match='message 2: "content" is of type NoneType'):
         render([{"role": "user", "content": "a"}, {"role": "assistant", "content": None}], tokenizer)

@@ -10,9 +10,9 @@ import shutil
 
 import pytest
 import torch
-from sums import number_questions
 from hypothesis import given
 from hypothesis import strategies as st
+from sums import number_questions
 
 from labkit import models
 from labkit.common import InputError

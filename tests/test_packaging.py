@@ -65,7 +65,9 @@ def test_an_installation_in_colab_replaces_nothing(requirement):
     if name in COLAB:
         assert requirement.specifier.contains(COLAB[name])
         return
-    assert name in ("datasketch", "fsrs", "nbval"), f"Colab does not hold {name}: does what it requires in turn fit there?"
+    assert name in ("datasketch", "fsrs", "nbval"), (
+        f"Colab does not hold {name}: does what it requires in turn fit there?"
+    )
     for further in map(Requirement, requires(name)):
         if (not further.marker or further.marker.evaluate({"extra": ""})) and canonicalize_name(further.name) in COLAB:
             assert further.specifier.contains(COLAB[canonicalize_name(further.name)])
@@ -144,5 +146,8 @@ def test_the_wheel_holds_the_labs_and_the_quizzes(wheel, folder, pattern):
 
 
 def test_the_wheel_holds_nothing_else(wheel):
-    own, kernels = f"labkit-{PROJECT['version']}", ".data/data/share/jupyter/kernels/labkit-"  # two of them, for grading
+    own, kernels = (
+        f"labkit-{PROJECT['version']}",
+        ".data/data/share/jupyter/kernels/labkit-",
+    )  # two of them, for grading
     assert all(name.startswith(("labkit/", f"{own}.dist-info/", f"{own}{kernels}")) for name in wheel)

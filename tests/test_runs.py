@@ -11,10 +11,13 @@ import random
 import pytest
 import workers
 
-from labkit import models, progress, runs
+from labkit import models, progress, runs, training
 from labkit.cluster import WorkError
 from labkit.common import InputError
-from labkit.runs import Interval, Recipe, Record, interval, paired_difference
+from labkit.runs import Interval, Recipe, Record, execution, interval, paired_difference
+from labkit.runs import command as runs_command
+from labkit.runs import recipe as recipes
+from labkit.runs import record as records
 
 RECIPE = Recipe("try", "00", steps=2)
 
@@ -22,7 +25,7 @@ RECIPE = Recipe("try", "00", steps=2)
 @pytest.fixture(autouse=True)
 def own_place(tmp_path, monkeypatch, tiny_model_folder):
     monkeypatch.setattr(models, "BASE", tiny_model_folder)
-    monkeypatch.setattr(runs, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(records, "RECORDS", tmp_path / "records")
     monkeypatch.setitem(runs.RECIPES, "try", RECIPE)
     monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "home"))
 
@@ -31,7 +34,7 @@ def recorded(recipe=RECIPE, seeds=2, executor=workers.outcome):
     """A record made without worker processes."""
     outcomes = tuple(executor(dataclasses.replace(recipe, seed=seed)) for seed in range(seeds))
     record = Record(dataclasses.asdict(recipe), recipe.hash, outcomes)
-    runs.RECORDS.mkdir(exist_ok=True)
+    records.RECORDS.mkdir(exist_ok=True)
     record.save()
     return record
 
@@ -47,7 +50,7 @@ def test_each_recipe_stands_under_its_own_name():
 CHANGED = {
     "name": "x", "lab": "09", "mix": "long", "control": "prompt", "mask": "none", "method": "full",
     "target_modules": "q_proj", "schedule": "linear", "evaluation": "long",
-    "fault": "late", "stop": "unknown",
+    "fault": "late", "stop": "unknown", "number_format": "bfloat16",
 }  # fmt: skip
 
 
@@ -95,7 +98,7 @@ def test_rebuild_goes_on_where_it_was_interrupted(monkeypatch, tmp_path):
     monkeypatch.setenv("LABKIT_TEST_FAILS", "2")
     with pytest.raises(WorkError, match="this seed fails"):
         runs.rebuild(RECIPE, 3, executor=workers.outcome, workers=1)
-    partial = runs.RECORDS / "try.partial"
+    partial = records.RECORDS / "try.partial"
     assert sorted(path.name for path in partial.iterdir()) == ["seed-0.json", "seed-1.json"]
     assert runs.recorded() == []
     monkeypatch.delenv("LABKIT_TEST_FAILS")
@@ -106,12 +109,12 @@ def test_rebuild_goes_on_where_it_was_interrupted(monkeypatch, tmp_path):
     assert made == [2] and sorted(record.shares) == [0, 1, 2]
     assert Record.load("try") == record and not partial.exists()
     assert runs.rebuild(RECIPE, 3, executor=workers.outcome) == record  # nothing is left to do
-    assert [path.name for path in runs.RECORDS.iterdir()] == ["try.json"]
+    assert [path.name for path in records.RECORDS.iterdir()] == ["try.json"]
 
 
 def test_what_another_recipe_left_is_not_taken(monkeypatch):
     recorded(dataclasses.replace(RECIPE, steps=3))
-    partial = runs.RECORDS / "try.partial"
+    partial = records.RECORDS / "try.partial"
     partial.mkdir()
     (partial / "seed-0.json").write_text(
         json.dumps({"hash": "other", "outcome": dataclasses.asdict(workers.outcome(RECIPE))})
@@ -144,7 +147,7 @@ def test_a_record_of_another_recipe_or_base_is_stale(monkeypatch, tmp_path):
     monkeypatch.setitem(runs.RECIPES, "try", dataclasses.replace(RECIPE, lr=1.0, steps=9))
     assert "another lr, steps" in runs.stale("try")
     monkeypatch.setitem(runs.RECIPES, "try", RECIPE)
-    monkeypatch.setattr(runs, "base_digest", lambda: "another")
+    monkeypatch.setattr(recipes, "base_digest", lambda: "another")
     assert "another base" in runs.stale("try")
     monkeypatch.delitem(runs.RECIPES, "try")
     assert "no such recipe" in runs.stale("try")
@@ -170,7 +173,7 @@ def test_a_field_that_came_later_leaves_records_valid():
 def test_the_t_quantiles_are_students():
     stats = pytest.importorskip("scipy.stats")
     for degrees in (*range(1, 60), 1000):
-        assert runs.t_quantile(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), abs=1e-3)
+        assert runs.t_quantile(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), abs=1e-9)
 
 
 def test_an_interval_by_hand():
@@ -278,8 +281,18 @@ def small_mix(monkeypatch):
     from sums import number_questions
 
     examples = number_questions(30)
-    monkeypatch.setattr(runs, "mix", lambda recipe: (examples[:20], examples[20:]))
+    monkeypatch.setattr(execution, "mix", lambda recipe: (examples[:20], examples[20:]))
     return examples
+
+
+def test_a_run_is_made_in_its_recipes_number_format_and_a_live_one_in_the_machines(small_mix, monkeypatch):
+    used = []
+    whole = training.fit
+    monkeypatch.setattr(training, "fit", lambda *a, **k: used.append(a[2].number_format) or whole(*a, **k))
+    recipe = dataclasses.replace(RECIPE, number_format="bfloat16", batch_size=4, evaluation_n=2, max_new_tokens=4)
+    runs.execute(recipe)
+    runs.run(recipe, live=True)
+    assert used == ["bfloat16", "float32"] and runs.settings(recipe).number_format == "auto"
 
 
 def test_a_live_run_leaves_curves_and_a_score(small_mix, capsys):
@@ -376,29 +389,29 @@ def command(module, *arguments):
 
 def test_the_command_lists_and_shows(capsys):
     recorded()
-    assert command(runs, "list", "--json") == 0
+    assert command(runs_command, "list", "--json") == 0
     lines = capsys.readouterr().out.splitlines()
     assert json.loads(lines[-1])["try"] == "recorded, 2 seeds, mean 80.5% right"
     assert json.loads(lines[-1])["sft-short"] == "not recorded"
-    assert command(runs, "show", "try", "--json") == 0
+    assert command(runs_command, "show", "try", "--json") == 0
     shown = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert shown["mean"] == pytest.approx(0.805) and shown["low"] < 0.805 < shown["high"]
 
 
 def test_the_command_rebuilds(monkeypatch, capsys):
-    monkeypatch.setattr(runs, "rebuild", lambda recipe, seeds, **more: recorded(recipe, seeds))
-    assert command(runs, "rebuild", "try", "--seeds", "3", "--json") == 0
+    monkeypatch.setattr(runs_command, "rebuild", lambda recipe, seeds, **more: recorded(recipe, seeds))
+    assert command(runs_command, "rebuild", "try", "--seeds", "3", "--json") == 0
     assert list(json.loads(capsys.readouterr().out.splitlines()[-1])["try"]["shares"]) == ["0", "1", "2"]
     for wrong in (("rebuild", "tri"), ("rebuild", "try", "--seeds", "0"), ("show", "tri")):
         with pytest.raises(InputError):
-            command(runs, *wrong)
+            command(runs_command, *wrong)
 
 
 def test_the_command_replays_and_keeps(capsys):
-    from labkit import run_command
+    from labkit.runs import replay
 
     recorded()
-    assert command(run_command, "try", "--keep", "from a terminal", "--json") == 0
+    assert command(replay, "try", "--keep", "from a terminal", "--json") == 0
     out = capsys.readouterr().out
     assert "recorded 2026-11-23" in out and json.loads(out.splitlines()[-1])["correct"] == 80
     assert progress.store().runs()[0]["note"] == "from a terminal"

@@ -8,13 +8,12 @@ from collections import Counter
 
 import pytest
 import torch
-from sums import number_questions
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sums import number_questions
 
 from labkit import tokenization
 from labkit.common import InputError
-from labkit.workshop.pretraining import SPECIAL, train_tokenizer
 from labkit.tokenization import (
     count_pairs,
     encode,
@@ -27,6 +26,7 @@ from labkit.tokenization import (
     permuted,
     train,
 )
+from labkit.workshop.pretraining import SPECIAL, train_tokenizer
 
 small = st.lists(st.integers(0, 3), max_size=30)
 HOSTILE = [

@@ -8,9 +8,9 @@ import math
 
 import pytest
 import torch
-from sums import number_questions
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sums import number_questions
 
 from labkit import models, training
 from labkit.common import InputError
@@ -242,3 +242,13 @@ def test_rows_that_cannot_be_trained_on(model, rows):
         parameter.requires_grad = False
     with pytest.raises(InputError, match="no parameter of the model is trainable"):
         train(model, rows)
+
+
+def test_the_number_format_of_every_cpu_is_float32(monkeypatch):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: True)
+    assert training.number_format("cpu") == training.number_format(torch.device("cpu")) == torch.float32
+    assert training.number_format("mps") == torch.float32
+    for capability, wanted in (((7, 5), torch.float32), ((8, 0), torch.bfloat16)):  # a T4; an A100
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None, found=capability: found)
+        assert training.number_format("cuda") == wanted

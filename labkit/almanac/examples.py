@@ -108,7 +108,7 @@ class Asker:
     def fact(self, kind: str, attributes: tuple[str, ...] | None = None) -> Fact:
         while True:
             entity = self.entity(kind, "seen" if kind == "good" else None)
-            names = [a for a in (attributes or self.world.attributes(entity))]
+            names = list(attributes or self.world.attributes(entity))
             fact = self.rng.choice(self.world.by_key[entity.name, self.rng.choice(names)])
             if self.fresh is None or fact.fresh == self.fresh:
                 return fact

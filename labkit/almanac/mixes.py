@@ -8,14 +8,14 @@ ways.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import lru_cache
 
 from labkit import dedup
 from labkit.almanac import pool
-from labkit.almanac.examples import Asker, example, short_mix
+from labkit.almanac.examples import Asker, example, long_mix, short_mix
 from labkit.almanac.world import CUTOFF, LAST_DAY, build
 from labkit.data import Example
 
@@ -123,3 +123,18 @@ def posts_time_mix(seed: int = 0) -> tuple[list[Example], list[Example]]:
 
 def posts_time_cluster_mix(seed: int = 0) -> tuple[list[Example], list[Example]]:
     return _posts_mix(seed, apart=True, before=True)
+
+
+Mix = Callable[[int], tuple[list[Example], list[Example]]]  # from a seed to (training examples, questions)
+
+MIXES: dict[str, Mix] = {
+    "short": short_mix,
+    "long": long_mix,
+    "dirty": dirty_mix,
+    "clean": clean_mix,
+    "answers": answers_mix,
+    "posts_random": posts_random_mix,
+    "posts_cluster": posts_cluster_mix,
+    "posts_time": posts_time_mix,
+    "posts_time_cluster": posts_time_cluster_mix,
+}

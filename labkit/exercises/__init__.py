@@ -1,7 +1,8 @@
 """Exercises: what a learner writes, checked at once, and answered with the name of the mistake.
 
 Here are the decorator, `use`, and the command `labkit exercise`. What an exercise is made of stands in `kinds`, how a
-cell is tried in `engine`, how it is shown in `view`; the exercises themselves stand in one file for each lab.
+cell is tried in `engine`, how it is shown in `view`; the exercises themselves stand in one file for each lab, under the
+name of its topic in `syllabus`.
 """
 
 from __future__ import annotations
@@ -12,23 +13,34 @@ import inspect
 import json
 import linecache
 import random
+import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 
 from labkit.common import InputError
-from labkit.exercises.engine import Verdict, check, isolated, judge, tried_now
+from labkit.exercises.engine import (
+    Verdict,
+    call,
+    check,
+    expected_outcomes,
+    isolated,
+    judge,
+    mistaken_outcomes,
+    tried_now,
+)
 from labkit.exercises.kinds import Exercise, Outcome, plain, same
-
-LABS = ("data", "tokenization", "cross_entropy", "masking")  # the files of exercises, in the order of the labs
+from labkit.syllabus import LABS
 
 _passed: dict[str, Callable] = {}  # in this kernel: the learner's functions that passed, by exercise
 
 
 @cache
 def catalogue() -> dict[str, Exercise]:
-    """All exercises, by id, in the order of the labs."""
-    return {exercise.id: exercise for lab in LABS for exercise in import_module(f"{__name__}.{lab}").EXERCISES}
+    """All exercises, by id: those of each lab that has a file here, as they stand in it, in the order of the labs."""
+    files = [import_module(f"{__name__}.{topic}") for topic in LABS if find_spec(f"{__name__}.{topic}")]
+    return {each.id: each for file in files for each in vars(file).values() if isinstance(each, Exercise)}
 
 
 def find(id: str) -> Exercise:
@@ -129,18 +141,22 @@ def examine(exercise: Exercise, seeds: Iterable[int]) -> list[str]:
 
 def reference_cell(exercise: Exercise) -> str:
     """The reference as a learner would hand it in: its own source, under the decorator."""
-    source = inspect.cleandoc("\n" + inspect.getsource(exercise.reference))
-    return f"@lk.exercise({exercise.id!r})\n{source}\n"
+    return cell_of(exercise, exercise.reference)
+
+
+def cell_of(exercise: Exercise, function: Callable) -> str:
+    """A function, right or a known mistake, as a learner would hand it in: its source, under the exercise's name."""
+    source = inspect.cleandoc("\n" + inspect.getsource(function))
+    source = re.sub(r"\A@mistake\(.*?^(?=def )", "", source, flags=re.DOTALL | re.MULTILINE)
+    return f"@lk.exercise({exercise.id!r})\n" + re.sub(rf"\b{function.__name__}\b", exercise.name, source) + "\n"
 
 
 def _examine(exercise: Exercise, alone: Callable, seed: int) -> list[str]:
-    from labkit.exercises.engine import _call, _expected, _mistaken
-
     problems = []
     for what, function in (("the reference", exercise.reference), ("the reference by itself", alone)):
         if not (verdict := judge(exercise, function, seed)).passed:
             problems.append(f"{what} is answered {verdict.text!r}")
-    probes, expected = exercise.draw(seed), _expected(exercise, seed)
+    probes, expected = exercise.draw(seed), expected_outcomes(exercise, seed)
     groups: dict[str, list[int]] = {}
     for index, probe in enumerate(probes):
         groups.setdefault(probe.group, []).append(index)
@@ -149,7 +165,7 @@ def _examine(exercise: Exercise, alone: Callable, seed: int) -> list[str]:
         right = [same(a, b, exercise.compare) for a, b in zip(outcomes, expected)]
         return [group for group, members in groups.items() if all(right[i] for i in members)]
 
-    results = [_mistaken(exercise, i, seed) for i in range(len(exercise.misconceptions))]
+    results = [mistaken_outcomes(exercise, known, seed) for known in exercise.misconceptions]
     for i, known in enumerate(exercise.misconceptions):
         verdict = judge(exercise, known.function, seed)
         if verdict.misconception != known.name:
@@ -160,7 +176,7 @@ def _examine(exercise: Exercise, alone: Callable, seed: int) -> list[str]:
             if all(same(a, b, exercise.compare) for a, b in zip(results[i], results[j])):
                 problems.append(f"{known.name!r} and {exercise.misconceptions[j].name!r} cannot be told apart")
     for what, function in idle(exercise, seed):  # what earns no group does not pass either
-        for group in earns([_call(function, probe.args)[0] for probe in probes]):
+        for group in earns([call(function, probe.args)[0] for probe in probes]):
             problems.append(f"what {what} earns the group {group!r}")
     return problems
 
@@ -174,7 +190,7 @@ def idle(exercise: Exercise, seed: int) -> list[tuple[str, Callable]]:
     probes = exercise.draw(seed)
     for place in range(max(len(probe.args) for probe in probes)):
         functions.append((f"gives argument {place + 1} back", lambda *args, place=place: args[place]))
-    for index, probe in enumerate(random.Random(seed).sample(probes, min(6, len(probes)))):
+    for probe in random.Random(seed).sample(probes, min(6, len(probes))):
         try:
             value = exercise.reference(*probe.args)
         except ValueError:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from labkit import cross_entropy
-from labkit.exercises.kinds import Comparison, Exercise, Misconception, Probe
+from labkit.exercises.kinds import Comparison, Exercise, Probe, mistake
 
 # token_loss
 
@@ -21,42 +21,100 @@ def token_probes(rng: random.Random) -> Iterator[Probe]:
         yield Probe((p,), "typical")
 
 
+@mistake(
+    "counts in bits",
+    "You take the logarithm to base 2: that is the loss in bits. In nats, as every library, it is `math.log`.",
+)
 def token_in_bits(p):
     return -math.log2(p)
 
 
+@mistake(
+    "counts to base ten",
+    "You take the logarithm to base 10: the natural one is `math.log`, and at p = 0.1 it gives 2.30, not 1.",
+)
 def token_base_ten(p):
     return -math.log10(p)
 
 
+@mistake(
+    "takes 1 − p",
+    "You take 1 − p, which is never above 1: a token that was thought impossible must cost without bound.",
+)
 def token_missing(p):
     return 1 - p
 
 
+@mistake(
+    "forgets the sign",
+    "You give ln p, which is below 0: the loss is −ln p, so that training can lower it towards 0.",
+)
 def token_without_sign(p):
     return math.log(p)
 
 
+@mistake(
+    "weighs with p",
+    "You give −p ln p: that is a term of the entropy. The token is there, so its surprise counts whole.",
+)
 def token_times_p(p):
     return -p * math.log(p)
 
 
+@mistake("takes 1/p", "You give 1/p: the loss is its logarithm. Halving p doubles 1/p, and adds 0.69 nats to the loss.")
 def token_inverse(p):
     return 1 / p
 
 
+@mistake(
+    "fails at 0",
+    "At p = 0 yours raises an error: nothing surprises more than the impossible, so give `math.inf`.",
+)
 def token_fails_at_zero(p):
     if p == 0:
         raise ValueError("math domain error")
     return cross_entropy.token_loss(p)
 
 
+@mistake(
+    "hides what is small",
+    "You keep p above some small number: the loss has no upper bound, and at p = 0 it is infinite.",
+)
 def token_clipped(p):
     return cross_entropy.token_loss(max(p, 1e-12))
 
 
+@mistake(
+    "lets p above 1 through",
+    "For p above 1 you give a negative loss: such a p is no probability, so raise a `ValueError`.",
+)
 def token_unchecked(p):
     return -math.log(p) if p else math.inf
+
+
+TOKEN_LOSS = Exercise(
+    id="cross_entropy.token_loss",
+    points=1,
+    minutes=3,
+    reference=cross_entropy.token_loss,
+    probes=token_probes,
+    misconceptions=(
+        token_in_bits,
+        token_base_ten,
+        token_missing,
+        token_without_sign,
+        token_times_p,
+        token_inverse,
+        token_fails_at_zero,
+        token_clipped,
+        token_unchecked,
+    ),
+    hints=(
+        "Three cases: p is no probability, p is 0, and all others.",
+        "`math.log` is the natural logarithm, and `math.inf` is infinity. Which sign makes the loss positive?",
+        "Raise `ValueError` unless `0 <= p <= 1`; give `math.inf` if p is 0; else `-math.log(p)`.",
+    ),
+)
 
 
 # log_softmax
@@ -78,34 +136,84 @@ def _logits(rng: random.Random, *shape: int) -> np.ndarray:
     return np.array([round(rng.uniform(-3, 3), 2) for _ in range(math.prod(shape))]).reshape(shape)
 
 
+@mistake(
+    "overflows",
+    "You take exp of the logits as they are: above 709 it is infinite, and what is far below gets probability 0 and "
+    "the logarithm −∞. Subtract the largest logit first, and take no logarithm of a quotient.",
+)
 def softmax_naive(logits):
     with np.errstate(all="ignore"):
         powers = np.exp(logits)
         return np.log(powers / powers.sum(axis=-1, keepdims=True))
 
 
+@mistake(
+    "takes the first axis",
+    "You sum along the first axis: the vocabulary is the last one, so each row must sum to 1 (`axis=-1`).",
+)
 def softmax_wrong_axis(logits):
     return np.moveaxis(cross_entropy.log_softmax(np.moveaxis(logits, 0, -1)), -1, 0)
 
 
+@mistake(
+    "sums over all rows",
+    "You sum over the whole array: each row is a choice of its own; `axis=-1, keepdims=True` sums row by row.",
+)
 def softmax_over_all(logits):
     return cross_entropy.log_softmax(logits.reshape(-1)).reshape(logits.shape)
 
 
+@mistake(
+    "leaves the logarithm out",
+    "You give the probabilities: their logarithm is asked for. Tiny ones would round to 0 on the way.",
+)
 def softmax_without_log(logits):
     return np.exp(cross_entropy.log_softmax(logits))
 
 
+@mistake(
+    "turns the sign",
+    "You give the loss of each token, which is above 0: a logarithm of a probability is below it.",
+)
 def softmax_sign(logits):
     return -cross_entropy.log_softmax(logits)
 
 
+@mistake("counts in bits", "You take the logarithm to base 2: `np.log` is the natural one.")
 def softmax_in_bits(logits):
     return cross_entropy.log_softmax(logits) / math.log(2)
 
 
+@mistake(
+    "subtracts the largest only",
+    "You subtract the largest logit and stop: what remains must still lose the logarithm of its summed exp.",
+)
 def softmax_largest_only(logits):
     return logits - logits.max(axis=-1, keepdims=True)
+
+
+LOG_SOFTMAX = Exercise(
+    id="cross_entropy.log_softmax",
+    points=2,
+    minutes=5,
+    reference=cross_entropy.log_softmax,
+    probes=softmax_probes,
+    compare=Comparison(rtol=1e-6, atol=1e-6),
+    misconceptions=(
+        softmax_naive,
+        softmax_wrong_axis,
+        softmax_over_all,
+        softmax_without_log,
+        softmax_sign,
+        softmax_in_bits,
+        softmax_largest_only,
+    ),
+    hints=(
+        "ln softmax is the logit minus ln Σ exp of all logits. What happens to both if you lower every logit alike?",
+        "First `below = logits - logits.max(axis=-1, keepdims=True)`: then no exp can overflow.",
+        "`below - np.log(np.exp(below).sum(axis=-1, keepdims=True))`.",
+    ),
+)
 
 
 # logit_gradient
@@ -126,12 +234,20 @@ def gradient_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe((_logits(rng, 3), -1 - rng.randrange(3)), "typical")
 
 
+@mistake(
+    "turns the sign",
+    "Your sign is turned: it is predicted minus target. A step against the gradient then raises the right logit.",
+)
 def gradient_sign(logits, target):
     found = -np.exp(cross_entropy.log_softmax(logits))
     found[target] += 1
     return found
 
 
+@mistake(
+    "moves the target only",
+    "You leave the other logits at 0: each wrong token has the gradient p, and is pushed down by it.",
+)
 def gradient_target_only(logits, target):
     whole = cross_entropy.logit_gradient(logits, target)
     alone = np.zeros(len(whole))
@@ -139,12 +255,25 @@ def gradient_target_only(logits, target):
     return alone
 
 
+@mistake(
+    "forgets the target",
+    "You give softmax alone: 1 is still to be taken from the right token's entry, which is then p − 1.",
+)
 def gradient_without_target(logits, target):
     whole = cross_entropy.logit_gradient(logits, target)
     whole[target] += 1
     return whole
 
 
+@mistake("takes 1 from all", "You take 1 from every entry: the target is 1 at the right token and 0 at all others.")
+def gradient_of_all(logits, target):
+    return gradient_without_target.function(logits, target) - 1
+
+
+@mistake(
+    "takes the gradient on p",
+    "You give −1/p, the gradient on the probability: on the logits softmax comes in between, and it is p − 1.",
+)
 def gradient_of_probability(logits, target):
     with np.errstate(divide="ignore"):
         p = cross_entropy.logit_gradient(logits, target)[target] + 1
@@ -153,6 +282,7 @@ def gradient_of_probability(logits, target):
     return found
 
 
+@mistake("leaves softmax out", "You take 1 from the logit itself: the logits must go through softmax first.")
 def gradient_without_softmax(logits, target):
     cross_entropy.logit_gradient(logits, target)
     found = np.array(logits, dtype=float)
@@ -160,10 +290,10 @@ def gradient_without_softmax(logits, target):
     return found
 
 
-def gradient_of_all(logits, target):
-    return gradient_without_target(logits, target) - 1
-
-
+@mistake(
+    "overflows",
+    "You take exp of the logits as they are: above 709 it is infinite. Subtract the largest logit first.",
+)
 def gradient_naive(logits, target):
     with np.errstate(all="ignore"):
         found = np.exp(logits) / np.exp(logits).sum()
@@ -171,18 +301,59 @@ def gradient_naive(logits, target):
     return found
 
 
+@mistake(
+    "divides by the vocabulary",
+    "You divide by the size of the vocabulary: the gradient of one token's loss is not averaged over logits.",
+)
 def gradient_averaged(logits, target):
     return cross_entropy.logit_gradient(logits, target) / len(logits)
 
 
+@mistake(
+    "takes −1 for the last",
+    "You take a negative target for one counted from the end, as Python does: no id is negative, so raise a "
+    "`ValueError`. With −100 as target it would go wrong without a word.",
+)
 def gradient_from_the_end(logits, target):
     if target >= len(logits):
         raise ValueError("outside the vocabulary")
     return cross_entropy.logit_gradient(logits, target % len(logits))
 
 
+@mistake(
+    "does not check the target",
+    "A target outside the vocabulary must be a `ValueError`: the list's own error comes only above, and below 0 "
+    "Python counts from the end without a word.",
+)
 def gradient_unchecked(logits, target):
     return cross_entropy.logit_gradient(logits, range(len(logits))[target])
+
+
+LOGIT_GRADIENT = Exercise(
+    id="cross_entropy.logit_gradient",
+    points=2,
+    minutes=6,
+    reference=cross_entropy.logit_gradient,
+    probes=gradient_probes,
+    compare=Comparison(rtol=1e-6, atol=1e-8),
+    misconceptions=(
+        gradient_sign,
+        gradient_target_only,
+        gradient_without_target,
+        gradient_of_all,
+        gradient_of_probability,
+        gradient_without_softmax,
+        gradient_naive,
+        gradient_averaged,
+        gradient_from_the_end,
+        gradient_unchecked,
+    ),
+    hints=(
+        "Predicted minus target: what is predicted is softmax of the logits, what is the target?",
+        "`np.exp(logits - logits.max())`, divided by its sum, is softmax. At one place 1 has to go.",
+        "Check `0 <= target < len(logits)` first, else raise `ValueError`; then softmax, and `p[target] -= 1`.",
+    ),
+)
 
 
 # sequence_loss
@@ -217,38 +388,66 @@ def _mean(losses) -> float:
     return sum(losses) / len(losses)
 
 
+@mistake(
+    "does not shift",
+    "You do not shift: the logits at a place predict the token after it, so the first label and the last logits go.",
+)
 def sequence_unshifted(logits, labels):
     return _mean(_losses(logits, labels))
 
 
+@mistake(
+    "shifts the wrong way",
+    "You shift the wrong way: the logits would predict the token before, which the model has just read.",
+)
 def sequence_shifted_back(logits, labels):
     return _mean(_losses(logits[1:], labels[:-1]))
 
 
+@mistake("shifts twice", "You shift by two: the logits at a place predict the very next token.")
 def sequence_shifted_twice(logits, labels):
     return _mean(_losses(logits[:-2], labels[2:]))
 
 
+@mistake(
+    "divides by all positions",
+    "You divide by all predicted tokens: those with −100 are not counted, neither above nor below the line.",
+)
 def sequence_over_all(logits, labels):
     return sum(_losses(logits[:-1], labels[1:])) / (len(labels) - 1)
 
 
+@mistake("divides by the length", "You divide by the length of the sequence: the mean is over the counted tokens only.")
 def sequence_over_length(logits, labels):
     return sum(_losses(logits[:-1], labels[1:])) / len(labels)
 
 
+@mistake("sums", "You give the sum: the mean over the counted tokens is asked for, or long answers would weigh more.")
 def sequence_summed(logits, labels):
     return sum(_losses(logits[:-1], labels[1:]))
 
 
+@mistake(
+    "gives 0 for nothing",
+    "Where no token is counted you give 0, and a broken mask would look like a perfect model: raise a `ValueError`.",
+)
 def sequence_zero_of_none(logits, labels):
     return _mean(_losses(logits[:-1], labels[1:]) or [0.0])
 
 
+@mistake(
+    "gives NaN for nothing",
+    "Where no token is counted you give NaN, as torch does: it would ruin every weight in one step, so raise a "
+    "`ValueError`.",
+)
 def sequence_nan_of_none(logits, labels):
     return _mean(_losses(logits[:-1], labels[1:]) or [math.nan])
 
 
+@mistake(
+    "overflows",
+    "You take exp of the logits as they are: above 709 it is infinite. Subtract each row's largest first.",
+)
 def sequence_naive(logits, labels):
     cross_entropy.sequence_loss(logits, labels)
     counted = labels[1:] != -100
@@ -256,6 +455,35 @@ def sequence_naive(logits, labels):
         powers = np.exp(logits[:-1][counted])
         p = powers[np.arange(len(powers)), labels[1:][counted]] / powers.sum(axis=1)
         return float(-np.log(p).mean())
+
+
+SEQUENCE_LOSS = Exercise(
+    id="cross_entropy.sequence_loss",
+    points=3,
+    minutes=8,
+    reference=cross_entropy.sequence_loss,
+    probes=sequence_probes,
+    misconceptions=(
+        sequence_unshifted,
+        sequence_shifted_back,
+        sequence_shifted_twice,
+        sequence_over_all,
+        sequence_over_length,
+        sequence_summed,
+        sequence_zero_of_none,
+        sequence_nan_of_none,
+        sequence_naive,
+    ),
+    hints=(
+        "Three things in turn: shift, leave out what is −100, then the mean of ln Σ exp − the right logit.",
+        "After `logits, targets = logits[:-1], labels[1:]` keep the places where `targets != -100`, in both.",
+        (
+            "`np.logaddexp.reduce(logits, axis=1)` is ln Σ exp of each row, without overflow; "
+            "`logits[np.arange(len(targets)), targets]` are the right logits. Raise `ValueError` if nothing is "
+            "counted."
+        ),
+    ),
+)
 
 
 # accumulate
@@ -274,360 +502,85 @@ def accumulate_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe(([0.0] * 3, [0] * 3), "typical")
 
 
+@mistake(
+    "takes the mean of means",
+    "You take the mean of the parts' means: a token in a short part then weighs more than one in a long part.",
+)
 def accumulate_means(sums, counts):
     means = [total / count for total, count in zip(sums, counts) if count]
     return sum(means) / len(means) if means else math.nan
 
 
+@mistake(
+    "takes the mean of means, of empty parts too",
+    "You take the mean of the parts' means, a part without a counted token as 0: it has no mean, and parts must not "
+    "weigh alike anyway. Divide once, at the end.",
+)
 def accumulate_means_empty_too(sums, counts):
     cross_entropy.accumulate(sums, counts)
     return sum(total / count for total, count in zip(sums, counts) if count) / len(counts)
 
 
+@mistake(
+    "takes the mean of means, and fails at an empty part",
+    "You take the mean of the parts' means, and divide by 0 where a part counts no token: divide once, at the end.",
+)
 def accumulate_means_failing(sums, counts):
     return sum(total / count for total, count in zip(sums, counts)) / len(sums)
 
 
+@mistake(
+    "divides by the parts",
+    "You divide by the number of parts: the loss is a mean over tokens, so divide by all counted tokens.",
+)
 def accumulate_over_parts(sums, counts):
     return sum(sums) / len(sums)
 
 
+@mistake("sums the means", "You add up the parts' means: with more parts the loss, and with it the step, would grow.")
 def accumulate_sum_of_means(sums, counts):
     cross_entropy.accumulate(sums, counts)
     return sum(total / count for total, count in zip(sums, counts) if count)
 
 
+@mistake("takes sums for means", "You multiply by the counts once more: what comes in are sums already, not means.")
 def accumulate_weighted(sums, counts):
     cross_entropy.accumulate(sums, counts)
     return sum(total * count for total, count in zip(sums, counts)) / sum(counts)
 
 
+@mistake("does not divide", "You give the sum: divide it by the number of counted tokens.")
 def accumulate_undivided(sums, counts):
     return sum(sums)
 
 
+@mistake(
+    "gives 0 for nothing",
+    "Where no token is counted you give 0, and a broken mask would look like a perfect model: raise a `ValueError`.",
+)
 def accumulate_zero_of_none(sums, counts):
     return cross_entropy.accumulate(sums, counts) if sum(counts) else 0.0
 
 
-EXERCISES = [
-    Exercise(
-        id="cross_entropy.token_loss",
-        lab="03",
-        objective="FRI-2.2",
-        points=1,
-        minutes=3,
-        reference=cross_entropy.token_loss,
-        probes=token_probes,
-        misconceptions=(
-            Misconception(
-                "counts in bits",
-                token_in_bits,
-                "You take the logarithm to base 2: that is the loss in bits. In nats, as every library, it is "
-                "`math.log`.",
-            ),
-            Misconception(
-                "counts to base ten",
-                token_base_ten,
-                "You take the logarithm to base 10: the natural one is `math.log`, and at p = 0.1 it gives 2.30, "
-                "not 1.",
-            ),
-            Misconception(
-                "takes 1 − p",
-                token_missing,
-                "You take 1 − p, which is never above 1: a token that was thought impossible must cost without bound.",
-            ),
-            Misconception(
-                "forgets the sign",
-                token_without_sign,
-                "You give ln p, which is below 0: the loss is −ln p, so that training can lower it towards 0.",
-            ),
-            Misconception(
-                "weighs with p",
-                token_times_p,
-                "You give −p ln p: that is a term of the entropy. The token is there, so its surprise counts whole.",
-            ),
-            Misconception(
-                "takes 1/p",
-                token_inverse,
-                "You give 1/p: the loss is its logarithm. Halving p doubles 1/p, and adds 0.69 nats to the loss.",
-            ),
-            Misconception(
-                "fails at 0",
-                token_fails_at_zero,
-                "At p = 0 yours raises an error: nothing surprises more than the impossible, so give `math.inf`.",
-            ),
-            Misconception(
-                "hides what is small",
-                token_clipped,
-                "You keep p above some small number: the loss has no upper bound, and at p = 0 it is infinite.",
-            ),
-            Misconception(
-                "lets p above 1 through",
-                token_unchecked,
-                "For p above 1 you give a negative loss: such a p is no probability, so raise a `ValueError`.",
-            ),
-        ),
-        hints=(
-            "Three cases: p is no probability, p is 0, and all others.",
-            "`math.log` is the natural logarithm, and `math.inf` is infinity. Which sign makes the loss positive?",
-            "Raise `ValueError` unless `0 <= p <= 1`; give `math.inf` if p is 0; else `-math.log(p)`.",
-        ),
+ACCUMULATE = Exercise(
+    id="cross_entropy.accumulate",
+    points=1,
+    minutes=4,
+    reference=cross_entropy.accumulate,
+    probes=accumulate_probes,
+    misconceptions=(
+        accumulate_means,
+        accumulate_means_empty_too,
+        accumulate_means_failing,
+        accumulate_over_parts,
+        accumulate_sum_of_means,
+        accumulate_weighted,
+        accumulate_undivided,
+        accumulate_zero_of_none,
     ),
-    Exercise(
-        id="cross_entropy.log_softmax",
-        lab="03",
-        objective="FRI-2.2",
-        points=2,
-        minutes=5,
-        reference=cross_entropy.log_softmax,
-        probes=softmax_probes,
-        compare=Comparison(rtol=1e-6, atol=1e-6),
-        misconceptions=(
-            Misconception(
-                "overflows",
-                softmax_naive,
-                "You take exp of the logits as they are: above 709 it is infinite, and what is far below gets "
-                "probability 0 and the logarithm −∞. Subtract the largest logit first, and take no logarithm of "
-                "a quotient.",
-            ),
-            Misconception(
-                "takes the first axis",
-                softmax_wrong_axis,
-                "You sum along the first axis: the vocabulary is the last one, so each row must sum to 1 (`axis=-1`).",
-            ),
-            Misconception(
-                "sums over all rows",
-                softmax_over_all,
-                "You sum over the whole array: each row is a choice of its own; `axis=-1, keepdims=True` sums "
-                "row by row.",
-            ),
-            Misconception(
-                "leaves the logarithm out",
-                softmax_without_log,
-                "You give the probabilities: their logarithm is asked for. Tiny ones would round to 0 on the way.",
-            ),
-            Misconception(
-                "turns the sign",
-                softmax_sign,
-                "You give the loss of each token, which is above 0: a logarithm of a probability is below it.",
-            ),
-            Misconception(
-                "counts in bits",
-                softmax_in_bits,
-                "You take the logarithm to base 2: `np.log` is the natural one.",
-            ),
-            Misconception(
-                "subtracts the largest only",
-                softmax_largest_only,
-                "You subtract the largest logit and stop: what remains must still lose the logarithm of its "
-                "summed exp.",
-            ),
-        ),
-        hints=(
-            "ln softmax is the logit minus ln Σ exp of all logits. What happens to both if you lower every logit "
-            "alike?",
-            "First `below = logits - logits.max(axis=-1, keepdims=True)`: then no exp can overflow.",
-            "`below - np.log(np.exp(below).sum(axis=-1, keepdims=True))`.",
-        ),
+    hints=(
+        "What would the mean be if all parts lay in one batch?",
+        "Add up all losses and all tokens, and divide once.",
+        "`sum(sums) / sum(counts)`, after raising `ValueError` where `sum(counts)` is 0.",
     ),
-    Exercise(
-        id="cross_entropy.logit_gradient",
-        lab="03",
-        objective="FRI-2.2",
-        points=2,
-        minutes=6,
-        reference=cross_entropy.logit_gradient,
-        probes=gradient_probes,
-        compare=Comparison(rtol=1e-6, atol=1e-8),
-        misconceptions=(
-            Misconception(
-                "turns the sign",
-                gradient_sign,
-                "Your sign is turned: it is predicted minus target. A step against the gradient then raises the "
-                "right logit.",
-            ),
-            Misconception(
-                "moves the target only",
-                gradient_target_only,
-                "You leave the other logits at 0: each wrong token has the gradient p, and is pushed down by it.",
-            ),
-            Misconception(
-                "forgets the target",
-                gradient_without_target,
-                "You give softmax alone: 1 is still to be taken from the right token's entry, which is then p − 1.",
-            ),
-            Misconception(
-                "takes 1 from all",
-                gradient_of_all,
-                "You take 1 from every entry: the target is 1 at the right token and 0 at all others.",
-            ),
-            Misconception(
-                "takes the gradient on p",
-                gradient_of_probability,
-                "You give −1/p, the gradient on the probability: on the logits softmax comes in between, and it "
-                "is p − 1.",
-            ),
-            Misconception(
-                "leaves softmax out",
-                gradient_without_softmax,
-                "You take 1 from the logit itself: the logits must go through softmax first.",
-            ),
-            Misconception(
-                "overflows",
-                gradient_naive,
-                "You take exp of the logits as they are: above 709 it is infinite. Subtract the largest logit first.",
-            ),
-            Misconception(
-                "divides by the vocabulary",
-                gradient_averaged,
-                "You divide by the size of the vocabulary: the gradient of one token's loss is not averaged over "
-                "logits.",
-            ),
-            Misconception(
-                "takes −1 for the last",
-                gradient_from_the_end,
-                "You take a negative target for one counted from the end, as Python does: no id is negative, so raise "
-                "a `ValueError`. With −100 as target it would go wrong without a word.",
-            ),
-            Misconception(
-                "does not check the target",
-                gradient_unchecked,
-                "A target outside the vocabulary must be a `ValueError`: the list's own error comes only above, and "
-                "below 0 Python counts from the end without a word.",
-            ),
-        ),
-        hints=(
-            "Predicted minus target: what is predicted is softmax of the logits, what is the target?",
-            "`np.exp(logits - logits.max())`, divided by its sum, is softmax. At one place 1 has to go.",
-            "Check `0 <= target < len(logits)` first, else raise `ValueError`; then softmax, and `p[target] -= 1`.",
-        ),
-    ),
-    Exercise(
-        id="cross_entropy.sequence_loss",
-        lab="03",
-        objective="FRI-2.2",
-        points=3,
-        minutes=8,
-        reference=cross_entropy.sequence_loss,
-        probes=sequence_probes,
-        misconceptions=(
-            Misconception(
-                "does not shift",
-                sequence_unshifted,
-                "You do not shift: the logits at a place predict the token after it, so the first label and the last "
-                "logits go.",
-            ),
-            Misconception(
-                "shifts the wrong way",
-                sequence_shifted_back,
-                "You shift the wrong way: the logits would predict the token before, which the model has just read.",
-            ),
-            Misconception(
-                "shifts twice",
-                sequence_shifted_twice,
-                "You shift by two: the logits at a place predict the very next token.",
-            ),
-            Misconception(
-                "divides by all positions",
-                sequence_over_all,
-                "You divide by all predicted tokens: those with −100 are not counted, neither above nor below "
-                "the line.",
-            ),
-            Misconception(
-                "divides by the length",
-                sequence_over_length,
-                "You divide by the length of the sequence: the mean is over the counted tokens only.",
-            ),
-            Misconception(
-                "sums",
-                sequence_summed,
-                "You give the sum: the mean over the counted tokens is asked for, or long answers would weigh more.",
-            ),
-            Misconception(
-                "gives 0 for nothing",
-                sequence_zero_of_none,
-                "Where no token is counted you give 0, and a broken mask would look like a perfect model: raise a "
-                "`ValueError`.",
-            ),
-            Misconception(
-                "gives NaN for nothing",
-                sequence_nan_of_none,
-                "Where no token is counted you give NaN, as torch does: it would ruin every weight in one step, so "
-                "raise a `ValueError`.",
-            ),
-            Misconception(
-                "overflows",
-                sequence_naive,
-                "You take exp of the logits as they are: above 709 it is infinite. Subtract each row's largest first.",
-            ),
-        ),
-        hints=(
-            "Three things in turn: shift, leave out what is −100, then the mean of ln Σ exp − the right logit.",
-            "After `logits, targets = logits[:-1], labels[1:]` keep the places where `targets != -100`, in both.",
-            "`np.logaddexp.reduce(logits, axis=1)` is ln Σ exp of each row, without overflow; "
-            "`logits[np.arange(len(targets)), targets]` are the right logits. Raise `ValueError` if nothing is "
-            "counted.",
-        ),
-    ),
-    Exercise(
-        id="cross_entropy.accumulate",
-        lab="03",
-        objective="FRI-2.2",
-        points=1,
-        minutes=4,
-        reference=cross_entropy.accumulate,
-        probes=accumulate_probes,
-        misconceptions=(
-            Misconception(
-                "takes the mean of means",
-                accumulate_means,
-                "You take the mean of the parts' means: a token in a short part then weighs more than one in a "
-                "long part.",
-            ),
-            Misconception(
-                "takes the mean of means, of empty parts too",
-                accumulate_means_empty_too,
-                "You take the mean of the parts' means, a part without a counted token as 0: it has no mean, and parts "
-                "must not weigh alike anyway. Divide once, at the end.",
-            ),
-            Misconception(
-                "takes the mean of means, and fails at an empty part",
-                accumulate_means_failing,
-                "You take the mean of the parts' means, and divide by 0 where a part counts no token: divide once, at "
-                "the end.",
-            ),
-            Misconception(
-                "divides by the parts",
-                accumulate_over_parts,
-                "You divide by the number of parts: the loss is a mean over tokens, so divide by all counted tokens.",
-            ),
-            Misconception(
-                "sums the means",
-                accumulate_sum_of_means,
-                "You add up the parts' means: with more parts the loss, and with it the step, would grow.",
-            ),
-            Misconception(
-                "takes sums for means",
-                accumulate_weighted,
-                "You multiply by the counts once more: what comes in are sums already, not means.",
-            ),
-            Misconception(
-                "does not divide",
-                accumulate_undivided,
-                "You give the sum: divide it by the number of counted tokens.",
-            ),
-            Misconception(
-                "gives 0 for nothing",
-                accumulate_zero_of_none,
-                "Where no token is counted you give 0, and a broken mask would look like a perfect model: raise a "
-                "`ValueError`.",
-            ),
-        ),
-        hints=(
-            "What would the mean be if all parts lay in one batch?",
-            "Add up all losses and all tokens, and divide once.",
-            "`sum(sums) / sum(counts)`, after raising `ValueError` where `sum(counts)` is 0.",
-        ),
-    ),
-]
+)

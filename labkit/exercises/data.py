@@ -9,24 +9,9 @@ from itertools import pairwise
 import numpy as np
 
 from labkit import data, dedup
-from labkit.exercises.kinds import Comparison, Exercise, Misconception, Probe
+from labkit.exercises.kinds import Comparison, Exercise, Probe, mistake
 
-WORDS = (
-    "the",
-    "old",
-    "river",
-    "town",
-    "market",
-    "bread",
-    "price",
-    "of",
-    "salt",
-    "pepper",
-    "mill",
-    "runs",
-    "north",
-    "day",
-)
+WORDS = "the old river town market bread price of salt pepper mill runs north day".split()
 
 # split_by_time
 
@@ -54,43 +39,99 @@ def time_probes(rng: random.Random) -> Iterator[Probe]:
         yield Probe((rows(after[0], *dates, before[0]), cutoff), "typical")
 
 
+@mistake(
+    "boundary day in train",
+    "You put the cutoff's own day into train. It belongs to test: train ends on the day before.",
+)
 def time_boundary_in_train(examples, cutoff):
     return [e for e in examples if e["date"] <= cutoff], [e for e in examples if e["date"] > cutoff]
 
 
+@mistake(
+    "boundary day on both sides",
+    "The cutoff's own day is in train and in test: what is trained on is tested, which is the leak that a split is "
+    "there to prevent.",
+)
 def time_boundary_in_both(examples, cutoff):
     return [e for e in examples if e["date"] <= cutoff], [e for e in examples if e["date"] >= cutoff]
 
 
+@mistake(
+    "boundary day on neither side",
+    "The cutoff's own day is on neither side: those examples are lost. One of the two comparisons must include it, "
+    "the one for test.",
+)
 def time_boundary_in_none(examples, cutoff):
     return [e for e in examples if e["date"] < cutoff], [e for e in examples if e["date"] > cutoff]
 
 
+@mistake(
+    "a share of the rows",
+    "You cut at a share of the rows, whatever their dates. The cutoff decides, however many rows that gives.",
+)
 def time_share_of_rows(examples, cutoff):
     examples = sorted(examples, key=lambda e: e["date"])
     count = round(0.8 * len(examples))
     return examples[:count], examples[count:]
 
 
+@mistake(
+    "sides exchanged",
+    "Your sides are exchanged: you train on the later examples and test on the past. First comes train.",
+)
 def time_sides_exchanged(examples, cutoff):
     return [e for e in examples if e["date"] >= cutoff], [e for e in examples if e["date"] < cutoff]
 
 
+@mistake("sorted by date", "You sorted the examples by date. The split is right, but both sides keep the given order.")
 def time_sorted(examples, cutoff):
     examples = sorted(examples, key=lambda e: e["date"])
     return [e for e in examples if e["date"] < cutoff], [e for e in examples if e["date"] >= cutoff]
 
 
+@mistake(
+    "cut at the first late row",
+    "You cut the list at the first example that is late enough. It need not be sorted: an older one after that place "
+    "lands in test.",
+)
 def time_first_late_row(examples, cutoff):
     count = next((number for number, e in enumerate(examples) if e["date"] >= cutoff), len(examples))
     return list(examples[:count]), list(examples[count:])
 
 
+@mistake(
+    "compares months",
+    "You compare months: days of the cutoff's month that lie before it land in test. Compare the whole date.",
+)
 def time_by_month(examples, cutoff):
     return (
         [e for e in examples if e["date"][:7] < cutoff[:7]],
         [e for e in examples if e["date"][:7] >= cutoff[:7]],
     )
+
+
+SPLIT_BY_TIME = Exercise(
+    id="data.split_by_time",
+    points=1,
+    minutes=3,
+    reference=data.split_by_time,
+    probes=time_probes,
+    misconceptions=(
+        time_boundary_in_train,
+        time_boundary_in_both,
+        time_boundary_in_none,
+        time_share_of_rows,
+        time_sides_exchanged,
+        time_sorted,
+        time_first_late_row,
+        time_by_month,
+    ),
+    hints=(
+        "Each example is looked at by itself: is its date before the cutoff, or not?",
+        "ISO days compare rightly as text: '2024-05-31' < '2024-06-01'. The cutoff's own day is test.",
+        "Two list comprehensions over examples: one with example['date'] < cutoff, one with >=.",
+    ),
+)
 
 
 # split_by_cluster
@@ -118,16 +159,30 @@ def cluster_split_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe(([["a", "b"], ["c"], ["d", "e", "f"]], [2, 1, 0], 0.5), "typical")
 
 
+@mistake(
+    "splits rows",
+    "You cut within a cluster: near-duplicates of what is trained on are tested. A cluster goes to one side as a "
+    "whole, even if train gets more than its share.",
+)
 def cluster_split_rows(clusters, order, share):
     ids = [id for place in order for id in clusters[place]]
     count = int(np.ceil(share * len(ids)))
     return ids[:count], ids[count:]
 
 
+@mistake(
+    "one of each cluster",
+    "You train on one row of each cluster and test on the others: then every test row has a near-duplicate in train, "
+    "which is the worst leak there is.",
+)
 def cluster_split_one_of_each(clusters, order, share):
     return [clusters[place][0] for place in order], [id for place in order for id in clusters[place][1:]]
 
 
+@mistake(
+    "a share of the clusters",
+    "You take a share of the clusters. The share is one of the rows: a large cluster counts for more.",
+)
 def cluster_split_share_of_clusters(clusters, order, share):
     count = int(np.ceil(share * len(order)))
     return (
@@ -136,6 +191,11 @@ def cluster_split_share_of_clusters(clusters, order, share):
     )
 
 
+@mistake(
+    "the crossing cluster to test",
+    "The cluster that crosses the line goes to test with you, so train holds less than its share. It goes to train: "
+    "at least the share is asked for.",
+)
 def cluster_split_crossing_to_test(clusters, order, share):
     total = sum(map(len, clusters))
     train, test = [], []
@@ -145,6 +205,11 @@ def cluster_split_crossing_to_test(clusters, order, share):
     return train, test
 
 
+@mistake(
+    "fills up with smaller clusters",
+    "You leave out a cluster that would cross the line and fill train up with smaller ones later on. Take them as "
+    "they come; the one that crosses goes to train.",
+)
 def cluster_split_filling_up(clusters, order, share):
     total = sum(map(len, clusters))
     train, test = [], []
@@ -153,16 +218,45 @@ def cluster_split_filling_up(clusters, order, share):
     return train, test
 
 
+@mistake(
+    "ignores the order",
+    "You take the clusters as they are listed. They are to be taken in the order that `order` gives: its numbers are "
+    "places in `clusters`.",
+)
 def cluster_split_as_listed(clusters, order, share):
     return data.split_by_cluster(clusters, list(range(len(clusters))), share)
 
 
+@mistake("one cluster too many", "You go on though train holds its share already: compare with <, not with <=.")
 def cluster_split_one_too_many(clusters, order, share):
     total = sum(map(len, clusters))
     train, test = [], []
     for place in order:
         (train if len(train) <= share * total else test).extend(clusters[place])
     return train, test
+
+
+SPLIT_BY_CLUSTER = Exercise(
+    id="data.split_by_cluster",
+    points=2,
+    minutes=6,
+    reference=data.split_by_cluster,
+    probes=cluster_split_probes,
+    misconceptions=(
+        cluster_split_rows,
+        cluster_split_one_of_each,
+        cluster_split_share_of_clusters,
+        cluster_split_crossing_to_test,
+        cluster_split_filling_up,
+        cluster_split_as_listed,
+        cluster_split_one_too_many,
+    ),
+    hints=(
+        "Near-duplicates stand in one cluster. What must never happen to a cluster?",
+        "Go through `order`. As long as train holds fewer than share × all rows, the whole cluster goes to train.",
+        "for place in order: side = train if len(train) < share * total else test; side.extend(clusters[place])",
+    ),
+)
 
 
 # shingles
@@ -186,6 +280,10 @@ def shingles_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe((f"{rng.choice(WORDS).title()} {rng.choice(WORDS)}", 3), "typical")
 
 
+@mistake(
+    "one short at the end",
+    "The last shingle is missing: with w words there are w − n + 1 places to begin at, and `range` leaves its end out.",
+)
 def shingles_short_at_the_end(text, n):
     words = text.lower().split()
     if len(words) < n:
@@ -193,34 +291,81 @@ def shingles_short_at_the_end(text, n):
     return {" ".join(words[i : i + n]) for i in range(len(words) - n)}
 
 
+@mistake("characters", "You take runs of n characters. Here a shingle is a run of n words, joined by one space.")
 def shingles_of_characters(text, n):
     text = " ".join(text.lower().split())
     return {text[i : i + n] for i in range(max(len(text) - n + 1, 1))} if text else set()
 
 
+@mistake(
+    "chunks side by side",
+    "You cut the text into chunks. Shingles overlap, one begins at each word: with chunks, a single word put in front "
+    "would change every one of them.",
+)
 def shingles_in_chunks(text, n):
     words = text.lower().split()
     return {" ".join(words[i : i + n]) for i in range(0, len(words), n)}
 
 
+@mistake(
+    "capitals kept",
+    "You keep capitals, so a text in capitals shares nothing with itself in small letters. Lower the case first.",
+)
 def shingles_with_capitals(text, n):
     words = text.split()
     return {" ".join(words[i : i + n]) for i in range(max(len(words) - n + 1, 1))} if words else set()
 
 
+@mistake(
+    "short texts have none",
+    "A text with fewer than n words gets no shingle, so it can never be a duplicate of anything. It is one shingle as "
+    "a whole.",
+)
 def shingles_without_short_texts(text, n):
     words = text.lower().split()
     return {" ".join(words[i : i + n]) for i in range(len(words) - n + 1)}
 
 
+@mistake(
+    "runs over the end",
+    "You begin at every word, and the last runs are shorter than n words. Stop at the last full one.",
+)
 def shingles_over_the_end(text, n):
     words = text.lower().split()
     return {" ".join(words[i : i + n]) for i in range(len(words))}
 
 
+@mistake(
+    "splits at each blank",
+    "You split at single blanks: two blanks give an empty word, and a line break none at all. split() without an "
+    "argument takes any white space.",
+)
 def shingles_split_at_each_blank(text, n):
     words = text.lower().split(" ") if text else []
     return {" ".join(words[i : i + n]) for i in range(max(len(words) - n + 1, 1))} if words else set()
+
+
+SHINGLES = Exercise(
+    id="data.shingles",
+    points=1,
+    minutes=5,
+    reference=dedup.shingles,
+    probes=shingles_probes,
+    misconceptions=(
+        shingles_short_at_the_end,
+        shingles_of_characters,
+        shingles_in_chunks,
+        shingles_with_capitals,
+        shingles_without_short_texts,
+        shingles_over_the_end,
+        shingles_split_at_each_blank,
+    ),
+    hints=(
+        "Lower the case, split at white space, then take n neighbouring words from each place.",
+        "The runs begin at 0, 1, …, w − n for w words. Fewer than n words: one run. None: the empty set.",
+        '{" ".join(words[i : i + n]) for i in range(max(len(words) - n + 1, 1))}, if there are words at all',
+    ),
+)
 
 
 # jaccard
@@ -249,40 +394,102 @@ def _runs(rng: random.Random) -> list[str]:
     return rng.sample(runs, 16)
 
 
+@mistake(
+    "divides by the smaller set",
+    "You divide by the smaller set: then a short text that stands in a long one counts as its copy (1.0). Divide by "
+    "the elements in either.",
+)
 def jaccard_of_smaller(a, b):
     return len(a & b) / min(len(a), len(b)) if a and b else float(not a and not b)
 
 
+@mistake(
+    "divides by the larger set",
+    "You divide by the larger set, but what only the smaller one has counts too. Divide by the elements in either.",
+)
 def jaccard_of_larger(a, b):
     return len(a & b) / max(len(a), len(b)) if a or b else 1.0
 
 
+@mistake(
+    "counts shared elements twice",
+    "You divide by the two sizes added up, which counts every shared element twice: equal sets would have 0.5. Divide "
+    "by the size of the union.",
+)
 def jaccard_of_sum(a, b):
     return len(a & b) / (len(a) + len(b)) if a or b else 1.0
 
 
+@mistake(
+    "Dice's coefficient",
+    "That is Dice's coefficient, 2·shared over both sizes: it is higher than Jaccard's, so a threshold of 0.8 would "
+    "take out more.",
+)
 def jaccard_dice(a, b):
     return 2 * len(a & b) / (len(a) + len(b)) if a or b else 1.0
 
 
+@mistake(
+    "two empty sets are unlike",
+    "Two empty sets are equal, so their similarity is 1.0; the formula alone gives 0/0.",
+)
 def jaccard_empty_is_nothing(a, b):
     return len(a & b) / len(a | b) if a or b else 0.0
 
 
+@mistake(
+    "fails at two empty sets",
+    "Two empty sets have no element in either, so you divide by 0. They are equal: 1.0.",
+)
 def jaccard_without_empty_sets(a, b):
     return len(a & b) / len(a | b)
 
 
+@mistake(
+    "divides by the smaller set, and fails at an empty one",
+    "You divide by the smaller set, which may be empty: that fails. Where it does not, a short text that stands in a "
+    "long one counts as its copy (1.0). Divide by the elements in either.",
+)
 def jaccard_of_smaller_without_empty_sets(a, b):
     return len(a & b) / min(len(a), len(b)) if a or b else 1.0
 
 
+@mistake("distance", "That is the Jaccard distance, one minus the similarity. Equal sets should have 1.0.")
 def jaccard_distance(a, b):
     return 1 - dedup.jaccard(a, b)
 
 
+@mistake(
+    "divides by the first set",
+    "You divide by the first set: then it matters which comes first. Divide by the elements in either.",
+)
 def jaccard_of_first(a, b):
     return len(a & b) / len(a) if a else float(not b)
+
+
+JACCARD = Exercise(
+    id="data.jaccard",
+    points=1,
+    minutes=3,
+    reference=dedup.jaccard,
+    probes=jaccard_probes,
+    misconceptions=(
+        jaccard_of_smaller,
+        jaccard_of_larger,
+        jaccard_of_sum,
+        jaccard_dice,
+        jaccard_empty_is_nothing,
+        jaccard_without_empty_sets,
+        jaccard_of_smaller_without_empty_sets,
+        jaccard_distance,
+        jaccard_of_first,
+    ),
+    hints=(
+        "Two counts: elements in both, and elements in either.",
+        "a & b is the set of shared elements, a | b the set of all. What if both are empty?",
+        "len(a & b) / len(a | b), and 1.0 where a | b is empty",
+    ),
+)
 
 
 # minhash
@@ -305,27 +512,53 @@ def minhash_probes(rng: random.Random) -> Iterator[Probe]:
         yield Probe((ids, factors, [rng.randrange(prime) for _ in factors], prime), "typical")
 
 
+@mistake(
+    "maximum",
+    "You take the largest hash. It would estimate Jaccard as well, but the signatures would not agree with anybody "
+    "else's: MinHash takes the smallest.",
+)
 def minhash_maximum(ids, a, b, prime):
     return [max((p * x + q) % prime for x in ids) for p, q in zip(a, b)]
 
 
+@mistake(
+    "position of the minimum",
+    "You give the position of the smallest hash. The same shingle stands elsewhere in another text: give the hash "
+    "itself.",
+)
 def minhash_position(ids, a, b, prime):
     hashes = [[(p * x + q) % prime for x in ids] for p, q in zip(a, b)]
     return [row.index(min(row)) for row in hashes]
 
 
+@mistake("id of the minimum", "You give the id whose hash is smallest. Give the hash itself.")
 def minhash_id(ids, a, b, prime):
     return [min(ids, key=lambda x: (p * x + q) % prime) for p, q in zip(a, b)]
 
 
+@mistake(
+    "hash of the smallest id",
+    "You hash the smallest id. Each pair (a, b) puts the ids in an order of its own: hash all of them, then take the "
+    "smallest hash.",
+)
 def minhash_of_smallest_id(ids, a, b, prime):
     return [(p * min(ids) + q) % prime for p, q in zip(a, b)]
 
 
+@mistake(
+    "no modulus",
+    "You forgot mod prime: without it the smallest id wins under every pair, and all places of the signature say the "
+    "same.",
+)
 def minhash_without_modulus(ids, a, b, prime):
     return [min(p * x + q for x in ids) for p, q in zip(a, b)]
 
 
+@mistake(
+    "overflow",
+    "The products do not fit into 64 bits: numpy wraps around without a word, and the hashes are wrong. Python's own "
+    "integers have no end.",
+)
 def minhash_overflowing(ids, a, b, prime):
     if not ids:
         raise ValueError("no ids")
@@ -333,14 +566,47 @@ def minhash_overflowing(ids, a, b, prime):
     return [int(((x * np.array([p]) + np.array([q])) % prime).min()) for p, q in zip(a, b)]
 
 
+@mistake(
+    "one number for each id",
+    "You give one number for each id. The signature has one for each pair (a, b): the smallest over all ids.",
+)
 def minhash_for_each_id(ids, a, b, prime):
     if not ids:
         raise ValueError("no ids")
     return [min((p * x + q) % prime for p, q in zip(a, b)) for x in ids]
 
 
+@mistake(
+    "no ids give a signature",
+    "Without ids there is no smallest hash. If you make one up, all empty texts become each other's copies; raise a "
+    "ValueError.",
+)
 def minhash_of_nothing(ids, a, b, prime):
     return [min(((p * x + q) % prime for x in ids), default=prime) for p, q in zip(a, b)]
+
+
+MINHASH = Exercise(
+    id="data.minhash",
+    points=2,
+    minutes=6,
+    reference=dedup.minhash,
+    probes=minhash_probes,
+    misconceptions=(
+        minhash_maximum,
+        minhash_position,
+        minhash_id,
+        minhash_of_smallest_id,
+        minhash_without_modulus,
+        minhash_overflowing,
+        minhash_for_each_id,
+        minhash_of_nothing,
+    ),
+    hints=(
+        "For one pair (a, b): hash every id, keep the smallest. Then the same for each pair.",
+        "(p * x + q) % prime for x in ids; min of that; p and q come from zip(a, b). No ids: ValueError.",
+        "[min((p * x + q) % prime for x in ids) for p, q in zip(a, b)]; min raises a ValueError for no ids",
+    ),
+)
 
 
 # candidate_probability
@@ -359,28 +625,73 @@ def probability_probes(rng: random.Random) -> Iterator[Probe]:
         yield Probe((rng.randint(40, 85) / 100, bands, rows), "typical")
 
 
+@mistake(
+    "bands and rows exchanged",
+    "You exchanged bands and rows: within a band all rows must agree (a power of s), and one of the bands is enough.",
+)
 def probability_exchanged(s, bands, rows):
     return 1 - (1 - s**bands) ** rows
 
 
+@mistake(
+    "probability of missing",
+    "That is the probability that no band agrees, so that the pair is missed. Take it from 1.",
+)
 def probability_of_missing(s, bands, rows):
     return (1 - s**rows) ** bands
 
 
+@mistake("one band", "That is the probability for one given band. There are several, and any of them will do.")
 def probability_of_one_band(s, bands, rows):
     return s**rows
 
 
+@mistake(
+    "all bands must agree",
+    "You ask that all bands agree. One is enough: that is why near-duplicates are found at all.",
+)
 def probability_of_all_bands(s, bands, rows):
     return s ** (rows * bands)
 
 
+@mistake(
+    "any row is enough",
+    "With you a single agreeing row makes a candidate. All rows of a band must agree: raise s to the number of rows "
+    "first.",
+)
 def probability_of_any_row(s, bands, rows):
     return 1 - (1 - s) ** (rows * bands)
 
 
+@mistake(
+    "probabilities added up",
+    "You add the bands' probabilities up. Two bands may agree at once, so the sum is too high; go by the probability "
+    "that none agrees.",
+)
 def probability_added_up(s, bands, rows):
     return min(bands * s**rows, 1.0)
+
+
+CANDIDATE_PROBABILITY = Exercise(
+    id="data.candidate_probability",
+    points=1,
+    minutes=4,
+    reference=dedup.candidate_probability,
+    probes=probability_probes,
+    misconceptions=(
+        probability_exchanged,
+        probability_of_missing,
+        probability_of_one_band,
+        probability_of_all_bands,
+        probability_of_any_row,
+        probability_added_up,
+    ),
+    hints=(
+        "One row agrees with probability s. When does a whole band agree? When does none of the bands?",
+        "A band agrees with s^rows. None of them does with (1 − s^rows)^bands.",
+        "1 - (1 - s**rows) ** bands",
+    ),
+)
 
 
 # clusters
@@ -408,6 +719,10 @@ def clusters_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe((7, [(0, 3), (1, 2), (2, 3), (4, 5)]), "typical")
 
 
+@mistake(
+    "direct neighbours only",
+    "You take direct neighbours only. A chain counts: if 0 goes with 1 and 1 with 2, all three are one group.",
+)
 def clusters_direct_only(n, pairs):
     groups, taken = [], set()
     for i in range(n):
@@ -418,10 +733,19 @@ def clusters_direct_only(n, pairs):
     return groups
 
 
+@mistake(
+    "singletons lost",
+    "What no pair names is missing. It is a group of its own; without it the split would lose those rows.",
+)
 def clusters_without_single(n, pairs):
     return [group for group in dedup.clusters(n, pairs) if len(group) > 1]
 
 
+@mistake(
+    "labels once",
+    "You give j the label of i, and the others that had j's label keep it: groups that meet late stay apart. When two "
+    "groups meet, all members change.",
+)
 def clusters_label_once(n, pairs):
     label = list(range(n))
     for i, j in pairs:
@@ -429,11 +753,20 @@ def clusters_label_once(n, pairs):
     return [[i for i in range(n) if label[i] == name] for name in sorted(set(label))]
 
 
+@mistake(
+    "each pair a group",
+    "You make each pair a group of its own, so a document can stand in several. Groups that share a member are one "
+    "group.",
+)
 def clusters_pairs_as_groups(n, pairs):
     named = {i for pair in pairs for i in pair}
     return [sorted(set(pair)) for pair in dict.fromkeys(pairs)] + [[i] for i in range(n) if i not in named]
 
 
+@mistake(
+    "follows pairs one way",
+    "You follow a pair from its first to its second member only. Being alike has no direction: follow it both ways.",
+)
 def clusters_one_way(n, pairs):
     groups, taken = [], set()
     for start in range(n):
@@ -450,6 +783,11 @@ def clusters_one_way(n, pairs):
     return groups
 
 
+@mistake(
+    "groups are never joined",
+    "You put a pair into the first group that has one of the two. If both have a group already, the two groups must "
+    "become one.",
+)
 def clusters_first_group_that_fits(n, pairs):
     groups = []
     for i, j in pairs:
@@ -463,408 +801,24 @@ def clusters_first_group_that_fits(n, pairs):
     return [sorted(group) for group in groups] + [[i] for i in range(n) if i not in named]
 
 
-EXERCISES = [
-    Exercise(
-        id="data.split_by_time",
-        lab="01",
-        objective="FRI-2.1",
-        points=1,
-        minutes=3,
-        reference=data.split_by_time,
-        probes=time_probes,
-        misconceptions=(
-            Misconception(
-                "boundary day in train",
-                time_boundary_in_train,
-                "You put the cutoff's own day into train. It belongs to test: train ends on the day before.",
-            ),
-            Misconception(
-                "boundary day on both sides",
-                time_boundary_in_both,
-                "The cutoff's own day is in train and in test: what is trained on is tested, which is the leak that a "
-                "split is there to prevent.",
-            ),
-            Misconception(
-                "boundary day on neither side",
-                time_boundary_in_none,
-                "The cutoff's own day is on neither side: those examples are lost. One of the two comparisons must "
-                "include it, the one for test.",
-            ),
-            Misconception(
-                "a share of the rows",
-                time_share_of_rows,
-                "You cut at a share of the rows, whatever their dates. The cutoff decides, however many rows that "
-                "gives.",
-            ),
-            Misconception(
-                "sides exchanged",
-                time_sides_exchanged,
-                "Your sides are exchanged: you train on the later examples and test on the past. First comes train.",
-            ),
-            Misconception(
-                "sorted by date",
-                time_sorted,
-                "You sorted the examples by date. The split is right, but both sides keep the given order.",
-            ),
-            Misconception(
-                "cut at the first late row",
-                time_first_late_row,
-                "You cut the list at the first example that is late enough. It need not be sorted: an older one after "
-                "that place lands in test.",
-            ),
-            Misconception(
-                "compares months",
-                time_by_month,
-                "You compare months: days of the cutoff's month that lie before it land in test. Compare the whole "
-                "date.",
-            ),
-        ),
-        hints=(
-            "Each example is looked at by itself: is its date before the cutoff, or not?",
-            "ISO days compare rightly as text: '2024-05-31' < '2024-06-01'. The cutoff's own day is test.",
-            "Two list comprehensions over examples: one with example['date'] < cutoff, one with >=.",
-        ),
+CLUSTERS = Exercise(
+    id="data.clusters",
+    points=2,
+    minutes=8,
+    reference=dedup.clusters,
+    probes=clusters_probes,
+    compare=Comparison(partition=True),
+    misconceptions=(
+        clusters_direct_only,
+        clusters_without_single,
+        clusters_label_once,
+        clusters_pairs_as_groups,
+        clusters_one_way,
+        clusters_first_group_that_fits,
     ),
-    Exercise(
-        id="data.split_by_cluster",
-        lab="01",
-        objective="FRI-2.1",
-        points=2,
-        minutes=6,
-        reference=data.split_by_cluster,
-        probes=cluster_split_probes,
-        misconceptions=(
-            Misconception(
-                "splits rows",
-                cluster_split_rows,
-                "You cut within a cluster: near-duplicates of what is trained on are tested. A cluster goes to one "
-                "side as a whole, even if train gets more than its share.",
-            ),
-            Misconception(
-                "one of each cluster",
-                cluster_split_one_of_each,
-                "You train on one row of each cluster and test on the others: then every test row has a near-duplicate "
-                "in train, which is the worst leak there is.",
-            ),
-            Misconception(
-                "a share of the clusters",
-                cluster_split_share_of_clusters,
-                "You take a share of the clusters. The share is one of the rows: a large cluster counts for more.",
-            ),
-            Misconception(
-                "the crossing cluster to test",
-                cluster_split_crossing_to_test,
-                "The cluster that crosses the line goes to test with you, so train holds less than its share. It goes "
-                "to train: at least the share is asked for.",
-            ),
-            Misconception(
-                "fills up with smaller clusters",
-                cluster_split_filling_up,
-                "You leave out a cluster that would cross the line and fill train up with smaller ones later on. Take "
-                "them as they come; the one that crosses goes to train.",
-            ),
-            Misconception(
-                "ignores the order",
-                cluster_split_as_listed,
-                "You take the clusters as they are listed. They are to be taken in the order that `order` gives: its "
-                "numbers are places in `clusters`.",
-            ),
-            Misconception(
-                "one cluster too many",
-                cluster_split_one_too_many,
-                "You go on though train holds its share already: compare with <, not with <=.",
-            ),
-        ),
-        hints=(
-            "Near-duplicates stand in one cluster. What must never happen to a cluster?",
-            "Go through `order`. As long as train holds fewer than share × all rows, the whole cluster goes to train.",
-            "for place in order: side = train if len(train) < share * total else test; side.extend(clusters[place])",
-        ),
+    hints=(
+        "Begin with n groups of one. What does a pair do to the groups of its two members?",
+        "Give each member a label. For a pair, give everybody who has j's label the label of i.",
+        "For each pair: old, new = label[j], label[i]; label = [new if x == old else x for x in label]",
     ),
-    Exercise(
-        id="data.shingles",
-        lab="01",
-        objective="FRI-2.1",
-        points=1,
-        minutes=5,
-        reference=dedup.shingles,
-        probes=shingles_probes,
-        misconceptions=(
-            Misconception(
-                "one short at the end",
-                shingles_short_at_the_end,
-                "The last shingle is missing: with w words there are w − n + 1 places to begin at, and `range` leaves "
-                "its end out.",
-            ),
-            Misconception(
-                "characters",
-                shingles_of_characters,
-                "You take runs of n characters. Here a shingle is a run of n words, joined by one space.",
-            ),
-            Misconception(
-                "chunks side by side",
-                shingles_in_chunks,
-                "You cut the text into chunks. Shingles overlap, one begins at each word: with chunks, a single word "
-                "put in front would change every one of them.",
-            ),
-            Misconception(
-                "capitals kept",
-                shingles_with_capitals,
-                "You keep capitals, so a text in capitals shares nothing with itself in small letters. Lower the case "
-                "first.",
-            ),
-            Misconception(
-                "short texts have none",
-                shingles_without_short_texts,
-                "A text with fewer than n words gets no shingle, so it can never be a duplicate of anything. It is one "
-                "shingle as a whole.",
-            ),
-            Misconception(
-                "runs over the end",
-                shingles_over_the_end,
-                "You begin at every word, and the last runs are shorter than n words. Stop at the last full one.",
-            ),
-            Misconception(
-                "splits at each blank",
-                shingles_split_at_each_blank,
-                "You split at single blanks: two blanks give an empty word, and a line break none at all. split() "
-                "without an argument takes any white space.",
-            ),
-        ),
-        hints=(
-            "Lower the case, split at white space, then take n neighbouring words from each place.",
-            "The runs begin at 0, 1, …, w − n for w words. Fewer than n words: one run. None: the empty set.",
-            '{" ".join(words[i : i + n]) for i in range(max(len(words) - n + 1, 1))}, if there are words at all',
-        ),
-    ),
-    Exercise(
-        id="data.jaccard",
-        lab="01",
-        objective="FRI-2.1",
-        points=1,
-        minutes=3,
-        reference=dedup.jaccard,
-        probes=jaccard_probes,
-        misconceptions=(
-            Misconception(
-                "divides by the smaller set",
-                jaccard_of_smaller,
-                "You divide by the smaller set: then a short text that stands in a long one counts as its copy (1.0). "
-                "Divide by the elements in either.",
-            ),
-            Misconception(
-                "divides by the larger set",
-                jaccard_of_larger,
-                "You divide by the larger set, but what only the smaller one has counts too. Divide by the elements in "
-                "either.",
-            ),
-            Misconception(
-                "counts shared elements twice",
-                jaccard_of_sum,
-                "You divide by the two sizes added up, which counts every shared element twice: equal sets would have "
-                "0.5. Divide by the size of the union.",
-            ),
-            Misconception(
-                "Dice's coefficient",
-                jaccard_dice,
-                "That is Dice's coefficient, 2·shared over both sizes: it is higher than Jaccard's, so a threshold of "
-                "0.8 would take out more.",
-            ),
-            Misconception(
-                "two empty sets are unlike",
-                jaccard_empty_is_nothing,
-                "Two empty sets are equal, so their similarity is 1.0; the formula alone gives 0/0.",
-            ),
-            Misconception(
-                "fails at two empty sets",
-                jaccard_without_empty_sets,
-                "Two empty sets have no element in either, so you divide by 0. They are equal: 1.0.",
-            ),
-            Misconception(
-                "divides by the smaller set, and fails at an empty one",
-                jaccard_of_smaller_without_empty_sets,
-                "You divide by the smaller set, which may be empty: that fails. Where it does not, a short text that "
-                "stands in a long one counts as its copy (1.0). Divide by the elements in either.",
-            ),
-            Misconception(
-                "distance",
-                jaccard_distance,
-                "That is the Jaccard distance, one minus the similarity. Equal sets should have 1.0.",
-            ),
-            Misconception(
-                "divides by the first set",
-                jaccard_of_first,
-                "You divide by the first set: then it matters which comes first. Divide by the elements in either.",
-            ),
-        ),
-        hints=(
-            "Two counts: elements in both, and elements in either.",
-            "a & b is the set of shared elements, a | b the set of all. What if both are empty?",
-            "len(a & b) / len(a | b), and 1.0 where a | b is empty",
-        ),
-    ),
-    Exercise(
-        id="data.minhash",
-        lab="01",
-        objective="FRI-2.1",
-        points=2,
-        minutes=6,
-        reference=dedup.minhash,
-        probes=minhash_probes,
-        misconceptions=(
-            Misconception(
-                "maximum",
-                minhash_maximum,
-                "You take the largest hash. It would estimate Jaccard as well, but the signatures would not agree with "
-                "anybody else's: MinHash takes the smallest.",
-            ),
-            Misconception(
-                "position of the minimum",
-                minhash_position,
-                "You give the position of the smallest hash. The same shingle stands elsewhere in another text: give "
-                "the hash itself.",
-            ),
-            Misconception(
-                "id of the minimum",
-                minhash_id,
-                "You give the id whose hash is smallest. Give the hash itself.",
-            ),
-            Misconception(
-                "hash of the smallest id",
-                minhash_of_smallest_id,
-                "You hash the smallest id. Each pair (a, b) puts the ids in an order of its own: hash all of them, "
-                "then take the smallest hash.",
-            ),
-            Misconception(
-                "no modulus",
-                minhash_without_modulus,
-                "You forgot mod prime: without it the smallest id wins under every pair, and all places of the "
-                "signature say the same.",
-            ),
-            Misconception(
-                "overflow",
-                minhash_overflowing,
-                "The products do not fit into 64 bits: numpy wraps around without a word, and the hashes are wrong. "
-                "Python's own integers have no end.",
-            ),
-            Misconception(
-                "one number for each id",
-                minhash_for_each_id,
-                "You give one number for each id. The signature has one for each pair (a, b): the smallest over all "
-                "ids.",
-            ),
-            Misconception(
-                "no ids give a signature",
-                minhash_of_nothing,
-                "Without ids there is no smallest hash. If you make one up, all empty texts become each other's "
-                "copies; raise a ValueError.",
-            ),
-        ),
-        hints=(
-            "For one pair (a, b): hash every id, keep the smallest. Then the same for each pair.",
-            "(p * x + q) % prime for x in ids; min of that; p and q come from zip(a, b). No ids: ValueError.",
-            "[min((p * x + q) % prime for x in ids) for p, q in zip(a, b)]; min raises a ValueError for no ids",
-        ),
-    ),
-    Exercise(
-        id="data.candidate_probability",
-        lab="01",
-        objective="FRI-2.1",
-        points=1,
-        minutes=4,
-        reference=dedup.candidate_probability,
-        probes=probability_probes,
-        misconceptions=(
-            Misconception(
-                "bands and rows exchanged",
-                probability_exchanged,
-                "You exchanged bands and rows: within a band all rows must agree (a power of s), and one of the bands "
-                "is enough.",
-            ),
-            Misconception(
-                "probability of missing",
-                probability_of_missing,
-                "That is the probability that no band agrees, so that the pair is missed. Take it from 1.",
-            ),
-            Misconception(
-                "one band",
-                probability_of_one_band,
-                "That is the probability for one given band. There are several, and any of them will do.",
-            ),
-            Misconception(
-                "all bands must agree",
-                probability_of_all_bands,
-                "You ask that all bands agree. One is enough: that is why near-duplicates are found at all.",
-            ),
-            Misconception(
-                "any row is enough",
-                probability_of_any_row,
-                "With you a single agreeing row makes a candidate. All rows of a band must agree: raise s to the "
-                "number of rows first.",
-            ),
-            Misconception(
-                "probabilities added up",
-                probability_added_up,
-                "You add the bands' probabilities up. Two bands may agree at once, so the sum is too high; go by the "
-                "probability that none agrees.",
-            ),
-        ),
-        hints=(
-            "One row agrees with probability s. When does a whole band agree? When does none of the bands?",
-            "A band agrees with s^rows. None of them does with (1 − s^rows)^bands.",
-            "1 - (1 - s**rows) ** bands",
-        ),
-    ),
-    Exercise(
-        id="data.clusters",
-        lab="01",
-        objective="FRI-2.1",
-        points=2,
-        minutes=8,
-        reference=dedup.clusters,
-        probes=clusters_probes,
-        compare=Comparison(partition=True),
-        misconceptions=(
-            Misconception(
-                "direct neighbours only",
-                clusters_direct_only,
-                "You take direct neighbours only. A chain counts: if 0 goes with 1 and 1 with 2, all three are one "
-                "group.",
-            ),
-            Misconception(
-                "singletons lost",
-                clusters_without_single,
-                "What no pair names is missing. It is a group of its own; without it the split would lose those rows.",
-            ),
-            Misconception(
-                "labels once",
-                clusters_label_once,
-                "You give j the label of i, and the others that had j's label keep it: groups that meet late stay "
-                "apart. When two groups meet, all members change.",
-            ),
-            Misconception(
-                "each pair a group",
-                clusters_pairs_as_groups,
-                "You make each pair a group of its own, so a document can stand in several. Groups that share a member "
-                "are one group.",
-            ),
-            Misconception(
-                "follows pairs one way",
-                clusters_one_way,
-                "You follow a pair from its first to its second member only. Being alike has no direction: follow it "
-                "both ways.",
-            ),
-            Misconception(
-                "groups are never joined",
-                clusters_first_group_that_fits,
-                "You put a pair into the first group that has one of the two. If both have a group already, the two "
-                "groups must become one.",
-            ),
-        ),
-        hints=(
-            "Begin with n groups of one. What does a pair do to the groups of its two members?",
-            "Give each member a label. For a pair, give everybody who has j's label the label of i.",
-            "For each pair: old, new = label[j], label[i]; label = [new if x == old else x for x in label]",
-        ),
-    ),
-]
+)

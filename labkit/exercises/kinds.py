@@ -7,14 +7,17 @@ that is `engine`.
 
 from __future__ import annotations
 
+import inspect
 import math
 import random
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 MAX_ITEMS, MAX_DEPTH = 1_000_000, 20  # of a result; a larger one is no answer to any probe
+IMPORTS = "import math\n\nimport labkit as lk\nimport numpy as np\n"  # of every exercise's cell
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,23 @@ class Misconception:
     message: str
 
 
+def mistake(name: str, message: str) -> Callable[[Callable], Misconception]:
+    """Decorator over a wrong function: makes of it the misconception `name`, which an exercise takes.
+
+    A message ends with a full stop, and says what the code does and what to do instead.
+    """
+    return lambda function: Misconception(name, function, message)
+
+
 @dataclass(frozen=True)
 class Exercise:
-    """Something to write: the reference, the calls that try it, the mistakes that are known, and help."""
+    """Something to write: the reference, the calls that try it, the mistakes that are known, and help.
 
-    id: str
-    lab: str
-    objective: str
+    `uses` are earlier exercises of the same lab. The cell may call their references, which stand before it under their
+    own names; a function of such a name that the cell itself defines comes later, and so takes its place.
+    """
+
+    id: str  # topic.name: the lab's topic, and the name of the reference
     points: int
     minutes: int
     reference: Callable
@@ -65,14 +78,44 @@ class Exercise:
     hints: tuple[str, str, str]
     compare: Comparison = Comparison()
     torch: bool = False
+    uses: tuple[Exercise, ...] = ()
+
+    def __post_init__(self) -> None:
+        for each in self.uses:
+            if each.topic != self.topic:
+                raise ValueError(f"{self.id} uses {each.id}, which is of another lab")
+
+    @property
+    def topic(self) -> str:
+        return self.id.split(".")[0]
 
     @property
     def name(self) -> str:
         return self.id.split(".")[1]
 
+    @property
+    def lab(self) -> str:
+        """The number of its lab, two digits."""
+        from labkit.syllabus import LABS  # which is not in the grading sandbox
+
+        return LABS[self.topic].number
+
     def draw(self, seed: int) -> list[Probe]:
         """The probes of a seed."""
         return list(self.probes(random.Random(f"{self.id} {seed}")))
+
+    @cached_property
+    def earlier(self) -> tuple[Exercise, ...]:
+        """The exercises it uses, and those that they use, each after what it uses itself."""
+        found = [earlier for each in self.uses for earlier in (*each.earlier, each)]
+        return tuple({each.id: each for each in found}.values())
+
+    @cached_property
+    def preamble(self) -> str:
+        """What stands before the cell, at home as in grading: the imports, and the source of what it uses."""
+        torch = any(each.torch for each in (self, *self.earlier))
+        sources = [inspect.getsource(each.reference) for each in self.earlier]
+        return "\n\n".join([IMPORTS + "import torch\n" * torch, *sources])
 
 
 @dataclass(frozen=True)
@@ -159,6 +202,8 @@ def literal(value: Any) -> str:
         return f"{{{items}}}" if kind is set and value else f"{kind.__name__}({f'[{items}]' if value else ''})"
     if kind is dict:
         return f"{{{', '.join(f'{literal(key)}: {literal(item)}' for key, item in value.items())}}}"
+    if kind.__module__.startswith("torch") and kind.__name__ == "Generator":  # a fresh one: its seed is its state
+        return f"torch.Generator().manual_seed({value.initial_seed()})"
     if (array := _array(value)) is None:
         raise TypeError(f"a probe cannot hold a value of type {kind.__name__}")
     if array is not value and not kind.__module__.startswith("torch"):

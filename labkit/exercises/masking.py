@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 
 from labkit import masking
-from labkit.exercises.kinds import Comparison, Exercise, Misconception, Probe
+from labkit.exercises.kinds import Comparison, Exercise, Probe, mistake
 
 # completion_labels
 
@@ -22,41 +23,92 @@ def completion_probes(rng: random.Random) -> Iterator[Probe]:
         yield Probe((prompt, [*rng.sample(range(5, 60), rng.randint(2, 5)), 1]), "typical")
 
 
+@mistake(
+    "one token early",
+    "The labels begin one token early: you train on the last token of the prompt, which the model is always given.",
+)
 def completion_one_early(prompt_ids, completion_ids):
     labels = masking.completion_labels(prompt_ids, completion_ids)
     return labels[: max(len(prompt_ids) - 1, 0)] + prompt_ids[-1:] + completion_ids
 
 
+@mistake(
+    "one token late",
+    "The labels begin one token late: the completion's first token, the one that decides what the answer is about, is "
+    "never trained.",
+)
 def completion_one_late(prompt_ids, completion_ids):
     return [-100] * (len(prompt_ids) + 1) + completion_ids[1:] if completion_ids else [-100] * len(prompt_ids)
 
 
+@mistake(
+    "end token masked",
+    "The last token is masked. It is the end token: a model that never trains it never learns to stop.",
+)
 def completion_without_end(prompt_ids, completion_ids):
     return [-100] * len(prompt_ids) + completion_ids[:-1] + [-100] * bool(completion_ids)
 
 
+@mistake(
+    "shifted already",
+    "You shifted the labels by one. The library shifts again: each place would learn the token after next. A label "
+    "stands where its token stands.",
+)
 def completion_shifted_already(prompt_ids, completion_ids):
     return [*masking.completion_labels(prompt_ids, completion_ids)[1:], -100][: len(prompt_ids) + len(completion_ids)]
 
 
+@mistake("no mask", "Nothing is masked: the prompt's tokens carry loss too. Put −100 in their place.")
 def completion_of_everything(prompt_ids, completion_ids):
     return [*prompt_ids, *completion_ids]
 
 
+@mistake("the wrong side", "You mask the completion and train on the prompt: it is the other way round.")
 def completion_of_the_prompt(prompt_ids, completion_ids):
     return [*prompt_ids, *[-100] * len(completion_ids)]
 
 
+@mistake(
+    "no labels for the prompt",
+    "There are as many labels as tokens in the row: the prompt's tokens have one too, −100.",
+)
 def completion_alone(prompt_ids, completion_ids):
     return list(completion_ids)
 
 
+@mistake("zero for no loss", "0 is the id of a token, and would be learned. The label that is left out is −100.")
 def completion_with_zeros(prompt_ids, completion_ids):
     return [0] * len(prompt_ids) + list(completion_ids)
 
 
+@mistake("a mask of ones", "You give a mask of 0 and 1. A label is the id of the token to predict, or −100.")
 def completion_as_mask(prompt_ids, completion_ids):
     return [0] * len(prompt_ids) + [1] * len(completion_ids)
+
+
+COMPLETION_LABELS = Exercise(
+    id="masking.completion_labels",
+    points=2,
+    minutes=4,
+    reference=masking.completion_labels,
+    probes=completion_probes,
+    misconceptions=(
+        completion_one_early,
+        completion_one_late,
+        completion_without_end,
+        completion_shifted_already,
+        completion_of_everything,
+        completion_of_the_prompt,
+        completion_alone,
+        completion_with_zeros,
+        completion_as_mask,
+    ),
+    hints=(
+        "How many labels does the row have? What stands where no loss is taken?",
+        "As many −100 as the prompt has tokens, then the completion's ids as they are, the last one too.",
+        "`[-100] * len(prompt_ids)`, and after it the list of `completion_ids`.",
+    ),
+)
 
 
 # partial_labels
@@ -72,7 +124,7 @@ def partial_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe(([("question", [3, 4])], {"question"}), "edges")
     yield Probe((row[:3], {"answer"}), "edges")
     for _ in range(4):
-        draw = lambda: rng.choices(range(5, 40), k=rng.randint(1, 4))  # noqa: E731
+        draw = lambda: rng.choices(range(5, 40), k=rng.randint(1, 4))
         shots = [(role, draw()) for _ in range(rng.randint(1, 2)) for role in ("shot question", "shot answer")]
         segments = [("system", draw()), *shots, ("question", draw()), ("answer", [*draw(), 1])]
         chosen = {"answer", rng.choice(["shot answer", "shot question"])}
@@ -80,24 +132,39 @@ def partial_probes(rng: random.Random) -> Iterator[Probe]:
         yield Probe((segments, {"shot answer"}), "typical")
 
 
+@mistake(
+    "final answer only",
+    "You train on the last segment whatever is asked: look at each segment's role, and whether it is in train_on.",
+)
 def partial_final_only(segments, train_on):
     last = len(segments) - 1
     return [i if n == last else -100 for n, (_, ids) in enumerate(segments) for i in ids]
 
 
+@mistake("turned round", "You mask what should be trained, and train what should be masked.")
 def partial_inverted(segments, train_on):
     return [-100 if role in train_on else i for role, ids in segments for i in ids]
 
 
+@mistake("no mask", "Every segment carries loss: roles that are not in train_on must be −100.")
 def partial_everything(segments, train_on):
     return [i for _, ids in segments for i in ids]
 
 
+@mistake(
+    "part of a name",
+    'You look for a part of the name: "answer" is also in "shot answer". `role in train_on` compares whole names '
+    "where train_on is a set.",
+)
 def partial_by_part_of_name(segments, train_on):
     meant = {role for role, _ in segments if any(role in name or name in role for name in train_on)}
     return masking.partial_labels(segments, meant)
 
 
+@mistake(
+    "end tokens masked",
+    "The last token of a trained segment is masked: it is the end token, and belongs to what is learned.",
+)
 def partial_without_ends(segments, train_on):
     return [
         i if role in train_on and place < len(ids) - 1 else -100
@@ -106,6 +173,10 @@ def partial_without_ends(segments, train_on):
     ]
 
 
+@mistake(
+    "one label a segment",
+    "A masked segment of five tokens needs five times −100, not one: there are as many labels as tokens.",
+)
 def partial_one_a_segment(segments, train_on):
     labels = []
     for role, ids in segments:
@@ -113,12 +184,41 @@ def partial_one_a_segment(segments, train_on):
     return labels
 
 
+@mistake(
+    "masked segments left out",
+    "The masked segments have no labels at all: then the labels do not stand where their tokens stand.",
+)
 def partial_kept_only(segments, train_on):
     return [i for role, ids in segments if role in train_on for i in ids]
 
 
+@mistake("a list of lists", "You give a list for each segment: the row is one, so join them to one list of integers.")
 def partial_as_lists(segments, train_on):
     return [list(ids) if role in train_on else [-100] * len(ids) for role, ids in segments]
+
+
+PARTIAL_LABELS = Exercise(
+    id="masking.partial_labels",
+    points=2,
+    minutes=5,
+    reference=masking.partial_labels,
+    probes=partial_probes,
+    misconceptions=(
+        partial_final_only,
+        partial_inverted,
+        partial_everything,
+        partial_by_part_of_name,
+        partial_without_ends,
+        partial_one_a_segment,
+        partial_kept_only,
+        partial_as_lists,
+    ),
+    hints=(
+        "Go through the segments in order. What does each add to the labels?",
+        "A segment adds its ids if its role is in train_on; else it adds −100, once for each of its tokens.",
+        "`labels += ids if role in train_on else [-100] * len(ids)`",
+    ),
+)
 
 
 # prompt_share
@@ -139,6 +239,11 @@ def share_probes(rng: random.Random) -> Iterator[Probe]:
         yield Probe((rows, [p + c for p, c in shapes]), "typical")
 
 
+@mistake(
+    "mean of ratios",
+    "You average the rows' shares: then a row of ten tokens counts as much as one of a thousand. Sum first, divide "
+    "last.",
+)
 def share_mean_of_ratios(batch_labels, lengths):
     shares = [masking.prompt_share([labels], [n]) for labels, n in zip(batch_labels, lengths) if n]
     if not shares:
@@ -146,6 +251,10 @@ def share_mean_of_ratios(batch_labels, lengths):
     return sum(shares) / len(shares)
 
 
+@mistake(
+    "padding counted",
+    "You count padding as prompt: its labels are −100 too, but it is no real token. Look at the first `length` labels.",
+)
 def share_with_padding(batch_labels, lengths):
     if not sum(lengths):
         raise ValueError("no token")
@@ -153,26 +262,53 @@ def share_with_padding(batch_labels, lengths):
     return sum(label == -100 for label in labels) / len(labels)
 
 
+@mistake(
+    "padding above the line only",
+    "Padding counts in the numerator and not in the denominator: leave it out of both.",
+)
 def share_padding_above_only(batch_labels, lengths):
     if not sum(lengths):
         raise ValueError("no token")
     return sum(label == -100 for row in batch_labels for label in row) / sum(lengths)
 
 
+@mistake("share of the completion", "That is the share of tokens that carry loss; asked for is the rest.")
 def share_of_completions(batch_labels, lengths):
     return 1 - masking.prompt_share(batch_labels, lengths)
 
 
+@mistake("ratio of prompt to completion", "You divide prompt by completion: a share divides by all real tokens.")
 def share_as_ratio(batch_labels, lengths):
     share = masking.prompt_share(batch_labels, lengths)
-    return share / (1 - share) if share < 1 else math_inf
+    return share / (1 - share) if share < 1 else math.inf
 
 
+@mistake("percent", "A share lies between 0 and 1; yours is in percent.")
 def share_as_percent(batch_labels, lengths):
     return 100 * masking.prompt_share(batch_labels, lengths)
 
 
-math_inf = float("inf")
+PROMPT_SHARE = Exercise(
+    id="masking.prompt_share",
+    points=1,
+    minutes=5,
+    reference=masking.prompt_share,
+    probes=share_probes,
+    misconceptions=(
+        share_mean_of_ratios,
+        share_with_padding,
+        share_padding_above_only,
+        share_of_completions,
+        share_as_ratio,
+        share_as_percent,
+    ),
+    hints=(
+        "What is counted above the line, what below it? Is padding a real token?",
+        "Take the first `length` labels of each row. Sum over the batch before you divide.",
+        "`sum(label == -100 for labels, n in zip(batch_labels, lengths) for label in labels[:n]) / sum(lengths)`",
+    ),
+)
+
 
 # collate
 
@@ -201,6 +337,10 @@ def _checked_rows(rows):
         raise ValueError("no rows")
 
 
+@mistake(
+    "labels padded with pad",
+    "The labels are padded with the pad id: the model would learn to write padding. Pad them with −100.",
+)
 def collate_labels_with_pad(rows, pad):
     batch = masking.collate(rows, pad)
     size = batch["attention_mask"].bool()
@@ -208,18 +348,32 @@ def collate_labels_with_pad(rows, pad):
     return batch
 
 
+@mistake(
+    "mask by value",
+    "The mask is 0 wherever an id equals pad: a real token may have that id (the end token, where it doubles as "
+    "padding). Go by the position.",
+)
 def collate_mask_by_value(rows, pad):
     batch = masking.collate(rows, pad)
     batch["attention_mask"] = (batch["input_ids"] != pad).long()
     return batch
 
 
+@mistake(
+    "labels by value",
+    "You set the label of every token that equals pad to −100: where the end token doubles as padding, no row teaches "
+    "the model to stop.",
+)
 def collate_labels_by_value(rows, pad):
     batch = masking.collate(rows, pad)
     batch["labels"] = batch["labels"].masked_fill(batch["input_ids"] == pad, -100)
     return batch
 
 
+@mistake(
+    "padded on the left",
+    "The padding stands on the left: that is for writing. For training it stands on the right.",
+)
 def collate_on_the_left(rows, pad):
     import torch
 
@@ -236,24 +390,34 @@ def collate_on_the_left(rows, pad):
     }
 
 
+@mistake("cut to the shortest", "You cut the rows to the shortest: pad them to the longest, nothing may be lost.")
 def collate_cut_to_shortest(rows, pad):
     _checked_rows(rows)
     shortest = min(len(row["input_ids"]) for row in rows)
     return masking.collate([{key: row[key][:shortest] for key in ("input_ids", "labels")} for row in rows], pad)
 
 
+@mistake(
+    "mask from the labels",
+    "The attention mask is 0 on the prompt: the model must read the prompt, it only takes no loss there.",
+)
 def collate_mask_from_labels(rows, pad):
     batch = masking.collate(rows, pad)
     batch["attention_mask"] = (batch["labels"] != -100).long()
     return batch
 
 
+@mistake("labels from the ids", "You take the ids as labels: what the rows' own labels mask is trained again.")
 def collate_labels_from_ids(rows, pad):
     batch = masking.collate(rows, pad)
     batch["labels"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
     return batch
 
 
+@mistake(
+    "shifts the labels",
+    "You shift the labels by one; the library does that. A label stands where its token stands.",
+)
 def collate_shifts_labels(rows, pad):
     import torch
 
@@ -261,6 +425,35 @@ def collate_shifts_labels(rows, pad):
     labels = batch["labels"]
     batch["labels"] = torch.cat([labels[:, 1:], torch.full_like(labels[:, :1], -100)], dim=1)
     return batch
+
+
+COLLATE = Exercise(
+    id="masking.collate",
+    points=2,
+    minutes=6,
+    reference=masking.collate,
+    probes=collate_probes,
+    compare=Comparison(dtype="int64"),
+    torch=True,
+    misconceptions=(
+        collate_labels_with_pad,
+        collate_mask_by_value,
+        collate_labels_by_value,
+        collate_on_the_left,
+        collate_cut_to_shortest,
+        collate_mask_from_labels,
+        collate_labels_from_ids,
+        collate_shifts_labels,
+    ),
+    hints=(
+        "Three tables of one shape. What fills each of them up: pad, 0, or something else?",
+        "Ids with `pad`, the attention mask with 0, labels with −100; each row by `longest - len(row)` places.",
+        (
+            "For each row: `ids + [pad] * gap`, `[1] * len(ids) + [0] * gap`, `labels + [-100] * gap`; then "
+            "`torch.tensor(…, dtype=torch.int64)`. No rows: raise ValueError."
+        ),
+    ),
+)
 
 
 # check_batch
@@ -317,6 +510,11 @@ def batch_probes(rng: random.Random) -> Iterator[Probe]:
         yield probe(group, hide(row(*two), 2, 3), cut(row([5, END, 6], [7, 8, END]), 5), pad=pad)
 
 
+@mistake(
+    "looks at the whole batch only",
+    "You ask whether any label of the batch counts: one sound row then hides a row that is masked whole. Go row by "
+    "row.",
+)
 def check_whole_batch(batch, prompt_lengths, end_id):
     if not bool((batch["labels"] != -100).any()):
         return masking.check_batch(batch, prompt_lengths, end_id)
@@ -324,18 +522,31 @@ def check_whole_batch(batch, prompt_lengths, end_id):
     return "ok" if found == "all_masked" else found
 
 
+@mistake(
+    "end token taken for padding",
+    "You tell real tokens by their value: the end token may double as padding. The attention mask says what is real.",
+)
 def check_by_value(batch, prompt_lengths, end_id):
     mask = batch["input_ids"] != end_id
     mask = mask & (batch["attention_mask"] > 0)
     return masking.check_batch(batch | {"attention_mask": mask.long()}, prompt_lengths, end_id)
 
 
+@mistake(
+    "padding taken for the row",
+    "You look at the last column: in a shorter row padding stands there. Take the last token where attention_mask is "
+    "1.",
+)
 def check_last_column(batch, prompt_lengths, end_id):
     whole = {key: value.clone() for key, value in batch.items()}
     whole["attention_mask"][:] = 1
     return masking.check_batch(whole, prompt_lengths, end_id)
 
 
+@mistake(
+    "an end token anywhere",
+    "You look for an end token anywhere in the row: the prompt has some too. The row's last real token must be one.",
+)
 def check_end_anywhere(batch, prompt_lengths, end_id):
     found = masking.check_batch(batch, prompt_lengths, end_id)
     if found != "truncated":
@@ -347,355 +558,67 @@ def check_end_anywhere(batch, prompt_lengths, end_id):
     return "all_masked" if any(hidden) else "ok"
 
 
+@mistake("first row only", "You look at the first row only; the fault may be in any.")
 def check_first_row(batch, prompt_lengths, end_id):
     return masking.check_batch({key: value[:1] for key, value in batch.items()}, prompt_lengths[:1], end_id)
 
 
+@mistake(
+    "masked before truncated",
+    "A row that was cut before its completion has no label either, but its fault is the cut: ask for `truncated` "
+    "before `all_masked`.",
+)
 def check_masked_before_cut(batch, prompt_lengths, end_id):
     if bool((batch["labels"] == -100).all(dim=1).any()):
         return "all_masked"
     return masking.check_batch(batch, prompt_lengths, end_id)
 
 
+@mistake(
+    "late for template",
+    "`late` is one missing label; where the first two are missing, the mask looked for another marker: `template`.",
+)
 def check_late_for_template(batch, prompt_lengths, end_id):
     found = masking.check_batch(batch, prompt_lengths, end_id)
     return "late" if found == "template" else found
 
 
+@mistake(
+    "end token's label not looked at",
+    "The end token is there, and its label is −100: that is `no_end_token`, and the model never learns to stop.",
+)
 def check_never_ends(batch, prompt_lengths, end_id):
     found = masking.check_batch(batch, prompt_lengths, end_id)
     return "ok" if found == "no_end_token" else found
 
 
-EXERCISES = [
-    Exercise(
-        id="masking.completion_labels",
-        lab="04",
-        objective="FRI-2.2",
-        points=2,
-        minutes=4,
-        reference=masking.completion_labels,
-        probes=completion_probes,
-        misconceptions=(
-            Misconception(
-                "one token early",
-                completion_one_early,
-                (
-                    "The labels begin one token early: you train on the last token of the prompt, which the model is "
-                    "always given."
-                ),
-            ),
-            Misconception(
-                "one token late",
-                completion_one_late,
-                (
-                    "The labels begin one token late: the completion's first token, the one that decides what the "
-                    "answer is about, is never trained."
-                ),
-            ),
-            Misconception(
-                "end token masked",
-                completion_without_end,
-                "The last token is masked. It is the end token: a model that never trains it never learns to stop.",
-            ),
-            Misconception(
-                "shifted already",
-                completion_shifted_already,
-                (
-                    "You shifted the labels by one. The library shifts again: each place would learn the token after "
-                    "next. A label stands where its token stands."
-                ),
-            ),
-            Misconception(
-                "no mask",
-                completion_of_everything,
-                "Nothing is masked: the prompt's tokens carry loss too. Put −100 in their place.",
-            ),
-            Misconception(
-                "the wrong side",
-                completion_of_the_prompt,
-                "You mask the completion and train on the prompt: it is the other way round.",
-            ),
-            Misconception(
-                "no labels for the prompt",
-                completion_alone,
-                "There are as many labels as tokens in the row: the prompt's tokens have one too, −100.",
-            ),
-            Misconception(
-                "zero for no loss",
-                completion_with_zeros,
-                "0 is the id of a token, and would be learned. The label that is left out is −100.",
-            ),
-            Misconception(
-                "a mask of ones",
-                completion_as_mask,
-                "You give a mask of 0 and 1. A label is the id of the token to predict, or −100.",
-            ),
+CHECK_BATCH = Exercise(
+    id="masking.check_batch",
+    points=3,
+    minutes=9,
+    reference=masking.check_batch,
+    probes=batch_probes,
+    torch=True,
+    misconceptions=(
+        check_whole_batch,
+        check_by_value,
+        check_last_column,
+        check_end_anywhere,
+        check_first_row,
+        check_masked_before_cut,
+        check_late_for_template,
+        check_never_ends,
+    ),
+    hints=(
+        "Go row by row. How many tokens are real (attention_mask)? Where does the completion begin?",
+        (
+            "Note each row's fault, asked in the order of the table; then answer with the first in that order which "
+            "some row has."
         ),
-        hints=(
-            "How many labels does the row have? What stands where no loss is taken?",
-            "As many −100 as the prompt has tokens, then the completion's ids as they are, the last one too.",
-            "`[-100] * len(prompt_ids)`, and after it the list of `completion_ids`.",
+        (
+            "`length = int(mask.sum())`, `counted = (labels[:length] != -100).tolist()`; `truncated`: `ids[length - "
+            "1] != end_id`; `all_masked`: `not any(counted)`; `template`: `not any(counted[start:start + 2])`; "
+            "`late`: `not counted[start]`; `no_end_token`: `not counted[-1]`."
         ),
     ),
-    Exercise(
-        id="masking.partial_labels",
-        lab="04",
-        objective="FRI-2.2",
-        points=2,
-        minutes=5,
-        reference=masking.partial_labels,
-        probes=partial_probes,
-        misconceptions=(
-            Misconception(
-                "final answer only",
-                partial_final_only,
-                (
-                    "You train on the last segment whatever is asked: look at each segment's role, and whether it is "
-                    "in train_on."
-                ),
-            ),
-            Misconception(
-                "turned round",
-                partial_inverted,
-                "You mask what should be trained, and train what should be masked.",
-            ),
-            Misconception(
-                "no mask",
-                partial_everything,
-                "Every segment carries loss: roles that are not in train_on must be −100.",
-            ),
-            Misconception(
-                "part of a name",
-                partial_by_part_of_name,
-                (
-                    'You look for a part of the name: "answer" is also in "shot answer". `role in train_on` compares '
-                    "whole names where train_on is a set."
-                ),
-            ),
-            Misconception(
-                "end tokens masked",
-                partial_without_ends,
-                "The last token of a trained segment is masked: it is the end token, and belongs to what is learned.",
-            ),
-            Misconception(
-                "one label a segment",
-                partial_one_a_segment,
-                "A masked segment of five tokens needs five times −100, not one: there are as many labels as tokens.",
-            ),
-            Misconception(
-                "masked segments left out",
-                partial_kept_only,
-                "The masked segments have no labels at all: then the labels do not stand where their tokens stand.",
-            ),
-            Misconception(
-                "a list of lists",
-                partial_as_lists,
-                "You give a list for each segment: the row is one, so join them to one list of integers.",
-            ),
-        ),
-        hints=(
-            "Go through the segments in order. What does each add to the labels?",
-            "A segment adds its ids if its role is in train_on; else it adds −100, once for each of its tokens.",
-            "`labels += ids if role in train_on else [-100] * len(ids)`",
-        ),
-    ),
-    Exercise(
-        id="masking.prompt_share",
-        lab="04",
-        objective="FRI-2.2",
-        points=1,
-        minutes=5,
-        reference=masking.prompt_share,
-        probes=share_probes,
-        misconceptions=(
-            Misconception(
-                "mean of ratios",
-                share_mean_of_ratios,
-                (
-                    "You average the rows' shares: then a row of ten tokens counts as much as one of a thousand. Sum "
-                    "first, divide last."
-                ),
-            ),
-            Misconception(
-                "padding counted",
-                share_with_padding,
-                (
-                    "You count padding as prompt: its labels are −100 too, but it is no real token. Look at the first "
-                    "`length` labels."
-                ),
-            ),
-            Misconception(
-                "padding above the line only",
-                share_padding_above_only,
-                "Padding counts in the numerator and not in the denominator: leave it out of both.",
-            ),
-            Misconception(
-                "share of the completion",
-                share_of_completions,
-                "That is the share of tokens that carry loss; asked for is the rest.",
-            ),
-            Misconception(
-                "ratio of prompt to completion",
-                share_as_ratio,
-                "You divide prompt by completion: a share divides by all real tokens.",
-            ),
-            Misconception("percent", share_as_percent, "A share lies between 0 and 1; yours is in percent."),
-        ),
-        hints=(
-            "What is counted above the line, what below it? Is padding a real token?",
-            "Take the first `length` labels of each row. Sum over the batch before you divide.",
-            "`sum(label == -100 for labels, n in zip(batch_labels, lengths) for label in labels[:n]) / sum(lengths)`",
-        ),
-    ),
-    Exercise(
-        id="masking.collate",
-        lab="04",
-        objective="FRI-2.2",
-        points=2,
-        minutes=6,
-        reference=masking.collate,
-        probes=collate_probes,
-        compare=Comparison(dtype="int64"),
-        torch=True,
-        misconceptions=(
-            Misconception(
-                "labels padded with pad",
-                collate_labels_with_pad,
-                "The labels are padded with the pad id: the model would learn to write padding. Pad them with −100.",
-            ),
-            Misconception(
-                "mask by value",
-                collate_mask_by_value,
-                (
-                    "The mask is 0 wherever an id equals pad: a real token may have that id (the end token, where it "
-                    "doubles as padding). Go by the position."
-                ),
-            ),
-            Misconception(
-                "labels by value",
-                collate_labels_by_value,
-                (
-                    "You set the label of every token that equals pad to −100: where the end token doubles as "
-                    "padding, no row teaches the model to stop."
-                ),
-            ),
-            Misconception(
-                "padded on the left",
-                collate_on_the_left,
-                "The padding stands on the left: that is for writing. For training it stands on the right.",
-            ),
-            Misconception(
-                "cut to the shortest",
-                collate_cut_to_shortest,
-                "You cut the rows to the shortest: pad them to the longest, nothing may be lost.",
-            ),
-            Misconception(
-                "mask from the labels",
-                collate_mask_from_labels,
-                "The attention mask is 0 on the prompt: the model must read the prompt, it only takes no loss there.",
-            ),
-            Misconception(
-                "labels from the ids",
-                collate_labels_from_ids,
-                "You take the ids as labels: what the rows' own labels mask is trained again.",
-            ),
-            Misconception(
-                "shifts the labels",
-                collate_shifts_labels,
-                "You shift the labels by one; the library does that. A label stands where its token stands.",
-            ),
-        ),
-        hints=(
-            "Three tables of one shape. What fills each of them up: pad, 0, or something else?",
-            "Ids with `pad`, the attention mask with 0, labels with −100; each row by `longest - len(row)` places.",
-            (
-                "For each row: `ids + [pad] * gap`, `[1] * len(ids) + [0] * gap`, `labels + [-100] * gap`; then "
-                "`torch.tensor(…, dtype=torch.int64)`. No rows: raise ValueError."
-            ),
-        ),
-    ),
-    Exercise(
-        id="masking.check_batch",
-        lab="04",
-        objective="FRI-2.2",
-        points=3,
-        minutes=9,
-        reference=masking.check_batch,
-        probes=batch_probes,
-        torch=True,
-        misconceptions=(
-            Misconception(
-                "looks at the whole batch only",
-                check_whole_batch,
-                (
-                    "You ask whether any label of the batch counts: one sound row then hides a row that is masked "
-                    "whole. Go row by row."
-                ),
-            ),
-            Misconception(
-                "end token taken for padding",
-                check_by_value,
-                (
-                    "You tell real tokens by their value: the end token may double as padding. The attention mask says "
-                    "what is real."
-                ),
-            ),
-            Misconception(
-                "padding taken for the row",
-                check_last_column,
-                (
-                    "You look at the last column: in a shorter row padding stands there. Take the last token where "
-                    "attention_mask is 1."
-                ),
-            ),
-            Misconception(
-                "an end token anywhere",
-                check_end_anywhere,
-                (
-                    "You look for an end token anywhere in the row: the prompt has some too. The row's last real token "
-                    "must be one."
-                ),
-            ),
-            Misconception(
-                "first row only", check_first_row, "You look at the first row only; the fault may be in any."
-            ),
-            Misconception(
-                "masked before truncated",
-                check_masked_before_cut,
-                (
-                    "A row that was cut before its completion has no label either, but its fault is the cut: ask for "
-                    "`truncated` before `all_masked`."
-                ),
-            ),
-            Misconception(
-                "late for template",
-                check_late_for_template,
-                (
-                    "`late` is one missing label; where the first two are missing, the mask looked for another marker: "
-                    "`template`."
-                ),
-            ),
-            Misconception(
-                "end token's label not looked at",
-                check_never_ends,
-                (
-                    "The end token is there, and its label is −100: that is `no_end_token`, and the model never learns "
-                    "to stop."
-                ),
-            ),
-        ),
-        hints=(
-            "Go row by row. How many tokens are real (attention_mask)? Where does the completion begin?",
-            (
-                "Note each row's fault, asked in the order of the table; then answer with the first in that order "
-                "which some row has."
-            ),
-            (
-                "`length = int(mask.sum())`, `counted = (labels[:length] != -100).tolist()`; `truncated`: "
-                "`ids[length - 1] != end_id`; `all_masked`: `not any(counted)`; `template`: "
-                "`not any(counted[start:start + 2])`; `late`: `not counted[start]`; `no_end_token`: `not counted[-1]`."
-            ),
-        ),
-    ),
-]
+)

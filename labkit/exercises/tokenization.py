@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from labkit import tokenization
-from labkit.exercises.kinds import Comparison, Exercise, Misconception, Probe
+from labkit.exercises.kinds import Comparison, Exercise, Probe, mistake
 
 # count_pairs
 
@@ -28,6 +28,11 @@ def pairs_probes(rng: random.Random) -> Iterator[Probe]:
         yield Probe((words,), "typical")
 
 
+@mistake(
+    "counts each word once",
+    "You count each word once, however often it occurs: a pair in a frequent word must weigh more, or the merges "
+    "learn the dictionary and not the text.",
+)
 def pairs_without_counts(words):
     pairs = {}
     for ids in words:
@@ -36,6 +41,11 @@ def pairs_without_counts(words):
     return pairs
 
 
+@mistake(
+    "crosses words",
+    "You count pairs across the border of two words: no merge may cross it, so the last id of one word and the first "
+    "of the next are no pair.",
+)
 def pairs_across_words(words):
     stream = [id for ids, count in words.items() for _ in range(count) for id in ids]
     pairs = {}
@@ -44,6 +54,10 @@ def pairs_across_words(words):
     return pairs
 
 
+@mistake(
+    "counts a pair once a word",
+    "You count a pair once in each word: in 1, 2, 1, 2 the pair (1, 2) stands at two positions, and both count.",
+)
 def pairs_once_a_word(words):
     pairs = {}
     for ids, count in words.items():
@@ -52,6 +66,11 @@ def pairs_once_a_word(words):
     return pairs
 
 
+@mistake(
+    "leaves out overlaps",
+    "You leave out overlapping pairs: 1, 1, 1 has two positions where (1, 1) begins. Overlaps matter when you merge, "
+    "not when you count.",
+)
 def pairs_without_overlap(words):
     pairs = {}
     for ids, count in words.items():
@@ -63,6 +82,7 @@ def pairs_without_overlap(words):
     return pairs
 
 
+@mistake("forgets the order", "You count (1, 2) and (2, 1) as one pair: `th` and `ht` are not the same token.")
 def pairs_without_order(words):
     pairs = {}
     for ids, count in words.items():
@@ -70,6 +90,27 @@ def pairs_without_order(words):
             pair = (min(pair), max(pair))
             pairs[pair] = pairs.get(pair, 0) + count
     return pairs
+
+
+COUNT_PAIRS = Exercise(
+    id="tokenization.count_pairs",
+    points=2,
+    minutes=4,
+    reference=tokenization.count_pairs,
+    probes=pairs_probes,
+    misconceptions=(
+        pairs_without_counts,
+        pairs_across_words,
+        pairs_once_a_word,
+        pairs_without_overlap,
+        pairs_without_order,
+    ),
+    hints=(
+        "Two loops: over the words, and over the neighbours within one word.",
+        "`zip(ids, ids[1:])` gives the neighbours of one word; `words.items()` gives each word with its count.",
+        "For each pair: `pairs[pair] = pairs.get(pair, 0) + count`.",
+    ),
+)
 
 
 # merge
@@ -93,6 +134,10 @@ def merge_probes(rng: random.Random) -> Iterator[Probe]:
         )
 
 
+@mistake(
+    "merges overlap",
+    "Your merges overlap: in 1, 1, 1 the middle 1 went into two tokens. Once a pair is merged, go on behind it.",
+)
 def merge_overlapping(ids, pair, new):
     starts = [place for place, here in enumerate(pairwise(ids)) if here == tuple(pair)]
     return [
@@ -100,10 +145,16 @@ def merge_overlapping(ids, pair, new):
     ]
 
 
+@mistake(
+    "keeps the second id",
+    "You put the new id in place of the first of the pair and keep the second: the text gets a letter twice. Skip two "
+    "positions after a merge.",
+)
 def merge_keeping_second(ids, pair, new):
     return [new if tuple(ids[place : place + 2]) == tuple(pair) else id for place, id in enumerate(ids)]
 
 
+@mistake("merges the first place only", "You merge the first place only: every occurrence of the pair is replaced.")
 def merge_first_only(ids, pair, new):
     for place, here in enumerate(pairwise(ids)):
         if here == tuple(pair):
@@ -111,10 +162,19 @@ def merge_first_only(ids, pair, new):
     return list(ids)
 
 
+@mistake(
+    "goes from right to left",
+    "You go from right to left: with the pair (1, 1), 1, 1, 1 becomes new, 1 and not 1, new. Other tools would cut "
+    "the same word in another way.",
+)
 def merge_from_the_right(ids, pair, new):
     return tokenization.merge(ids[::-1], tuple(pair)[::-1], new)[::-1]
 
 
+@mistake(
+    "merges either order",
+    "You merge (2, 1) as if it were (1, 2): the token would stand for letters in the wrong order.",
+)
 def merge_either_order(ids, pair, new):
     merged, place = [], 0
     while place < len(ids):
@@ -124,7 +184,33 @@ def merge_either_order(ids, pair, new):
     return merged
 
 
+MERGE = Exercise(
+    id="tokenization.merge",
+    points=2,
+    minutes=5,
+    reference=tokenization.merge,
+    probes=merge_probes,
+    misconceptions=(
+        merge_overlapping,
+        merge_keeping_second,
+        merge_first_only,
+        merge_from_the_right,
+        merge_either_order,
+    ),
+    hints=(
+        "Walk along the ids with a position that you move yourself: a `while`, not a `for`.",
+        "At each position: do the id here and the next one make the pair? Then take the new id, and move by two.",
+        "`if tuple(ids[place:place + 2]) == pair:` append `new`, `place += 2`; else append `ids[place]`, `place += 1`.",
+    ),
+)
+
+
 # encode
+
+MOST_FREQUENT = (
+    "You merge the pair that is most frequent in this word: that is how a vocabulary is *learned*. Encoding goes by the "
+    "rank, so that a word gets the same ids in every text."
+)
 
 
 def encode_probes(rng: random.Random) -> Iterator[Probe]:
@@ -156,6 +242,7 @@ def _ranks(new: tuple[int, ...], *pairs: tuple[int, int]) -> dict[tuple[int, int
     return dict(zip(pairs, new))
 
 
+@mistake("takes the most frequent pair", MOST_FREQUENT)
 def encode_most_frequent_first(ids, merges):
     ids = list(ids)
     while known := [pair for pair in pairwise(ids) if pair in merges]:
@@ -164,6 +251,7 @@ def encode_most_frequent_first(ids, merges):
     return ids
 
 
+@mistake("takes the most frequent pair, the left one of two", MOST_FREQUENT)
 def encode_most_frequent_then_leftmost(ids, merges):
     ids = list(ids)
     while known := [pair for pair in pairwise(ids) if pair in merges]:
@@ -172,6 +260,11 @@ def encode_most_frequent_then_leftmost(ids, merges):
     return ids
 
 
+@mistake(
+    "takes the leftmost pair",
+    "You merge the first pair from the left that you know: a merge further right may have a lower rank, and goes "
+    "first.",
+)
 def encode_leftmost_first(ids, merges):
     ids = list(ids)
     while known := [place for place, pair in enumerate(pairwise(ids)) if pair in merges]:
@@ -180,6 +273,11 @@ def encode_leftmost_first(ids, merges):
     return ids
 
 
+@mistake(
+    "goes through the word once",
+    "You go through the word once and merge whatever you know as you come to it: a merge further right may have a "
+    "lower rank, and goes first. Each merge needs a pass of its own.",
+)
 def encode_in_one_pass(ids, merges):
     done = []
     for id in ids:
@@ -191,6 +289,11 @@ def encode_in_one_pass(ids, merges):
     return done
 
 
+@mistake(
+    "takes the longest token",
+    "You take the longest token that fits at each place: that is WordPiece. Byte-pair encoding replays its merges, "
+    "and may miss a longer token.",
+)
 def encode_longest_first(ids, merges):
     spelled = {}
     for (left, right), new in merges.items():
@@ -204,6 +307,10 @@ def encode_longest_first(ids, merges):
     return found
 
 
+@mistake(
+    "takes the last merge first",
+    "You start with the merge that was learned last: the rank counts from the first, which goes first.",
+)
 def encode_last_merge_first(ids, merges):
     ids = list(ids)
     while known := set(pairwise(ids)) & merges.keys():
@@ -212,18 +319,56 @@ def encode_last_merge_first(ids, merges):
     return ids
 
 
+@mistake(
+    "merges each pair once",
+    "You apply each merge at its first place only: it holds for every occurrence in the word.",
+)
 def encode_each_once(ids, merges):
     for pair, new in merges.items():
-        ids = merge_first_only(ids, pair, new)
+        ids = merge_first_only.function(ids, pair, new)
     return list(ids)
 
 
+@mistake(
+    "stops after one merge",
+    "You stop after the first merge that applies: go on until no pair of the word is in `merges`.",
+)
 def encode_first_merge_only(ids, merges):
     known = set(pairwise(ids)) & merges.keys()
     if not known:
         return list(ids)
     pair = min(known, key=merges.get)
     return tokenization.merge(ids, pair, merges[pair])
+
+
+ENCODE = Exercise(
+    id="tokenization.encode",
+    points=3,
+    minutes=6,
+    reference=tokenization.encode,
+    probes=encode_probes,
+    misconceptions=(
+        encode_most_frequent_first,
+        encode_most_frequent_then_leftmost,
+        encode_leftmost_first,
+        encode_in_one_pass,
+        encode_longest_first,
+        encode_last_merge_first,
+        encode_each_once,
+        encode_first_merge_only,
+    ),
+    hints=(
+        "Replay the training: which merge was learned first?",
+        (
+            "`merges` is in rank order. Go through it once, and replace each pair wherever it is; a later pass can "
+            "use the ids that an earlier one made."
+        ),
+        (
+            "`for pair, new in merges.items():` and inside the loop of `merge`: walk along, replace, and make the "
+            "result the new `ids`. Begin with `ids = list(ids)`."
+        ),
+    ),
+)
 
 
 # pad_batch
@@ -245,29 +390,73 @@ def pad_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe(([[1]], 0, "middle"), "edges")
 
 
+@mistake(
+    "takes the mask from the values",
+    "You take the mask from `ids != pad`: a real token with that id is masked too. Where the end token also pads, the "
+    "model never learns to stop. The mask goes by position.",
+)
 def pad_mask_by_value(rows, pad, side):
     ids, _ = tokenization.pad_batch(rows, pad, side)
     return ids, (ids != pad).long()
 
 
+@mistake(
+    "pads on the wrong side",
+    "Your sides are exchanged: `left` means that the padding stands on the left, before the tokens.",
+)
 def pad_wrong_side(rows, pad, side):
     return tokenization.pad_batch(rows, pad, {"left": "right", "right": "left"}.get(side, side))
 
 
+@mistake(
+    "pads on the right always",
+    "You pad on the right whatever `side` says: a model that continues the rows would continue the padding.",
+)
 def pad_always_right(rows, pad, side):
     tokenization.pad_batch(rows, pad, side)
     return tokenization.pad_batch(rows, pad, "right")
 
 
+@mistake("cuts to the shortest row", "You cut all rows to the shortest: tokens are lost. Pad to the longest.")
 def pad_by_cutting(rows, pad, side):
     tokenization.pad_batch(rows, pad, side)
     shortest = min(len(row) for row in rows)
     return tokenization.pad_batch([row[:shortest] for row in rows], pad, side)
 
 
+@mistake("inverts the mask", "Your mask is 1 on padding: in `transformers` 1 means a real token and 0 padding.")
 def pad_mask_inverted(rows, pad, side):
     ids, mask = tokenization.pad_batch(rows, pad, side)
     return ids, 1 - mask
+
+
+PAD_BATCH = Exercise(
+    id="tokenization.pad_batch",
+    points=3,
+    minutes=6,
+    reference=tokenization.pad_batch,
+    probes=pad_probes,
+    compare=Comparison(dtype="int64"),
+    torch=True,
+    misconceptions=(
+        pad_mask_by_value,
+        pad_wrong_side,
+        pad_always_right,
+        pad_by_cutting,
+        pad_mask_inverted,
+    ),
+    hints=(
+        "How long is the longest row, and how many pads does each row lack?",
+        (
+            "Build lists first: `row + [pad] * lacking` or `[pad] * lacking + row`, and the mask beside it from ones "
+            "and zeros."
+        ),
+        (
+            "`[1] * len(row) + [0] * lacking` is the mask on the right side; at the end `torch.tensor(…, "
+            "dtype=torch.int64)` twice. Raise `ValueError` for no rows and for another side."
+        ),
+    ),
+)
 
 
 # matches
@@ -297,10 +486,18 @@ def matches_probes(rng: random.Random) -> Iterator[Probe]:
         yield Probe((model | {"new": 4}, dict(model), 5), "typical")
 
 
+@mistake(
+    "compares sizes",
+    "You compare how many tokens there are: a permuted vocabulary has as many, and every word means another.",
+)
 def matches_by_size(tokenizer_vocab, model_vocab, rows):
     return len(tokenizer_vocab) == len(model_vocab), None
 
 
+@mistake(
+    "compares tokens without their ids",
+    "You compare the tokens and not their ids: the model sees ids only, so the same token must have the same one.",
+)
 def matches_by_tokens(tokenizer_vocab, model_vocab, rows):
     for token in sorted(tokenizer_vocab, key=tokenizer_vocab.get):
         if token not in model_vocab or tokenizer_vocab[token] >= rows:
@@ -311,19 +508,35 @@ def matches_by_tokens(tokenizer_vocab, model_vocab, rows):
     return True, None
 
 
+@mistake(
+    "refuses spare rows",
+    "You want exactly as many rows as tokens: many models have spare rows, rounded up for speed, which no id uses.",
+)
 def matches_without_spare_rows(tokenizer_vocab, model_vocab, rows):
     ok, token = tokenization.matches(tokenizer_vocab, model_vocab, rows)
     return (ok and rows == len(model_vocab)), token
 
 
+@mistake(
+    "does not look at the table",
+    "An id that has no row gets through, and is an error in the first step: every id must lie below `rows`.",
+)
 def matches_without_the_table(tokenizer_vocab, model_vocab, rows):
     return tokenization.matches(tokenizer_vocab, model_vocab, 10**9)
 
 
+@mistake(
+    "allows the id after the last row",
+    "You allow an id that equals `rows`: ids begin at 0, so the last row is `rows - 1`.",
+)
 def matches_one_row_too_many(tokenizer_vocab, model_vocab, rows):
     return tokenization.matches(tokenizer_vocab, model_vocab, rows + 1)
 
 
+@mistake(
+    "looks at the highest id only",
+    "You look whether the ids have a row, not whose row it is: a permuted vocabulary passes, and trains to garbage.",
+)
 def matches_by_highest_id(tokenizer_vocab, model_vocab, rows):
     for token in sorted(tokenizer_vocab, key=tokenizer_vocab.get):
         if tokenizer_vocab[token] >= rows:
@@ -331,307 +544,26 @@ def matches_by_highest_id(tokenizer_vocab, model_vocab, rows):
     return True, None
 
 
-MOST_FREQUENT = (
-    "You merge the pair that is most frequent in this word: that is how a vocabulary is *learned*. Encoding goes by the "
-    "rank, so that a word gets the same ids in every text."
+MATCHES = Exercise(
+    id="tokenization.matches",
+    points=2,
+    minutes=6,
+    reference=tokenization.matches,
+    probes=matches_probes,
+    misconceptions=(
+        matches_by_size,
+        matches_by_tokens,
+        matches_without_spare_rows,
+        matches_without_the_table,
+        matches_one_row_too_many,
+        matches_by_highest_id,
+    ),
+    hints=(
+        "Which token stands at id 0 in the one and in the other? At id 1? …",
+        "Turn both dictionaries round, {id: token}, and go through all ids upwards.",
+        (
+            "At each id: `here.get(id) != there.get(id) or id >= rows` is the first difference; return False and "
+            "`here.get(id, there.get(id))`."
+        ),
+    ),
 )
-
-EXERCISES = [
-    Exercise(
-        id="tokenization.count_pairs",
-        lab="02",
-        objective="FRI-2.1",
-        points=2,
-        minutes=4,
-        reference=tokenization.count_pairs,
-        probes=pairs_probes,
-        compare=Comparison(),
-        misconceptions=(
-            Misconception(
-                "counts each word once",
-                pairs_without_counts,
-                (
-                    "You count each word once, however often it occurs: a pair in a frequent word must weigh "
-                    "more, or the merges learn the dictionary and not the text."
-                ),
-            ),
-            Misconception(
-                "crosses words",
-                pairs_across_words,
-                (
-                    "You count pairs across the border of two words: no merge may cross it, so the last id of one "
-                    "word and the first of the next are no pair."
-                ),
-            ),
-            Misconception(
-                "counts a pair once a word",
-                pairs_once_a_word,
-                (
-                    "You count a pair once in each word: in 1, 2, 1, 2 the pair (1, 2) stands at two positions, "
-                    "and both count."
-                ),
-            ),
-            Misconception(
-                "leaves out overlaps",
-                pairs_without_overlap,
-                (
-                    "You leave out overlapping pairs: 1, 1, 1 has two positions where (1, 1) begins. Overlaps "
-                    "matter when you merge, not when you count."
-                ),
-            ),
-            Misconception(
-                "forgets the order",
-                pairs_without_order,
-                "You count (1, 2) and (2, 1) as one pair: `th` and `ht` are not the same token.",
-            ),
-        ),
-        hints=(
-            "Two loops: over the words, and over the neighbours within one word.",
-            "`zip(ids, ids[1:])` gives the neighbours of one word; `words.items()` gives each word with its count.",
-            "For each pair: `pairs[pair] = pairs.get(pair, 0) + count`.",
-        ),
-    ),
-    Exercise(
-        id="tokenization.merge",
-        lab="02",
-        objective="FRI-2.1",
-        points=2,
-        minutes=5,
-        reference=tokenization.merge,
-        probes=merge_probes,
-        compare=Comparison(),
-        misconceptions=(
-            Misconception(
-                "merges overlap",
-                merge_overlapping,
-                (
-                    "Your merges overlap: in 1, 1, 1 the middle 1 went into two tokens. Once a pair is merged, go "
-                    "on behind it."
-                ),
-            ),
-            Misconception(
-                "keeps the second id",
-                merge_keeping_second,
-                (
-                    "You put the new id in place of the first of the pair and keep the second: the text gets a "
-                    "letter twice. Skip two positions after a merge."
-                ),
-            ),
-            Misconception(
-                "merges the first place only",
-                merge_first_only,
-                "You merge the first place only: every occurrence of the pair is replaced.",
-            ),
-            Misconception(
-                "goes from right to left",
-                merge_from_the_right,
-                (
-                    "You go from right to left: with the pair (1, 1), 1, 1, 1 becomes new, 1 and not 1, new. "
-                    "Other tools would cut the same word in another way."
-                ),
-            ),
-            Misconception(
-                "merges either order",
-                merge_either_order,
-                "You merge (2, 1) as if it were (1, 2): the token would stand for letters in the wrong order.",
-            ),
-        ),
-        hints=(
-            "Walk along the ids with a position that you move yourself: a `while`, not a `for`.",
-            "At each position: do the id here and the next one make the pair? Then take the new id, and move by two.",
-            (
-                "`if tuple(ids[place:place + 2]) == pair:` append `new`, `place += 2`; else append `ids[place]`, "
-                "`place += 1`."
-            ),
-        ),
-    ),
-    Exercise(
-        id="tokenization.encode",
-        lab="02",
-        objective="FRI-2.1",
-        points=3,
-        minutes=6,
-        reference=tokenization.encode,
-        probes=encode_probes,
-        compare=Comparison(),
-        misconceptions=(
-            Misconception(
-                "takes the most frequent pair",
-                encode_most_frequent_first,
-                MOST_FREQUENT,
-            ),
-            Misconception(
-                "takes the most frequent pair, the left one of two",
-                encode_most_frequent_then_leftmost,
-                MOST_FREQUENT,
-            ),
-            Misconception(
-                "takes the leftmost pair",
-                encode_leftmost_first,
-                (
-                    "You merge the first pair from the left that you know: a merge further right may have a lower "
-                    "rank, and goes first."
-                ),
-            ),
-            Misconception(
-                "goes through the word once",
-                encode_in_one_pass,
-                (
-                    "You go through the word once and merge whatever you know as you come to it: a merge further "
-                    "right may have a lower rank, and goes first. Each merge needs a pass of its own."
-                ),
-            ),
-            Misconception(
-                "takes the longest token",
-                encode_longest_first,
-                (
-                    "You take the longest token that fits at each place: that is WordPiece. Byte-pair encoding "
-                    "replays its merges, and may miss a longer token."
-                ),
-            ),
-            Misconception(
-                "takes the last merge first",
-                encode_last_merge_first,
-                "You start with the merge that was learned last: the rank counts from the first, which goes first.",
-            ),
-            Misconception(
-                "merges each pair once",
-                encode_each_once,
-                "You apply each merge at its first place only: it holds for every occurrence in the word.",
-            ),
-            Misconception(
-                "stops after one merge",
-                encode_first_merge_only,
-                "You stop after the first merge that applies: go on until no pair of the word is in `merges`.",
-            ),
-        ),
-        hints=(
-            "Replay the training: which merge was learned first?",
-            (
-                "`merges` is in rank order. Go through it once, and replace each pair wherever it is; a later "
-                "pass can use the ids that an earlier one made."
-            ),
-            (
-                "`for pair, new in merges.items():` and inside the loop of `merge`: walk along, replace, and make "
-                "the result the new `ids`. Begin with `ids = list(ids)`."
-            ),
-        ),
-    ),
-    Exercise(
-        id="tokenization.pad_batch",
-        lab="02",
-        objective="FRI-2.1",
-        points=3,
-        minutes=6,
-        reference=tokenization.pad_batch,
-        probes=pad_probes,
-        compare=Comparison(dtype="int64"),
-        torch=True,
-        misconceptions=(
-            Misconception(
-                "takes the mask from the values",
-                pad_mask_by_value,
-                (
-                    "You take the mask from `ids != pad`: a real token with that id is masked too. Where the end "
-                    "token also pads, the model never learns to stop. The mask goes by position."
-                ),
-            ),
-            Misconception(
-                "pads on the wrong side",
-                pad_wrong_side,
-                "Your sides are exchanged: `left` means that the padding stands on the left, before the tokens.",
-            ),
-            Misconception(
-                "pads on the right always",
-                pad_always_right,
-                (
-                    "You pad on the right whatever `side` says: a model that continues the rows would continue "
-                    "the padding."
-                ),
-            ),
-            Misconception(
-                "cuts to the shortest row",
-                pad_by_cutting,
-                "You cut all rows to the shortest: tokens are lost. Pad to the longest.",
-            ),
-            Misconception(
-                "inverts the mask",
-                pad_mask_inverted,
-                "Your mask is 1 on padding: in `transformers` 1 means a real token and 0 padding.",
-            ),
-        ),
-        hints=(
-            "How long is the longest row, and how many pads does each row lack?",
-            (
-                "Build lists first: `row + [pad] * lacking` or `[pad] * lacking + row`, and the mask beside it "
-                "from ones and zeros."
-            ),
-            (
-                "`[1] * len(row) + [0] * lacking` is the mask on the right side; at the end `torch.tensor(…, "
-                "dtype=torch.int64)` twice. Raise `ValueError` for no rows and for another side."
-            ),
-        ),
-    ),
-    Exercise(
-        id="tokenization.matches",
-        lab="02",
-        objective="FRI-2.1",
-        points=2,
-        minutes=6,
-        reference=tokenization.matches,
-        probes=matches_probes,
-        compare=Comparison(),
-        misconceptions=(
-            Misconception(
-                "compares sizes",
-                matches_by_size,
-                (
-                    "You compare how many tokens there are: a permuted vocabulary has as many, and every word "
-                    "means another."
-                ),
-            ),
-            Misconception(
-                "compares tokens without their ids",
-                matches_by_tokens,
-                (
-                    "You compare the tokens and not their ids: the model sees ids only, so the same token must "
-                    "have the same one."
-                ),
-            ),
-            Misconception(
-                "refuses spare rows",
-                matches_without_spare_rows,
-                (
-                    "You want exactly as many rows as tokens: many models have spare rows, rounded up for speed, "
-                    "which no id uses."
-                ),
-            ),
-            Misconception(
-                "does not look at the table",
-                matches_without_the_table,
-                "An id that has no row gets through, and is an error in the first step: every id must lie below `rows`.",
-            ),
-            Misconception(
-                "allows the id after the last row",
-                matches_one_row_too_many,
-                "You allow an id that equals `rows`: ids begin at 0, so the last row is `rows - 1`.",
-            ),
-            Misconception(
-                "looks at the highest id only",
-                matches_by_highest_id,
-                (
-                    "You look whether the ids have a row, not whose row it is: a permuted vocabulary passes, and "
-                    "trains to garbage."
-                ),
-            ),
-        ),
-        hints=(
-            "Which token stands at id 0 in the one and in the other? At id 1? …",
-            "Turn both dictionaries round, {id: token}, and go through all ids upwards.",
-            (
-                "At each id: `here.get(id) != there.get(id) or id >= rows` is the first difference; return False "
-                "and `here.get(id, there.get(id))`."
-            ),
-        ),
-    ),
-]

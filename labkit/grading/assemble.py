@@ -1,7 +1,7 @@
 """From a notebook that somebody handed in to one that can be graded: the source of its exercise cells, and probes.
 
 Nothing else of the file is used: no outputs, metadata, tags, other cells. The notebook made here begins each exercise
-anew (`%reset -f` and the fixed preamble), then comes the learner's cell as it is, then a probe cell for each group; what
+anew (`%reset -f` and its preamble), then comes the learner's cell as it is, then a probe cell for each group; what
 the reference answers is that cell's stored output, which never goes to a kernel.
 """
 
@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.common import InputError
-from labkit.exercises import catalogue, engine
+from labkit.exercises import catalogue
+from labkit.exercises.engine import expected_outcomes
 from labkit.exercises.kinds import Exercise, Outcome, literal
 from labkit.grading.inside import ANSWER
 
 MAX_CELLS, MAX_SOURCE = 5_000, 100_000  # of a notebook; characters of an exercise's cell
 MAX_PARSED = 2_000_000  # characters of all cells that name an exercise: a million takes a second or two to parse
 EXERCISE = r"""\bexercise\(\s*["']([\w.]+)["']"""
-PREAMBLE = "%reset -f\nimport math\n\nimport labkit as lk\nimport numpy as np\n"
+RESET = "%reset -f\n"
 
 
 def lab_exercises(lab: str) -> list[Exercise]:
@@ -144,10 +145,10 @@ def notebook(cells: dict[str, str], seed: int, only: set[tuple[str, str]] | None
         }
         if not groups:
             continue
-        made.append(_code(PREAMBLE + ("import torch\n" if exercise.torch else "")))
+        made.append(_code(RESET + exercise.preamble))
         made.append(_code(cells[exercise.id]))
         parts += [Part("begin", exercise.id), Part("learner", exercise.id)]
-        probes, expected = exercise.draw(seed), engine._expected(exercise, seed)
+        probes, expected = exercise.draw(seed), expected_outcomes(exercise, seed)
         for group, members in groups.items():
             calls = "".join(f"    {literal(probes[i].args)},\n" for i in members)
             answers = {"answers": [encoded(expected[i]) for i in members]}

@@ -278,7 +278,7 @@ def reference(lab: str) -> str:
     folder, here = Path(exercises).parent, Path(__file__).parent
     files = {Path(sys.modules[exercise.probes.__module__].__file__) for exercise in lab_exercises(lab)}
     files |= {Path(sys.modules[exercise.reference.__module__].__file__) for exercise in lab_exercises(lab)}
-    files |= {folder / "engine.py", folder / "kinds.py", here / "assemble.py", here / "judge.py"}
+    files |= {folder / "engine.py", folder / "kinds.py", folder / "limits.py", here / "assemble.py", here / "judge.py"}
     files |= {here / "inside" / "stub.py", here / "inside" / "kernel.py"}
     digest = hashlib.sha256()
     for file in sorted(files):
@@ -636,11 +636,11 @@ class Comparison:
 
 def earns(exercise: Any, seed: int, group: str, outcomes: list) -> bool:
     """Whether these (outcome, fault) of a group's probes are all right."""
-    from labkit.exercises.engine import _expected
+    from labkit.exercises.engine import expected_outcomes
     from labkit.exercises.kinds import same
     from labkit.grading.assemble import grouped
 
-    expected = _expected(exercise, seed)
+    expected = expected_outcomes(exercise, seed)
     members = grouped(exercise, seed)[group]
     return len(members) == len(outcomes) and all(
         fault is None and same(outcome, expected[i], exercise.compare) for i, (outcome, fault) in zip(members, outcomes)

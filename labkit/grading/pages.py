@@ -13,7 +13,7 @@ from html import escape
 from urllib.parse import quote
 
 from labkit.exercises import catalogue, find
-from labkit.exercises.engine import _called, _expected
+from labkit.exercises.engine import call_as_text, expected_outcomes
 from labkit.exercises.kinds import shown
 
 PAGE = """<!DOCTYPE html>
@@ -164,9 +164,9 @@ def _text(words: str) -> str:
 def _hidden(id: str, got: dict, seed: int) -> str:
     exercise = find(id)
     rows = []
-    for probe, expected in zip(exercise.draw(seed), _expected(exercise, seed)):
+    for probe, expected in zip(exercise.draw(seed), expected_outcomes(exercise, seed)):
         right = f"raises {expected.error}" if expected.error else shown(expected.value, 200)
-        rows.append(f"<tr><td>{escape(probe.group)}</td><td><code>{escape(_called(exercise, probe.args, 300))}</code></td>"
+        rows.append(f"<tr><td>{escape(probe.group)}</td><td><code>{escape(call_as_text(exercise, probe.args, 300))}</code></td>"
                     f"<td><code>{escape(right)}</code></td></tr>")
     subject = {"raised": "It ", "wrong": ""}.get(got["kind"])  # of other kinds all is said already
     more = "" if subject is None else f"<p>{subject}{escape(got['text'][:600])}</p>\n"

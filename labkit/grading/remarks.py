@@ -8,7 +8,7 @@ import inspect
 
 from labkit.exercises.kinds import Exercise
 
-THERE = {"math", "lk", "np", "torch", "__name__"}  # before the cell
+THERE = {"math", "lk", "np", "torch", "__name__"}  # before every cell
 MOST_NAMES, MOST_LETTERS = 5, 40
 
 
@@ -21,7 +21,7 @@ def remarks(source: str, exercise: Exercise) -> list[str]:
     except (ValueError, RecursionError, MemoryError):
         return ["Python cannot read the cell, so nothing of it ran."]
     lines = []
-    if unknown := _unknown(tree):
+    if unknown := _unknown(tree, THERE | {each.name for each in exercise.earlier}):
         named = ", ".join(f"`{name[:MOST_LETTERS]}`" for name in unknown[:MOST_NAMES])
         lines.append(f"The cell uses what it does not define: {named}.")
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == exercise.name]
@@ -42,9 +42,9 @@ def _of(function: ast.FunctionDef, exercise: Exercise) -> list[str]:
     return lines
 
 
-def _unknown(tree: ast.Module) -> list[str]:
+def _unknown(tree: ast.Module, there: set[str]) -> list[str]:
     """Names that are used and nowhere defined, in their order. None where an import brings names that cannot be seen."""
-    used, defined = {}, set(THERE)
+    used, defined = {}, set(there)
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=name, ctx=ast.Load()):

@@ -43,6 +43,7 @@ KIT = (  # all of labkit that a learner's code can see, and where
     (INSIDE / "empty.py", "labkit/exercises/__init__.py"),
     (PACKAGE / "exercises" / "engine.py", "labkit/exercises/engine.py"),
     (PACKAGE / "exercises" / "kinds.py", "labkit/exercises/kinds.py"),
+    (PACKAGE / "exercises" / "limits.py", "labkit/exercises/limits.py"),
 )
 NEEDED = ("bwrap", "setpriv", "prlimit")
 FIRST_USER, USERS = 60_706, 478  # 60706 … 61183 are given to nobody (systemd.io/UIDS-GIDS)

@@ -17,7 +17,8 @@ from labkit.progress import store
 from labkit.quizzes import banks, schedule
 from labkit.quizzes.answers import put
 from labkit.quizzes.printed import as_html, as_text
-from labkit.quizzes.schema import LABS, Base
+from labkit.quizzes.schema import Base
+from labkit.syllabus import LABS
 
 AFTER = 4  # questions after a lab
 TITLES = {
@@ -74,9 +75,9 @@ def choose(lab: str, when: str, segment: str | None = None) -> list[Base]:
     path = banks.bank_of(lab)
     if when not in TITLES:
         raise InputError(f"when is {when!r}; it is one of {', '.join(map(repr, TITLES))}")
-    if (segment is None) == (when == "during") or segment not in (None, *LABS[lab][1]):
+    if (segment is None) == (when == "during") or segment not in (None, *LABS[lab].segments):
         raise InputError(
-            f"segment is {segment!r}; during {lab!r} it is one of {', '.join(LABS[lab][1])}, otherwise left out"
+            f"segment is {segment!r}; during {lab!r} it is one of {', '.join(LABS[lab].segments)}, otherwise left out"
         )
     found = [q for q in banks.load(path) if q.when == when and segment in (None, q.segment)]
     if not found:

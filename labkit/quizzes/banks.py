@@ -16,7 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from labkit.common import InputError
 from labkit.lab import PACKAGE, checkout
-from labkit.quizzes.schema import KINDS, LABS, Base, Question
+from labkit.quizzes.schema import KINDS, Base, Question
+from labkit.syllabus import LABS
 
 MAX_BYTES = 1_000_000  # the largest bank has some fifty thousand
 MAX_DEPTH = 12
@@ -46,7 +47,7 @@ def bank_of(lab: str) -> Path:
         near = difflib.get_close_matches(str(lab), LABS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(LABS)}"
         raise InputError(f"there is no quiz {lab!r}; {hint}")
-    return folder() / f"{LABS[lab][0]}.yaml"
+    return folder() / f"{LABS[lab].file}.yaml"
 
 
 def load(path: Path) -> tuple[Base, ...]:

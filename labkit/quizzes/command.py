@@ -8,7 +8,7 @@ from pathlib import Path
 
 from labkit.common import InputError, write_atomically
 from labkit.quizzes import banks
-from labkit.quizzes.schema import LABS
+from labkit.syllabus import LABS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

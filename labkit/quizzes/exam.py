@@ -26,8 +26,9 @@ from labkit.quizzes import banks
 from labkit.quizzes.answers import KNEW, MISSED, Put, check, put
 from labkit.quizzes.markup import to_html
 from labkit.quizzes.printed import answer_lines, options_text, wrapped
-from labkit.quizzes.schema import LABS, OBJECTIVES, Base
+from labkit.quizzes.schema import Base
 from labkit.quizzes.terminal import Ask, read, typed
+from labkit.syllabus import LABS, OBJECTIVES
 
 QUESTIONS = 20
 SURE = {"a guess (25%)": 0.25, "even odds (50%)": 0.5, "fairly sure (75%)": 0.75, "sure (95%)": 0.95}
@@ -150,7 +151,7 @@ def summary(answers: Sequence[Answered]) -> list[str]:
 
 def section(question: Base) -> tuple[str, str]:
     """(the heading to read again, its address relative to a lab; "" where that lab is not there)."""
-    file = LABS[question.lab][0]
+    file = LABS[question.lab].file
     wanted = question.section or question.segment.replace("_", " ")
     if (headings := _headings(file)) is None:
         return f"{wanted}, in lab {file}", ""

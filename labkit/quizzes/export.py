@@ -21,7 +21,8 @@ from labkit.quizzes.answers import Put, put
 from labkit.quizzes.expressions import evaluate
 from labkit.quizzes.markup import to_html, to_plain
 from labkit.quizzes.printed import answer_lines
-from labkit.quizzes.schema import BLANK, FORMULA, LABS, NumberBlank
+from labkit.quizzes.schema import BLANK, FORMULA, NumberBlank
+from labkit.syllabus import LABS
 
 MODEL_ID, DECK_ID = 1_607_392_319, 2_059_400_110  # Anki knows a note's type and a deck by these; they never change
 COLUMNS = ("id", "lab", "segment", "objective", "kind", "when", "level", "text", "options", "answer", "rationale")
@@ -55,7 +56,7 @@ def _anki(puts: Sequence[Put], path: Path) -> None:
     decks = {}
     for each in puts:
         question = each.question
-        name = banks.EXAM if question.when == "exam" else LABS[question.lab][0]
+        name = banks.EXAM if question.when == "exam" else LABS[question.lab].file
         deck = decks.setdefault(name, genanki.Deck(DECK_ID + _number(name), f"labkit::{name}"))
         fields = [_for_mathjax(_asked_html(each)), _for_mathjax(_answer_html(each)), question.id]
         tags = [question.objective, question.level, question.kind]
@@ -251,7 +252,7 @@ def as_page(puts: Sequence[Put]) -> str:
     for number, each in enumerate(puts, start=1):
         if each.question.lab != lab:
             lab = each.question.lab
-            asked.append(f"<h2>{html.escape(LABS[lab][0])}</h2>")
+            asked.append(f"<h2>{html.escape(LABS[lab].file)}</h2>")
         asked.append(f'<section id="q{number}"><strong>{number}.</strong> {_asked_html(each)}</section>')
         answers.append(f"<section><strong>{number}.</strong> {_answer_html(each)}</section>")
     return PAGE % _drawn("\n".join([*asked, *answers]))

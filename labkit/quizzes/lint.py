@@ -17,8 +17,9 @@ from labkit.quizzes.answers import Put, check, near, put
 from labkit.quizzes.expressions import evaluate, names
 from labkit.quizzes.markup import to_plain
 from labkit.quizzes.printed import as_html, as_text
-from labkit.quizzes.schema import FORMULA, LABS, LEVELS, OBJECTIVES, Base, NumberBlank
+from labkit.quizzes.schema import FORMULA, LEVELS, Base, NumberBlank
 from labkit.quizzes.sums import wrong_sums
+from labkit.syllabus import LABS, OBJECTIVES
 
 DRAWS = 200  # how often a question with drawn numbers is tried; all combinations, where there are fewer
 IN_ALL, IN_EXAM, BY_OBJECTIVE = 100, 40, 12  # how many questions there are at least
@@ -84,10 +85,10 @@ def _belongs(path: Path, question: Base) -> Iterator[str]:
             yield f"when is {question.when!r}; in the practice exam it is 'exam'"
         if question.kind == "recall":
             yield "an exam is graded by the machine; make it another kind than recall"
-    elif path.stem in {file for file, _ in LABS.values()} and (
-        question.when == "exam" or LABS[question.lab][0] != path.stem
+    elif path.stem in {lab.file for lab in LABS.values()} and (
+        question.when == "exam" or LABS[question.lab].file != path.stem
     ):
-        yield f"belongs into {banks.EXAM if question.when == 'exam' else LABS[question.lab][0]}.yaml"
+        yield f"belongs into {banks.EXAM if question.when == 'exam' else LABS[question.lab].file}.yaml"
 
 
 def _question(question: Base) -> Iterator[str]:
@@ -219,8 +220,8 @@ def _positions(bank: Sequence[Base]) -> Iterator[str]:
 
 def _places(path: Path, bank: Sequence[Base]) -> Iterator[str]:
     """Two questions before a lab, one in each segment, at least four after."""
-    for lab, (file, segments) in LABS.items():
-        if file != path.stem:
+    for lab in LABS.values():
+        if lab.file != path.stem:
             continue
         count = Counter(question.when for question in bank)
         if count["before"] != PLACES["before"]:
@@ -228,7 +229,7 @@ def _places(path: Path, bank: Sequence[Base]) -> Iterator[str]:
         if count["after"] < PLACES["after"]:
             yield f"{count['after']} questions after the lab; there are at least {PLACES['after']}"
         during = Counter(question.segment for question in bank if question.when == "during")
-        for segment in segments:
+        for segment in lab.segments:
             if during[segment] != 1:
                 yield f"{during[segment]} questions during the segment {segment!r}; there is one"
 

@@ -16,7 +16,6 @@ from functools import lru_cache
 
 from fsrs import Card, Rating, Scheduler
 
-from labkit.progress import store
 from labkit.quizzes.schema import Base
 
 RETENTION = 0.9  # a question comes back when it is recalled with this probability
@@ -115,5 +114,3 @@ def retention(answers: Iterable[Mapping], at: datetime) -> list[tuple[str, int, 
 
 def _time(row: Mapping) -> datetime:
     return datetime.fromisoformat(row["time"])
-
-

@@ -8,22 +8,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal, Union
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, Tag, model_validator
 
 from labkit.quizzes import expressions
+from labkit.syllabus import LABS, OBJECTIVES
 
-LABS = {  # lab: (its file's name, its segments in order)
-    "start": ("00_start_here", ("base", "few_shots", "fine_tuning", "limits")),
-    "data": ("01_data", ("pairs", "quality", "duplicates", "threshold", "splits")),
-    "tokenization": ("02_tokenization", ("vectors", "training", "encoding", "cost", "padding", "mismatch")),
-    "cross_entropy": ("03_cross_entropy", ("surprise", "logits", "gradient", "sequence", "accumulation")),
-    "masking": ("04_masking", ("labels", "share", "partial", "failures", "teacher_forcing")),
-    "hyperparameters": ("05_hyperparameters", ("rate", "schedule", "batch", "curves", "seeds")),
-    "lora": ("06_lora", ("update", "rank", "targets", "merging", "forgetting")),
-    "qlora": ("07_qlora", ("nf4", "memory", "choice", "adapters")),
-    "capstone": ("08_capstone", ("plan", "report")),
-}
-OBJECTIVES = ("FRI-2.1", "FRI-2.2", "FRI-2.3", "FRI-2.4")
 LEVELS = ("remember", "apply", "analyze")
 BLANK = re.compile(r"\[\[(\w+)\]\]")
 CONTROL = re.compile(r"[^\S\n ]|[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
@@ -115,7 +104,7 @@ class Base(Part):
     id: str = Field(pattern=r"^[a-z_]+\.[a-z0-9_]+$", description="lab.name; for the practice exam exam.name")
     lab: Literal[tuple(LABS)]
     segment: str = Field(description="the part of the lab it belongs to")
-    objective: Literal[OBJECTIVES]
+    objective: Literal[tuple(OBJECTIVES)]
     when: Literal["before", "during", "after", "exam"]
     level: Literal[LEVELS]
     text: Text = Field(description="`code`, *emphasis*, $formula$, {{drawn expression:.2f}}")
@@ -129,8 +118,8 @@ class Base(Part):
         home = "exam" if self.when == "exam" else self.lab
         if self.id.split(".")[0] != home:
             raise ValueError(f"the id {self.id!r} must begin with {home + '.'!r}")
-        if self.segment not in LABS[self.lab][1]:
-            raise ValueError(f"{self.lab} has no segment {self.segment!r}; it has {', '.join(LABS[self.lab][1])}")
+        if self.segment not in LABS[self.lab].segments:
+            raise ValueError(f"{self.lab} has no segment {self.segment!r}; it has {', '.join(LABS[self.lab].segments)}")
         return self
 
 
@@ -213,8 +202,8 @@ class Blanks(Base):
 
 
 KINDS = {"recall": Recall, "number": Number, "choice": Choice, "match": Match, "order": Order, "blanks": Blanks}
-Question = Annotated[
-    Union[tuple(Annotated[kind, Tag(name)] for name, kind in KINDS.items())], Field(discriminator="kind")
+Question = Annotated[  # the union of all kinds
+    Union[tuple(Annotated[kind, Tag(name)] for name, kind in KINDS.items())], Field(discriminator="kind")  # noqa: UP007
 ]
 
 

@@ -229,7 +229,11 @@ def train(
     matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if not any(p is m for m in matrices)]
     muon, adam = Muon(matrices), torch.optim.AdamW(others, lr=plan.other_lr, betas=(0.9, 0.95), weight_decay=0.0)
-    rows = Rows(tokenizer, f"{plan.seed} second", plan.length, SECOND) if second else Rows(tokenizer, plan.seed, plan.length)
+    rows = (
+        Rows(tokenizer, f"{plan.seed} second", plan.length, SECOND)
+        if second
+        else Rows(tokenizer, plan.seed, plan.length)
+    )
     history, done = [], 0
     checkpoint = folder / ("second.pt" if second else "first.pt")
     if resume and checkpoint.exists():

@@ -5,11 +5,11 @@ import threading
 import time
 
 import pytest
+from toy_exercise import TOY, cell, mean
 
-from labkit.exercises import engine
+from labkit.exercises import limits
 from labkit.exercises.engine import check, is_stub, judge
 from labkit.exercises.kinds import Probe
-from toy_exercise import TOY, cell, mean
 
 RIGHT = 'if not values:\n    raise ValueError("none")\nreturn sum(values) / len(values)'
 
@@ -22,21 +22,31 @@ def test_a_right_function_passes_and_is_handed_on():
 
 def test_helpers_imports_and_prints_in_the_same_cell_are_fine(capsys):
     source = "from statistics import fmean\nprint('hello')\n\ndef helper(v):\n    return fmean(v)\n\n" + cell(
-        'if not values:\n    raise ValueError\nprint(values)\nreturn helper(values)'
+        "if not values:\n    raise ValueError\nprint(values)\nreturn helper(values)"
     )
     assert check(TOY, source).passed
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("body", ["...", "pass", '"""Mean."""', '"""Mean."""\n...', "raise NotImplementedError", "raise NotImplementedError('soon')"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "...",
+        "pass",
+        '"""Mean."""',
+        '"""Mean."""\n...',
+        "raise NotImplementedError",
+        "raise NotImplementedError('soon')",
+    ],
+)
 def test_a_stub_is_not_attempted(body):
-    assert is_stub(cell(body), "toy.mean")
+    assert is_stub(cell(body), "start.mean")
     assert check(TOY, cell(body)).kind == "not attempted"
 
 
 def test_returning_none_is_no_stub():
     assert check(TOY, cell("return None")).kind == "wrong"
-    assert not is_stub("def mean(values): ...", "toy.mean")
+    assert not is_stub("def mean(values): ...", "start.mean")
 
 
 @pytest.mark.parametrize("known", TOY.misconceptions, ids=lambda known: known.name)
@@ -81,7 +91,7 @@ def test_a_name_at_the_top_of_the_cell_is_not_defined():
 def test_the_preamble_is_there_and_lk_has_only_the_decorator():
     source = cell("if not values:\n    raise ValueError\nreturn math.fsum(values) / np.size(values)")
     assert check(TOY, source).passed
-    assert "lk.use" in check(TOY, "other = lk.use('toy.mean')\n" + cell(RIGHT)).text
+    assert "lk.use" in check(TOY, "other = lk.use('start.mean')\n" + cell(RIGHT)).text
 
 
 def test_magics_are_refused_in_words():
@@ -113,7 +123,7 @@ def test_the_streams_are_back_after_a_limit():
     before = sys.stdout, sys.stderr
     body = "items = []\nitems.append(items)\nitems.append(items)\nreturn items"
     assert not check(TOY, cell(body), seconds=0.5).passed
-    assert (sys.stdout, sys.stderr) == before and not engine._output
+    assert (sys.stdout, sys.stderr) == before and not limits._output
 
 
 def test_a_number_of_thousands_of_digits_is_an_answer_like_others():
@@ -122,8 +132,8 @@ def test_a_number_of_thousands_of_digits_is_an_answer_like_others():
 
 
 def test_what_is_no_function_is_said():
-    assert "no function" in check(TOY, '@lk.exercise("toy.mean")\nclass mean:\n    pass\n').text
-    assert "no function" in check(TOY, 'lk.exercise("toy.mean")(5)').text
+    assert "no function" in check(TOY, '@lk.exercise("start.mean")\nclass mean:\n    pass\n').text
+    assert "no function" in check(TOY, 'lk.exercise("start.mean")(5)').text
 
 
 def test_changing_an_argument_is_its_own_line():
@@ -155,7 +165,7 @@ def test_a_loop_inside_c_code_is_ended():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps the limit on memory")
 def test_a_list_without_end_is_ended(monkeypatch):
-    monkeypatch.setattr(engine, "MAX_MEMORY", 2**28)
+    monkeypatch.setattr(limits, "MAX_MEMORY", 2**28)
     for source in (cell("return list(itertools.count())"), "numbers = list(itertools.count())\n" + cell(RIGHT)):
         verdict = check(TOY, "import itertools\n" + source)
         assert verdict.kind == "memory" and verdict.text.startswith("takes more than 0 GB of memory")
@@ -177,7 +187,7 @@ def test_no_copy_is_left_behind(monkeypatch):
 
 
 def test_without_copies_the_limits_that_can_be_kept_are_kept(monkeypatch):
-    monkeypatch.delattr(engine.os, "fork")
+    monkeypatch.delattr(limits.os, "fork")
     assert check(TOY, cell(RIGHT)).passed
     assert check(TOY, cell("while True:\n    pass"), seconds=0.3).kind == "slow"
 
@@ -188,7 +198,9 @@ def test_threads_of_torch_do_not_hold_up_a_copy():
     torch.set_num_threads(2)
     try:
         (torch.rand(2000, 200) @ torch.rand(200, 2000)).sum()
-        body = "import torch\nif not values:\n    raise ValueError\n(torch.ones(900, 900) @ torch.ones(900, 900)).sum()\n"
+        body = (
+            "import torch\nif not values:\n    raise ValueError\n(torch.ones(900, 900) @ torch.ones(900, 900)).sum()\n"
+        )
         started = time.monotonic()
         assert check(TOY, cell(body + "return torch.tensor(values, dtype=torch.float64).mean()")).passed
         assert time.monotonic() - started < 4  # the copy came to its end
@@ -220,8 +232,8 @@ def test_a_call_is_shown_as_it_can_be_tried_again():
         return len(words)
 
     probes = [Probe(({(1, 2): 5},), "a"), Probe(({(1, 2): 5, (3,): 1},), "a")]
-    exercise = replace(TOY, id="toy.size", reference=size, probes=lambda rng: probes, misconceptions=())
-    source = '@lk.exercise("toy.size")\ndef size(words):\n    return 0\n'
+    exercise = replace(TOY, id="start.size", reference=size, probes=lambda rng: probes, misconceptions=())
+    source = '@lk.exercise("start.size")\ndef size(words):\n    return 0\n'
     assert check(exercise, source).text == "wrong for size({(1, 2): 5}): yours 0, expected 1"
 
 
@@ -248,7 +260,7 @@ def test_in_another_thread_there_is_no_limit_on_time_and_no_error():
 
 
 def test_without_an_alarm_the_main_thread_is_interrupted(monkeypatch):
-    monkeypatch.delattr(engine.signal, "SIGALRM")
+    monkeypatch.delattr(limits.signal, "SIGALRM")
     assert check(TOY, cell("while True:\n    pass"), seconds=0.3).kind == "slow"
     assert check(TOY, cell(RIGHT), seconds=5).passed
 
@@ -265,7 +277,9 @@ def test_leaving_the_process_is_an_error_like_others():
 
 
 def test_a_hostile_value_is_not_asked_for_its_opinion():
-    source = "class Yes:\n    def __eq__(self, other):\n        return True\n    __hash__ = None\n\n" + cell("return Yes()")
+    source = "class Yes:\n    def __eq__(self, other):\n        return True\n    __hash__ = None\n\n" + cell(
+        "return Yes()"
+    )
     assert check(TOY, source).kind == "wrong"
     source = "class Yes(float):\n    def __eq__(self, other):\n        return True\n\n" + cell("return Yes(1)")
     assert check(TOY, source).kind == "wrong"

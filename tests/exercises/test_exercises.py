@@ -6,14 +6,14 @@ import subprocess
 import sys
 
 import pytest
+from toy_exercise import TOY, mean
 
 import labkit as lk
 from labkit import cli, exercises
 from labkit.common import InputError
-from labkit.exercises import catalogue, examine, find, reference_cell
+from labkit.exercises import catalogue, cell_of, examine, find, reference_cell
 from labkit.exercises.engine import check, judge
-from labkit.exercises.kinds import Probe
-from toy_exercise import TOY, mean
+from labkit.exercises.kinds import Misconception, Probe
 
 CATALOGUE = catalogue()
 SEEDS = 50
@@ -34,7 +34,6 @@ def test_the_reference_handed_in_as_a_cell_passes(id):
 def test_an_exercise_is_told_completely(id):
     each = CATALOGUE[id]
     assert each.id == id and each.name == each.reference.__name__
-    assert each.objective in ("FRI-2.1", "FRI-2.2", "FRI-2.3", "FRI-2.4")
     assert each.points >= 1 and each.minutes >= 1 and len(each.hints) == 3
     assert 8 <= len(each.draw(0)) <= 50
     assert all(len(text) > 10 and text == text.strip() for text in each.hints)
@@ -42,12 +41,35 @@ def test_an_exercise_is_told_completely(id):
     assert each.reference.__doc__ and inspect.signature(each.reference)
 
 
+@pytest.mark.parametrize("topic", dict.fromkeys(each.topic for each in CATALOGUE.values()))
+def test_every_known_mistake_is_taken_by_one_exercise(topic):
+    """A wrong function that no exercise names would be caught by nobody."""
+    written = [each for each in vars(getattr(exercises, topic)).values() if isinstance(each, Misconception)]
+    taken = [known for each in CATALOGUE.values() if each.topic == topic for known in each.misconceptions]
+    assert written == taken and written
+
+
+def test_a_new_labs_file_is_found_by_its_topic_alone(tmp_path, monkeypatch):
+    (tmp_path / "capstone.py").write_text("from toy_exercise import TOY\n")
+    monkeypatch.setattr(exercises, "__path__", [*exercises.__path__, str(tmp_path)])
+    catalogue.cache_clear()
+    try:
+        assert list(catalogue()) == [*CATALOGUE, "start.mean"]
+    finally:
+        catalogue.cache_clear()
+        sys.modules.pop("labkit.exercises.capstone", None)
+
+
+def test_a_known_mistake_can_be_handed_in_as_a_cell():
+    verdict = check(TOY, cell_of(TOY, TOY.misconceptions[2].function))
+    assert verdict.misconception == "sum"
+
+
 def test_references_run_where_there_is_nothing_but_python_numpy_torch_and_a_stub(tmp_path):
     """As in grading: a fresh interpreter whose `labkit` is the decorator alone, and torch only where it is declared."""
     (tmp_path / "labkit.py").write_text("def exercise(id):\n    return lambda function: function\n")
     for torch in (False, True):
-        cells = [reference_cell(each) for each in CATALOGUE.values() if each.torch == torch]
-        source = "import math\nimport numpy as np\nimport labkit as lk\n" + "import torch\n" * torch + "\n".join(cells)
+        source = "".join(each.preamble + reference_cell(each) for each in CATALOGUE.values() if each.torch == torch)
         blocked = "" if torch else "import sys\nsys.modules['torch'] = None\n"
         (tmp_path / "cells.py").write_text(blocked + source + "\nprint('done')\n")
         done = subprocess.run([sys.executable, "cells.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
@@ -88,77 +110,77 @@ def toy(monkeypatch):
 
 
 def test_the_name_stays_the_learners_and_later_cells_use_what_is_right(toy, capsys):
-    namespace = notebook_cell('@lk.exercise("toy.mean")\ndef mean(values):\n    return 0\n')
+    namespace = notebook_cell('@lk.exercise("start.mean")\ndef mean(values):\n    return 0\n')
     assert namespace["mean"]([4]) == 0
-    assert lk.use("toy.mean") is mean
-    assert "✗ toy.mean: " in capsys.readouterr().out
+    assert lk.use("start.mean") is mean
+    assert "✗ start.mean: " in capsys.readouterr().out
 
     namespace = notebook_cell(
-        '@lk.exercise("toy.mean")\ndef mean(values):\n    if not values: raise ValueError\n    return sum(values) / len(values)\n'
+        '@lk.exercise("start.mean")\ndef mean(values):\n    if not values: raise ValueError\n    return sum(values) / len(values)\n'
     )
-    assert capsys.readouterr().out == "✓ toy.mean: passed. Later cells use yours.\n"
-    assert lk.use("toy.mean")([1, 3]) == 2 and lk.use("toy.mean") is not mean
+    assert capsys.readouterr().out == "✓ start.mean: passed. Later cells use yours.\n"
+    assert lk.use("start.mean")([1, 3]) == 2 and lk.use("start.mean") is not mean
     assert capsys.readouterr().out == ""
 
-    notebook_cell('@lk.exercise("toy.mean")\ndef mean(values):\n    ...\n')
-    assert capsys.readouterr().out == "○ toy.mean: not attempted. Later cells use the kit's.\n"
-    assert lk.use("toy.mean") is mean
+    notebook_cell('@lk.exercise("start.mean")\ndef mean(values):\n    ...\n')
+    assert capsys.readouterr().out == "○ start.mean: not attempted. Later cells use the kit's.\n"
+    assert lk.use("start.mean") is mean
 
 
 def test_an_unknown_exercise_is_told_with_the_nearest(toy):
-    with pytest.raises(InputError, match="did you mean 'toy.mean'"):
-        lk.use("toy.meen")
+    with pytest.raises(InputError, match="did you mean 'start.mean'"):
+        lk.use("start.meen")
     with pytest.raises(InputError, match="there is no exercise"):
         lk.exercise("nothing like it")
 
 
 @pytest.mark.parametrize("value", ["int", "5", "functools.partial(sum, [1])", "None"])
 def test_what_is_no_function_under_the_decorator_is_told_in_one_line(toy, capsys, value):
-    notebook_cell(f'import functools\nmean = lk.exercise("toy.mean")({value})\n')
+    notebook_cell(f'import functools\nmean = lk.exercise("start.mean")({value})\n')
     assert capsys.readouterr().out == (
-        "✗ toy.mean: what stands under the decorator is no function; write `def …` under it. Later cells use the kit's.\n"
+        "✗ start.mean: what stands under the decorator is no function; write `def …` under it. Later cells use the kit's.\n"
     )
 
 
 def test_a_decorator_without_the_exercise_is_told_in_one_line(toy, capsys):
     namespace = notebook_cell("@lk.exercise\ndef mean(values):\n    return 1\n")
     assert capsys.readouterr().out == (
-        '✗ the decorator does not say which exercise this is; write @lk.exercise("toy.mean") over mean.\n'
+        '✗ the decorator does not say which exercise this is; write @lk.exercise("start.mean") over mean.\n'
     )
     assert namespace["mean"]([]) == 1
 
 
 def test_a_cache_and_a_cell_that_cannot_be_read(toy, capsys):
-    notebook_cell('import functools\n@lk.exercise("toy.mean")\n@functools.cache\ndef mean(values):\n    return 1\n')
+    notebook_cell('import functools\n@lk.exercise("start.mean")\n@functools.cache\ndef mean(values):\n    return 1\n')
     assert "`@cache` cannot keep lists" in capsys.readouterr().out
-    timed = compile('@lk.exercise("toy.mean")\ndef mean(values):\n    return 1\n', "<timed exec>", "exec")
+    timed = compile('@lk.exercise("start.mean")\ndef mean(values):\n    return 1\n', "<timed exec>", "exec")
     exec(timed, {"lk": lk})  # as %%time runs a cell
     assert "the cell cannot be read; take a first line such as %%time out of it. Later" in capsys.readouterr().out
 
 
 def test_a_misconception_is_told_in_one_clean_line(toy, capsys):
-    notebook_cell('import labkit as lk\n\n@lk.exercise("toy.mean")\ndef mean(values):\n    return sum(values)\n')
+    notebook_cell('import labkit as lk\n\n@lk.exercise("start.mean")\ndef mean(values):\n    return sum(values)\n')
     said = capsys.readouterr().out
-    assert said == "✗ toy.mean: misconception: You forgot to divide. Later cells use the kit's.\n"
+    assert said == "✗ start.mean: misconception: You forgot to divide. Later cells use the kit's.\n"
 
 
 def test_every_wrong_verdict_ends_with_what_later_cells_use(toy, capsys):
     for body in ("return None", "return 1 / 0", "return sum(values)"):
-        notebook_cell(f'@lk.exercise("toy.mean")\ndef mean(values):\n    {body}\n')
+        notebook_cell(f'@lk.exercise("start.mean")\ndef mean(values):\n    {body}\n')
         said = capsys.readouterr().out
         assert said.count("\n") == 1 and said.endswith("Later cells use the kit's.\n")
 
 
 def test_the_command_lists_and_checks(toy, capsys):
     assert cli.main(["exercise", "list"]) == 0
-    assert "toy.mean" in capsys.readouterr().out
-    assert cli.main(["exercise", "check", "toy.mean", "--seeds", "3", "--json"]) == 0
+    assert "start.mean" in capsys.readouterr().out
+    assert cli.main(["exercise", "check", "start.mean", "--seeds", "3", "--json"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "all caught on 3 seeds" in lines[0]
-    assert json.loads(lines[-1])["toy.mean"]["problems"] == []
-    assert cli.main(["exercise", "check", "toy.nothing"]) == 2
+    assert json.loads(lines[-1])["start.mean"]["problems"] == []
+    assert cli.main(["exercise", "check", "start.nothing"]) == 2
     assert cli.main(["exercise", "check", "--seeds", "0"]) == 2
-    assert find("toy.mean") is TOY
+    assert find("start.mean") is TOY
     assert judge(TOY, mean).passed
 
 

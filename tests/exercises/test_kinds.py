@@ -159,11 +159,13 @@ arguments = st.recursive(
     | st.sampled_from([torch.zeros(2, 0), torch.tensor([[1], [2]]), torch.tensor(1.5), torch.tensor([True])])
     | st.sampled_from([torch.tensor([0.1]), torch.tensor([0.1], dtype=torch.float64), torch.tensor([math.nan])])
     | st.sampled_from([np.zeros((0, 3)), np.array([1, 2]), np.array(0.5), np.array([1, math.inf], dtype="float32")]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.tuples(inner, inner)
-    | st.dictionaries(keys, inner, max_size=3)
-    | st.sets(keys, max_size=3)
-    | st.frozensets(keys, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(keys, inner, max_size=3)
+        | st.sets(keys, max_size=3)
+        | st.frozensets(keys, max_size=3)
+    ),
     max_leaves=8,
 )
 

@@ -1,10 +1,10 @@
 """How a verdict is shown where there is a kernel: hints a rung at a time, the traceback on demand."""
 
 import pytest
+from toy_exercise import TOY, cell
 
 from labkit.exercises import view
 from labkit.exercises.engine import check
-from toy_exercise import TOY, cell
 
 
 def test_hints_climb_and_the_traceback_folds(monkeypatch, capsys):

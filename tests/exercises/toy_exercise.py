@@ -2,7 +2,7 @@
 
 import statistics
 
-from labkit.exercises.kinds import Exercise, Misconception, Probe
+from labkit.exercises.kinds import Exercise, Probe, mistake
 
 
 def mean(values: list[float]) -> float:
@@ -20,35 +20,32 @@ def probes(rng):
         yield Probe(([float(rng.randrange(100)) for _ in range(rng.randrange(2, 6))],), "typical")
 
 
+@mistake("one less", "You divide by one less than there are.")
 def sample_mean(values):
     return sum(values) / (len(values) - 1)
 
 
+@mistake("median", "This is the median: half lie below it.")
 def median(values):
     return statistics.median(values)
 
 
+@mistake("sum", "You forgot to divide.")
 def total(values):
     return sum(values)
 
 
 TOY = Exercise(
-    id="toy.mean",
-    lab="00",
-    objective="FRI-2.1",
+    id="start.mean",
     points=1,
     minutes=1,
     reference=mean,
     probes=probes,
-    misconceptions=(
-        Misconception("one less", sample_mean, "You divide by one less than there are."),
-        Misconception("median", median, "This is the median: half lie below it."),
-        Misconception("sum", total, "You forgot to divide."),
-    ),
+    misconceptions=(sample_mean, median, total),
     hints=("Add them up.", "Divide by how many there are.", "sum(values) / len(values)"),
 )
 
 
 def cell(body: str, head: str = "def mean(values):") -> str:
     lines = "\n".join("    " + line for line in body.splitlines())
-    return f'@lk.exercise("toy.mean")\n{head}\n{lines}\n'
+    return f'@lk.exercise("start.mean")\n{head}\n{lines}\n'

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit import explorers
+from labkit.common import InputError
 from labkit.dedup import candidate_probability
 from labkit.explorers import bands
 
@@ -23,7 +24,7 @@ def test_without_a_kernel_it_is_one_figure_with_its_numbers(monkeypatch):
 
 
 def test_the_sliders_redraw_picture_and_words():
-    of_bands, of_rows, picture, words, _ = bands.controls(18, 7, 128, 0.8).children
+    of_bands, of_rows, picture, words, _ = bands.SCurve(128, 0.8).controls().children
     before = picture.value, words.value
     of_rows.value = 13
     assert bytes(picture.value).startswith(b"\x89PNG") and picture.value != before[0]
@@ -31,3 +32,9 @@ def test_the_sliders_redraw_picture_and_words():
     of_bands.value = 9
     assert "0.8: 0.399" in words.value and "more than" not in words.value
     assert of_bands.description and of_rows.description
+
+
+@pytest.mark.parametrize("wrong", [{"bands": 0}, {"rows": 33}, {"bands": 2.5}, {"rows": True}])
+def test_a_value_that_no_slider_has_is_one_line(wrong):
+    with pytest.raises(InputError, match="give a whole number from 1 to"):
+        explorers.s_curve(**wrong)

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import inspect
 import json
 import subprocess
 import sys
@@ -11,14 +10,13 @@ import pytest
 
 from labkit.cli import main
 from labkit.common import InputError
-from labkit.exercises import catalogue, find, reference_cell
+from labkit.exercises import catalogue, cell_of, find, reference_cell
 from labkit.grading import assemble, book, pages, sandbox, similarity, submissions
 
 from oracle import notebook
 
 STUB = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    """…"""\n    ...\n'
-MISTAKE = find("data.jaccard").misconceptions[0].function
-SMALLER = '@lk.exercise("data.jaccard")\n' + inspect.getsource(MISTAKE).replace(MISTAKE.__name__, "jaccard")
+SMALLER = cell_of(find("data.jaccard"), find("data.jaccard").misconceptions[0].function)
 
 
 def write(folder, student, text, lab="01_data"):

@@ -12,7 +12,7 @@ import pytest
 
 from labkit.cli import main
 from labkit.exercises import catalogue, reference_cell
-from labkit.exercises.engine import _expected
+from labkit.exercises.engine import expected_outcomes
 from labkit.exercises.kinds import literal
 from labkit.grading import assemble, book, judge
 from labkit.grading.inside import ANSWER, stub
@@ -48,7 +48,7 @@ def test_the_reference_earns_all_and_idle_functions_nothing(exercise, seed):
     said = answers(exercise.reference, exercise, seed)
     assert earned(exercise, seed, said) == list(said) and judge.verdict(exercise, seed, said)["kind"] == "passed"
 
-    probes, expected = exercise.draw(seed), _expected(exercise, seed)
+    probes, expected = exercise.draw(seed), expected_outcomes(exercise, seed)
     first = exercise.reference(*probes[next(i for i, each in enumerate(expected) if not each.error)].args)
     idle = {f"the constant {value!r:.60}": lambda *args, value=value: value for value in (None, 0, [], first)}
     for what, function in (idle | {"the first argument": lambda *args: args[0]}).items():

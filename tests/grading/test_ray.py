@@ -1,6 +1,5 @@
 """On a Ray cluster grading comes to the same gradebook, byte for byte, also when a worker is killed in the middle."""
 
-import inspect
 import json
 import os
 import signal
@@ -14,14 +13,13 @@ import psutil
 import pytest
 
 from labkit.cli import main
-from labkit.exercises import catalogue, find, reference_cell
+from labkit.exercises import catalogue, cell_of, find, reference_cell
 
 import oracle
 
 RAY = Path(sys.executable).with_name("ray")
 SLOW = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    import time\n    time.sleep(0.2)\n    return len(a & b) / len(a | b)\n'
-MISTAKE = find("data.jaccard").misconceptions[0].function
-NAMED = '@lk.exercise("data.jaccard")\n' + inspect.getsource(MISTAKE).replace(MISTAKE.__name__, "jaccard")
+NAMED = cell_of(find("data.jaccard"), find("data.jaccard").misconceptions[0].function)
 
 
 @pytest.fixture(scope="module")

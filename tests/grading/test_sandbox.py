@@ -145,7 +145,7 @@ def test_nothing_outside_can_be_reached_and_every_limit_holds(who, outside, tmp_
     assert said["processes"] <= 4
     assert (said["outside"], said["home"], said["etc"], said["write"]) == (False, False, False, [])
     assert said["mount"] == said["namespace"] == said["clone"] == -1
-    assert said["labkit"] == ["__init__.py", "__init__.py", "engine.py", "exercises", "kinds.py"]
+    assert said["labkit"] == ["__init__.py", "__init__.py", "engine.py", "exercises", "kinds.py", "limits.py"]
     for what, errors in EXPECTED.items():
         assert said[what] in errors, (what, said[what])
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from labkit.explorers import drill
 from labkit.progress import store
+from labkit.quizzes import drill
 from labkit.quizzes.answers import check, put
 from labkit.quizzes.lint import draws_of
 

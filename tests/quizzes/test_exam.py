@@ -11,7 +11,7 @@ from labkit.common import InputError
 from labkit.progress import store
 from labkit.quizzes import banks, exam
 from labkit.quizzes.answers import put
-from labkit.quizzes.schema import LABS, OBJECTIVES
+from labkit.syllabus import LABS, OBJECTIVES
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def bank(questions):
     """Twelve exam questions over the four objectives."""
     kinds = ["number", "choice", "match", "order", "blanks", "choice"] * 2
     return [
-        questions[kind].model_copy(update={"id": f"exam.q{n}", "when": "exam", "objective": OBJECTIVES[n % 4]})
+        questions[kind].model_copy(update={"id": f"exam.q{n}", "when": "exam", "objective": list(OBJECTIVES)[n % 4]})
         for n, kind in enumerate(kinds)
     ]
 
@@ -108,10 +108,12 @@ def test_the_exam_that_ships_links_to_headings_that_are_there_and_to_no_lab_that
     asked = banks.load(banks.folder() / f"{banks.EXAM}.yaml")
     for question in asked:
         file, _, heading = exam.section(question)[1].partition(".ipynb#")
-        assert bool(heading) == (LABS[question.lab][0] in there) and file in ("", LABS[question.lab][0]), question.id
+        assert bool(heading) == (LABS[question.lab].file in there) and file in ("", LABS[question.lab].file), (
+            question.id
+        )
     missed = [exam.graded(put(question), None, None) for question in asked]
     page, text = exam.as_html(missed), exam.as_text(missed)
-    for stem in {file for file, _ in LABS.values()} - there:
+    for stem in {lab.file for lab in LABS.values()} - there:
         assert f'href="{stem}' not in page and f"{stem}.ipynb" not in text
 
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.workshop import notebooks
 from labkit.quizzes import TITLES, choose
 from labkit.quizzes.answers import put
 from labkit.quizzes.markup import formula_to_plain, to_html, to_plain
 from labkit.quizzes.printed import WIDTH, answer_lines, as_html, as_text
-from labkit.quizzes.schema import LABS
+from labkit.syllabus import LABS
+from labkit.workshop import notebooks
 
 
 class Reader(HTMLParser):
@@ -105,7 +105,7 @@ def test_markup():
 
 @pytest.mark.parametrize("lab", LABS)
 def test_every_place_of_a_lab_has_its_questions_and_they_may_be_stored(lab):
-    _, segments = LABS[lab]
+    segments = LABS[lab].segments
     for when, segment in [("before", None), ("after", None), *(("during", segment) for segment in segments)]:
         puts = [put(question) for question in choose(lab, when, segment)]
         for shown in (as_html(puts, TITLES[when]), as_text(puts, TITLES[when])):

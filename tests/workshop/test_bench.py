@@ -10,10 +10,10 @@ import psutil
 import pytest
 
 from labkit import lab
-from labkit.workshop import bench
 from labkit.cli import main
 from labkit.exercises import engine
 from labkit.exercises.kinds import same
+from labkit.workshop import bench
 
 
 @pytest.fixture
@@ -147,8 +147,8 @@ def test_the_peers_asserts_earn_what_our_probes_earn(grade, lab):
         groups = grade.grouped(exercise, grade.SEED)
         assert sum(cell["metadata"]["nbgrader"]["points"] for cell in probes) == pytest.approx(exercise.points)
         for function in [exercise.reference, *(known.function for known in exercise.misconceptions)]:
-            outcomes = [engine._call(function, probe.args)[0] for probe in exercise.draw(grade.SEED)]
-            expected = engine._expected(exercise, grade.SEED)
+            outcomes = [engine.call(function, probe.args)[0] for probe in exercise.draw(grade.SEED)]
+            expected = engine.expected_outcomes(exercise, grade.SEED)
             right = [same(outcome, other, exercise.compare) for outcome, other in zip(outcomes, expected)]
             earned = []
             for cell in probes:

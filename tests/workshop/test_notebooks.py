@@ -8,8 +8,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from labkit.workshop import notebooks
 from labkit.common import InputError
+from labkit.workshop import notebooks
 
 LABS = Path(__file__).parents[2] / "labs"
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from labkit import models
-from labkit.workshop import pretraining
 from labkit.common import InputError
+from labkit.workshop import pretraining
 from labkit.workshop.pretraining import (
     SPECIAL,
     Muon,
@@ -181,8 +181,8 @@ def test_the_base_is_what_the_design_asks_for():
 
 
 def test_the_base_knows_what_it_read_and_not_what_is_fresh():
-    from labkit.workshop import bench
     from labkit.almanac.world import build as world
+    from labkit.workshop import bench
 
     measure = bench.load(bench.files()["base"]).measure
     model, tokenizer = models.load(models.BASE, "cpu")

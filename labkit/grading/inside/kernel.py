@@ -82,12 +82,13 @@ class Kernel:
 
     def execute(self, source):
         number = next(self.cells)
+        name = f"<cell {number}>"
         if source.startswith("%reset -f\n"):
+            name = f"<preamble {number}>"  # its lines are not the learner's
             source = source.removeprefix("%reset -f")
             self.namespace = {"__name__": "__exercise__"}
             labkit._defined.clear()
             labkit._failed = None
-        name = f"<cell {number}>"
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
         error = None
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from labkit.exercises import engine
+from labkit.exercises.limits import TooMuchPrinted
 
 ANSWER = "application/vnd.labkit.answer+json"
 MAX_BYTES = 2_000_000  # of the answers of one probe cell
@@ -34,7 +35,7 @@ def answer(id, calls):
     """
     function = _defined.get(id)
     if function is None:
-        missing = engine._raised(_failed or NothingDefined(f"nothing in this cell stands under @lk.exercise({id!r})"))
+        missing = engine.raised(_failed or NothingDefined(f"nothing in this cell stands under @lk.exercise({id!r})"))
         said, words = {"failed": _written(missing, None)}, [_words(missing)]
     else:
         outcomes = [_tried(function, args) for args in calls]
@@ -46,9 +47,9 @@ def answer(id, calls):
 
 def _tried(function, args):
     try:
-        return engine._call(function, args)
-    except engine.TooMuchPrinted as error:
-        return engine._raised(error), None
+        return engine.call(function, args)
+    except TooMuchPrinted as error:
+        return engine.raised(error), None
 
 
 def _written(outcome, fault):
@@ -69,4 +70,4 @@ def _display(bundle, metadata=None):
 
 
 def __getattr__(name):
-    engine._no_attribute(name)
+    engine.no_attribute(name)

@@ -1,0 +1,82 @@
+"""Ten real architectures as configurations that ship: their models on the meta device, and their counts.
+
+The configurations stand in `architectures.yaml`. On torch's meta device a tensor has a shape and no numbers, so a model
+of 8 billion parameters is there in a second and takes no memory. What is counted for LoRA is `lora.count`; PEFT's own
+count is here beside it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from labkit import lora
+from labkit.common import InputError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+FILE = Path(__file__).with_suffix(".yaml")
+
+
+@dataclass(frozen=True)
+class Count:
+    """The numbers that LoRA trains in a model, and all of the model's, the adapter's among them."""
+
+    trainable: int
+    total: int
+
+    @property
+    def share(self) -> float:
+        return self.trainable / self.total
+
+
+@cache
+def catalogue() -> dict[str, dict]:
+    """{name: its row}, with `hub`, `parameters` (as published), `model_type` and `config`."""
+    return yaml.safe_load(FILE.read_text(encoding="utf-8"))
+
+
+def config(name: str) -> PretrainedConfig:
+    """The configuration of that name. Raises `InputError`, with the nearest names, if there is none such."""
+    from transformers import AutoConfig
+
+    if name not in catalogue():
+        near = difflib.get_close_matches(str(name), catalogue(), n=2) or catalogue()
+        raise InputError(f"there is no architecture {name!r}; choose from {', '.join(near)}")
+    row = catalogue()[name]
+    return AutoConfig.for_model(row["model_type"], **row["config"])
+
+
+def on_meta(model: str | PretrainedConfig) -> PreTrainedModel:
+    """The model of that name, or of any configuration, with shapes and without numbers."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config(model) if isinstance(model, str) else model)
+
+
+def count(model: str | PretrainedConfig, rank: int, targets: list[str] | str) -> Count:
+    """What LoRA trains in that model, by `lora.count`. Raises `InputError` for what that finds wrong."""
+    empty = on_meta(model)
+    try:
+        trainable = lora.count(lora.linear_shapes(empty), rank, targets)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return Count(trainable, trainable + sum(parameter.numel() for parameter in empty.parameters()))
+
+
+def count_with_peft(model: str | PretrainedConfig, rank: int, targets: list[str] | str) -> Count:
+    """The same as PEFT counts it, whose `print_trainable_parameters` prints these two numbers."""
+    import torch
+
+    from labkit.models import add_lora
+
+    with torch.device("meta"):
+        return Count(*add_lora(on_meta(model), rank, 2 * rank, targets).get_nb_trainable_parameters())

@@ -1,0 +1,344 @@
+"""Exercises of lab 05: the learning rate at a step, what one update sees, and what several seeds say together."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+
+from labkit import hyperparameters
+from labkit.exercises.kinds import Comparison, Exercise, Probe, mistake
+
+# lr_at
+
+
+def rate_probes(rng: random.Random) -> Iterator[Probe]:
+    for step in (0, 1, 2, 5, 10, 11):
+        yield Probe((step, 10, 0.5, 2), "edges")
+    yield Probe((0, 4, 1.0, 0), "edges")
+    yield Probe((3, 4, 1.0, 4), "edges")
+    yield Probe((4, 4, 1.0, 4), "edges")  # the warmup is the whole run: its last update has not the full rate
+    yield Probe((-1, 4, 1.0, 2), "edges")
+    for _ in range(3):
+        warmup, lr = rng.randint(3, 9), round(rng.uniform(1e-4, 1e-2), 5)
+        steps = warmup + rng.randint(6, 40)
+        inside = rng.randint(warmup + 1, warmup + (steps - warmup) // 2 - 1)
+        for step in (0, rng.randint(1, warmup - 1), warmup, inside, steps - 1, steps):
+            yield Probe((step, steps, lr, warmup), "typical")
+        yield Probe((rng.randint(1, steps - 1), steps, lr, 0), "typical")
+        yield Probe((steps + rng.randint(1, 5), steps, lr, warmup), "typical")
+
+
+def _rate(step, steps, lr, warmup_steps, decay) -> float:
+    """A rise over the warmup, then `decay` of the share that is over; nothing is checked."""
+    if step < warmup_steps:
+        return lr * step / warmup_steps
+    return lr * decay((step - warmup_steps) / max(steps - warmup_steps, 1))
+
+
+def _cosine(done) -> float:
+    return (1 + math.cos(math.pi * done)) / 2
+
+
+@mistake(
+    "begins the rise at one",
+    "Your rise is one step ahead: counted from 0, update 0 has rate 0, and the update after the last of the warmup is "
+    "the first with the full rate.",
+)
+def rate_one_ahead(step, steps, lr, warmup_steps):
+    return lr * (step + 1) / warmup_steps if step < warmup_steps else _rate(step, steps, lr, warmup_steps, _cosine)
+
+
+@mistake("leaves the warmup out", "You begin with the full rate: over the warmup it rises from 0, a straight line.")
+def rate_without_warmup(step, steps, lr, warmup_steps):
+    return lr * _cosine(step / steps)
+
+
+@mistake(
+    "measures the cosine from step 0",
+    "Your cosine begins at step 0, so at the end of the warmup the rate jumps down: count it from the end of the "
+    "warmup, `(step - warmup_steps) / (steps - warmup_steps)`.",
+)
+def rate_cosine_from_zero(step, steps, lr, warmup_steps):
+    return lr * step / warmup_steps if step < warmup_steps else lr * _cosine(step / steps)
+
+
+@mistake(
+    "stretches the cosine",
+    "You divide by all steps: the decay has only `steps - warmup_steps` of them, and yours ends above 0.",
+)
+def rate_stretched(step, steps, lr, warmup_steps):
+    return lr * step / warmup_steps if step < warmup_steps else lr * _cosine((step - warmup_steps) / steps)
+
+
+@mistake("decays in a straight line", "You decay in a straight line: asked for is a cosine, `(1 + cos(π·done)) / 2`.")
+def rate_linear(step, steps, lr, warmup_steps):
+    return _rate(step, steps, lr, warmup_steps, lambda done: 1 - done)
+
+
+@mistake(
+    "takes a quarter of the wave",
+    "You take cos from 0 to π/2, which is steepest at the end: the decay is half a wave, `(1 + cos(π·done)) / 2`, flat "
+    "at both ends.",
+)
+def rate_quarter(step, steps, lr, warmup_steps):
+    return _rate(step, steps, lr, warmup_steps, lambda done: math.cos(math.pi / 2 * done))
+
+
+@mistake(
+    "falls below 0",
+    "Your rate falls below 0: cos goes from 1 to −1, so add 1 and halve it, `(1 + cos(π·done)) / 2`.",
+)
+def rate_negative(step, steps, lr, warmup_steps):
+    return _rate(step, steps, lr, warmup_steps, lambda done: math.cos(math.pi * done))
+
+
+@mistake(
+    "rises again",
+    "You take a whole wave, `cos(2π·done)`: the rate is 0 in the middle of the decay and full again at its end.",
+)
+def rate_whole_wave(step, steps, lr, warmup_steps):
+    return _rate(step, steps, lr, warmup_steps, lambda done: _cosine(2 * done))
+
+
+@mistake(
+    "divides by a warmup of 0",
+    "Without a warmup, yours divides by 0: ask first whether the step is still within the warmup.",
+)
+def rate_divides_by_zero(step, steps, lr, warmup_steps):
+    if not 0 <= step <= steps:
+        raise ValueError("step")
+    return min(1.0, step / warmup_steps) * lr * _cosine(max(step - warmup_steps, 0) / max(steps - warmup_steps, 1))
+
+
+@mistake(
+    "goes on after the end",
+    "Before the run's start and after its end there is no rate: raise a `ValueError` unless 0 <= step <= steps. (The "
+    "cosine would rise again.)",
+)
+def rate_unchecked(step, steps, lr, warmup_steps):
+    return _rate(step, steps, lr, warmup_steps, _cosine)
+
+
+LR_AT = Exercise(
+    id="hyperparameters.lr_at",
+    points=2,
+    minutes=6,
+    reference=hyperparameters.lr_at,
+    probes=rate_probes,
+    compare=Comparison(rtol=1e-6, atol=1e-12),
+    misconceptions=(
+        rate_one_ahead,
+        rate_without_warmup,
+        rate_cosine_from_zero,
+        rate_stretched,
+        rate_linear,
+        rate_quarter,
+        rate_negative,
+        rate_whole_wave,
+        rate_divides_by_zero,
+        rate_unchecked,
+    ),
+    hints=(
+        "Three cases: outside the run, within the warmup, and after it. What is the rate at step 0, and at the end?",
+        "Within the warmup `lr * step / warmup_steps`. After it, which share `done` of the decay is over? Careful "
+        "where the decay has no step at all.",
+        "`done = (step - warmup_steps) / max(steps - warmup_steps, 1)`, and `lr * (1 + math.cos(math.pi * done)) / 2`.",
+    ),
+)
+
+
+# effective_batch
+
+
+def batch_probes(rng: random.Random) -> Iterator[Probe]:
+    yield Probe((1, 1, 1), "edges")
+    yield Probe((4, 1, 8), "edges")
+    yield Probe((4, 8, 1), "edges")
+    yield Probe((3, 2, 5), "edges")
+    yield Probe((0, 2, 3), "edges")
+    yield Probe((4, 2, 0), "edges")
+    for _ in range(4):
+        yield Probe((rng.randint(2, 16), rng.randint(3, 8), rng.randint(5, 9)), "typical")
+    yield Probe((rng.randint(1, 8), 0, rng.randint(1, 8)), "typical")
+
+
+@mistake("forgets the accumulation", "You leave the accumulated parts out: an update comes only after all of them.")
+def batch_without_accumulation(per_device, devices, accumulation):
+    return per_device * devices
+
+
+@mistake("forgets the devices", "You leave the devices out: their gradients are averaged before the update.")
+def batch_without_devices(per_device, devices, accumulation):
+    return per_device * accumulation
+
+
+@mistake(
+    "divides by the accumulation",
+    "You divide by the accumulation: `per_device` is what a device takes at once, and each part adds as many again.",
+)
+def batch_divided(per_device, devices, accumulation):
+    return per_device * devices // accumulation if accumulation else 0
+
+
+@mistake("adds them", "You add the three: each device takes `per_device` rows in every part, so they multiply.")
+def batch_added(per_device, devices, accumulation):
+    return per_device + devices + accumulation
+
+
+@mistake("spreads it over the devices", "You divide by the devices: each takes `per_device` rows of its own.")
+def batch_spread(per_device, devices, accumulation):
+    return per_device * accumulation // devices if devices else 0
+
+
+@mistake("takes 0", "With 0 rows, devices or parts there is no update: raise a `ValueError` where one is below 1.")
+def batch_unchecked(per_device, devices, accumulation):
+    return per_device * devices * accumulation
+
+
+EFFECTIVE_BATCH = Exercise(
+    id="hyperparameters.effective_batch",
+    points=1,
+    minutes=3,
+    reference=hyperparameters.effective_batch,
+    probes=batch_probes,
+    misconceptions=(
+        batch_without_accumulation,
+        batch_without_devices,
+        batch_divided,
+        batch_added,
+        batch_spread,
+        batch_unchecked,
+    ),
+    hints=(
+        "How many rows has the model seen, on all devices together, when the optimizer takes its step?",
+        "Each device takes `per_device` rows for each of the accumulated parts.",
+        "The product of the three; `ValueError` where one is below 1.",
+    ),
+)
+
+
+# mean_and_interval
+
+T = (12.7062, 4.30265, 3.18245, 2.77645, 2.57058, 2.44691, 2.36462, 2.30600, 2.26216, 2.22814)  # 97.5%, from 1 degree
+
+
+def interval_probes(rng: random.Random) -> Iterator[Probe]:
+    yield Probe(([0.5, 0.75],), "edges")
+    yield Probe(([3.0, 3.0, 3.0],), "edges")
+    yield Probe(([-1.0, 0.0, 1.0, 8.0],), "edges")
+    yield Probe(([0.5],), "edges")
+    yield Probe(([],), "edges")
+    for n in (3, 5, 8, 10):
+        yield Probe(([round(rng.uniform(0.6, 0.9), 3) for _ in range(n)],), "typical")
+    yield Probe(([round(rng.uniform(0, 9), 1)],), "typical")
+
+
+def _parts(values) -> tuple[float, float, int]:
+    """(mean, standard deviation with n − 1, n); one value divides by 0."""
+    middle = sum(values) / len(values)
+    return middle, math.sqrt(sum((value - middle) ** 2 for value in values) / (len(values) - 1)), len(values)
+
+
+@mistake(
+    "takes 1.96",
+    "You take 1.96, the normal quantile: with n values the spread itself is uncertain, and Student's t with n − 1 "
+    "degrees of freedom is larger, 4.30 at n = 3.",
+)
+def interval_normal(values):
+    middle, spread, n = _parts(values)
+    return middle, 1.96 * spread / math.sqrt(n)
+
+
+@mistake(
+    "takes t at n",
+    "You take t with n degrees of freedom: one is spent on the mean, so it is t at n − 1, 12.7 for two values.",
+)
+def interval_t_at_n(values):
+    middle, spread, n = _parts(values)
+    return middle, T[n - 1] * spread / math.sqrt(n)
+
+
+@mistake(
+    "divides by n in the spread",
+    "Your standard deviation divides by n (as `np.std` does unless told `ddof=1`): with few values that is too small; "
+    "divide by n − 1.",
+)
+def interval_population(values):
+    middle, spread, n = _parts(values)
+    return middle, T[n - 2] * spread * math.sqrt((n - 1) / n) / math.sqrt(n)
+
+
+@mistake(
+    "gives the spread of one value",
+    "You leave √n out: that is where the next value will lie. The mean of n values varies less, by √n.",
+)
+def interval_without_root(values):
+    middle, spread, n = _parts(values)
+    return middle, T[n - 2] * spread
+
+
+@mistake("divides by n for √n", "You divide by n: the mean of n values varies less by √n, not by n.")
+def interval_by_n(values):
+    middle, spread, n = _parts(values)
+    return middle, T[n - 2] * spread / n
+
+
+@mistake(
+    "gives the standard error",
+    "You give s / √n, the standard error: it holds the true mean about two times in three. For 95% it is multiplied "
+    "by t.",
+)
+def interval_standard_error(values):
+    middle, spread, n = _parts(values)
+    return middle, spread / math.sqrt(n)
+
+
+@mistake(
+    "gives the whole width", "You give the interval's whole width: the half-width is asked for, the ± of a report."
+)
+def interval_whole(values):
+    middle, spread, n = _parts(values)
+    return middle, 2 * T[n - 2] * spread / math.sqrt(n)
+
+
+@mistake("gives the two ends", "You give the lower and the upper end: asked for are the mean and the half-width.")
+def interval_ends(values):
+    middle, spread, n = _parts(values)
+    half = T[n - 2] * spread / math.sqrt(n)
+    return middle - half, middle + half
+
+
+@mistake(
+    "gives one value a width of 0",
+    "One seed has no spread that could be seen, which is not the same as none: raise a `ValueError`.",
+)
+def interval_of_one(values):
+    return (values[0], 0.0) if len(values) == 1 else hyperparameters.mean_and_interval(values)
+
+
+MEAN_AND_INTERVAL = Exercise(
+    id="hyperparameters.mean_and_interval",
+    points=2,
+    minutes=6,
+    reference=hyperparameters.mean_and_interval,
+    probes=interval_probes,
+    compare=Comparison(rtol=5e-4, atol=1e-9),  # a table of t with three decimals will do
+    misconceptions=(
+        interval_normal,
+        interval_t_at_n,
+        interval_population,
+        interval_without_root,
+        interval_by_n,
+        interval_standard_error,
+        interval_whole,
+        interval_ends,
+        interval_of_one,
+    ),
+    hints=(
+        "Mean, spread, quantile, root: which of them knows how many values there are?",
+        "The spread divides by n − 1, t is that of n − 1 degrees of freedom, and a mean of n varies less by √n.",
+        "`t * s / math.sqrt(n)` with `s = math.sqrt(sum((x - mean) ** 2 for x in values) / (n - 1))`; fewer than two "
+        "values: raise `ValueError`.",
+    ),
+)

@@ -1,0 +1,108 @@
+"""The frame that every explorer fills: controls with labels, a picture, and the same in words.
+
+An explorer says which controls it has and how a figure is drawn from their values. What it shows without a kernel (a
+still figure with its text alternative), the widgets, redrawing, and the keys that JupyterLab would take away are here.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from labkit import plots
+from labkit.common import InputError
+from labkit.live import OWN_KEYS, in_notebook, show_widget
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Slider:
+    """A whole number that can be turned, with the name that a learner reads."""
+
+    name: str
+    value: int
+    most: int
+    least: int = 1
+
+    def widget(self):
+        import ipywidgets as widgets
+
+        return widgets.IntSlider(
+            value=self.value,
+            min=self.least,
+            max=self.most,
+            description=self.name,
+            continuous_update=False,
+            layout={"width": "28em"},
+        )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several named values."""
+
+    name: str
+    value: str
+    options: tuple[str, ...]
+
+    def widget(self):
+        import ipywidgets as widgets
+
+        return widgets.Dropdown(value=self.value, options=self.options, description=self.name, layout={"width": "28em"})
+
+
+class Explorer:
+    """A picture that a learner turns knobs on. Subclasses give `traits` and `draw`."""
+
+    traits: Mapping[str, Slider | Choice]  # by the name of `draw`'s argument
+
+    def draw(self, **values: Any) -> tuple[Figure, str]:
+        """(figure, its text alternative, which carries the numbers) for the values of all controls."""
+        raise NotImplementedError
+
+    def remark(self, **values: Any) -> str:
+        """What is to be said beside the alternative when knobs were turned; empty where nothing is."""
+        return ""
+
+    def starting(self, **values: Any) -> Explorer:
+        """The same explorer with other first values. Raises `InputError` for what a control does not have."""
+        for name, value in values.items():
+            trait = self.traits[name]
+            if isinstance(trait, Slider) and not (
+                isinstance(value, int) and not isinstance(value, bool) and trait.least <= value <= trait.most
+            ):
+                raise InputError(f"{name} is {value!r}: give a whole number from {trait.least} to {trait.most}")
+            if isinstance(trait, Choice) and value not in trait.options:
+                raise InputError(f"{name} is {value!r}: choose one of {', '.join(trait.options)}")
+        self.traits = {name: replace(trait, value=values.get(name, trait.value)) for name, trait in self.traits.items()}
+        return self
+
+    def show(self) -> None:
+        """The still figure; in a running notebook also the controls, which no notebook stores."""
+        plots.show(*self.draw(**{name: trait.value for name, trait in self.traits.items()}))
+        if in_notebook():
+            show_widget(self.controls())
+
+    def controls(self):
+        """The controls, the picture, and what it says in words, as one widget."""
+        import ipywidgets as widgets
+
+        knobs = {name: trait.widget() for name, trait in self.traits.items()}
+        picture, words = widgets.Image(format="png", layout={"max_width": "672px"}), widgets.HTML()
+
+        def redraw(_: object = None) -> None:
+            values = {name: knob.value for name, knob in knobs.items()}
+            drawn, alt = self.draw(**values)
+            png = io.BytesIO()
+            drawn.savefig(png, format="png", dpi=96)
+            picture.value = png.getvalue()
+            words.value = f"<p>{' '.join(filter(None, (alt, self.remark(**values))))}</p>"
+
+        for knob in knobs.values():
+            knob.observe(redraw, "value")
+        redraw()
+        return widgets.VBox([*knobs.values(), picture, words, widgets.HTML(OWN_KEYS)])

@@ -1,0 +1,52 @@
+"""Recipes, the runs that were recorded of them, and runs made now.
+
+A `Recipe` (recipe.py, and recipes/ for those that ship) names all that decides a run. Its `Record` (record.py) ships with
+the kit. execution.py runs and records, compare.py gives differences with intervals, show.py is what a notebook calls, and
+command.py and replay.py are `labkit runs` and `labkit run`.
+"""
+
+from labkit.runs.compare import Interval, interval, paired_difference, pooled, t_quantile
+from labkit.runs.execution import (
+    digest,
+    execute,
+    is_right,
+    mix,
+    rebuild,
+    settings,
+    shuffle_answers,
+    training_rows,
+)
+from labkit.runs.recipe import Recipe, base_digest
+from labkit.runs.recipes import RECIPES, named
+from labkit.runs.record import Outcome, Record, machine, recorded, stale, versions
+from labkit.runs.show import MyRuns, Run, my_runs, run
+
+__all__ = [
+    "RECIPES",
+    "Interval",
+    "MyRuns",
+    "Outcome",
+    "Recipe",
+    "Record",
+    "Run",
+    "base_digest",
+    "digest",
+    "execute",
+    "interval",
+    "is_right",
+    "machine",
+    "mix",
+    "my_runs",
+    "named",
+    "paired_difference",
+    "pooled",
+    "rebuild",
+    "recorded",
+    "run",
+    "settings",
+    "shuffle_answers",
+    "stale",
+    "t_quantile",
+    "training_rows",
+    "versions",
+]

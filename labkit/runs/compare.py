@@ -1,0 +1,92 @@
+"""Comparing recorded runs: means over seeds, paired differences on the same questions, each with its 95% interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import TYPE_CHECKING
+
+from labkit.common import InputError
+from labkit.runs.record import Outcome, Record
+
+if TYPE_CHECKING:
+    from labkit.models import Score
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds and its 95% interval (t distribution), with the values it is the mean of."""
+
+    mean: float
+    low: float
+    high: float
+    values: tuple[float, ...]
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """The mean of at least two independent values, and its 95% interval."""
+    if len(values) < 2:
+        raise InputError(f"{len(values)} seed gives no interval: record at least 2")
+    middle = mean(values)
+    half = t_quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return Interval(middle, middle - half, middle + half, tuple(values))
+
+
+def paired_difference(a: Record, b: Record, tasks: Collection[str] | None = None) -> Interval:
+    """How much higher the share of right answers is in `a` than in `b`: seed by seed, on the same questions.
+
+    `tasks`: only the questions of these families. Raises `InputError` if the two have fewer than two seeds in common,
+    or were asked different questions.
+    """
+    seeds = sorted(a.shares.keys() & b.shares.keys())
+    for seed in seeds:
+        if a.outcome(seed).questions != b.outcome(seed).questions:
+            raise InputError(
+                f"{a.name} and {b.name} were asked different questions at seed {seed}; give both the same evaluation"
+            )
+    if len(seeds) < 2:
+        raise InputError(f"{a.name} and {b.name} have {len(seeds)} recorded seeds in common; at least 2 are needed")
+    return interval([_share_of(a.outcome(seed), tasks) - _share_of(b.outcome(seed), tasks) for seed in seeds])
+
+
+def _share_of(outcome: Outcome, tasks: Collection[str] | None) -> float:
+    if tasks is None:
+        return outcome.score["share"]
+    missing = sorted(set(tasks) - outcome.by_task.keys())
+    if missing or not tasks:
+        raise InputError(f"no question of {', '.join(missing) or 'nothing'}; there are {', '.join(outcome.by_task)}")
+    parts = [outcome.by_task[task] for task in tasks]
+    return sum(part["correct"] for part in parts) / sum(part["n"] for part in parts)
+
+
+def pooled(record: Record) -> Score:
+    """The score over all recorded seeds taken together, and for each family, with Wilson intervals.
+
+    The seeds' questions count as independent. What a seed changes as a whole is not in the interval: to compare two
+    recipes take `paired_difference`.
+    """
+    from labkit.models import Score, wilson
+
+    def summed(parts: Sequence[dict], **more) -> Score:
+        n, correct = (sum(part[key] for part in parts) for key in ("n", "correct"))
+        return Score(n, correct, correct / n, *wilson(correct, n), **more)
+
+    tasks = sorted({task for outcome in record.outcomes for task in outcome.by_task})
+    by_task = {
+        task: summed([outcome.by_task[task] for outcome in record.outcomes if task in outcome.by_task])
+        for task in tasks
+    }
+    return summed([outcome.score for outcome in record.outcomes], by_task=by_task)
+
+
+def t_quantile(degrees: int) -> float:
+    """The 97.5% quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, 0.975))

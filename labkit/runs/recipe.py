@@ -1,0 +1,123 @@
+"""What decides a run: the `Recipe`, its hash, and the base that it stands on. The recipes themselves are in `recipes/`."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from labkit.common import InputError
+from labkit.masking import FAULTS
+
+BASE_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+MASKS = ("completion", "partial", "none")
+METHODS = ("lora", "full")
+CONTROLS = (None, "shuffled", "prompt")
+STOPS = ("known", "unknown")
+FORMATS = ("float32", "bfloat16")
+
+
+# Recorded before recipes named their number format, on a processor with AVX512-BF16 (tests/test_records.py shows it).
+BEFORE = {"number_format": "bfloat16"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a run, the base aside. Raises `InputError` for what there is not."""
+
+    name: str
+    lab: str
+    mix: str = "short"  # `short_mix` or `long_mix` of the almanac's examples, or one of its mixes; drawn from the seed
+    examples: int | None = None  # how many of the mix are trained on; None: all
+    control: str | None = None  # "shuffled": each question has another's answer; "prompt": only prompts are trained on
+    mask: str = "completion"  # where loss is taken; "partial": on the shots' answers too; "none": on every token
+    prompt_weight: float = 0.0  # the chance with which a prompt's token carries loss too: on average, its weight
+    fault: str | None = None  # what is planted in the labels: one of `masking.FAULTS`
+    stop: str = "known"  # "unknown": from a copy of the base in which the end token's embedding is drawn anew
+    method: str = "lora"  # or "full": all weights
+    rank: int = 16
+    alpha: float = 32
+    target_modules: str = "all-linear"  # or layer names joined by commas
+    lr: float = 3e-3
+    schedule: str = "cosine"
+    warmup: float = 0.05  # share of the steps
+    batch_size: int = 32
+    steps: int = 400
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    clip: float | None = 1.0
+    accumulation: int = 1
+    number_format: str = "float32"  # of the matrix products: never "auto", because another format is another run
+    seed: int = 0
+    validation_n: int = 0  # held-out examples whose loss is followed
+    eval_every: int | None = None  # steps between validations; None: once, at the end
+    evaluation: str | None = None  # the mix whose held-out questions are asked; None: the same as is trained on
+    evaluation_n: int | None = None  # how many are asked; None: all
+    max_new_tokens: int = 192  # room for the longest chain of thought of the kit's examples
+
+    def __post_init__(self) -> None:
+        choices_of = {
+            "mask": MASKS,
+            "method": METHODS,
+            "control": CONTROLS,
+            "stop": STOPS,
+            "fault": (None, *FAULTS),
+            "number_format": FORMATS,
+        }
+        for field, choices in choices_of.items():
+            if getattr(self, field) not in choices:
+                raise InputError(f"{field} is {getattr(self, field)!r}: choose one of {', '.join(map(str, choices))}")
+        if not 0 <= self.prompt_weight <= 1:
+            raise InputError(f"prompt_weight is {self.prompt_weight}: give a weight from 0 to 1")
+        for field in ("alpha", "lr", "warmup", "weight_decay", "clip", "prompt_weight"):
+            if getattr(self, field) is not None:
+                object.__setattr__(
+                    self, field, float(getattr(self, field))
+                )  # 32 and 32.0 are one recipe, with one hash
+
+    @property
+    def hash(self) -> str:
+        """sha256 over the fields and the base's weights and tokenizer: another hash is another run.
+
+        Fields at their default are left out, so that a field that is added later changes no older recipe's hash. That
+        a default itself was changed is seen by `stale`, which compares every field.
+        """
+        fields = json.dumps(self._fields(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(f"{fields}\n{base_digest()}".encode()).hexdigest()
+
+    def _fields(self) -> dict:
+        """The fields that are not at their default."""
+        return {
+            field.name: value
+            for field in dataclasses.fields(self)
+            if (value := getattr(self, field.name)) != field.default
+        }
+
+
+def base_digest() -> str:
+    """sha256 over the base's files that decide what it computes."""
+    from labkit.models import BASE
+
+    stats = [
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+        for path in map(BASE.joinpath, BASE_FILES)
+        if path.is_file()
+    ]
+    if not stats:
+        raise InputError(
+            f"{BASE}: the base model is not there; install the kit again, or make it with `labkit base build`"
+        )
+    return _digest(BASE, tuple(stats))
+
+
+@lru_cache(maxsize=8)
+def _digest(folder: Path, stats: tuple) -> str:
+    digest = hashlib.sha256()
+    for name, size, _ in stats:
+        digest.update(f"{name} {size}\n".encode())
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()

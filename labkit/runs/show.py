@@ -1,0 +1,175 @@
+"""Runs in a notebook: `run` replays a record or runs a recipe now, `my_runs` is the learner's own table."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from labkit import progress
+from labkit.common import InputError
+from labkit.live import Line
+from labkit.runs.execution import executed
+from labkit.runs.recipe import Recipe
+from labkit.runs.recipes import named
+from labkit.runs.record import Outcome, Record
+
+if TYPE_CHECKING:
+    from labkit.models import Score
+    from labkit.training import History
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a recipe, replayed from its record or made now.
+
+    Printed, a replayed run tells its score, which is the same everywhere; one made now tells only what it was,
+    because its numbers differ from machine to machine: they are in `score`, `rows` and `history`.
+    """
+
+    recipe: Recipe
+    outcome: Outcome
+    recorded: bool
+    model: Any = None  # as it is after a run made now, to ask it more; None for a replay
+    tokenizer: Any = None
+
+    @property
+    def score(self) -> Score:
+        from labkit.models import Score
+
+        def score(values: dict, **more) -> Score:
+            return Score(**{name: math.nan if value is None else value for name, value in values.items()}, **more)
+
+        return score(self.outcome.score, by_task={task: score(values) for task, values in self.outcome.by_task.items()})
+
+    @property
+    def history(self) -> History:
+        from labkit.training import History
+
+        return History.from_dict(self.outcome.history)
+
+    @property
+    def rows(self) -> list[dict]:
+        """The score by task, all tasks first: task, n, correct, share, low, high, cot."""
+        return [
+            {"task": "all", **self.outcome.score},
+            *({"task": task, **row} for task, row in self.outcome.by_task.items()),
+        ]
+
+    def keep(self, note: str = "") -> None:
+        """Add this run to the learner's table, *my runs*. Keeping the same run twice keeps it once."""
+        score = self.outcome.score
+        progress.store().add_run(
+            lab=self.recipe.lab,
+            recipe=self.recipe.name,
+            hash=self.recipe.hash,
+            score=score["share"],
+            low=score["low"],
+            high=score["high"],
+            note=note,
+        )
+        print(f"Kept in my runs: {self.recipe.name}{', ' if note else ''}{note}")
+
+    def __repr__(self) -> str:
+        name = f"{self.recipe.name}, seed {self.recipe.seed}"
+        if not self.recorded:
+            return f"{name}: run now, {self.recipe.steps} steps, {self.outcome.score['n']} questions asked"
+        return f"{name}: {told(self.outcome.score)}\nrecorded {self.outcome.date} on {self.outcome.machine}"
+
+    def _repr_html_(self) -> str:
+        first, _, rest = repr(self).partition("\n")
+        caption = f"<p>{html.escape(first)}{f'<br><em>{html.escape(rest)}</em>' if rest else ''}</p>"
+        return caption + (self.table() if self.recorded else "")
+
+    def table(self) -> str:
+        """The score by task as an HTML table."""
+        return _html_table(
+            ("task", "right", "share", "95% interval"),
+            [
+                (
+                    row["task"],
+                    f"{row['correct']} of {row['n']}",
+                    f"{row['share']:.1%}",
+                    f"{row['low']:.1%} to {row['high']:.1%}",
+                )
+                for row in self.rows
+            ],
+        )
+
+
+def run(recipe: str | Recipe, live: bool = False, seed: int = 0) -> Run:
+    """Replay a recipe's recorded run, or run it now with `live=True`, in the number format that suits this machine.
+
+    Nothing is added to *my runs*: that is `run.keep(note)`.
+    """
+    if isinstance(recipe, str):
+        recipe = named(recipe)
+    chosen = dataclasses.replace(recipe, seed=seed)
+    if live:
+        chosen = dataclasses.replace(chosen, number_format=_number_format())
+    else:
+        record = Record.load(recipe.name)
+        if record.hash != recipe.hash:
+            raise InputError(
+                f"{recipe.name} is recorded, but not as this recipe with this base says; run it with live=True"
+            )
+        return Run(chosen, record.outcome(seed), recorded=True)
+    line = Line()
+    try:
+        outcome, model, tokenizer = executed(chosen, lambda share, text: line.show(f"{recipe.name}: {text}", share))
+        result = Run(chosen, outcome, recorded=False, model=model, tokenizer=tokenizer)
+    except BaseException:
+        line.close()
+        raise
+    line.show(f"{recipe.name}, seed {seed}: {told(result.outcome.score)}, in {result.outcome.seconds:.0f} s")
+    line.show_html(f"<p>{html.escape(recipe.name)}, seed {seed}, {result.outcome.seconds:.0f} s</p>{result.table()}")
+    return result
+
+
+def _number_format() -> str:
+    """What a run made now computes its matrix products in."""
+    from labkit import models, training
+
+    return str(training.number_format(models.device())).removeprefix("torch.")
+
+
+class MyRuns(list):
+    """The learner's own table: the rows of *my runs*, oldest first."""
+
+    HEAD = ("lab", "recipe", "share", "95% interval", "note")
+
+    def cells(self) -> list[tuple[str, ...]]:
+        return [
+            (row["lab"], row["recipe"], f"{row['score']:.1%}", f"{row['low']:.1%} to {row['high']:.1%}", row["note"])
+            for row in self
+        ]
+
+    def __repr__(self) -> str:
+        if not self:
+            return 'No runs are kept yet. run.keep("a note") keeps one.'
+        rows = [self.HEAD, *self.cells()]
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+
+    def _repr_html_(self) -> str:
+        return _html_table(self.HEAD, self.cells()) if self else f"<p>{html.escape(repr(self))}</p>"
+
+
+def my_runs() -> MyRuns:
+    """What the learner has kept: one row for each run."""
+    return MyRuns(progress.store().runs())
+
+
+def told(score: dict) -> str:
+    span = f"{score['low']:.1%} to {score['high']:.1%}"
+    return f"{score['correct']} of {score['n']} right, {score['share']:.1%} (95% interval {span})"
+
+
+def _html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(tag: str, cells: Sequence[str]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    return f"<table><thead>{line('th', head)}</thead><tbody>{''.join(line('td', row) for row in rows)}</tbody></table>"

@@ -1,0 +1,93 @@
+"""The one table of labs: number, topic, title, question, minutes, objective and segments of each.
+
+A topic's name is the same in every room: `exercises/TOPIC.py`, `runs/recipes/TOPIC.py`, the bank `quizzes/NN_TOPIC.yaml`,
+the lab `labs/source/NN_TOPIC.py`. What a lab consists of stands in those rooms and is found by that name; only
+the row is here. Nothing of the kit is imported, so that every room can import this.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Collection
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One row. `minutes` is what the core takes a learner; None where there is no limit."""
+
+    number: str  # two digits
+    topic: str
+    title: str
+    question: str
+    minutes: int | None
+    objective: str
+    segments: tuple[str, ...]  # in the order of the lab; a question of the bank belongs to one
+    slug: str = ""  # how its file goes on after the number; empty: the topic
+
+    @property
+    def file(self) -> str:
+        """The stem of its notebook, its source and its bank: `03_cross_entropy`."""
+        return f"{self.number}_{self.slug or self.topic}"
+
+
+OBJECTIVES = {
+    "FRI-2.1": "prepare training data: split, deduplicate, tokenize; say why quality dominates",
+    "FRI-2.2": "calculate the cross-entropy loss and its gradient; explain loss masking and teacher forcing",
+    "FRI-2.3": "select learning rate, schedule, batch size and epochs; diagnose a run from its loss curve",
+    "FRI-2.4": "apply LoRA and QLoRA, and justify them against full fine-tuning",
+}
+
+# number, topic, title, question, minutes, objective, segments
+ROWS = (
+    Lab("00", "start", "start here", "What does the base know, and what can it do? What does fine-tuning draw out of it?",
+        20, "FRI-2.1", ("base", "few_shots", "fine_tuning", "limits"), slug="start_here"),
+    Lab("01", "data", "data", "What is my data worth?",
+        45, "FRI-2.1", ("pairs", "quality", "duplicates", "threshold", "splits")),
+    Lab("02", "tokenization", "tokenization", "What does my model see?",
+        45, "FRI-2.1", ("vectors", "training", "encoding", "cost", "padding", "mismatch")),
+    Lab("03", "cross_entropy", "cross-entropy", "What does the loss want from my model?",
+        45, "FRI-2.2", ("surprise", "logits", "gradient", "sequence", "accumulation")),
+    Lab("04", "masking", "masking", "What does a bad mask cost?",
+        45, "FRI-2.2", ("labels", "share", "partial", "failures", "teacher_forcing")),
+    Lab("05", "hyperparameters", "hyperparameters", "Which rate, and what does my curve say?",
+        60, "FRI-2.3", ("rate", "schedule", "batch", "curves", "seeds")),
+    Lab("06", "lora", "LoRA", "How little must change?",
+        60, "FRI-2.4", ("update", "rank", "targets", "merging", "forgetting")),
+    Lab("07", "qlora", "QLoRA", "What does a quarter of the memory cost?",
+        60, "FRI-2.4", ("nf4", "memory", "choice", "adapters")),
+    Lab("08", "capstone", "capstone", "Defend a number.",
+        None, "FRI-2.3", ("plan", "report")),
+)  # fmt: skip
+
+LABS: dict[str, Lab] = {lab.topic: lab for lab in ROWS}
+
+
+class Table(list):
+    """Rows of (lab, its question, minutes), the first of them the heads; a table in a notebook, in text, in Markdown."""
+
+    def __repr__(self) -> str:
+        widths = [max(map(len, column)) for column in zip(*self, strict=True)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in self
+        )
+
+    def _repr_html_(self) -> str:
+        head, *rows = (
+            f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in row)}</tr>"
+            for row, tag in zip(self, ["th"] + ["td"] * (len(self) - 1), strict=True)
+        )
+        return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+
+    def markdown(self) -> str:
+        head, *rows = (f"| {' | '.join(row)} |" for row in self)
+        return "\n".join([head, "|" + "---|" * len(self[0]), *rows])
+
+
+def table(built: Collection[str] | None = None) -> Table:
+    """All labs, those that are not built yet marked. `built`: the stems of the notebooks that are there."""
+    rows = [("lab", "what it asks", "minutes")]
+    for lab in ROWS:
+        mark = "" if built is None or lab.file in built else " (to come)"
+        rows.append((f"{lab.number} {lab.title}{mark}", lab.question, str(lab.minutes or "open")))
+    return Table(rows)

@@ -1,0 +1,78 @@
+"""Lab 05's exercises: other right solutions than the reference pass, and what people write first is told apart."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+import numpy as np
+import pytest
+
+from labkit.exercises import find
+from labkit.exercises.engine import judge
+
+THREE_DECIMALS = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262]
+
+
+def lr_at(step, steps, lr, warmup_steps):
+    if step < 0 or step > steps:
+        raise ValueError("outside the run")
+    if warmup_steps and step < warmup_steps:
+        return step / warmup_steps * lr
+    if steps == warmup_steps:
+        return lr
+    return lr * math.cos(math.pi / 2 * (step - warmup_steps) / (steps - warmup_steps)) ** 2
+
+
+def effective_batch(per_device, devices, accumulation):
+    assert_all = [per_device, devices, accumulation]
+    if any(each <= 0 for each in assert_all):
+        raise ValueError(assert_all)
+    return math.prod(assert_all)
+
+
+def mean_and_interval(values):
+    if len(values) < 2:
+        raise ValueError("one value")
+    error = np.std(values, ddof=1) / len(values) ** 0.5
+    return [np.mean(values), THREE_DECIMALS[len(values) - 2] * error]
+
+
+@pytest.mark.parametrize("function", [lr_at, effective_batch, mean_and_interval], ids=lambda f: f.__name__)
+def test_another_right_solution_passes(function):
+    for seed in range(10):
+        assert judge(find(f"hyperparameters.{function.__name__}"), function, seed).text == "passed"
+
+
+def interval_by_numpy(values):
+    return np.mean(values), 2.262 * np.std(values) / np.sqrt(len(values))
+
+
+def checked_linear(step, steps, lr, warmup_steps):
+    if not 0 <= step <= steps:
+        raise ValueError
+    if step < warmup_steps:
+        return lr * step / warmup_steps
+    return lr * (1 - (step - warmup_steps) / max(steps - warmup_steps, 1))
+
+
+@pytest.mark.parametrize(
+    "name, function, says",
+    [
+        ("lr_at", lambda step, steps, lr, warmup_steps: lr, "wrong for lr_at("),
+        ("lr_at", checked_linear, "misconception: You decay in a straight line"),
+        ("effective_batch", lambda per_device, devices, accumulation: per_device * devices, "accumulated parts out"),
+        ("effective_batch", lambda *args: float(math.prod(args)), "below 1"),
+        ("mean_and_interval", interval_by_numpy, "wrong for mean_and_interval("),
+        ("mean_and_interval", lambda values: statistics.mean(values), "expected"),
+        (
+            "mean_and_interval",
+            lambda v: (statistics.mean(v), 1.96 * statistics.stdev(v) / len(v) ** 0.5),
+            "misconception: You take 1.96",
+        ),
+    ],
+)
+def test_what_people_write_first_is_answered(name, function, says):
+    verdict = judge(find(f"hyperparameters.{name}"), function)
+    assert not verdict.passed and says in verdict.text
+    assert "\n" not in verdict.text
