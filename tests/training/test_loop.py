@@ -15,7 +15,7 @@ from sums import number_questions
 from labkit import models
 from labkit.common import InputError
 from labkit.masking import IGNORED, collate, render
-from labkit.training import History, Settings, batches, evaluate, fit, loop, parts, schedule
+from labkit.training import History, Settings, batches, evaluate, fit, loop, number_format, parts, schedule
 
 
 @pytest.fixture(scope="module")
@@ -247,8 +247,8 @@ def test_rows_that_cannot_be_trained_on(model, rows):
 def test_the_number_format_of_every_cpu_is_float32(monkeypatch):
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: True)
-    assert training.number_format("cpu") == training.number_format(torch.device("cpu")) == torch.float32
-    assert training.number_format("mps") == torch.float32
+    assert number_format("cpu") == number_format(torch.device("cpu")) == torch.float32
+    assert number_format("mps") == torch.float32
     for capability, wanted in (((7, 5), torch.float32), ((8, 0), torch.bfloat16)):  # a T4; an A100
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None, found=capability: found)
-        assert training.number_format("cuda") == wanted
+        assert number_format("cuda") == wanted
