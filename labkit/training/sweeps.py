@@ -63,7 +63,7 @@ def sweep(
     missing = [index for index, trained in enumerate(found) if trained is None]
     chosen = [[missing[place] for place in group] for group in groups([trials[i] for i in missing], at_once)]
     here = cluster_address is None and (
-        workers == 1 or (workers is None and len(chosen) == 1) or next(model.parameters()).device.type != "cpu"
+        workers == 1 or (workers is None and len(chosen) <= 1) or next(model.parameters()).device.type != "cpu"
     )
     line = Line()
 
