@@ -30,13 +30,16 @@ def printable(text: str) -> str:
 
 
 @contextmanager
-def write_atomically(path: str | Path) -> Iterator[IO[str]]:
-    """A text file that takes its name only when all is written. Raises `InputError` if it cannot be written."""
+def write_atomically(path: str | Path, binary: bool = False) -> Iterator[IO]:
+    """A file, of text unless `binary`, that takes its name only when all is written.
+
+    Raises `InputError` if it cannot be written.
+    """
     path = Path(path).expanduser()
     temporary = None
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        with open(handle, "w", encoding="utf-8", newline="\n") as file:
+        with open(handle, "wb") if binary else open(handle, "w", encoding="utf-8", newline="\n") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

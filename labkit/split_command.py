@@ -52,7 +52,8 @@ def split_file(
     if len(test) in (0, len(lines)):
         side = "test" if not test else "training"
         raise InputError(f"{path}: nothing is left for {side}; take another share, cutoff or --by")
-    leaking = {j if j in test else i for i, j, _ in found.pairs if (i in test) != (j in test)}
+    # By cluster, because of many copies the search pairs each with one only.
+    leaking = {index for cluster in found.clusters if not test.issuperset(cluster) for index in cluster} & test
     report = {
         "by": by,
         "seed": seed,

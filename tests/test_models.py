@@ -303,7 +303,7 @@ def test_wilson_by_hand():
     assert models.wilson(0, 10)[0] == 0 and models.wilson(10, 10)[1] == 1
     assert models.wilson(475, 500) == pytest.approx((0.92717, 0.96592), abs=1e-4)
     for correct, n in ((0, 0), (3, 2), (-1, 2)):
-        with pytest.raises(ValueError, match="no share"):
+        with pytest.raises(ValueError, match="not a share"):
             models.wilson(correct, n)
 
 

@@ -1,4 +1,7 @@
-"""Sums worked digit by digit, as the almanac's school pages write them. One idea: a sum is a text."""
+"""Arithmetic worked digit by digit, as a text. One idea: a sum is a text.
+
+`add` and `multiply` are what the almanac's school pages write. `subtract` stands on no page: the base has to learn it.
+"""
 
 from __future__ import annotations
 
@@ -36,3 +39,23 @@ def multiply(a: int, digit: int) -> str:
     if carry:
         steps.append(f"The last carry is {carry}")
     return ". ".join(steps) + f". {a} times {digit} is {a * digit}."
+
+
+def subtract(a: int, b: int) -> str:
+    """The written subtraction of `b` from `a`: every column, its digit, what it borrows, and the result.
+
+    Who borrowed takes one more from the next column. Raises `ValueError` unless 0 <= b <= a.
+    """
+    if not 0 <= b <= a:
+        raise ValueError(f"{b} cannot be taken from {a}")
+    steps, borrow, x, y = [], 0, a, b
+    while x or not steps:
+        top, taken = x % 10, y % 10 + borrow
+        said = f"{y % 10} plus 1 is {taken}. " if borrow else ""
+        borrow = int(taken > top)
+        top += 10 * borrow
+        steps.append(
+            f"{said}{taken} from {top} is {top - taken}, write {top - taken}" + (", borrow 1" if borrow else "")
+        )
+        x, y = x // 10, y // 10
+    return ". ".join(steps) + f". {b} from {a} is {a - b}."

@@ -11,11 +11,12 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from labkit import dedup
 from labkit.almanac import pool
 from labkit.almanac.examples import Asker, example, long_mix, short_mix
+from labkit.almanac.tasks import FACTS, facts_mix, subtraction_mix
 from labkit.almanac.world import CUTOFF, LAST_DAY, build
 from labkit.data import Example
 
@@ -137,4 +138,6 @@ MIXES: dict[str, Mix] = {
     "posts_cluster": posts_cluster_mix,
     "posts_time": posts_time_mix,
     "posts_time_cluster": posts_time_cluster_mix,
+    "subtraction": subtraction_mix,
+    **{f"facts-{facts}": partial(facts_mix, facts=facts) for facts in FACTS},
 }

@@ -8,7 +8,6 @@ is seen, `causes` says what fits and which test tells, `checks` are those tests,
 from __future__ import annotations
 
 import math
-from statistics import median
 
 
 def diagnose(history: dict[str, list]) -> str:
@@ -28,6 +27,8 @@ def diagnose(history: dict[str, list]) -> str:
     - "cannot tell": there is no held-out loss;
     - "sound".
     """
+    from statistics import median  # here, so that the function's own source runs alone
+
     loss, held = history["loss"], history.get("validation_loss") or []
     grads, rates = history.get("grad_norm") or [], history.get("lr") or []
     if len(loss) < 5:

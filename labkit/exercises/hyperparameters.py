@@ -1,12 +1,13 @@
-"""Exercises of lab 05: the learning rate at a step, what one update sees, and what several seeds say together."""
+"""Exercises of lab 05: the rate at a step, what one update sees, what several seeds say together, what ails a run."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from statistics import median
 
-from labkit import hyperparameters
+from labkit import diagnosis, hyperparameters
 from labkit.exercises.kinds import Comparison, Exercise, Probe, mistake
 
 # lr_at
@@ -113,8 +114,8 @@ def rate_divides_by_zero(step, steps, lr, warmup_steps):
 
 @mistake(
     "goes on after the end",
-    "Before the run's start and after its end there is no rate: raise a `ValueError` unless 0 <= step <= steps. The "
-    "cosine would rise again.",
+    "After the end of the run your cosine rises again, and before its start there is no rate: raise a `ValueError` "
+    "unless 0 <= step <= steps.",
 )
 def rate_unchecked(step, steps, lr, warmup_steps):
     return _rate(step, steps, lr, warmup_steps, _cosine)
@@ -340,5 +341,243 @@ MEAN_AND_INTERVAL = Exercise(
         "The spread divides by n − 1, t is that of n − 1 degrees of freedom, and a mean of n varies less by √n.",
         "`t * s / math.sqrt(n)` with `s = math.sqrt(sum((x - mean) ** 2 for x in values) / (n - 1))`; fewer than two "
         "values: raise `ValueError`.",
+    ),
+)
+
+
+# diagnose
+
+
+def history_probes(rng: random.Random) -> Iterator[Probe]:
+    nan = math.nan
+
+    def run(n: int = 20, **columns) -> dict:
+        """A sound run of `n` steps, with these columns in place of its own; None takes one away."""
+        held = [2.2, 1.4, 1.0, 0.9]
+        sound = {
+            "loss": [round(0.4 + 2 * 0.85**step + rng.uniform(-0.02, 0.02), 3) for step in range(n)],
+            "grad_norm": [round(rng.uniform(0.5, 1.5), 2) for _ in range(n)],
+            "lr": [round(1e-3 * (1 - step / (n + 1)), 6) for step in range(n)],
+            "validation_loss": [round(value + rng.uniform(-0.02, 0.02), 3) for value in held],
+        }
+        return {name: values for name, values in (sound | columns).items() if values is not None}
+
+    def at(values: list[float], place: int, value: float) -> list[float]:
+        return [*values[:place], value, *values[place + 1 :]]
+
+    def losses(n: int = 20) -> list[float]:
+        return run(n)["loss"]
+
+    level = [round(1 + rng.uniform(-0.01, 0.01), 3) for _ in range(20)]
+    for group, n in (("edges", 15), ("typical", rng.randint(16, 24))):
+        late = rng.randint(n // 2, n - 3)
+        sound, rates = losses(n), run(n)["lr"]
+        rising = [2.0, 1.2, 1.0, round(rng.uniform(1.2, 1.5), 2)]
+        for columns in (
+            {"loss": sound, "lr": at(rates, n - 1, 0.0)},  # a cosine that ends at 0 is not spent early
+            {"loss": sound, "validation_loss": None, "grad_norm": None},  # nobody looked
+            {"loss": sound[: rng.randint(1, 4)]},
+            {"loss": [0.0] * n, "grad_norm": [0.0] * n},
+            {"loss": [0.0] * n, "grad_norm": [nan] * n},  # how a library's filter hides a NaN
+            {"loss": at(sound, late, nan)},
+            {"loss": sound, "grad_norm": at([1.0] * n, late, math.inf)},
+            {"loss": sound, "validation_loss": [1.7] * 3},
+            {"loss": sound, "lr": [*rates[: n // 2], *[0.0] * (n - n // 2)]},
+            {"loss": at(sound, late, round(3 * sound[late], 3)), "validation_loss": rising},
+            {"loss": at(sound, 2, 9.0)},  # in the first fifth: the start
+            {"loss": sound, "validation_loss": rising},
+            {"loss": sound, "validation_loss": [2.0, 1.0, 1.02]},
+            {"loss": level[:n], "validation_loss": None},
+            {"loss": [*level[: n - 1], 0.9], "validation_loss": rising},  # flat, and forgetting
+            {"loss": at(sound, n - 1, 2.5)},  # the last loss alone is high
+            {"loss": at(sound, n // 2, round(0.3 * sound[n // 2], 3))},  # a low one, and an ordinary one after it
+        ):
+            yield Probe((run(n, **columns),), group)
+    yield Probe(({"loss": [2.0, 1.8, 1.6, 1.2, 1.0], "validation_loss": [2.0, 2.1]},), "edges")  # not over 1.05
+    yield Probe(({"loss": [1.0, 1.0, 1.5, 1.0, 1.0], "validation_loss": [1.0]},), "edges")  # not over 1.5 times
+    yield Probe(({"loss": []},), "edges")
+
+
+Rule = Callable[[list, list, list, list], bool]  # of loss, held-out loss, gradient norms, rates
+
+
+def _spikes(loss, threshold_of: Callable[[int], float], first: int) -> bool:
+    return any(loss[place] > threshold_of(place) for place in range(first, len(loss) - 2))
+
+
+def _around(loss, place) -> float:
+    return 1.5 * median([loss[place - 2], loss[place - 1], loss[place + 1], loss[place + 2]])
+
+
+RULES: dict[str, Rule] = {  # in order; what is in brackets is not said
+    "cannot tell (too few)": lambda loss, held, norms, rates: len(loss) < 5,
+    "nothing counted": lambda loss, held, norms, rates: not any(loss) and not any(map(math.isnan, norms)),
+    "not a number": lambda loss, held, norms, rates: not all(map(math.isfinite, [*loss, *norms])),
+    "nothing updated": lambda loss, held, norms, rates: len(held) > 1 and len(set(held)) == 1,
+    "schedule spent early": lambda loss, held, norms, rates: bool(rates) and not any(rates[-max(2, len(rates) // 5) :]),
+    "spike": lambda loss, held, norms, rates: _spikes(loss, lambda i: _around(loss, i), max(2, len(loss) // 5)),
+    "overfitting": lambda loss, held, norms, rates: bool(held) and held[-1] > 1.05 * min(held) and loss[-1] < loss[0],
+    "flat": lambda loss, held, norms, rates: median(loss[-5:]) > 0.95 * median(loss[:5]),
+    "cannot tell (not held out)": lambda loss, held, norms, rates: not held,
+    "sound": lambda loss, held, norms, rates: True,
+}
+
+
+def _said(history, changed: dict[str, Rule] | None = None, rules: dict[str, Rule] = RULES) -> str:
+    """The first rule that holds, where some are other than they should be."""
+    columns = (history["loss"], *(history.get(name) or [] for name in ("validation_loss", "grad_norm", "lr")))
+    return next(name for name, holds in (rules | (changed or {})).items() if holds(*columns)).split(" (")[0]
+
+
+def _never(loss, held, norms, rates) -> bool:
+    return False
+
+
+@mistake(
+    "takes a loss of 0 for learned",
+    "A loss of exactly 0 from the first step on is no success: no token was counted. Ask for that first.",
+)
+def history_zero_learned(history):
+    return _said(history, {"nothing counted": _never})
+
+
+@mistake(
+    "overlooks the gradient norm",
+    "You look for NaN in the losses alone: some libraries write 0.0 in its place, and only `grad_norm` still says nan.",
+)
+def history_losses_only(history):
+    def not_finite(loss, held, norms, rates):
+        return not all(map(math.isfinite, loss))
+
+    return _said(history, {"nothing counted": lambda loss, *_: not any(loss), "not a number": not_finite})
+
+
+@mistake(
+    "overlooks infinity", "You look for NaN only: an infinite loss or norm is not a number either, `math.isfinite`."
+)
+def history_nan_only(history):
+    return _said(history, {"not a number": lambda loss, held, norms, rates: any(map(math.isnan, [*loss, *norms]))})
+
+
+@mistake(
+    "compares with NaN",
+    "`value == math.nan` is never true, not even for NaN itself: ask `math.isfinite(value)`.",
+)
+def history_equal_to_nan(history):
+    return _said(history, {"nothing counted": lambda loss, *_: not any(loss), "not a number": _never})
+
+
+@mistake(
+    "calls it sound unseen",
+    "Without a held-out loss nobody knows whether the run is sound: say so, `cannot tell`.",
+)
+def history_sound_unseen(history):
+    return _said(history, {"cannot tell (not held out)": _never})
+
+
+@mistake(
+    "judges from the last rate",
+    "You look at the last rate alone: a cosine ends at 0 as it should. The schedule is spent early if the whole last "
+    "fifth has rate 0.",
+)
+def history_last_rate(history):
+    return _said(history, {"schedule spent early": lambda loss, held, norms, rates: bool(rates) and rates[-1] == 0})
+
+
+@mistake(
+    "compares a loss with the one before",
+    "You compare each loss with the one before: after a low one an ordinary one looks like a spike. Take the median of "
+    "the two before and the two after.",
+)
+def history_before_only(history):
+    def spike(loss, held, norms, rates):
+        return _spikes(loss, lambda place: 1.5 * loss[place - 1], max(2, len(loss) // 5))
+
+    return _said(history, {"spike": spike})
+
+
+@mistake(
+    "counts a spike at the start",
+    "You look for spikes from the start: in the first fifth the loss is still wild; begin after it.",
+)
+def history_early_spike(history):
+    return _said(history, {"spike": lambda loss, *_: _spikes(loss, lambda place: _around(loss, place), 2)})
+
+
+@mistake(
+    "wants no margin",
+    "You call it overfitting as soon as the held-out loss is above its lowest: it wavers. Over 1.05 times counts.",
+)
+def history_no_margin(history):
+    def overfitting(loss, held, norms, rates):
+        return bool(held) and held[-1] > min(held) and loss[-1] < loss[0]
+
+    return _said(history, {"overfitting": overfitting})
+
+
+@mistake(
+    "compares the two ends",
+    "You compare the last loss with the first: one batch is noise. Compare the medians of five at each end.",
+)
+def history_two_ends(history):
+    return _said(history, {"flat": lambda loss, *_: loss[-1] > 0.95 * loss[0]})
+
+
+@mistake(
+    "asks for flat too early",
+    "You ask for `flat` before `overfitting`: where both hold, the held-out loss says more, and the first that holds "
+    "counts.",
+)
+def history_flat_first(history):
+    names = list(RULES)
+    names.insert(names.index("overfitting"), names.pop(names.index("flat")))
+    return _said(history, rules={name: RULES[name] for name in names})
+
+
+@mistake(
+    "wants every column",
+    "You take `grad_norm`, `lr` or `validation_loss` for granted: many logs lack one; `history.get(name) or []`.",
+)
+def history_every_column(history):
+    for name in ("grad_norm", "lr", "validation_loss"):
+        history[name]
+    return _said(history)
+
+
+@mistake(
+    "judges from a handful",
+    "With fewer than five losses there is nothing to tell a run by: `cannot tell`, before all else.",
+)
+def history_handful(history):
+    return _said(history, {"cannot tell (too few)": lambda loss, *_: not loss})
+
+
+DIAGNOSE = Exercise(
+    id="hyperparameters.diagnose",
+    points=4,
+    minutes=12,
+    reference=diagnosis.diagnose,
+    probes=history_probes,
+    misconceptions=(
+        history_zero_learned,
+        history_losses_only,
+        history_nan_only,
+        history_equal_to_nan,
+        history_sound_unseen,
+        history_last_rate,
+        history_before_only,
+        history_early_spike,
+        history_no_margin,
+        history_two_ends,
+        history_flat_first,
+        history_every_column,
+        history_handful,
+    ),
+    hints=(
+        "The order is the exercise: each rule may rely on those before it, as the comparisons do on there being no NaN.",
+        "Take the columns first, `history.get(name) or []` for those that may be missing. One `if` and "
+        "one `return` for each rule, as they stand in the text.",
+        "A spike: for each place from `max(2, len(loss) // 5)` to `len(loss) - 3`, is the loss over 1.5 times "
+        "`np.median` of the two before and the two after? The last fifth of the rates: `lr[-max(2, len(lr) // 5):]`.",
     ),
 )

@@ -32,18 +32,15 @@ def _adapter(rng: random.Random, out: int, into: int, rank: int) -> tuple[torch.
 
 
 def forward_probes(rng: random.Random) -> Iterator[Probe]:
-    W, A, B = _adapter(rng, 3, 4, 2)
     for group in ("edges", "typical"):
+        W, A, B = _adapter(rng, 3, 4, 2)
         yield Probe((_drawn(rng, 4), W, A, B, 4), group)  # a single vector
-        yield Probe((_drawn(rng, 5, 4), W, A, 0 * B, 8), group)  # the start: B is 0
-        yield Probe((_drawn(rng, 2, 3, 4), W, A, B, 3.0), group)  # batch × length × in
-        yield Probe((_drawn(rng, 2, 3), *_adapter(rng, 3, 3, 3), 6), group)  # a square matrix
-        yield Probe((_drawn(rng, 2, 4), W, A[:1], B[:, :1], 0.5), group)  # rank 1
-        for _ in range(2):
-            out, into = rng.randint(4, 6), rng.randint(4, 6)
-            rank = rng.randint(2, 3)
-            x = _drawn(rng, rng.randint(1, 3), into)
-            yield Probe((x, *_adapter(rng, out, into, rank), rng.choice([1, 16, 32])), group)
+        yield Probe((_drawn(rng, 2, 1, 4), W, A, B, 3.0), group)  # batch × length × in
+        yield Probe((_drawn(rng, 2, 3), *_adapter(rng, 3, 3, 2), 6), group)  # a square matrix
+        x = _drawn(rng, rng.randint(1, 2), 5)
+        yield Probe((x, *_adapter(rng, rng.choice([4, 6]), 5, rng.randint(2, 3)), rng.choice([1, 16, 32])), group)
+    yield Probe((_drawn(rng, 2, 4), W, A, 0 * B, 8), "edges")  # the start: B is 0
+    yield Probe((_drawn(rng, 2, 4), W, A[:1], B[:, :1], 0.5), "edges")  # rank 1
 
 
 def _update(x, A, B) -> torch.Tensor:
@@ -204,7 +201,7 @@ def start_both_zero(rank, in_features, out_features, generator):
 @mistake(
     "draws a normal A",
     "You draw A from a normal distribution: PEFT's default is uniform, Kaiming with a = √5, between ±1/√in. "
-    "The paper says Gaussian, and PEFT has it as an option.",
+    "The paper says Gaussian, and PEFT has that as an option.",
 )
 def start_normal(rank, in_features, out_features, generator):
     return _start(rank, in_features, out_features, lambda A: A.normal_(0, 1 / rank, generator=generator))
@@ -311,16 +308,15 @@ def count_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe((small, 2, []), "edges")
     yield Probe((small, 0, ["q_proj"]), "edges")
     yield Probe((small, 5, ["k_proj"]), "edges")  # above its smaller side
-    for _ in range(2):
-        sizes = rng.randint(6, 20) * 4
-        shapes = model(sizes, sizes // rng.choice([2, 4]), sizes * 2 + rng.randint(1, 9), rng.randint(2, 3), 301)
-        rank = rng.randint(2, 4)
-        yield Probe((shapes, rank, ["q_proj", "v_proj"]), "typical")
-        yield Probe((shapes, rank, rng.choice([["up_proj", "k_proj"], ["down_proj", "up_proj"]])), "typical")
-        yield Probe((shapes, rank, "all-linear"), "typical")
-        yield Probe((shapes, rank, ["mlp.up_proj", "up_proj"]), "typical")
-        yield Probe((shapes, rank, ["q_proj", rng.choice(["query", "proj", "self_attn"])]), "typical")
-    yield Probe((shapes, sizes + 1, "all-linear"), "typical")
+    width = rng.randint(6, 20) * 4
+    shapes = model(width, width // rng.choice([2, 4]), width * 2 + rng.randint(1, 9), 2, 301)
+    rank = rng.randint(2, 4)
+    yield Probe((shapes, rank, ["q_proj", "v_proj"]), "typical")
+    yield Probe((shapes, rank, ["up_proj", rng.choice(["k_proj", "down_proj"])]), "typical")
+    yield Probe((shapes, rank, "all-linear"), "typical")
+    yield Probe((shapes, rank, ["mlp.up_proj", "up_proj"]), "typical")
+    yield Probe((shapes, rank, ["q_proj", rng.choice(["query", "proj", "self_attn"])]), "typical")
+    yield Probe((shapes, width + 1, "all-linear"), "typical")
 
 
 def _counted(shapes, rank, targets, each) -> int:
@@ -478,17 +474,16 @@ COUNT = Exercise(
 def merge_probes(rng: random.Random) -> Iterator[Probe]:
     import torch
 
-    W, A, B = _adapter(rng, 3, 4, 2)
     ones = torch.ones(2, 3)
     for group in ("edges", "typical"):
-        yield Probe((W, A, 0 * B, 8), group)
         yield Probe((*_adapter(rng, 3, 3, 2), 3.0), group)  # a square matrix
-        yield Probe((W, A[:1], B[:, :1], 0.5), group)
         # A sum that bfloat16 cannot hold: it is rounded, here back to W.
         yield Probe((ones.bfloat16(), ones[:1] / 8, ones[:, :1] / 64, 1), group)
-        for _ in range(2):
-            out, into = rng.randint(4, 6), rng.randint(4, 6)
-            yield Probe((*_adapter(rng, out, into, rng.randint(2, 3)), rng.choice([1, 16, 32])), group)
+        yield Probe((*_adapter(rng, rng.choice([4, 6]), 5, rng.randint(2, 3)), rng.choice([1, 16, 32])), group)
+    W, A, B = _adapter(rng, 3, 4, 2)
+    yield Probe((W, A, 0 * B, 8), "edges")
+    yield Probe((W, A[:1], B[:, :1], 0.5), "edges")
+    yield Probe((*_adapter(rng, 2, 4, 2), rng.choice([8, 24])), "typical")
 
 
 @mistake("forgets α/r", "You add BA as it is: it is multiplied by α/r, or the merged layer does not do what both did.")

@@ -13,11 +13,30 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from labkit.common import InputError, write_atomically
 
 Key = tuple[str, str]  # student, lab
+
+
+class Source(NamedTuple):
+    """By whose word a graded submission is a learner's: the place where it was handed in, or a name inside a zip."""
+
+    own: bool = True
+    zip: str | None = None
+    id: str = ""
+    number: str = ""
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Source:
+        return cls(row.get("own", True), row.get("zip"), row.get("id", ""), row.get("number", ""))
+
+    def is_another(self, other: Source) -> bool:
+        """Whether the system's numbers say that these are two people of one name."""
+        return bool(self.id and other.id and self.id != other.id) or bool(
+            self.number and other.number and self.number != other.number
+        )
 
 
 class Ledger:
@@ -28,6 +47,7 @@ class Ledger:
     def __init__(self, path: Path):
         self.path = path
         self.latest: dict[Key, tuple[int, tuple]] = {}
+        self.whose: dict[Key, Source] = {}
         self.replaced = False
         self._repair()
 
@@ -48,7 +68,7 @@ class Ledger:
                     file.truncate(place)
                     return
                 self.replaced = self.latest.pop(key, None) is not None or self.replaced
-                self.latest[key] = (place, identity(row))
+                self.latest[key], self.whose[key] = (place, identity(row)), Source.of(row)
                 place += len(line)
 
     def add(self, line: str) -> None:
@@ -66,7 +86,7 @@ class Ledger:
                 ) from None
         key = row["student"], row["lab"]
         self.replaced = self.latest.pop(key, None) is not None or self.replaced  # the latest stands last
-        self.latest[key] = (place, identity(row))
+        self.latest[key], self.whose[key] = (place, identity(row)), Source.of(row)
 
     def compact(self) -> None:
         """Take away the lines that a newer one has replaced, so that each submission appears once."""

@@ -10,7 +10,9 @@ import contextlib
 import json
 import secrets
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +98,9 @@ def main(args: argparse.Namespace) -> int:
     found, faults = submissions.find(args.submissions, known)
     faults = [printable(fault) for fault in faults]
     args.release = [_named(wanted, found, known) for wanted in args.release]
-    inside = Counter(each.path for each in found if not each.own and each.student != Path(each.path).stem)
-    for path, number in inside.items():
-        if Path(path) != args.submissions:
-            print(
-                f"{path}: {number} notebooks, whose by the names inside; one learner's zip belongs into a folder of that name"
-            )
+    for path, number in Counter(each.path for each in found if not each.own).items():
+        one = "one learner's zip belongs into a folder of that name, the class's is given by itself"
+        faults.append(f"{printable(path)}: {number} notebooks, whose by the names inside; {one}")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -110,6 +109,7 @@ def main(args: argparse.Namespace) -> int:
         seed = _seed(out, args.seed)
         ledger = book.Ledger(out / "ledger.jsonl")
         budget = judge.Budget(cpu=args.cpu, wall=args.wall, memory_mb=args.memory)
+        found = [_apart(each, ledger, faults) for each in found]
         jobs = []
         for each in found:
             kept = out / "assembled" / each.student
@@ -124,7 +124,16 @@ def main(args: argparse.Namespace) -> int:
                 cells=str((out / "cells" / each.student).resolve()),
                 sandboxed=not args.unsandboxed,
                 id=each.id,
+                number=each.number,
+                own=each.own,
             )
+            if _displaces(job, ledger):
+                faults.append(
+                    printable(
+                        f"{each.shown}: not graded; {each.student} has handed in lab {each.lab}, and this has the name from inside a zip only"
+                    )
+                )
+                continue
             about = (judge.digest(job), judge.reference(each.lab), seed)
             done = ledger.has((each.student, each.lab), about) and each.student not in args.release
             if not done or (args.keep and not (kept / f"{each.lab}.ipynb").exists()):
@@ -137,7 +146,35 @@ def main(args: argparse.Namespace) -> int:
             print(
                 f"{len(earlier)} students graded earlier, and not in {args.submissions}, stay in the gradebook: {_few(earlier)}"
             )
-        return _write(args, out, ledger, known, faults, graded, seed)
+        gathered = _Gathered(ledger, known, args.leave_out, faults)
+        alike = _write(out, gathered, args.canvas)
+        return _print(args, gathered, graded, alike, seed)
+
+
+def _apart(each: submissions.Submission, ledger: book.Ledger, faults: list[str]) -> submissions.Submission:
+    """The submission, its student with a number behind the name where the gradebook has somebody else of that name."""
+    number = each.id or each.number
+    apart = f"{each.student} {number}"
+    if number and any(student == apart for student, _ in ledger.latest):
+        return replace(each, student=apart)
+    this = book.Source(id=each.id, number=each.number)
+    for (student, lab), other in ledger.whose.items():
+        if student == each.student and other.is_another(this if lab == each.lab else this._replace(number="")):
+            faults.append(
+                printable(
+                    f"{each.shown}: another {each.student} than was graded earlier, by the system's number; kept apart as {apart}"
+                )
+            )
+            return replace(each, student=apart)
+    return each
+
+
+def _displaces(job: judge.Job, ledger: book.Ledger) -> bool:
+    """Whether a file that has its learner's name from inside a zip would replace what came from elsewhere."""
+    earlier = ledger.whose.get((job.student, job.lab))
+    if job.own or earlier is None or (not earlier.own and earlier.zip == Path(job.path).name):
+        return False
+    return ledger.latest[job.student, job.lab][1][0] != judge.digest(job)
 
 
 def _named(wanted: str, found: list[submissions.Submission], known: dict) -> str:
@@ -202,90 +239,114 @@ def _grade(jobs: list[judge.Job], ledger: book.Ledger, args: argparse.Namespace)
     return len(jobs)
 
 
-def _write(
-    args: argparse.Namespace, out: Path, ledger: book.Ledger, known: dict, faults: list, graded: int, seed: int
-) -> int:
-    names = {number: name for name, number in submissions.labs().items() if name[0].isdigit() and "_" in name}
-    keys = [key for key in ledger.latest if key[1] in names]
-    labs = {lab for _, lab in keys}
-    ids = [id for id, each in catalogue().items() if each.lab in labs and id not in args.leave_out]
-    handed_in: dict[int, set[str]] = {}  # {a person of the roster, by identity: the labs}
-    newest: dict[tuple[int, str], tuple[str, str]] = {}  # {(that, a lab): its student and lab in the ledger}
+class _Gathered:
+    """What the ledger comes to with this roster and these options: rows, counts, who is missing, what to look at."""
 
-    def rows():
-        for row in ledger.rows(keys):
-            person = submissions.in_roster(known, row["student"], row.get("id", ""))
+    def __init__(self, ledger: book.Ledger, known: dict, leave_out: list[str], faults: list[str]):
+        self.ledger, self.known = ledger, known
+        self.names = {number: name for name, number in submissions.labs().items() if name[0].isdigit() and "_" in name}
+        self.keys = [key for key in ledger.latest if key[1] in self.names]
+        self.labs = {lab for _, lab in self.keys}
+        self.students = {student for student, _ in self.keys}
+        self.ids = [id for id, each in catalogue().items() if each.lab in self.labs and id not in leave_out]
+        self.people = {id(person): person for fits in known.values() for person in fits}
+        self.faults = [*faults]
+        self.newest: dict[tuple[int, str], book.Key] = {}  # {(a person of the roster, a lab): the line that counts}
+        self._find_newest()
+        self.count = self.full = 0
+        self.refused: list[str] = []
+        strangers, handed_in = set(), defaultdict(set)
+        for row in self.rows():
+            self.count += 1
+            self.full += row["points"] == row["possible"]
+            if row["outcome"] != "graded":
+                self.refused.append(printable(f"{row['student']}, lab {row['lab']}: {row['outcome']}"))
+            if row["person"]:
+                handed_in[id(row["person"])].add(row["lab"])
+            else:
+                strangers.add(row["student"])
+        if known:
+            self.faults += [f"{student}: not in the roster, or more than one there" for student in sorted(strangers)]
+        self.missing = sorted(self._missing(handed_in))
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The lines of the ledger, with points of what counts, and with whose they are in the roster."""
+        for row in self.ledger.rows(self.keys):
+            person = submissions.in_roster(self.known, row["student"], row.get("id", ""))
             key = row["student"], row["lab"]
-            counted = {each: got for each, got in row["exercises"].items() if each in ids}
+            counted = {each: got for each, got in row["exercises"].items() if each in self.ids}
             points, possible = (round(sum(got[what] for got in counted.values()), 2) for what in ("points", "possible"))
-            outdated = newest.get((id(person), row["lab"]), key) != key
-            yield row | {
-                "exercises": counted,
-                "points": points,
-                "possible": possible,
-                "person": person,
-                "outdated": outdated,
-            }
+            outdated = self.newest.get((id(person), row["lab"]), key) != key
+            about = {"points": points, "possible": possible, "person": person, "outdated": outdated}
+            yield row | {"exercises": counted} | about
 
-    for row in rows() if known else ():
-        if row["person"]:
-            this, place = (row["student"], row["lab"]), (id(row["person"]), row["lab"])
-            one, other = sorted((newest.get(place, this), this), key=lambda key: ledger.latest[key][0])
-            if one != other:
-                faults.append(
-                    f"{row['person']['Student']}: graded for lab {row['lab']} as {one[0]} and as {other[0]}; the later counts"
+    def _find_newest(self) -> None:
+        """Of two lines that are one person's and one lab's the learner's own counts, then the later."""
+        whose, latest = self.ledger.whose, self.ledger.latest
+        for row in self.rows() if self.known else ():
+            if row["person"]:
+                this, place = (row["student"], row["lab"]), (id(row["person"]), row["lab"])
+                one, other = sorted(
+                    (self.newest.get(place, this), this), key=lambda key: (whose[key].own, latest[key][0])
                 )
-            newest[place] = other
-    book.gradebook(rows, out / "gradebook.csv", ids)
-    strangers, count, full, trouble = set(), 0, 0, 0
-    for row in rows():
-        count += 1
-        full += row["points"] == row["possible"]
-        if row["outcome"] != "graded":
-            trouble += 1
-            print(printable(f"{row['student']}, lab {row['lab']}: {row['outcome']}"))
-        if row["person"]:
-            handed_in.setdefault(id(row["person"]), set()).add(row["lab"])
-        else:
-            strangers.add(row["student"])
-        page = out / "feedback" / row["student"] / f"{names[row['lab']]}.html"
+                if one != other:
+                    which = (
+                        "the later"
+                        if whose[one].own == whose[other].own
+                        else f"{other[0]}, which is the learner's own,"
+                    )
+                    twice = f"graded for lab {row['lab']} as {one[0]} and as {other[0]}; {which} counts"
+                    self.faults.append(f"{row['person']['Student']}: {twice}")
+                self.newest[place] = other
+
+    def _missing(self, handed_in: dict[int, set[str]]) -> Iterator[str]:
+        for number, person in self.people.items():
+            lacks = sorted(self.labs - handed_in[number])
+            if lacks == sorted(self.labs):
+                yield f"{person['Student']}: handed in nothing"
+            elif lacks:
+                yield f"{person['Student']}: handed in nothing for lab {', '.join(lacks)}"
+
+
+def _write(out: Path, gathered: _Gathered, canvas: bool) -> int:
+    """Gradebook, feedback, report, near-copies; how many pairs of those there are."""
+    book.gradebook(gathered.rows, out / "gradebook.csv", gathered.ids)
+    if canvas:
+        book.canvas(gathered.rows, out / "canvas.csv", gathered.names, known=bool(gathered.known))
+    for row in gathered.rows():
+        page = out / "feedback" / row["student"] / f"{gathered.names[row['lab']]}.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(page) as file:
-            file.write(pages.feedback(row, names[row["lab"]]))
-    if known:
-        faults = faults + [f"{student}: not in the roster, or more than one there" for student in sorted(strangers)]
-    if args.canvas:
-        book.canvas(rows, out / "canvas.csv", names, known=bool(known))
-        if not known:
-            print("canvas.csv has no IDs; Canvas needs the roster that it exports, as --roster FILE.csv")
-        columns = next((person["columns"] for fits in known.values() for person in fits), {})
-        for lab in sorted(labs):
-            print(f"canvas.csv: lab {lab} is the column {columns.get(lab, names[lab])!r}")
-    missing, people = [], {id(person): person for fits in known.values() for person in fits}
-    for number, person in people.items():
-        lacks = sorted(labs - handed_in.get(number, set()))
-        if lacks == sorted(labs):
-            missing.append(f"{person['Student']}: handed in nothing")
-        elif lacks:
-            missing.append(f"{person['Student']}: handed in nothing for lab {', '.join(lacks)}")
-    missing.sort()
+            file.write(pages.feedback(row, gathered.names[row["lab"]]))
     with write_atomically(out / "report.html") as file:
-        file.write(pages.report(rows(), names, missing, faults))
-    alike = similarity.write(out, keys)
-    for line in (*faults, *missing):
+        file.write(pages.report(gathered.rows(), gathered.names, gathered.missing, gathered.faults))
+    return similarity.write(out, gathered.keys)
+
+
+def _print(args: argparse.Namespace, gathered: _Gathered, graded: int, alike: int, seed: int) -> int:
+    """Say what came of it. The exit status."""
+    for line in gathered.refused:
         print(line)
-    students = {student for student, _ in keys}
-    print(
-        f"{count} submissions of {len(students)} students, {graded} graded now, {full} with all points; {out / 'gradebook.csv'}"
-    )
+    if args.canvas:
+        if not gathered.known:
+            print("canvas.csv has no IDs; Canvas needs the roster that it exports, as --roster FILE.csv")
+        columns = next((person["columns"] for person in gathered.people.values()), {})
+        for lab in sorted(gathered.labs):
+            print(f"canvas.csv: lab {lab} is the column {columns.get(lab, gathered.names[lab])!r}")
+    for line in (*gathered.faults, *gathered.missing):
+        print(line)
+    out, students = args.out.expanduser(), len(gathered.students)
+    whole = f"{gathered.count} submissions of {students} students, {graded} graded now, {gathered.full} with all points"
+    print(f"{whole}; {out / 'gradebook.csv'}")
     if alike:
         print(f"{alike} pairs of cells look alike; {out / 'similar.csv'} is for you to read, and no grade")
     if args.json:
-        figures = {"submissions": count, "students": len(students), "graded": graded, "full": full, "refused": trouble}
-        print(json.dumps(figures | {"faults": len(faults), "missing": len(missing), "similar": alike, "seed": seed}))
-    if not count:
+        figures = {"submissions": gathered.count, "students": students, "graded": graded, "full": gathered.full}
+        figures |= {"refused": len(gathered.refused), "faults": len(gathered.faults), "missing": len(gathered.missing)}
+        print(json.dumps(figures | {"similar": alike, "seed": seed}))
+    if not gathered.count:
         return 2
-    return 1 if faults or trouble else 0
+    return 1 if gathered.faults or gathered.refused else 0
 
 
 @contextlib.contextmanager

@@ -61,6 +61,10 @@ class Job:
     cells: str | None = None  # a folder for what `similarity` compares of its exercise cells
     sandboxed: bool = True
     id: str = ""  # Canvas's number of the student
+    number: str = ""  # or Moodle's
+    own: bool = (
+        True  # whether its place says whose it is; else a name inside a zip does, which may be another learner's
+    )
 
 
 def work(job: Job) -> str:
@@ -181,7 +185,10 @@ def grade(job: Job) -> dict[str, Any]:
 
 def _line(job: Job, submission: str, outcome: str, rows: dict[str, dict]) -> dict[str, Any]:
     name = Path(job.path).name if job.member is None else job.member.replace("\0", ":")
-    about = {"student": job.student, "id": job.id, "lab": job.lab, "file": name, "submission": submission}
+    about = {"student": job.student, "id": job.id, "number": job.number, "own": job.own, "zip": None}
+    if job.member is not None:
+        about["zip"] = Path(job.path).name
+    about |= {"lab": job.lab, "file": name, "submission": submission}
     return about | {"reference": reference(job.lab), "seed": job.seed, "outcome": outcome, **_points(job.lab, rows)}
 
 

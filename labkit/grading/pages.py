@@ -1,6 +1,7 @@
 """The pages that people read: a learner's feedback, and the report on a class. Plain HTML, no script, nothing from outside.
 
-All that comes from a submission is escaped and cut. Hidden inputs are shown only in a released feedback.
+What they say is gathered here; how it looks stands in `templates/`, where Jinja2 escapes all that comes from a
+submission. Hidden inputs are shown only in a released feedback.
 """
 
 from __future__ import annotations
@@ -9,46 +10,18 @@ import builtins
 import re
 from collections import Counter
 from collections.abc import Iterable
-from html import escape
+from functools import cache
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from labkit.exercises import catalogue, find
 from labkit.exercises.engine import call_as_text, expected_outcomes
 from labkit.exercises.kinds import shown
 
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; --right: #0072b2; --named: #e69f00; --other: #cc79a7; --none: #8a8a8a; }}
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; }}
-h2 {{ margin: 2.2rem 0 .4rem; font-size: 1.2rem; }}
-p {{ margin: .4rem 0; max-width: 42rem; }}
-table {{ border-collapse: collapse; margin: 1rem 0; }}
-th, td {{ text-align: left; padding: .3rem 1rem .3rem 0; border-bottom: 1px solid #767676; vertical-align: top; }}
-tbody th {{ font-weight: normal; }}
-code {{ overflow-wrap: anywhere; }}
-summary {{ cursor: pointer; }} p + details {{ margin: -.3rem 0 .8rem; font-size: .9rem; }}
-.bar {{ display: flex; width: min(14rem, 22vw); height: 1rem; margin-top: .25rem; }}
-.bar i, .key {{ background: var(--none); }}
-.key {{ display: inline-block; width: .8rem; height: .8rem; margin-right: .3rem; }}
-.said {{ white-space: nowrap; margin-right: 1rem; }}
-.right {{ background: var(--right) !important; }} .named {{ background: var(--named) !important; }}
-.other {{ background: var(--other) !important; }}
-</style>
-</head>
-<body>
-<main>
-<h1>{title}</h1>
-{body}
-</main>
-</body>
-</html>
-"""
 IN_A_WORD = {
     "passed": "right",
     "missing": "no cell",
@@ -77,51 +50,26 @@ NO_ERRORS = {  # the sandbox's own words, under names of errors
 }
 ERRORS = {name for name, each in vars(builtins).items() if isinstance(each, type) and issubclass(each, BaseException)}
 NOT_TRIED = ("missing", "not attempted")
+# of the report's bars: a part's class, and in words
+KEYS = (("right", "right"), ("named", "a mistake that has a name"), ("other", "another mistake"), ("", "not tried"))
+Who = tuple[str, str]  # a learner's name, and the address of their feedback
 
 
 def feedback(row: dict, name: str) -> str:
     """What a learner reads about one lab. `row` is a line of the ledger; hidden inputs are shown if it was released."""
     released = row.get("released", False)
-    parts = [f"<p>{escape(_name(row))}: <strong>{row['points']:g} of {row['possible']:g} points</strong>.</p>"]
-    if row.get("machine"):
-        parts.append(
-            "<p>It has not been graded yet, and that is no fault of yours.</p>\n<h2>What to do next</h2><p>Nothing: it will be "
-            "graded again.</p>"
-        )
-        return PAGE.format(title=f"Feedback: lab {escape(name)}", body="\n".join(parts))
-    if row["outcome"] != "graded":
-        parts.append(
-            f"<p>It could not be graded: {escape(row['outcome'])}.</p>\n<h2>What to do next</h2><p>Open your notebook in "
-            "JupyterLab, see that it is all there, save it, and hand in the file that ends in .ipynb (in Colab: <em>File, "
-            "Download, Download .ipynb</em>). If that is what you did, ask.</p>"
-        )
-        return PAGE.format(title=f"Feedback: lab {escape(name)}", body="\n".join(parts))
-    parts.append(
-        "<table><thead><tr><th scope='col'>Exercise</th><th scope='col'>Points</th><th scope='col'>What came of it</th>"
-        "</tr></thead><tbody>"
-    )
-    for id, got in row["exercises"].items():
-        parts.append(
-            f"<tr><th scope='row'><a href='#{escape(id)}'>{escape(id)}</a></th><td>{got['points']:g} of "
-            f"{got['possible']:g}</td><td>{IN_A_WORD.get(got['kind'], 'wrong')}</td></tr>"
-        )
-    parts.append("</tbody></table>")
-    for id, got in row["exercises"].items():
-        parts.append(f"<h2 id='{escape(id)}'>{escape(id)}</h2>")
-        parts += [f"<p>{_text(line)}</p>" for line in said(id, got)]
-        if released and got["kind"] not in (*NOT_TRIED, "long"):
-            parts.append(_hidden(id, got, row["seed"]))
-    if row["points"] < row["possible"]:
-        again = ", ".join(
-            f"<code>{escape(id)}</code>" for id, got in row["exercises"].items() if got["points"] < got["possible"]
-        )
-        parts.append(
-            f"<h2>What to do next</h2><p>Open the lab again and go to {again}. The check under the cell says what is "
-            "wrong for inputs that you can see; the hints there go from a nudge to nearly the answer.</p>"
-        )
-    else:
-        parts.append("<h2>What to do next</h2><p>All of it is right.</p>")
-    return PAGE.format(title=f"Feedback: lab {escape(name)}", body="\n".join(parts))
+    exercises = [
+        {
+            "id": id,
+            "got": got,
+            "word": IN_A_WORD.get(got["kind"], "wrong"),
+            "lines": said(id, got),
+            "hidden": _hidden(id, got, row["seed"]) if released and got["kind"] not in (*NOT_TRIED, "long") else None,
+        }
+        for id, got in (row["exercises"].items() if row["outcome"] == "graded" else ())
+    ]
+    again = [each["id"] for each in exercises if each["got"]["points"] < each["got"]["possible"]]
+    return _page("feedback.html", f"Feedback: lab {name}", row=row, name=_name(row), exercises=exercises, again=again)
 
 
 def said(id: str, got: dict) -> list[str]:
@@ -168,35 +116,22 @@ def said(id: str, got: dict) -> list[str]:
     return lines
 
 
-def _text(words: str) -> str:
-    """Words as HTML, with what stands between backticks as code."""
-    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(words))
-
-
-def _hidden(id: str, got: dict, seed: int) -> str:
+def _hidden(id: str, got: dict, seed: int) -> dict:
+    """What a released feedback shows: the ledger's words, and for each probe its group, its call, and what is right."""
     exercise = find(id)
     rows = []
     for probe, expected in zip(exercise.draw(seed), expected_outcomes(exercise, seed)):
         right = f"raises {expected.error}" if expected.error else shown(expected.value, 200)
-        rows.append(
-            f"<tr><td>{escape(probe.group)}</td><td><code>{escape(call_as_text(exercise, probe.args, 300))}</code></td>"
-            f"<td><code>{escape(right)}</code></td></tr>"
-        )
+        rows.append((probe.group, call_as_text(exercise, probe.args, 300), right))
     subject = {"raised": "It ", "wrong": ""}.get(got["kind"])  # of other kinds all is said already
-    more = "" if subject is None else f"<p>{subject}{escape(got['text'][:600])}</p>\n"
-    return (
-        f"{more}<details><summary>The inputs and what is right</summary>\n<table><thead><tr>"
-        "<th scope='col'>Group</th><th scope='col'>Call</th><th scope='col'>Right</th></tr></thead><tbody>"
-        + "\n".join(rows)
-        + "</tbody></table></details>"
-    )
+    return {"more": None if subject is None else subject + got["text"][:600], "rows": rows}
 
 
 def report(rows: Iterable[dict], names: dict[str, str], missing: list[str], faults: list[str]) -> str:
     """What a class gets wrong, by exercise and misconception, and who. `names` are those of the labs, by number."""
     kinds: dict[str, Counter] = {}
-    mistakes: dict[tuple[str, str], list[str]] = {}  # (exercise, misconception): who made it
-    others: dict[str, dict[str, list[str]]] = {}  # exercise: {in a word: who}
+    mistakes: dict[tuple[str, str], list[Who]] = {}  # (exercise, misconception): who made it
+    others: dict[str, dict[str, list[Who]]] = {}  # exercise: {in a word: who}
     points: dict[str, float] = Counter()
     learners, labs, count, unreadable = set(), set(), 0, []
     for row in rows:
@@ -205,7 +140,7 @@ def report(rows: Iterable[dict], names: dict[str, str], missing: list[str], faul
         count += 1
         if row["outcome"] != "graded":
             unreadable.append(f"{row['student']}, lab {row['lab']}: {row['outcome']}")
-        who = _who(row, names[row["lab"]])
+        who = _name(row), quote(f"feedback/{row['student']}/{names[row['lab']]}.html")
         for id, got in row["exercises"].items() if not row.get("machine") else ():
             kinds.setdefault(id, Counter())[got["kind"]] += 1
             points[id] += got["points"]
@@ -214,61 +149,67 @@ def report(rows: Iterable[dict], names: dict[str, str], missing: list[str], faul
             elif got["kind"] not in ("passed", *NOT_TRIED):
                 word = f"raised {got.get('error')}" if got["kind"] == "raised" else IN_A_WORD.get(got["kind"], "wrong")
                 others.setdefault(id, {}).setdefault(word, []).append(who)
-    parts = [f"<p>{count} notebooks of {len(learners)} learners.</p>"]
-    keys = (("right", "right"), ("named", "a mistake that has a name"), ("other", "another mistake"), ("", "not tried"))
-    legend = " ".join(f"<span class='said'><span class='key {name}'></span>{words}</span>" for name, words in keys)
-    parts.append(f"<p aria-hidden='true'>{legend}</p>")
-    parts.append(
-        "<table><thead><tr><th scope='col'>Exercise</th><th scope='col'>Learners</th><th scope='col'>Right</th>"
-        "<th scope='col'>Tried</th><th scope='col'>Mean points</th></tr></thead><tbody>"
-    )
     order = [id for id in catalogue() if id in kinds]
-    for id in order:
-        counts, total = kinds[id], kinds[id].total()
-        tried = total - sum(counts[kind] for kind in NOT_TRIED)
-        shares = {"right": counts["passed"], "named": counts["misconception"]}
-        shares |= {"other": tried - sum(shares.values()), "": total - tried}
-        bar = "".join(f"<i class='{name}' style='flex: {number}'></i>" for name, number in shares.items() if number)
-        said = ", ".join(f"{words} {number}" for (_, words), number in zip(keys, shares.values()))
-        parts.append(
-            f"<tr><th scope='row'>{escape(id)}</th><td><div class='bar' role='img' aria-label='{said}'>{bar}</div></td>"
-            f"<td>{counts['passed']}</td><td>{tried} of {total}</td><td>{points[id] / total:.2f} of {find(id).points}</td></tr>"
-        )
-    parts.append("</tbody></table>\n<h2>For the next lesson</h2>")
-    if mistakes:
-        parts.append(
-            "<p>The mistakes that have a name, the commonest first, and what those who made them were told.</p>"
-        )
-    else:
-        parts.append("<p>Nobody made a mistake that has a name.</p>")
-    for (id, name), those in sorted(mistakes.items(), key=lambda each: (-len(each[1]), order.index(each[0][0]))):
-        known = next((each for each in find(id).misconceptions if each.name == name), None)
-        words = known.message if known else name
-        number = f"{len(those)} learner" + "s" * (len(those) > 1)
-        parts.append(
-            f"<p><strong>{number}</strong>, {escape(id)}, <em>{escape(name)}</em>: {_text(words)}</p>{_details(those)}"
-        )
-    if others:
-        parts.append("<h2>Other mistakes</h2>")
-        for id in filter(others.get, order):
-            words = sorted(others[id].items(), key=lambda each: -len(each[1]))
-            listed = ", ".join(f"{escape(word)} {len(those)}" for word, those in words)
-            parts.append(f"<p>{escape(id)}: {listed}</p>{_details([who for _, those in words for who in those])}")
-    for title, lines in (("Not handed in", missing), ("Not graded", unreadable), ("To look at", faults)):
-        if lines:
-            parts.append(f"<h2>{title}</h2><ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>")
-    title = f"Report: {', '.join(names[lab] for lab in sorted(labs))}"
-    return PAGE.format(title=escape(title), body="\n".join(parts))
+    named = sorted(mistakes.items(), key=lambda each: (-len(each[1]), order.index(each[0][0])))
+    return _page(
+        "report.html",
+        f"Report: {', '.join(names[lab] for lab in sorted(labs))}",
+        count=count,
+        learners=len(learners),
+        keys=KEYS,
+        exercises=[_shares(id, kinds[id], points[id]) for id in order],
+        mistakes=[{"id": id, "name": name, "words": _message(id, name), "those": those} for (id, name), those in named],
+        others=[_other(id, others[id]) for id in order if id in others],
+        lists=[("Not handed in", missing), ("Not graded", unreadable), ("To look at", faults)],
+    )
 
 
-def _who(row: dict, name: str) -> str:
-    page = quote(f"feedback/{row['student']}/{name}.html")
-    return f"<a href='{page}'>{escape(_name(row))}</a>"
+def _shares(id: str, counts: Counter, points: float) -> dict:
+    """A row of the report's table: how many were right, made a known mistake, another, or did not try."""
+    total = counts.total()
+    tried = total - sum(counts[kind] for kind in NOT_TRIED)
+    numbers = [counts["passed"], counts["misconception"]]
+    numbers += [tried - sum(numbers), total - tried]
+    return {
+        "id": id,
+        "shares": [(name, number) for (name, _), number in zip(KEYS, numbers)],
+        "said": ", ".join(f"{words} {number}" for (_, words), number in zip(KEYS, numbers)),
+        "right": counts["passed"],
+        "tried": tried,
+        "total": total,
+        "mean": points / total,
+        "possible": find(id).points,
+    }
+
+
+def _message(id: str, name: str) -> str:
+    """What those were told who made a misconception."""
+    return next((each.message for each in find(id).misconceptions if each.name == name), name)
+
+
+def _other(id: str, words: dict[str, list[Who]]) -> dict:
+    ordered = sorted(words.items(), key=lambda each: -len(each[1]))
+    those = [who for _, each in ordered for who in each]
+    return {"id": id, "words": [(word, len(each)) for word, each in ordered], "those": those}
 
 
 def _name(row: dict) -> str:
     return row["person"]["Student"] if row.get("person") else row["student"]
 
 
-def _details(those: list[str]) -> str:
-    return f"<details><summary>who</summary><p>{', '.join(those)}</p></details>"
+@cache
+def _templates() -> Environment:
+    """The templates; whatever is put into them is escaped, unless a filter here made it."""
+    loader = FileSystemLoader(Path(__file__).with_name("templates"))
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters["code"] = _with_code
+    return made
+
+
+def _with_code(words: str) -> Markup:
+    """Words with what stands between backticks as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(words))))
+
+
+def _page(template: str, title: str, **about: Any) -> str:
+    return _templates().get_template(template).render(title=title, **about)

@@ -20,13 +20,14 @@ def end(child: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
     while True:
+        # Before each wait, because what the child left may live on: it is ours now, and waiting for it would not end.
+        for process in children(os.getpid()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         try:
             os.waitpid(-1, 0)
         except ChildProcessError:
             return
-        for process in children(os.getpid()):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
 
 
 def tree(process: int) -> list[int]:

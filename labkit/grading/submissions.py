@@ -51,7 +51,7 @@ class Submission:
     member: str | None = None  # of a zip; of one in that, behind a null byte
     id: str = ""  # Canvas's number of the student
     number: str = ""  # or Moodle's, which is another one for each assignment
-    own: bool = True  # its place says whose it is; not the names inside a class's zip
+    own: bool = True  # its place says whose it is; not a name inside a zip that lies among the submissions
     order: tuple = ()  # of two by one student for one lab, the larger counts
 
     @property
@@ -197,6 +197,7 @@ def _in_zip(file: IO[bytes], member: str) -> Iterator[IO[bytes]]:
 def _zip(path: Path, place: PurePosixPath, faults: list[str]) -> Iterator[Submission]:
     """The submissions in a zip that was handed in at `place`; nowhere, for the one that holds all submissions."""
     owner = _owner_of_zip(place) if place.parts else {}
+    given = not place.parts  # the instructor named this zip: the names in it are the system's
     told: list[str] = []
     for member, inner in _listed(path, None, told, MAX_OWN if owner else MAX_MEMBERS):
         whose = owner
@@ -204,14 +205,14 @@ def _zip(path: Path, place: PurePosixPath, faults: list[str]) -> Iterator[Submis
             inner = _inside(inner, path.stem)
             whose = _owner(inner) or _owner_of_zip(PurePosixPath(path.name)) or {"student": path.stem}
         if inner.suffix.lower() == ".ipynb":
-            own = bool(owner) or whose == {"student": path.stem}
+            own = given or bool(owner) or whose == {"student": path.stem}
             submission = Submission(lab="", path=str(path), member=member.filename, own=own, **whose)
             yield from _checked(submission, member.date_time, place.parent / inner, told)
             continue
         whose = owner or _owner_of_zip(inner) or {"student": inner.stem}
         for nested, deeper in _listed(path, member.filename, told, MAX_OWN):
             name = f"{member.filename}\0{nested.filename}"
-            submission = Submission(lab="", path=str(path), member=name, own=bool(owner), **whose)
+            submission = Submission(lab="", path=str(path), member=name, own=given or bool(owner), **whose)
             if deeper.suffix.lower() == ".ipynb":
                 yield from _checked(submission, nested.date_time, place.parent / inner.parent / deeper, told)
             else:

@@ -2,10 +2,11 @@
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.almanac.arithmetic import add, multiply
+from labkit.almanac.arithmetic import add, multiply, subtract
 
 
 def steps_hold(text: str) -> bool:
@@ -36,8 +37,32 @@ def test_multiplication(a, digit):
     )
 
 
+@given(st.lists(st.integers(0, 9999), min_size=2, max_size=2).map(sorted))
+def test_subtraction(numbers):
+    b, a = numbers
+    text = subtract(a, b)
+    assert text.endswith(f" {b} from {a} is {a - b}.") and steps_hold(text)
+    columns = text.removesuffix(f" {b} from {a} is {a - b}.")
+    for taken, top, rest in re.findall(r"(\d+) from (\d+) is (\d+)", columns):
+        assert int(top) - int(taken) == int(rest) < 10
+    written = re.findall(r"write (\d)", columns)
+    assert len(written) == len(str(a)) and int("".join(written[::-1])) == a - b
+    pays = ["borrow" in column for column in columns.split("write")[1:]]
+    assert ["plus 1" in column for column in columns.split("write")[1:]] == pays  # who borrowed pays at once
+    assert not pays[-1]
+
+
+@given(st.integers(0, 99), st.integers(1, 99))
+def test_nothing_is_taken_from_less(a, more):
+    with pytest.raises(ValueError, match="cannot be taken"):
+        subtract(a, a + more)
+
+
 def test_by_hand():
     assert add(14, 9) == "4 plus 9 is 13, write 3, carry 1. 1 plus 1 is 2, write 2. 14 plus 9 is 23."
+    assert subtract(63, 28) == (
+        "8 from 13 is 5, write 5, borrow 1. 2 plus 1 is 3. 3 from 6 is 3, write 3. 28 from 63 is 35."
+    )
     assert (
         multiply(17, 3) == "7 times 3 is 21, write 1, carry 2. 1 times 3 is 3, plus 2 is 5, write 5. 17 times 3 is 51."
     )

@@ -11,6 +11,7 @@ import torch
 from labkit import training
 from labkit.common import InputError
 from labkit.diagnosis import checks, clinic
+from labkit.diagnosis.causes import CAUSES
 from labkit.diagnosis.clinic import CASES, Setup, plan, run
 from labkit.training import Settings, fit
 
@@ -94,6 +95,15 @@ def test_a_line_of_several_steps_holds_their_mean(setup, sound):
     assert thinned["step"] == [3, 6, 9, 12] and thinned["lr"] == sound["lr"][2::3]
     assert thinned["loss"] == pytest.approx([sum(sound["loss"][at : at + 3]) / 3 for at in range(0, 12, 3)])
     assert thinned["validation_loss"] == sound["validation_loss"]
+
+
+def test_every_symptom_of_the_chapter_has_different_causes():
+    causes: dict[str, set] = {}
+    for case in CASES.values():
+        assert CAUSES[case.cause].symptom == case.symptom, case.name
+        causes.setdefault(case.symptom, set()).add(case.cause)
+    assert len(CASES) >= 16
+    assert all(len(causes[f"C{claim}"]) >= 2 for claim in range(32, 38))
 
 
 def test_unknown_mix_is_an_error():

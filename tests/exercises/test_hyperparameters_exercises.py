@@ -38,7 +38,30 @@ def mean_and_interval(values):
     return [np.mean(values), THREE_DECIMALS[len(values) - 2] * error]
 
 
-@pytest.mark.parametrize("function", [lr_at, effective_batch, mean_and_interval], ids=lambda f: f.__name__)
+def diagnose(history):
+    loss = np.array(history["loss"], dtype=float)
+    held, norms, rates = (np.array(history.get(name, []), float) for name in ("validation_loss", "grad_norm", "lr"))
+    fifth = max(2, len(loss) // 5)
+    if len(loss) < 5:
+        return "cannot tell"
+    if (loss == 0).all() and not np.isnan(norms).any():
+        return "nothing counted"
+    if not (np.isfinite(loss).all() and np.isfinite(norms).all()):
+        return "not a number"
+    if len(held) >= 2 and held.min() == held.max():
+        return "nothing updated"
+    if len(rates) and (rates[-max(2, len(rates) // 5) :] == 0).all():
+        return "schedule spent early"
+    if any(loss[i] > 1.5 * np.median(np.delete(loss[i - 2 : i + 3], 2)) for i in range(fifth, len(loss) - 2)):
+        return "spike"
+    if len(held) and held[-1] > held.min() * 1.05 and loss[-1] < loss[0]:
+        return "overfitting"
+    if np.median(loss[-5:]) > 0.95 * np.median(loss[:5]):
+        return "flat"
+    return "sound" if len(held) else "cannot tell"
+
+
+@pytest.mark.parametrize("function", [lr_at, effective_batch, mean_and_interval, diagnose], ids=lambda f: f.__name__)
 def test_another_right_solution_passes(function):
     for seed in range(10):
         assert judge(find(f"hyperparameters.{function.__name__}"), function, seed).text == "passed"
@@ -63,6 +86,9 @@ def checked_linear(step, steps, lr, warmup_steps):
         ("lr_at", checked_linear, "misconception: You decay in a straight line"),
         ("effective_batch", lambda per_device, devices, accumulation: per_device * devices, "accumulated parts out"),
         ("effective_batch", lambda *args: float(math.prod(args)), "below 1"),
+        ("diagnose", lambda history: "sound", "wrong for diagnose("),
+        ("diagnose", lambda history: diagnose(history | {"grad_norm": []}), "only `grad_norm` still says nan"),
+        ("diagnose", lambda history: diagnose(history).title(), "wrong for diagnose("),
         ("mean_and_interval", interval_by_numpy, "wrong for mean_and_interval("),
         ("mean_and_interval", lambda values: statistics.mean(values), "expected"),
         (

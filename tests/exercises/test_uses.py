@@ -9,7 +9,7 @@ from toy_exercise import TOY, mean
 from labkit.exercises import examine, reference_cell
 from labkit.exercises.engine import check
 from labkit.exercises.kinds import Exercise, Probe, mistake
-from labkit.grading import assemble, judge, sandbox
+from labkit.grading import assemble, comparison, sandbox
 from labkit.grading.inside import ANSWER
 from labkit.grading.remarks import remarks
 
@@ -80,7 +80,7 @@ def in_the_sandbox(cell, exercise, seed=3):
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    return judge.verdict(exercise, seed, answers)
+    return comparison.verdict(exercise, seed, answers)
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ DEF = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    '
     [
         (
             DEF.replace(":\n", "\n") + "return 1\n",
-            ["raised SyntaxError", "Python cannot read line 2 of your cell (expected &#x27;:&#x27;)"],
+            ["raised SyntaxError", "Python cannot read line 2 of your cell (expected &#39;:&#39;)"],
         ),
         (
             "import sklearn\n" + DEF + "return 1\n",
@@ -179,7 +179,7 @@ def test_the_report_orders_mistakes_by_how_many_made_them():
     assert "a mistake that has a name 2, another mistake 1, not tried 0" in page
     assert (
         "data.jaccard: raised KeyError 1" in page
-        and "<a href='feedback/c/01_data.html'>c</a>" in page
+        and '<a href="feedback/c/01_data.html">c</a>' in page
         and "Eve" in page
         and "&lt;no&gt;" in page
     )

@@ -1,5 +1,6 @@
 """Whose a notebook is and of which lab, however a system hands it over; a learner cannot hand in for another."""
 
+import json
 import os
 import random
 import time
@@ -8,8 +9,10 @@ import zipfile
 
 import pytest
 
+from labkit import cluster
+from labkit.cli import main
 from labkit.common import InputError
-from labkit.grading import submissions
+from labkit.grading import book, judge, submissions
 
 NEW, OLD = time.mktime((2026, 11, 2, 12, 0, 0, 0, 0, -1)), time.mktime((2026, 11, 1, 12, 0, 0, 0, 0, -1))
 
@@ -387,3 +390,89 @@ def test_nothing_is_refused(tmp_path, name, says):
         place(tmp_path, name)
     with pytest.raises(InputError, match=says):
         submissions.find(tmp_path / name)
+
+
+# What is in the gradebook already
+
+
+def graded(tmp_path, monkeypatch, capsys, name, *more):
+    """(exit status, {student: (points, the file)}, the lines) after grading what lies in `name`; a file's text is its points."""
+
+    def one_by_one(function, items, *, progress=lambda index, line: None, **_):
+        lines = []
+        for job in items:
+            points = int(submissions.read(job.path, job.member) or b"0")
+            lines.append(
+                json.dumps(judge._line(job, judge.digest(job), "graded", {}) | {"points": points, "shown": job.path})
+            )
+            progress(len(lines) - 1, lines[-1])
+        return lines
+
+    monkeypatch.setattr(cluster, "map", one_by_one)
+    status = main(
+        ["grade", str(tmp_path / name), "--out", str(tmp_path / "out"), "--seed", "1", "--unsandboxed", *more]
+    )
+    rows = {
+        (row["student"], row["lab"]): row["points"] for row in book.Ledger(tmp_path / "out" / "ledger.jsonl").rows()
+    }
+    return status, {student: points for (student, _), points in rows.items()}, capsys.readouterr().out.splitlines()
+
+
+def hand_in(path, points, inner=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if inner is None:
+        path.write_text(str(points))
+    else:
+        with zipfile.ZipFile(path, "a") as file:
+            file.writestr(inner, str(points))
+
+
+def test_in_a_later_batch_too_no_zip_displaces_what_its_owner_handed_in(tmp_path, monkeypatch, capsys):
+    hand_in(tmp_path / "first" / "bob" / "01_data.ipynb", 7)
+    assert graded(tmp_path, monkeypatch, capsys, "first")[:2] == (0, {"bob": 7})
+    hand_in(tmp_path / "late" / "mallory.zip", 0, "bob/01_data.ipynb")
+    hand_in(tmp_path / "late" / "mallory.zip", 3, "eve/01_data.ipynb")
+    status, points, lines = graded(tmp_path, monkeypatch, capsys, "late")
+    assert status == 1 and points == {"bob": 7, "eve": 3}
+    assert any("not graded; bob has handed in lab 01" in line for line in lines)
+    report = (tmp_path / "out" / "report.html").read_text().partition("To look at")[2]
+    assert "not graded; bob has handed in lab 01" in report and "whose by the names inside" in report
+
+    hand_in(tmp_path / "again" / "other.zip", 0, "eve/01_data.ipynb")  # nor what another zip gave her
+    status, points, _ = graded(tmp_path, monkeypatch, capsys, "again")
+    assert status == 1 and points == {"bob": 7, "eve": 3}
+
+    hand_in(tmp_path / "own" / "eve" / "01_data.ipynb", 9)  # she herself may
+    hand_in(tmp_path / "own" / "bob" / "01_data.ipynb", 8)
+    assert graded(tmp_path, monkeypatch, capsys, "own")[:2] == (0, {"bob": 8, "eve": 9})
+
+
+def test_a_zip_that_is_itself_given_is_the_classs(tmp_path, monkeypatch, capsys):
+    hand_in(tmp_path / "class.zip", 5, "bob/01_data.ipynb")
+    assert graded(tmp_path, monkeypatch, capsys, "class.zip")[:2] == (0, {"bob": 5})
+    hand_in(tmp_path / "class-2.zip", 6, "bob/01_data.ipynb")
+    assert graded(tmp_path, monkeypatch, capsys, "class-2.zip")[:2] == (0, {"bob": 6})
+    hand_in(tmp_path / "late" / "mallory.zip", 0, "bob/01_data.ipynb")
+    assert graded(tmp_path, monkeypatch, capsys, "late")[:2] == (1, {"bob": 6})
+
+
+def test_with_a_roster_the_learners_own_counts_under_whatever_name(tmp_path, monkeypatch, capsys):
+    (tmp_path / "class.csv").write_text('Student,ID,SIS Login ID,Section\n"Smith, Bob",1,bob,A\n')
+    more = ["--roster", str(tmp_path / "class.csv"), "--canvas"]
+    hand_in(tmp_path / "first" / "smithbob_1_2_01_data.ipynb", 7)
+    assert graded(tmp_path, monkeypatch, capsys, "first", *more)[0] == 0
+    hand_in(tmp_path / "late" / "mallory.zip", 0, "bob/01_data.ipynb")
+    status, _, lines = graded(tmp_path, monkeypatch, capsys, "late", *more)
+    assert status == 1 and any("smithbob, which is the learner's own, counts" in line for line in lines)
+
+
+@pytest.mark.parametrize("one, other", [("bob_1_2_01_data.ipynb", "bob_3_4_01_data.ipynb"),
+                                        ("bob_1_assignsubmission_file_01_data.ipynb", "bob_3_assignsubmission_file_01_data.ipynb")])  # fmt: skip
+def test_two_of_one_name_are_kept_apart_in_later_batches_too(tmp_path, monkeypatch, capsys, one, other):
+    hand_in(tmp_path / "first" / one, 7)
+    hand_in(tmp_path / "late" / other, 2)
+    hand_in(tmp_path / "last" / other, 3)
+    assert graded(tmp_path, monkeypatch, capsys, "first")[:2] == (0, {"bob": 7})
+    status, points, lines = graded(tmp_path, monkeypatch, capsys, "late")
+    assert status == 1 and points == {"bob": 7, "bob 3": 2} and any("another bob" in line for line in lines)
+    assert graded(tmp_path, monkeypatch, capsys, "last")[:2] == (0, {"bob": 7, "bob 3": 3})

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sums import number_questions
 
-from labkit import models, training
+from labkit import models
 from labkit.common import InputError
 from labkit.masking import IGNORED, collate, render
-from labkit.training import History, Settings, batches, evaluate, fit, parts, schedule
+from labkit.training import History, Settings, batches, evaluate, fit, loop, number_format, parts, schedule
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,8 @@ def test_loss_equals_that_of_transformers(model, rows):
 
 def test_gradient_equals_that_of_transformers(model, rows):
     peer = copy.deepcopy(model)
-    summed_loss = training._summed_loss(model, torch.float32)
-    counted = sum(training._counted(vars(row)) for row in rows[:8])
+    summed_loss = loop._summed_loss(model, torch.float32)
+    counted = sum(loop.counted_tokens(vars(row)) for row in rows[:8])
     (summed_loss(collate(rows[:8], 0)) / counted).backward()
     peer(**collate(rows[:8], 0)).loss.backward()
     for (name, ours), (_, theirs) in zip(model.named_parameters(), peer.named_parameters(), strict=True):
@@ -67,7 +67,7 @@ def test_the_output_layer_is_computed_only_at_labels(model, rows):
     model.lm_head.register_forward_hook(lambda module, given, result: sizes.append(result.shape[:-1].numel()))
     train(model, rows, steps=3)
     computed = sizes[2:]  # the first two are the trial whether the head alone gives the logits
-    by_step = [sum(computed[start : start + training.PARTS]) for start in range(0, len(computed), training.PARTS)]
+    by_step = [sum(computed[start : start + loop.PARTS]) for start in range(0, len(computed), loop.PARTS)]
     assert by_step == train(copy.deepcopy(model), rows, steps=3).unmasked_tokens
 
 
@@ -80,13 +80,13 @@ def test_a_model_that_changes_its_logits_takes_the_whole_forward_pass(rows):
         num_key_value_heads=4, logit_scale=0.5, pad_token_id=0, bos_token_id=1, eos_token_id=1,
     )  # fmt: skip
     scaled = CohereForCausalLM(config).eval()
-    assert training._backbone_and_head(scaled) is None
+    assert loop._backbone_and_head(scaled) is None
     assert evaluate(scaled, rows, pad=0) == pytest.approx(own_loss(scaled, rows), rel=1e-6)
 
 
 @pytest.mark.parametrize("accumulation", [2, 4, 8])
 def test_accumulation_gives_the_gradient_of_one_batch(model, rows, accumulation, monkeypatch):
-    monkeypatch.setattr(training, "PARTS", 1)
+    monkeypatch.setattr(loop, "PARTS", 1)
     whole, cut = copy.deepcopy(model), model
     one = train(whole, rows, steps=1, weight_decay=0.1)
     many = train(cut, rows, steps=1, weight_decay=0.1, accumulation=accumulation)
@@ -176,7 +176,7 @@ def test_schedule_by_hand():
     assert [schedule(step, 2, 1.0, 1, "cosine") for step in range(2)] == [0.5, 1]
 
 
-@given(st.integers(1, 200), st.floats(0, 1), st.sampled_from(training.SCHEDULES))
+@given(st.integers(1, 200), st.floats(0, 1), st.sampled_from(loop.SCHEDULES))
 def test_schedule_rises_then_falls_and_never_leaves_its_range(steps, warmup, kind):
     rates = [schedule(step, steps, 1.0, warmup, kind) for step in range(steps)]
     assert all(0 < rate <= 1 for rate in rates)
@@ -247,8 +247,8 @@ def test_rows_that_cannot_be_trained_on(model, rows):
 def test_the_number_format_of_every_cpu_is_float32(monkeypatch):
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: True)
-    assert training.number_format("cpu") == training.number_format(torch.device("cpu")) == torch.float32
-    assert training.number_format("mps") == torch.float32
+    assert number_format("cpu") == number_format(torch.device("cpu")) == torch.float32
+    assert number_format("mps") == torch.float32
     for capability, wanted in (((7, 5), torch.float32), ((8, 0), torch.bfloat16)):  # a T4; an A100
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None, found=capability: found)
-        assert training.number_format("cuda") == wanted
+        assert number_format("cuda") == wanted

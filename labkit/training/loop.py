@@ -1,7 +1,7 @@
-"""Training: one loop for full fine-tuning and adapters, its learning rate schedule, its batches, and what it records.
+"""One loop for full fine-tuning and adapters: its settings, learning rate schedule and batches, and what it records.
 
 The loop is short and fast: a batch is computed in parts of like length, and the output layer only where a label is.
-Rows come from `masking`, models from `models`; plots and recipes are elsewhere.
+Rows come from `masking`, models from `models`; many adapters at once are in `together`.
 """
 
 from __future__ import annotations
@@ -66,6 +66,10 @@ class Settings:
             raise InputError(f"clip is {self.clip}: give the largest gradient norm, above 0, or None")
         if self.number_format not in ("auto", *NUMBER_FORMATS):
             raise InputError(f"number_format is {self.number_format!r}: choose auto, float32 or bfloat16")
+
+    def dtype(self, device: torch.device | str) -> torch.dtype:
+        """The type of the matrix products on this device."""
+        return number_format(device) if self.number_format == "auto" else NUMBER_FORMATS[self.number_format]
 
 
 @dataclass
@@ -194,14 +198,14 @@ def fit(
     computed in. `on_step(step, history)` is called after every step. A loss or gradient that is no number raises
     `InputError` before it reaches the weights; with `on_nan="record"` it is recorded and the run goes on.
     """
-    rows = [_checked(row, number, model, unlabelled=hooks.unlabelled) for number, row in enumerate(rows)]
-    validation = [_checked(row, number, model, "validation row") for number, row in enumerate(validation or [])]
+    rows = [checked_row(row, number, model, unlabelled=hooks.unlabelled) for number, row in enumerate(rows)]
+    validation = [checked_row(row, number, model, "validation row") for number, row in enumerate(validation or [])]
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
         raise InputError("no parameter of the model is trainable; add an adapter, or set requires_grad")
     seed_everything(settings.seed)
     device = parameters[0].device
-    dtype = number_format(device) if settings.number_format == "auto" else NUMBER_FORMATS[settings.number_format]
+    dtype = settings.dtype(device)
     optimized = hooks.optimized(parameters)
     optimizer = torch.optim.AdamW(
         [
@@ -229,7 +233,7 @@ def fit(
     for step, chosen in enumerate(order):
         started = time.perf_counter()
         batch = [rows[index] for index in chosen]
-        counted = sum(_counted(row) for row in batch)
+        counted = sum(counted_tokens(row) for row in batch)
         rate = hooks.schedule(step, settings.steps, settings.lr, settings.warmup, settings.schedule)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -274,7 +278,7 @@ def evaluate(
     model, rows: Sequence[Mapping | Rendered], *, pad: int, batch_size: int = 64, dtype=torch.float32
 ) -> float:
     """The loss on rows, in nats per counted token; leaves the model in evaluation mode."""
-    rows = [_checked(row, number, model) for number, row in enumerate(rows)]
+    rows = [checked_row(row, number, model) for number, row in enumerate(rows)]
     rows.sort(key=lambda row: len(row["input_ids"]))
     if not rows:
         raise InputError("there are no rows to evaluate on")
@@ -283,10 +287,10 @@ def evaluate(
     total = sum(
         summed_loss(collate(rows[start : start + batch_size], pad)).item() for start in range(0, len(rows), batch_size)
     )
-    return total / sum(_counted(row) for row in rows)
+    return total / sum(counted_tokens(row) for row in rows)
 
 
-def _checked(row: Mapping | Rendered, number: int, model, kind: str = "row", unlabelled: bool = False) -> Mapping:
+def checked_row(row: Mapping | Rendered, number: int, model, kind: str = "row", unlabelled: bool = False) -> Mapping:
     """The row as a mapping, if it can be trained on."""
     row = row if isinstance(row, Mapping) else vars(row)
     context = getattr(model.config, "max_position_embeddings", None)
@@ -295,18 +299,30 @@ def _checked(row: Mapping | Rendered, number: int, model, kind: str = "row", unl
         raise InputError(
             f"{kind} {number}: {length} tokens, but the model's context is {context}; render with max_length={context}"
         )
-    if not (unlabelled or _counted(row)):
+    if not (unlabelled or counted_tokens(row)):
         raise InputError(f"{kind} {number}: no token carries loss, all labels are {IGNORED}; check the mask")
     return row
 
 
-def _counted(row: Mapping) -> int:
+def counted_tokens(row: Mapping) -> int:
     """How many tokens of a row carry loss; the first never does, for nothing comes before it."""
     return sum(label != IGNORED for label in row["labels"][1:])
 
 
 def _summed_loss(model, dtype: torch.dtype) -> Callable[[dict], torch.Tensor]:
-    """A function from a batch to the cross-entropy summed over its counted tokens.
+    """A function from a batch to the cross-entropy summed over its counted tokens."""
+    forward = logits_at_labels(model, dtype)
+
+    def summed_loss(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        logits, targets, _ = forward(batch)
+        return F.cross_entropy(logits, targets, reduction="sum")
+
+    return summed_loss
+
+
+def logits_at_labels(model, dtype: torch.dtype) -> Callable[[dict], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """A function from a batch to (logits in float32, the labels they should predict, the row each is in), one line
+    for each counted token.
 
     Most tokens of a row carry no label, so the output layer, the widest of a small model, is computed only where one
     does. Where a model does more than apply it to the last hidden states, the whole forward pass is taken instead.
@@ -315,7 +331,7 @@ def _summed_loss(model, dtype: torch.dtype) -> Callable[[dict], torch.Tensor]:
     device = next(model.parameters()).device
     parts = _backbone_and_head(model)
 
-    def summed_loss(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def forward(batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         targets = batch["labels"][:, 1:]
         counted = targets != IGNORED
         row, column = counted.nonzero(as_tuple=True)
@@ -329,9 +345,9 @@ def _summed_loss(model, dtype: torch.dtype) -> Callable[[dict], torch.Tensor]:
             else:
                 logits = model(input_ids=ids, attention_mask=batch["attention_mask"].to(device)).logits
                 logits = logits.flatten(0, 1).index_select(0, positions)
-        return F.cross_entropy(logits.float(), targets[counted].to(device), reduction="sum")
+        return logits.float(), targets[counted].to(device), row.to(device)
 
-    return summed_loss
+    return forward
 
 
 def _backbone_and_head(model):

@@ -1,0 +1,45 @@
+"""Training: one loop for full fine-tuning and adapters (`loop`), many adapters at once over one frozen base
+(`together`), and sweeps over settings, kept on disk as they finish (`sweeps`).
+
+Rows come from `masking`, models from `models`; plots and recipes are elsewhere.
+"""
+
+from labkit.training.loop import (
+    IGNORED,
+    PARTS,
+    SCHEDULES,
+    History,
+    Hooks,
+    Settings,
+    batches,
+    evaluate,
+    fit,
+    number_format,
+    parts,
+    schedule,
+    seed_everything,
+)
+from labkit.training.sweeps import sweep
+from labkit.training.together import Trained, Trial, fit_alone, fit_together, groups
+
+__all__ = [
+    "IGNORED",
+    "PARTS",
+    "SCHEDULES",
+    "History",
+    "Hooks",
+    "Settings",
+    "Trained",
+    "Trial",
+    "batches",
+    "evaluate",
+    "fit",
+    "fit_alone",
+    "fit_together",
+    "groups",
+    "number_format",
+    "parts",
+    "schedule",
+    "seed_everything",
+    "sweep",
+]
