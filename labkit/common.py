@@ -1,15 +1,17 @@
-"""What belongs to no topic: the error of one line, files that appear whole, JSON for people, peak memory.
+"""What belongs to no topic: the error of one line, files that appear whole, JSON and tables for people, peak
+memory.
 
 Nothing here knows of examples, models or labs, and nothing heavy is imported.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -53,6 +55,23 @@ def write_atomically(path: str | Path, binary: bool = False) -> Iterator[IO]:
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows, the heads first, as lines with columns of even width."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same as an HTML table, every cell escaped."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    return f"<table><thead>{line('th', head)}</thead><tbody>{''.join(line('td', row) for row in rows)}</tbody></table>"
 
 
 def write_between(target: Path, begin: str, end: str, text: str) -> bool:

@@ -2,14 +2,15 @@
 
 A topic's name is the same in every room: `exercises/TOPIC.py`, `runs/recipes/TOPIC.py`, the bank `quizzes/NN_TOPIC.yaml`,
 the lab `labs/source/NN_TOPIC.py`. What a lab consists of stands in those rooms and is found by that name; only
-the row is here. Nothing of the kit is imported, so that every room can import this.
+the row is here. Nothing of the kit but `common` is imported, so that every room can import this.
 """
 
 from __future__ import annotations
 
-import html
 from collections.abc import Collection
 from dataclasses import dataclass
+
+from labkit.common import html_table, text_table
 
 
 @dataclass(frozen=True)
@@ -67,17 +68,10 @@ class Table(list):
     """Rows of (lab, its question, minutes), the first of them the heads; a table in a notebook, in text, in Markdown."""
 
     def __repr__(self) -> str:
-        widths = [max(map(len, column)) for column in zip(*self, strict=True)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in self
-        )
+        return text_table(self)
 
     def _repr_html_(self) -> str:
-        head, *rows = (
-            f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in row)}</tr>"
-            for row, tag in zip(self, ["th"] + ["td"] * (len(self) - 1), strict=True)
-        )
-        return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+        return html_table(self[0], self[1:])
 
     def markdown(self) -> str:
         head, *rows = (f"| {' | '.join(row)} |" for row in self)

@@ -8,7 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "labkit"
 
 ORDER = (  # each of these from those before it, and from its own line where the line is one room
-    ("common", "syllabus"),
+    ("common",),
+    ("syllabus",),
     ("live", "cluster", "progress", "lab"),
     ("data", "dedup", "tokenization", "cross_entropy", "hyperparameters", "lora"),
     ("masking",),

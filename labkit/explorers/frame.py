@@ -41,24 +41,10 @@ class Slider:
         )
 
 
-@dataclass(frozen=True)
-class Choice:
-    """One of several named values."""
-
-    name: str
-    value: str
-    options: tuple[str, ...]
-
-    def widget(self):
-        import ipywidgets as widgets
-
-        return widgets.Dropdown(value=self.value, options=self.options, description=self.name, layout={"width": "28em"})
-
-
 class Explorer:
     """A picture that a learner turns knobs on. Subclasses give `traits` and `draw`."""
 
-    traits: Mapping[str, Slider | Choice]  # by the name of `draw`'s argument
+    traits: Mapping[str, Slider]  # by the name of `draw`'s argument
 
     def draw(self, **values: Any) -> tuple[Figure, str]:
         """(figure, its text alternative, which carries the numbers) for the values of all controls."""
@@ -72,12 +58,8 @@ class Explorer:
         """The same explorer with other first values. Raises `InputError` for what a control does not have."""
         for name, value in values.items():
             trait = self.traits[name]
-            if isinstance(trait, Slider) and not (
-                isinstance(value, int) and not isinstance(value, bool) and trait.least <= value <= trait.most
-            ):
+            if not isinstance(value, int) or isinstance(value, bool) or not trait.least <= value <= trait.most:
                 raise InputError(f"{name} is {value!r}: give a whole number from {trait.least} to {trait.most}")
-            if isinstance(trait, Choice) and value not in trait.options:
-                raise InputError(f"{name} is {value!r}: choose one of {', '.join(trait.options)}")
         self.traits = {name: replace(trait, value=values.get(name, trait.value)) for name, trait in self.traits.items()}
         return self
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import html
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from labkit import progress
-from labkit.common import InputError
+from labkit.common import InputError, html_table, text_table
 from labkit.live import Line
 from labkit.runs.execution import executed
 from labkit.runs.recipe import Recipe
@@ -86,7 +85,7 @@ class Run:
 
     def table(self) -> str:
         """The score by task as an HTML table."""
-        return _html_table(
+        return html_table(
             ("task", "right", "share", "95% interval"),
             [
                 (
@@ -150,12 +149,10 @@ class MyRuns(list):
     def __repr__(self) -> str:
         if not self:
             return 'No runs are kept yet. run.keep("a note") keeps one.'
-        rows = [self.HEAD, *self.cells()]
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+        return text_table([self.HEAD, *self.cells()])
 
     def _repr_html_(self) -> str:
-        return _html_table(self.HEAD, self.cells()) if self else f"<p>{html.escape(repr(self))}</p>"
+        return html_table(self.HEAD, self.cells()) if self else f"<p>{html.escape(repr(self))}</p>"
 
 
 def my_runs() -> MyRuns:
@@ -166,10 +163,3 @@ def my_runs() -> MyRuns:
 def told(score: dict) -> str:
     span = f"{score['low']:.1%} to {score['high']:.1%}"
     return f"{score['correct']} of {score['n']} right, {score['share']:.1%} (95% interval {span})"
-
-
-def _html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def line(tag: str, cells: Sequence[str]) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    return f"<table><thead>{line('th', head)}</thead><tbody>{''.join(line('td', row) for row in rows)}</tbody></table>"

@@ -10,27 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sums import number_questions
 
 from labkit import models
 from labkit.common import InputError
-from labkit.masking import IGNORED, collate, render
+from labkit.masking import IGNORED, collate
 from labkit.training import History, Settings, batches, evaluate, fit, loop, number_format, parts, schedule
-
-
-@pytest.fixture(scope="module")
-def loaded(tiny_model_folder):
-    return models.load(tiny_model_folder, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def rows(loaded):
-    return [render(example, loaded[1]) for example in number_questions(64)]
-
-
-@pytest.fixture
-def model(loaded):
-    return copy.deepcopy(loaded[0])
 
 
 def train(model, rows, **changes):

@@ -8,11 +8,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from sums import number_questions
 
 from labkit import models
 from labkit.common import InputError
-from labkit.masking import render
 from labkit.training import Settings, Trial, fit_alone, fit_together, groups, together
 
 BASE = Settings(steps=50, batch_size=8, lr=1e-3, number_format="float32")
@@ -27,21 +25,6 @@ DIFFERENT = [
     Trial(replace(BASE, lr=3e-3, seed=5, beta1=0.8, beta2=0.95), rank=3, alpha=6),
     Trial(replace(BASE, lr=1e-3, seed=0, batch_size=5, eval_every=20), rank=5, alpha=10),
 ]
-
-
-@pytest.fixture(scope="module")
-def loaded(tiny_model_folder):
-    return models.load(tiny_model_folder, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def rows(loaded):
-    return [render(example, loaded[1]) for example in number_questions(64)]
-
-
-@pytest.fixture
-def model(loaded):
-    return copy.deepcopy(loaded[0])
 
 
 def at_once(model, trials, rows, **more):
