@@ -1,5 +1,6 @@
 """What ends by no doing of the learner's costs nobody a point: parts killed from outside, no room, no processes."""
 
+import contextlib
 import errno
 import json
 import os
@@ -229,12 +230,13 @@ def test_a_worker_killed_in_the_middle_changes_no_grade(tmp_path, capsys):
         """SIGKILL to the first worker that has a sandbox below it."""
         while not killed and not over.is_set():
             for worker in psutil.Process().children():
-                if "labkit.cluster" in " ".join(worker.cmdline()) and any(
-                    "bwrap" in each.name() for each in worker.children(recursive=True)
-                ):
-                    worker.kill()
-                    killed.append(worker.pid)
-                    return
+                with contextlib.suppress(psutil.NoSuchProcess):  # one that ended while it was looked at
+                    if "labkit.cluster" in " ".join(worker.cmdline()) and any(
+                        "bwrap" in each.name() for each in worker.children(recursive=True)
+                    ):
+                        worker.kill()
+                        killed.append(worker.pid)
+                        return
             over.wait(0.01)
 
     over = threading.Event()

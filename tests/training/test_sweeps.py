@@ -23,11 +23,6 @@ SHORT = Settings(steps=3, batch_size=4, number_format="float32")
 
 
 @pytest.fixture(scope="module")
-def loaded(tiny_model_folder):
-    return models.load(tiny_model_folder, device="cpu")
-
-
-@pytest.fixture(scope="module")
 def rows(loaded):
     return [render(example, loaded[1]) for example in number_questions(16)]
 
