@@ -173,7 +173,7 @@ def number_format(device: torch.device | str) -> torch.dtype:
     """bfloat16 on GPUs since Ampere, else float32.
 
     On every CPU float32: at the kit's size a step in bfloat16 is slower even where the processor has instructions for
-    it, because converting costs more than the small products save (`labkit bench demo` measures both).
+    it, because converting costs more than the small products save.
     """
     kind = torch.device(device).type
     if kind == "cuda":
