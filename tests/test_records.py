@@ -37,7 +37,9 @@ def first_batch(recipe, train, tokenizer) -> tuple[int, int]:
     """(tokens, tokens that carry loss) of the first step as it would be made now: the hash covers no code."""
     if recipe.control == "shuffled":
         train, recipe = runs.shuffle_answers(train, recipe.seed), dataclasses.replace(recipe, control=None)
-    if recipe.fault or recipe.prompt_weight:  # a row may be left out, and which tokens count is drawn row by row
+    if (
+        recipe.fault or recipe.prompt_weight or recipe.text_rows
+    ):  # a row may be left out, and which tokens count is drawn row by row
         rows = runs.training_rows(train, tokenizer, recipe, 1024)
         [chosen] = training.batches(len(rows), recipe.batch_size, 1, recipe.seed)
         batch = [rows[index] for index in chosen]

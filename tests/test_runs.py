@@ -399,7 +399,9 @@ def test_the_command_lists_and_shows(capsys):
 
 
 def test_the_command_rebuilds(monkeypatch, capsys):
-    monkeypatch.setattr(runs_command, "rebuild", lambda recipe, seeds, **more: recorded(recipe, seeds))
+    monkeypatch.setattr(
+        runs_command, "rebuild_all", lambda wanted, **more: [recorded(recipe, seeds) for recipe, seeds in wanted]
+    )
     assert command(runs_command, "rebuild", "try", "--seeds", "3", "--json") == 0
     assert list(json.loads(capsys.readouterr().out.splitlines()[-1])["try"]["shares"]) == ["0", "1", "2"]
     for wrong in (("rebuild", "tri"), ("rebuild", "try", "--seeds", "0"), ("show", "tri")):

@@ -7,13 +7,17 @@ command.py and replay.py are `labkit runs` and `labkit run`.
 
 from labkit.runs.compare import Interval, interval, paired_difference, pooled, t_quantile
 from labkit.runs.execution import (
+    best_rates,
     digest,
     execute,
+    execute_together,
     is_right,
     mix,
     rebuild,
+    rebuild_all,
     settings,
     shuffle_answers,
+    text_rows,
     training_rows,
 )
 from labkit.runs.recipe import Recipe, base_digest
@@ -30,8 +34,10 @@ __all__ = [
     "Record",
     "Run",
     "base_digest",
+    "best_rates",
     "digest",
     "execute",
+    "execute_together",
     "interval",
     "is_right",
     "machine",
@@ -41,12 +47,14 @@ __all__ = [
     "paired_difference",
     "pooled",
     "rebuild",
+    "rebuild_all",
     "recorded",
     "run",
     "settings",
     "shuffle_answers",
     "stale",
     "t_quantile",
+    "text_rows",
     "training_rows",
     "versions",
 ]

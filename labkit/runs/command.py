@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
 import sys
 from statistics import mean
 
 from labkit.common import InputError
 from labkit.runs.compare import interval
-from labkit.runs.execution import rebuild
+from labkit.runs.execution import best_rates, rebuild_all
+from labkit.runs.recipe import Recipe
 from labkit.runs.recipes import RECIPES, named
 from labkit.runs.record import Record, recorded, stale
 from labkit.runs.show import told
@@ -17,7 +19,8 @@ from labkit.runs.show import told
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "examples:\n  labkit runs list\n  labkit runs show sft-short\n  labkit runs rebuild sft-short --seeds 8"
+        "examples:\n  labkit runs list\n  labkit runs show sft-short\n  labkit runs rebuild sft-short --seeds 8\n"
+        "  labkit runs rebuild 'modules-*' --screen 2    # each rate on 2 seeds, then the best rates on all"
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="list | show | rebuild")
     listing = actions.add_parser("list", help="the recipes, and which are recorded")
@@ -26,8 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     again = actions.add_parser(
         "rebuild", help="record a recipe, or all that there are; goes on where it was interrupted"
     )
-    again.add_argument("name", metavar="NAME", nargs="?")
+    again.add_argument("name", metavar="NAME", nargs="*", help="recipes; * stands for anything")
     again.add_argument("--seeds", type=int, default=8, help="record the seeds 0 … SEEDS−1 (8)")
+    again.add_argument(
+        "--screen",
+        type=int,
+        metavar="N",
+        help="of recipes that differ in nothing but the learning rate, record N seeds each, and all SEEDS only for the "
+        "one with the lowest held-out loss",
+    )
     again.add_argument("--again", action="store_true", help="also what is recorded already")
     again.add_argument("--workers", type=int, help="how many runs at once (one for each core)")
     again.add_argument("--cluster", metavar="ADDRESS", help="run on this Ray cluster: auto, or HOST:PORT")
@@ -65,15 +75,15 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _rebuild(args: argparse.Namespace) -> int:
-    if args.seeds < 1:
-        raise InputError(f"--seeds is {args.seeds}: at least 1 is needed")
-    chosen = [named(args.name)] if args.name else list(RECIPES.values())
-    summaries = {}
-    for recipe in chosen:
-        print(f"{recipe.name}: {args.seeds} seeds, {recipe.steps} steps each", file=sys.stderr)
-        record = rebuild(
-            recipe,
-            args.seeds,
+    for option, value in (("--seeds", args.seeds), ("--screen", args.screen)):
+        if value is not None and value < 1:
+            raise InputError(f"{option} is {value}: at least 1 is needed")
+    chosen = [recipe for name in args.name for recipe in _matching(name)] if args.name else list(RECIPES.values())
+
+    def recorded_now(recipes: list[Recipe], seeds: int) -> list[Record]:
+        print(f"{len(recipes)} recipes, {seeds} seeds: {', '.join(each.name for each in recipes)}", file=sys.stderr)
+        return rebuild_all(
+            [(recipe, seeds) for recipe in recipes],
             again=args.again,
             cluster_address=args.cluster,
             workers=args.workers,
@@ -81,11 +91,22 @@ def _rebuild(args: argparse.Namespace) -> int:
                 f"  seed {outcome.seed}: {told(outcome.score)}, {outcome.seconds:.0f} s", file=sys.stderr
             ),
         )
+
+    if args.screen is not None:
+        recorded_now(chosen, args.screen)
+        chosen = best_rates(chosen)
+    summaries = {}
+    for record in recorded_now(chosen, args.seeds):
         _print_record(record)
-        summaries[recipe.name] = _summary(record)
+        summaries[record.name] = _summary(record)
     if args.json:
         print(json.dumps(summaries))
     return 0
+
+
+def _matching(name: str) -> list[Recipe]:
+    """The recipes that a name or pattern means."""
+    return [RECIPES[found] for found in fnmatch.filter(RECIPES, name)] or [named(name)]
 
 
 def _summary(record: Record) -> dict:

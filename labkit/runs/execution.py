@@ -9,15 +9,20 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import random
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit import cluster
+from labkit.almanac.documents import documents
+from labkit.almanac.world import build
 from labkit.common import InputError, write_atomically
 from labkit.data import Example
 from labkit.masking import IGNORED, partial_labels, plant, render, sampled_labels, segments
@@ -28,6 +33,9 @@ from labkit.runs.record import SCORED, Outcome, Record, flags, machine, recorded
 if TYPE_CHECKING:
     from labkit.models import Score
     from labkit.training import History, Settings
+
+HELD_OUT = 48  # documents on which a run's `text_loss` is taken; none of them was in the base's text
+TEXT_LENGTH = 64  # tokens taken of a document
 
 
 def execute(recipe: Recipe, on_progress: Callable[[float, str], None] | None = None) -> Outcome:
@@ -42,61 +50,130 @@ def executed(recipe: Recipe, on_progress: Callable[[float, str], None] | None = 
     started = time.perf_counter()
     tell = on_progress or (lambda share, text: None)
     tell(0.0, "loading the base")
-    train, test = mix(recipe)
     model, tokenizer = models.load(models.BASE)
     if recipe.stop == "unknown":
         models.forget_token(model, tokenizer.eos_token_id, recipe.seed)
-    context = model.config.max_position_embeddings
-    rows = training_rows(train, tokenizer, recipe, context)
-    validation = training_rows(
-        test[: recipe.validation_n], tokenizer, dataclasses.replace(recipe, control=None), context
-    )
+    task = _Task.of(recipe, tokenizer, model.config.max_position_embeddings)
     if recipe.method == "lora":
         model = models.add_lora(model, recipe.rank, recipe.alpha, recipe.target_modules, recipe.seed)
-    trainable, total = models.count_parameters(model)
 
     def on_step(step: int, history: History) -> None:
         tell(0.8 * step / recipe.steps, f"step {step} of {recipe.steps}, loss {history.loss[-1]:.2f}")
 
     history = training.fit(
         model,
-        rows,
-        dataclasses.replace(settings(recipe), number_format=recipe.number_format),
+        task.rows,
+        _settings(recipe),
         pad=tokenizer.pad_token_id,
-        validation=validation,
+        validation=task.validation,
         on_step=on_step,
         on_nan="record",
     )
-    questions = test[: recipe.evaluation_n]
-    score = models.score(
+
+    def answered(done: int, n: int) -> None:
+        tell(0.8 + 0.2 * done / n, f"answering, {done} of {n}")
+
+    trainable, total = models.count_parameters(model)
+    outcome = _outcome(task, model, tokenizer, history, trainable, total, answered)
+    return dataclasses.replace(outcome, seconds=round(time.perf_counter() - started, 1)), model, tokenizer
+
+
+def execute_together(recipes: Sequence[Recipe]) -> list[Outcome]:
+    """Run recipes that train adapters over the same base at once; equal to `execute` for each, except for rounding."""
+    from labkit import models, training
+
+    started = time.perf_counter()
+    model, tokenizer = models.load(models.BASE)
+    tasks = [_Task.of(recipe, tokenizer, model.config.max_position_embeddings) for recipe in recipes]
+    trained = training.fit_together(
         model,
-        tokenizer,
-        questions,
-        max_new_tokens=recipe.max_new_tokens,
-        progress=lambda done, n: tell(0.8 + 0.2 * done / n, f"answering, {done} of {n}"),
+        [training.Trial(_settings(r), r.rank, r.alpha, r.target_modules) for r in recipes],
+        [task.rows for task in tasks],
+        pad=tokenizer.pad_token_id,
+        validation=[task.validation for task in tasks],
     )
-    right = "".join(
-        str(int(is_right(output, example))) for output, example in zip(score.outputs, questions, strict=True)
-    )
-    outcome = Outcome(
-        seed=recipe.seed,
+    share, found = (time.perf_counter() - started) / len(recipes), []
+    base = models.count_parameters(model)[1]
+    for task, one in zip(tasks, trained, strict=True):
+        started = time.perf_counter()
+        trainable = sum(weight.numel() for weight in one.weights.values())
+        with one.on(model) as adapted:
+            outcome = _outcome(task, adapted, tokenizer, one.history, trainable, base + trainable)
+        seconds = round(share + time.perf_counter() - started, 1)
+        found.append(dataclasses.replace(outcome, seconds=seconds, at_once=len(recipes)))
+    return found
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a recipe trains on, follows and asks."""
+
+    recipe: Recipe
+    train: list[Example]
+    questions: list[Example]
+    rows: list[dict]
+    validation: list[dict]
+
+    @classmethod
+    def of(cls, recipe: Recipe, tokenizer, context: int) -> _Task:
+        train, test = mix(recipe)
+        followed = dataclasses.replace(recipe, control=None, text_rows=0)
+        return cls(
+            recipe,
+            train,
+            test[: recipe.evaluation_n],
+            training_rows(train, tokenizer, recipe, context),
+            training_rows(test[: recipe.validation_n], tokenizer, followed, context),
+        )
+
+
+def _outcome(
+    task: _Task,
+    model,
+    tokenizer,
+    history: History,
+    trainable: int,
+    total: int,
+    answered: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """What is left of a trained model: its answers to the questions, and what it still knows of the base's text."""
+    from labkit import models, training
+
+    questions, tokens = task.questions, task.recipe.max_new_tokens
+    score = models.score(model, tokenizer, questions, max_new_tokens=tokens, progress=answered)
+    pairs = zip(score.outputs, questions, strict=True)
+    return Outcome(
+        seed=task.recipe.seed,
         score=_plain(score),
-        by_task={task: _plain(part) for task, part in score.by_task.items()},
-        right=right,
+        by_task={name: _plain(part) for name, part in score.by_task.items()},
+        right="".join(str(int(is_right(output, example))) for output, example in pairs),
         questions=digest(questions),
-        trained_on=digest(train),
+        trained_on=digest(task.train),
         history={name: [_short(value) for value in values] for name, values in history.as_dict().items()},
         trainable=trainable,
         total=total,
         train_seconds=round(history.seconds[-1], 1),
-        seconds=round(time.perf_counter() - started, 1),
+        seconds=0.0,
         machine=machine(next(model.parameters()).device.type),
         versions=versions(),
         date=datetime.now(UTC).date().isoformat(),
         probabilities=[float(f"{value:.3g}") for value in models.probabilities(model, tokenizer, questions)],
         flags=flags(),
+        text_loss=_short(
+            training.evaluate(model, text_rows("held out", HELD_OUT, tokenizer), pad=tokenizer.pad_token_id)
+        ),
     )
-    return outcome, model, tokenizer
+
+
+def text_rows(seed: int | str, count: int, tokenizer) -> list[dict]:
+    """The first tokens of `count` documents like those that the base was made from, with loss on every token."""
+    texts = islice(documents(build(), seed), count)
+    rows = [tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"][:TEXT_LENGTH] for text in texts]
+    return [{"input_ids": ids, "labels": ids} for ids in rows]
+
+
+def _settings(recipe: Recipe) -> Settings:
+    return dataclasses.replace(settings(recipe), number_format=recipe.number_format)
 
 
 def settings(recipe: Recipe) -> Settings:
@@ -144,7 +221,7 @@ def training_rows(examples: Sequence[Example], tokenizer, recipe: Recipe, max_le
             if all(label == IGNORED for label in labels):  # teaches nothing, and `fit` refuses it
                 continue
         rows.append({"input_ids": ids, "labels": labels})
-    return rows
+    return rows + text_rows(f"mixed in {recipe.seed}", recipe.text_rows, tokenizer)
 
 
 def shuffle_answers(examples: Sequence[Example], seed: int) -> list[Example]:
@@ -173,9 +250,13 @@ def is_right(output: str, example: Example) -> bool:
     return exact_answer(output) == example.answer.strip()
 
 
-def rebuild(
-    recipe: Recipe,
-    seeds: int,
+def rebuild(recipe: Recipe, seeds: int, **more) -> Record:
+    """Record a recipe for the seeds 0 … seeds−1; as `rebuild_all`."""
+    return rebuild_all([(recipe, seeds)], **more)[0]
+
+
+def rebuild_all(
+    wanted: Sequence[tuple[Recipe, int]],
     *,
     folder: Path | None = None,
     again: bool = False,
@@ -183,48 +264,124 @@ def rebuild(
     workers: int | None = None,
     executor: Callable[[Recipe], Outcome] = execute,
     on_seed: Callable[[Outcome], None] | None = None,
-) -> Record:
-    """Record a recipe for the seeds 0 … seeds−1. Seeds that are recorded under the same hash are kept, unless `again`.
+) -> list[Record]:
+    """Record each recipe for the seeds 0 … n−1. Seeds that are recorded under the same hash are kept, unless `again`.
 
     Each seed is written as it finishes, to `NAME.partial/` beside the record; a call that was interrupted goes on
-    from there.
+    from there. Adapters that can be trained at once are (`execute_together`).
     """
-    folder = folder or records.RECORDS
-    partial = folder / f"{recipe.name}.partial"
-    fingerprint = recipe.hash
-    try:
-        if again:
-            shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{partial}: cannot be made ({error.strerror or error}); records can only be made in a checkout"
-        ) from None
-    outcomes: dict[int, Outcome] = {}
-    if (
-        not again
-        and recipe.name in recorded(folder)
-        and (record := Record.load(recipe.name, folder)).hash == fingerprint
-    ):
-        outcomes = {outcome.seed: outcome for outcome in record.outcomes}
-    for path in sorted(partial.glob("seed-*.json")):
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if values["hash"] == fingerprint:
-            outcomes[values["outcome"]["seed"]] = Outcome(**values["outcome"])
+    kept = [_Kept(recipe, folder or records.RECORDS, again) for recipe, _ in wanted]
+    missing = [
+        (place, dataclasses.replace(recipe, seed=seed))
+        for place, (recipe, seeds) in enumerate(wanted)
+        for seed in range(seeds)
+        if seed not in kept[place].outcomes
+    ]
+    groups = [[index] for index in range(len(missing))]
+    if executor is execute:
+        groups = _at_once([recipe for _, recipe in missing], workers or os.cpu_count() or 1)
+    jobs = [_Job(executor, tuple(missing[index][1] for index in group)) for group in groups]
 
-    def keep(_: int, outcome: Outcome) -> None:
-        with write_atomically(partial / f"seed-{outcome.seed}.json") as file:
-            json.dump({"hash": fingerprint, "outcome": dataclasses.asdict(outcome)}, file)
-        outcomes[outcome.seed] = outcome
-        if on_seed is not None:
-            on_seed(outcome)
+    def keep(number: int, outcomes: list[Outcome]) -> None:
+        for index, outcome in zip(groups[number], outcomes, strict=True):
+            kept[missing[index][0]].add(outcome)
+            if on_seed is not None:
+                on_seed(outcome)
 
-    missing = [dataclasses.replace(recipe, seed=seed) for seed in range(seeds) if seed not in outcomes]
-    cluster.map(executor, missing, cluster=cluster_address, workers=workers, progress=keep)
-    record = Record(dataclasses.asdict(recipe), fingerprint, tuple(outcomes[seed] for seed in sorted(outcomes)))
-    record.save(folder)
-    shutil.rmtree(partial)
-    return record
+    cluster.map(_work, jobs, cluster=cluster_address, workers=workers, progress=keep)
+    return [each.record() for each in kept]
+
+
+def best_rates(recipes: Sequence[Recipe], folder: Path | None = None) -> list[Recipe]:
+    """Of recipes that differ in nothing but the learning rate, the one whose recorded runs have the lowest held-out
+    loss at the end; on the seeds that all of them have. A loss that is no number counts as the highest.
+    """
+    alike: dict[Recipe, list[Recipe]] = {}
+    for recipe in recipes:
+        alike.setdefault(dataclasses.replace(recipe, name="", lr=1.0), []).append(recipe)
+    return [min(group, key=_held_out_loss(group, folder)) for group in alike.values()]
+
+
+def _held_out_loss(group: Sequence[Recipe], folder: Path | None) -> Callable[[Recipe], float]:
+    found = {recipe.name: Record.load(recipe.name, folder) for recipe in group}
+    seeds = set.intersection(*(set(record.shares) for record in found.values()))
+
+    def loss(recipe: Recipe) -> float:
+        last = [found[recipe.name].outcome(seed).history["validation_loss"][-1:] for seed in sorted(seeds)]
+        if not all(last):
+            raise InputError(f"{recipe.name} follows no held-out loss: give it validation_n")
+        return sum(math.inf if value is None else value for [value] in last)
+
+    return loss
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What one process is given: recipes, each with its seed."""
+
+    executor: Callable[[Recipe], Outcome]
+    recipes: tuple[Recipe, ...]
+
+    def __repr__(self) -> str:
+        return "; ".join(f"{recipe.name}, seed {recipe.seed}" for recipe in self.recipes)
+
+
+def _work(job: _Job) -> list[Outcome]:
+    if len(job.recipes) > 1:
+        return execute_together(job.recipes)
+    return [job.executor(recipe) for recipe in job.recipes]
+
+
+def _at_once(recipes: Sequence[Recipe], workers: int) -> list[list[int]]:
+    """The recipes' indices in groups for `execute_together`, large enough to pay and enough of them for all workers."""
+    from labkit import training
+
+    groups = [[index] for index, recipe in enumerate(recipes) if recipe.method != "lora" or recipe.stop != "known"]
+    able = [index for index, recipe in enumerate(recipes) if recipe.method == "lora" and recipe.stop == "known"]
+    trials = [
+        training.Trial(_settings(recipes[i]), recipes[i].rank, recipes[i].alpha, recipes[i].target_modules)
+        for i in able
+    ]
+    size = min(training.AT_ONCE, max(1, math.ceil(len(able) / workers)))
+    return groups + [[able[place] for place in group] for group in training.groups(trials, size)]
+
+
+class _Kept:
+    """The outcomes of one recipe that are there: those of its record, and those of a call that was interrupted."""
+
+    def __init__(self, recipe: Recipe, folder: Path, again: bool) -> None:
+        self.recipe, self.folder, self.hash = recipe, folder, recipe.hash
+        self.partial = folder / f"{recipe.name}.partial"
+        self.outcomes: dict[int, Outcome] = {}
+        try:
+            if again:
+                shutil.rmtree(self.partial, ignore_errors=True)
+            self.partial.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{self.partial}: cannot be made ({error.strerror or error}); records can only be made in a checkout"
+            ) from None
+        if not again and recipe.name in recorded(folder):
+            record = Record.load(recipe.name, folder)
+            if record.hash == self.hash:
+                self.outcomes = {outcome.seed: outcome for outcome in record.outcomes}
+        for path in sorted(self.partial.glob("seed-*.json")):
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if values["hash"] == self.hash:
+                self.outcomes[values["outcome"]["seed"]] = Outcome(**values["outcome"])
+
+    def add(self, outcome: Outcome) -> None:
+        with write_atomically(self.partial / f"seed-{outcome.seed}.json") as file:
+            json.dump({"hash": self.hash, "outcome": dataclasses.asdict(outcome)}, file)
+        self.outcomes[outcome.seed] = outcome
+
+    def record(self) -> Record:
+        """The record, saved; the folder of what was interrupted is gone."""
+        found = tuple(self.outcomes[seed] for seed in sorted(self.outcomes))
+        record = Record(dataclasses.asdict(self.recipe), self.hash, found)
+        record.save(self.folder)
+        shutil.rmtree(self.partial)
+        return record
 
 
 def _plain(score: Score) -> dict:

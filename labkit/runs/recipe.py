@@ -36,6 +36,7 @@ class Recipe:
     mask: str = "completion"  # where loss is taken; "partial": on the shots' answers too; "none": on every token
     prompt_weight: float = 0.0  # the chance with which a prompt's token carries loss too: on average, its weight
     fault: str | None = None  # what is planted in the labels: one of `masking.FAULTS`
+    text_rows: int = 0  # documents like those that the base was made from, mixed in among the examples
     stop: str = "known"  # "unknown": from a copy of the base in which the end token's embedding is drawn anew
     method: str = "lora"  # or "full": all weights
     rank: int = 16
@@ -71,6 +72,8 @@ class Recipe:
         for field, choices in choices_of.items():
             if getattr(self, field) not in choices:
                 raise InputError(f"{field} is {getattr(self, field)!r}: choose one of {', '.join(map(str, choices))}")
+        if self.text_rows < 0:
+            raise InputError(f"text_rows is {self.text_rows}: give a number of documents, or 0")
         if not 0 <= self.prompt_weight <= 1:
             raise InputError(f"prompt_weight is {self.prompt_weight}: give a weight from 0 to 1")
         for field in ("alpha", "lr", "warmup", "weight_decay", "clip", "prompt_weight"):

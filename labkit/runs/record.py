@@ -43,6 +43,8 @@ class Outcome:
     date: str
     probabilities: list[float] | None = None  # of each question's right completion, in order; None in older records
     flags: list[str] | None = None  # those of `FLAGS` that the processor has; None in older records
+    text_loss: float | None = None  # afterwards, on text like the base's own: nats a token; None in older records
+    at_once: int = 1  # how many runs were trained together (`training.fit_together`): another order of sums
 
 
 @dataclass(frozen=True)
