@@ -4,7 +4,12 @@ Names are loaded when they are first used, so that this import takes neither tor
 ipywidgets with it.
 """
 
+import os
 from importlib import import_module
+
+# Threads that wait for one another sleep instead of spinning: where they spin, a busy neighbour on the cores makes a
+# training step ten times as long (`labkit bench demo`). OpenMP reads this when torch is loaded; what is set stays.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from labkit.doctor import (
     doctor,

@@ -20,9 +20,10 @@ from labkit.training.loop import (
     seed_everything,
 )
 from labkit.training.sweeps import sweep
-from labkit.training.together import Trained, Trial, fit_alone, fit_together, groups
+from labkit.training.together import AT_ONCE, Trained, Trial, fit_alone, fit_together, groups
 
 __all__ = [
+    "AT_ONCE",
     "IGNORED",
     "PARTS",
     "SCHEDULES",
