@@ -221,31 +221,36 @@ def tokens(
 
 
 def courses(
-    x: Sequence[float],
+    x: Sequence[float] | Mapping[str, Sequence[float]],
     by_name: Mapping[str, Sequence[Interval]],
     title: str,
     x_name: str,
     y_name: str,
     x_log: bool = False,
+    y_log: bool = False,
 ) -> None:
     """Show a line for each name, through the middles of its intervals, one at each x; the band is the 95% interval.
 
-    An interval is what `labkit.runs.interval` gives.
+    `x` is one row for all names, or a row for each. An interval is what `labkit.runs.interval` gives.
     """
+    own = x if isinstance(x, Mapping) else dict.fromkeys(by_name, x)
     drawn, axes = figure(title, x_name, y_name)
     said = []
     for number, (name, intervals) in enumerate(by_name.items()):
         style = f"{MARKERS[number % len(MARKERS)]}{DASHES[number % len(DASHES)]}"
         colour = COLOURS[number % len(COLOURS)]
         lows, highs = [each.low for each in intervals], [each.high for each in intervals]
-        axes.plot(x, [each.mean for each in intervals], style, color=colour, label=name)
-        axes.fill_between(x, lows, highs, color=colour, alpha=0.15)
-        points = zip(x, intervals, strict=True)
+        axes.plot(own[name], [each.mean for each in intervals], style, color=colour, label=name)
+        axes.fill_between(own[name], lows, highs, color=colour, alpha=0.15)
+        points = zip(own[name], intervals, strict=True)
         told = ", ".join(f"{at:g}: {each.mean:.3g} ({each.low:.3g} to {each.high:.3g})" for at, each in points)
         said.append(f"{name}: {told}")
     if x_log:
+        places = sorted({at for row in own.values() for at in row})
         axes.set_xscale("log", base=2)
-        axes.set_xticks(x, [f"{at:g}" for at in x])
+        axes.set_xticks(places, [f"{at:g}" for at in places])
+    if y_log:
+        axes.set_yscale("log")
     axes.legend(frameon=False)
     show(drawn, f"{title}. {y_name}, with 95% interval, by {x_name}. {'. '.join(said)}.")
 

@@ -125,6 +125,8 @@ def test_courses_say_every_point_with_its_interval(shown):
     plots.courses([1, 16], {"A": up, "B": down}, "A rises", "best of n", "reward", x_log=True)
     text = shown[0][0]["text/plain"]
     assert "reward, with 95% interval, by best of n. A: 1: 1 (0.5 to 1.5), 16: 2 (1 to 3). B: 1: 0 (-1 to 1)" in text
+    plots.courses({"A": [1, 16], "B": [2]}, {"A": up, "B": down[:1]}, "Each at its own", "rate", "loss", y_log=True)
+    assert "A: 1: 1 (0.5 to 1.5), 16: 2 (1 to 3). B: 2: 0 (-1 to 1)." in shown[2][0]["text/plain"]
 
 
 def test_matplotlib_settings_stay_as_they_were(shown):

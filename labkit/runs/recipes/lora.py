@@ -20,6 +20,7 @@ MODULES = {  # equal in number of trained weights to rank 4 on all linear layers
 }
 SCALES = {1: (2, 8, 32), 64: (32, 64, 128)}  # alpha at a rank: fixed, α/r and α/√r fixed; at rank 16 all are 32
 COMMON = 8e-3
+FACT_RATES = {1: 8e-3, 4: 8e-3, 16: 8e-3}  # the best of `RATES` at 64 facts
 FACTS = {64: 60, 128: 120, 256: 240}  # steps: each fact is seen 30 times
 
 
@@ -37,6 +38,6 @@ def recipes() -> Iterator[Recipe]:
         yield Recipe(f"mixed-full-{lr / 2:g}", "06", method="full", lr=lr / 2, **mixed)
     for facts, steps in FACTS.items():
         memory = {"mix": f"facts-{facts}", "steps": steps, "validation_n": facts, "max_new_tokens": 24}
-        for rank in (1, 4, 16, 64):
-            for lr in RATES:
+        for rank in (1, 4, 16):
+            for lr in RATES if facts == min(FACTS) else (FACT_RATES[rank],):
                 yield Recipe(f"facts-{facts}-r{rank}-{lr:g}", "06", rank=rank, lr=lr, **memory)
