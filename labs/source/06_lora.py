@@ -18,8 +18,6 @@
 # About 60 minutes, with four exercises. For every exercise that you leave unsolved, the kit's own function is used.
 
 # %%
-import math
-
 import torch
 
 import labkit as lk
