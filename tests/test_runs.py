@@ -311,6 +311,37 @@ def test_a_live_run_leaves_curves_and_a_score(small_mix, capsys):
     json.dumps(dataclasses.asdict(outcome), allow_nan=False)
 
 
+def test_runs_that_are_made_together_are_those_made_alone_and_are_recorded_so(small_mix, monkeypatch):
+    recipe = dataclasses.replace(
+        RECIPE, batch_size=4, evaluation_n=4, validation_n=3, max_new_tokens=4, rank=2, steps=3, text_rows=2, lr=0.01
+    )
+    monkeypatch.setattr(execution.cluster, "map", lambda work, jobs, progress, **_: [
+        progress(index, work(job)) for index, job in enumerate(jobs)
+    ])  # fmt: skip
+    monkeypatch.setitem(runs.RECIPES, "full", dataclasses.replace(recipe, name="full", method="full", lr=1e-3))
+    together, full = runs.rebuild_all([(recipe, 3), (runs.RECIPES["full"], 1)], workers=1)
+    assert [outcome.at_once for outcome in together.outcomes] == [3, 3, 3] and full.outcomes[0].at_once == 1
+    for outcome in together.outcomes:
+        alone = runs.execute(dataclasses.replace(recipe, seed=outcome.seed))
+        assert outcome.history["loss"] == pytest.approx(alone.history["loss"], rel=1e-4)
+        assert outcome.history["validation_loss"] == pytest.approx(alone.history["validation_loss"], rel=1e-4)
+        assert outcome.text_loss == pytest.approx(alone.text_loss, rel=1e-4)
+        assert (outcome.trainable, outcome.total) == (alone.trainable, alone.total)
+        assert (outcome.trained_on, outcome.questions) == (alone.trained_on, alone.questions)
+        assert outcome.history["tokens"] == alone.history["tokens"]
+    losses = {outcome.history["loss"][-1] for outcome in together.outcomes}
+    assert len(losses) == 3  # each seed has its own adapter and order
+
+
+def test_mixed_in_text_carries_loss_everywhere_and_is_not_the_text_that_is_held_out(tiny_model_folder, small_mix):
+    tokenizer, rows, _ = labelled(small_mix[:2], tiny_model_folder, text_rows=3)
+    assert len(rows) == 5 and all(row["labels"] == row["input_ids"] for row in rows[2:])
+    held_out = runs.text_rows("held out", 48, tokenizer)
+    assert not [row for row in rows[2:] if row in held_out]
+    with pytest.raises(InputError, match="text_rows is -1"):
+        dataclasses.replace(RECIPE, text_rows=-1)
+
+
 def test_a_live_run_says_nothing_that_differs_between_machines(small_mix, capsys):
     recipe = dataclasses.replace(RECIPE, batch_size=2, evaluation_n=2, max_new_tokens=2, method="full", lr=1e-3)
     result = runs.run(recipe, live=True, seed=1)
@@ -407,6 +438,33 @@ def test_the_command_rebuilds(monkeypatch, capsys):
     for wrong in (("rebuild", "tri"), ("rebuild", "try", "--seeds", "0"), ("show", "tri")):
         with pytest.raises(InputError):
             command(runs_command, *wrong)
+
+
+def test_of_several_rates_the_one_with_the_lowest_held_out_loss_is_recorded_on_all_seeds(monkeypatch, capsys):
+    ends = {1e-3: 0.5, 1e-2: 0.2, 1e-1: None, 2e-3: 0.9}  # None: no number
+
+    def made(wanted, **more):
+        def executor(recipe):
+            history = {"validation_loss": [3.0, ends[recipe.lr]]}
+            return dataclasses.replace(workers.outcome(recipe), history=history)
+
+        asked.append({recipe.name: seeds for recipe, seeds in wanted})
+        return [recorded(recipe, seeds, executor) for recipe, seeds in wanted]
+
+    asked = []
+    monkeypatch.setattr(runs_command, "rebuild_all", made)
+    for name, lr, rank in (("r1-low", 1e-3, 1), ("r1-mid", 1e-2, 1), ("r1-high", 1e-1, 1), ("r2-mid", 2e-3, 2)):
+        monkeypatch.setitem(runs.RECIPES, name, dataclasses.replace(RECIPE, name=name, lr=lr, rank=rank))
+    assert command(runs_command, "rebuild", "r1-*", "r2-mid", "--screen", "2", "--seeds", "5") == 0
+    assert asked == [{"r1-low": 2, "r1-mid": 2, "r1-high": 2, "r2-mid": 2}, {"r1-mid": 5, "r2-mid": 5}]
+    with pytest.raises(InputError, match="--screen is 0"):
+        command(runs_command, "rebuild", "r1-*", "--screen", "0")
+    recorded(runs.RECIPES["r1-low"])  # without a held-out loss
+    monkeypatch.setitem(runs.RECIPES, "r1-low", dataclasses.replace(RECIPE, name="r1-low"))
+    with pytest.raises(InputError, match="validation_n"):
+        record = recorded(runs.RECIPES["r1-low"], executor=lambda r: dataclasses.replace(
+            workers.outcome(r), history={"validation_loss": []}))  # fmt: skip
+        runs.best_rates([runs.RECIPES[record.name]])
 
 
 def test_the_command_replays_and_keeps(capsys):
