@@ -19,6 +19,9 @@ def shorten(module, name, less):
     whole = getattr(module, name)
     setattr(module, name, lambda *args, **options: whole(*less(*args), **options))
 shorten(labkit.training, "fit", lambda model, rows, settings: (model, rows[:4], dataclasses.replace(settings, steps=2, batch_size=2)))
+def short(trial):
+    return dataclasses.replace(trial, settings=dataclasses.replace(trial.settings, steps=2, batch_size=2))
+shorten(labkit.training, "sweep", lambda model, rows, trials: (model, rows[:4], [short(trial) for trial in trials]))
 shorten(labkit.models, "score", lambda model, tokenizer, examples: (model, tokenizer, examples[:2]))
 import labkit.runs.execution
 whole_mix = labkit.runs.mix
