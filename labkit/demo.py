@@ -52,9 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--control",
         choices=("shuffled", "prompt"),
-        help="train on each other's answers, or on the prompts only: it should learn nothing",
+        help="train on shuffled answers, or on the prompts only: the model should learn nothing",
     )
-    add("--model", default=None, metavar="NAME_OR_FOLDER", help="another model than the kit's base")
+    add("--model", default=None, metavar="NAME_OR_FOLDER", help="a model instead of the kit's base")
     add(
         "--data",
         default=None,
@@ -96,7 +96,7 @@ def main(args: argparse.Namespace) -> int:
         if args.data is not None:
             own = load_examples(args.data)
             if len(own) < 2:
-                raise InputError(f"{args.data}: 1 example cannot be split; give at least 2, better some hundred")
+                raise InputError(f"{args.data}: 1 example cannot be split; give at least 2, better some hundreds")
             train, test, copies = held_out_part(own, args.seed)
         else:
             train, test = runs.mix(recipe)
@@ -167,9 +167,9 @@ def main(args: argparse.Namespace) -> int:
 
 
 def held_out_part(own: list[Example], seed: int) -> tuple[list[Example], list[Example], str | None]:
-    """(nine tenths to train on, a tenth to ask, what is to be told): near-duplicates stay on one side.
+    """(nine tenths to train on, a tenth to ask, a message or None): near-duplicates stay on one side.
 
-    Where there are none, it is `data.split`.
+    Without near-duplicates it is `data.split`.
     """
     texts = ["\n".join(chain.from_iterable(map(message_texts, each.messages()))) for each in own]
     clusters = dedup.find(texts, reading=dedup.Reading()).clusters
@@ -183,9 +183,9 @@ def held_out_part(own: list[Example], seed: int) -> tuple[list[Example], list[Ex
     if len(groups) == 1:
         return *split(
             own, 0.1, seed
-        ), f"{copies}, all in one, so the held-out part leaks into training; see labkit dedup"
+        ), f"{copies}, all in one cluster, so the held-out part leaks into training; see labkit dedup"
     order = random.Random(seed).sample(range(len(groups)), len(groups))
-    order.sort(key=lambda place: len(groups[place]) > 0.5 * len(own))  # a cluster of most examples is no test
+    order.sort(key=lambda place: len(groups[place]) > 0.5 * len(own))  # a cluster of most examples is not a test
     held = set(split_by_cluster(groups, order, 0.1)[0])
     if len(held) == len(own):
         held -= set(groups[order[-1]])
@@ -198,7 +198,9 @@ def held_out_part(own: list[Example], seed: int) -> tuple[list[Example], list[Ex
 
 
 def check_prompts(asked: Sequence[Example], tokenizer, context: int | None) -> None:
-    """Raise `InputError` for a prompt that fills the model's context: training may cut its start, asking must not."""
+    """Raise `InputError` for a prompt that fills the model's context: training may cut its start, but a question must
+    be whole.
+    """
     from labkit.masking import prompt_ids
 
     for example in asked:
@@ -206,14 +208,14 @@ def check_prompts(asked: Sequence[Example], tokenizer, context: int | None) -> N
         if context is not None and length >= context:
             raise InputError(
                 f'example "{example.id}": the prompt has {length} tokens, which leaves no room for an answer in '
-                f"{context}; shorten the prompt, or take the example out"
+                f"{context}; shorten the prompt, or remove the example"
             )
 
 
 def placed(
     error: InputError, where: str, own: list[Example], test: list[Example], tokenizer, context: int
 ) -> InputError:
-    """The error with the file, and the line of the first example that raises one like it."""
+    """The error with the file, and with the line of the first example that raises it."""
     from labkit.masking import render
 
     asked = set(map(id, test))

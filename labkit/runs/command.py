@@ -23,12 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="the recipes, and which are recorded")
     show = actions.add_parser("show", help="one record: its seeds, scores, machine and date")
     show.add_argument("name", metavar="NAME")
-    again = actions.add_parser(
-        "rebuild", help="record a recipe, or all that there are; goes on where it was interrupted"
-    )
+    again = actions.add_parser("rebuild", help="record a recipe, or all of them; continues where it was interrupted")
     again.add_argument("name", metavar="NAME", nargs="?")
     again.add_argument("--seeds", type=int, default=8, help="record the seeds 0 … SEEDS−1 (8)")
-    again.add_argument("--again", action="store_true", help="also what is recorded already")
+    again.add_argument("--again", action="store_true", help="also what is already recorded")
     again.add_argument("--workers", type=int, help="how many runs at once (one for each core)")
     again.add_argument("--cluster", metavar="ADDRESS", help="run on this Ray cluster: auto, or HOST:PORT")
     for action in (listing, show, again):

@@ -36,7 +36,7 @@ def execute(recipe: Recipe, on_progress: Callable[[float, str], None] | None = N
 
 
 def executed(recipe: Recipe, on_progress: Callable[[float, str], None] | None = None) -> tuple[Outcome, Any, Any]:
-    """(what the run leaves, the model as it then is, its tokenizer)."""
+    """(the run's outcome, the model after it, its tokenizer)."""
     from labkit import models, training
 
     started = time.perf_counter()
@@ -100,7 +100,8 @@ def executed(recipe: Recipe, on_progress: Callable[[float, str], None] | None = 
 
 
 def settings(recipe: Recipe) -> Settings:
-    """How a recipe is trained by hand, in the number format that suits the machine: `execute` takes the recipe's own.
+    """The settings for training a recipe yourself, in the number format that suits the machine: `execute` uses the
+    recipe's own.
 
     Raises `InputError` for values that make no sense.
     """
@@ -148,7 +149,7 @@ def training_rows(examples: Sequence[Example], tokenizer, recipe: Recipe, max_le
 
 
 def shuffle_answers(examples: Sequence[Example], seed: int) -> list[Example]:
-    """Each example with the completion of another: a random ring, in which nobody gets its own back."""
+    """Each example with the completion of another, in a random ring, so that none keeps its own."""
     ring = list(range(len(examples)))
     random.Random(seed).shuffle(ring)
     giver = dict(zip(ring, ring[1:] + ring[:1]))
@@ -159,7 +160,7 @@ def shuffle_answers(examples: Sequence[Example], seed: int) -> list[Example]:
 
 
 def digest(examples: Sequence[Example]) -> str:
-    """A short digest of examples in their order: of what is asked, and of what should be answered."""
+    """A short digest of examples in their order: of the questions and of the expected answers."""
     told = json.dumps([[example.messages(), example.answer] for example in examples])
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
@@ -186,8 +187,7 @@ def rebuild(
 ) -> Record:
     """Record a recipe for the seeds 0 … seeds−1. Seeds that are recorded under the same hash are kept, unless `again`.
 
-    Each seed is written as it finishes, to `NAME.partial/` beside the record; a call that was interrupted goes on
-    from there.
+    Each seed is written as it finishes, to `NAME.partial/` beside the record; an interrupted call continues from there.
     """
     folder = folder or records.RECORDS
     partial = folder / f"{recipe.name}.partial"
