@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import html
 import json
 import random
 import sys
+import textwrap
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
 from labkit import dedup
-from labkit.common import InputError, peak_rss_mb
+from labkit.common import InputError, peak_rss_mb, write_atomically
 from labkit.data import Example, checked_lines, load_examples, message_texts, split, split_by_cluster
 
 
@@ -63,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--questions", type=int, default=200, help="held-out questions to ask, at most (default %(default)s)")
     add("--out", default=None, metavar="FOLDER", help="keep the adapter here, for PeftModel.from_pretrained")
+    add("--picture", default=None, metavar="FILE.svg", help="also draw the answers before and after")
     add("--json", action="store_true", help="print one JSON object as the last line")
 
 
@@ -90,6 +93,8 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(f"--questions is {args.questions}: ask at least 1")
     if args.out is not None:
         models.check_adapter_folder(args.out)
+    if args.picture is not None:
+        check_picture(args.picture)
     line = Line()
     try:
         line.show("loading the model and the examples")
@@ -141,6 +146,9 @@ def main(args: argparse.Namespace) -> int:
         line.close()
     if args.out is not None:
         models.save_adapter(model, args.out)
+    if args.picture is not None:
+        with write_atomically(args.picture) as file:
+            file.write(picture(test, before, few_shot, after, args.steps))
     seconds = history.seconds[-1]
     report = {
         "before": before.share,
@@ -233,8 +241,7 @@ def placed(
 def told(test: list[Example], before, few_shot, after, report: dict, context: int, args: argparse.Namespace) -> str:
     """The whole story as text: three questions with both answers, the table by task, and what it cost."""
     lines = []
-    first_of_task = {example.task: index for index, example in reversed(list(enumerate(test)))}
-    for index in list(first_of_task.values())[-3:]:
+    for index in three_of(test):
         question = test[index].question.strip()
         lines += [
             f"  asked   {shortened(question)}",
@@ -261,6 +268,68 @@ def told(test: list[Example], before, few_shot, after, report: dict, context: in
     if args.out is not None:
         lines.append(f"  The adapter is in {Path(args.out)}: PeftModel.from_pretrained(model, {str(args.out)!r})")
     return "\n".join(lines)
+
+
+def three_of(test: Sequence[Example]) -> list[int]:
+    """The places of three questions to show, each of another task where there are so many."""
+    first_of_task = {example.task: index for index, example in reversed(list(enumerate(test)))}
+    return list(first_of_task.values())[-3:]
+
+
+def check_picture(path: str) -> None:
+    """Raise `InputError` for a name that is not an SVG's, or a folder that is missing: before the run, not after it."""
+    path = Path(path).expanduser()
+    if path.suffix.lower() != ".svg":
+        raise InputError(f"{path}: is not the name of an SVG file; end it in .svg")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}; name another place")
+
+
+def picture(test: Sequence[Example], before, few_shot, after, steps: int) -> str:
+    """An SVG of the scores as bars and of three questions with what was written to them, word for word but for its length.
+
+    The background is white, so that it reads the same on a light and a dark page; its title is the text alternative.
+    """
+    scores = {"before": before, "with four worked examples": few_shot, f"after {steps} steps of LoRA": after}
+    scores = {name: score for name, score in scores.items() if score}
+    said = ", ".join(f"{name} {score.share:.1%}" for name, score in scores.items())
+    title = f"Right answers to {after.n} held-out questions: {said}. Below, three of the questions with both answers."
+    shapes, y = [], 8
+
+    def write(text: str, kind: str, x: int = 20) -> None:
+        shapes.append(f'<text class="{kind}" x="{x}" y="{y}">{html.escape(text)}</text>')
+
+    y += 24
+    write(f"Right answers to {after.n} held-out questions", "head")
+    for name, score in scores.items():
+        y += 26
+        write(name, "text")
+        shapes.append(f'<rect class="full" x="230" y="{y - 13}" width="480" height="16"/>')
+        shapes.append(f'<rect class="{name[:5]}" x="230" y="{y - 13}" width="{480 * score.share:.0f}" height="16"/>')
+        write(f"{score.share:.1%}", "text", 722)
+    for index in three_of(test):
+        y += 40
+        for line in textwrap.wrap(shortened(test[index].question, 200), 96):
+            write(line, "head")
+            y += 22
+        for name, score in (("before", before), ("after", after)):
+            write(name, "text")
+            for line in textwrap.wrap(shortened(score.outputs[index], 250), 86):
+                write(line, "said", 80)
+                y += 18
+            y += 4
+        y -= 22
+    y += 22
+    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 800 {y}" width="800" height="{y}" role="img">
+<title>{html.escape(title)}</title>
+<style>
+.head {{ font: bold 14px sans-serif; fill: #1f2328; }} .text {{ font: 13px sans-serif; fill: #57606a; }}
+.said {{ font: 12.5px monospace; fill: #1f2328; }} .full {{ fill: #eaeef2; }} .befor, .with {{ fill: #8c959f; }} .after {{ fill: #0969da; }}
+</style>
+<rect x="0.5" y="0.5" width="799" height="{y - 1}" rx="8" fill="#ffffff" stroke="#d0d7de"/>
+{chr(10).join(shapes)}
+</svg>
+"""
 
 
 def shortened(text: str, width: int = 110) -> str:
