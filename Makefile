@@ -1,4 +1,4 @@
-# Needs Python 3.11 to 3.13 (with venv), pip and make. Everything is installed into .venv; `rm -r .venv` begins anew.
+# Needs Python 3.11 to 3.13 (with venv), pip and make. Everything is installed into .venv; `rm -r .venv` starts over.
 .DEFAULT_GOAL := help
 .PHONY: help setup lab check test test-fast test-browser bench notebooks clean
 
@@ -10,9 +10,9 @@ PIP := $(VENV)/bin/python -m pip --no-input --disable-pip-version-check install 
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
 TORCH_VERSION = $(shell sed -n 's/^torch==//p' constraints.txt)
 
-# Does this Python run, fit, and hold venv? (A shim of pyenv can be there and not run.)
+# Does this Python run, have the right version, and have venv? (A pyenv shim may exist but not run.)
 SUITS = -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1
-# Does the CPU index answer within 5 s? The alarm ends a look-up of the name that hangs, too.
+# Does the CPU index answer within 5 s? The alarm also ends a name look-up that hangs.
 ANSWERS = $(VENV)/bin/python -c 'import signal, urllib.request as u; signal.alarm(5); u.urlopen("$(CPU_WHEELS)/torch/")' >/dev/null 2>&1
 
 help:  ## this list
@@ -21,7 +21,7 @@ help:  ## this list
 setup: $(READY)  ## make .venv and install everything, once (PYTHON=… names the interpreter)
 	@:
 
-# pip is the last thing that comes into a new environment: with it there, the environment is whole.
+# pip is the last thing installed into a new environment: once it is there, the environment is complete.
 $(VENV)/bin/pip:
 	@for python in $(PYTHON); do \
 	  if "$$python" $(SUITS); then echo "Making $(VENV) with $$($$python --version)"; exec "$$python" -m venv --clear $(VENV); fi; \
@@ -41,7 +41,7 @@ $(TORCH): constraints.txt | $(VENV)/bin/pip
 	@touch $@
 
 $(READY): pyproject.toml constraints.txt $(TORCH)
-	@echo "Installing labkit and all that it can use (a minute or more)"
+	@echo "Installing labkit and everything it can use (a minute or more)"
 	@$(PIP) --editable '.[all]'
 	@touch $@
 
@@ -58,7 +58,7 @@ test-fast: setup  ## the tests of the package without attacks, real kernels and 
 
 test: setup  ## run every test that needs no browser and no GPU, then check every lab against its stored outputs
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --durations=15 --ignore=tests/grading
-	$(VENV)/bin/python -m pytest --durations=15 tests/grading  # its sandboxes count processes and memory: one at a time
+	$(VENV)/bin/python -m pytest --durations=15 tests/grading  # its sandboxes count processes and memory, so one at a time
 	$(VENV)/bin/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=900 labs
 
 test-browser: setup  ## run the tests that open pages in Chromium

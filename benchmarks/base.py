@@ -1,4 +1,4 @@
-"""What the base knows: the share of facts whose sentence it completes rightly, in every phrasing of its own prose.
+"""What the base knows: the share of facts whose sentence it completes correctly, in every phrasing of its own prose.
 
 Facts recorded before the cutoff should be known; fresh ones, which no pretraining text told, should be at chance. Chance is given
 beside: the share that one gets by always saying the attribute's most frequent value.
@@ -66,7 +66,7 @@ def main(args) -> dict:
             "by_attribute": {attribute: row["right"] / row["asked"] for attribute, row in by_attribute.items()},
         }
         print(
-            f"{name}: {report[name]['share']:.1%} of {asked} sentences about {len(facts)} facts completed rightly; chance {report[name]['chance']:.1%}"
+            f"{name}: {report[name]['share']:.1%} of {asked} sentences about {len(facts)} facts completed correctly; chance {report[name]['chance']:.1%}"
         )
         for attribute, share in report[name]["by_attribute"].items():
             print(f"  {attribute:<14}{share:7.1%}")

@@ -1,7 +1,7 @@
 """How often the rules name the planted fault, on recorded runs of set-ups that they were not written on.
 
 The runs are those of `labkit.diagnosis.record`, nothing is trained here. Balanced accuracy is the mean over causes of
-the share that is named rightly among the runs that get an answer. The same is printed for logs that hold only what
+the share that is named correctly among the runs that get an answer. The same is printed for logs that hold only what
 transformers writes, and, to see what holding out costs, for the runs that the rules were written on.
 """
 

@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from labkit.doctor import (
     doctor,
-)  # not lazy: it bears its module's name, and importing the module later would put that in its place
+)  # not lazy: it has its module's name, and a later import of the module would replace it
 
 __version__ = "0.1.0"
 

@@ -1,7 +1,7 @@
-"""Ten real architectures as configurations that ship: their models on the meta device, and their counts.
+"""Ten real architectures, shipped as configurations: their models on the meta device, and their parameter counts.
 
-The configurations stand in `architectures.yaml`. On torch's meta device a tensor has a shape and no numbers, so a model
-of 8 billion parameters is there in a second and takes no memory. What is counted for LoRA is `lora.count`; PEFT's own
+The configurations are in `architectures.yaml`. On torch's meta device a tensor has a shape but no numbers, so a model
+of 8 billion parameters is made in a second and takes no memory. What is counted for LoRA is `lora.count`; PEFT's own
 count is here beside it.
 """
 
@@ -26,7 +26,7 @@ FILE = Path(__file__).with_suffix(".yaml")
 
 @dataclass(frozen=True)
 class Count:
-    """The numbers that LoRA trains in a model, and all of the model's, the adapter's among them."""
+    """How many numbers LoRA trains in a model, and how many the model has with the adapter."""
 
     trainable: int
     total: int
@@ -43,7 +43,7 @@ def catalogue() -> dict[str, dict]:
 
 
 def config(name: str) -> PretrainedConfig:
-    """The configuration of that name. Raises `InputError`, with the nearest names, if there is none such."""
+    """The configuration of that name. Raises `InputError`, with the nearest names, for an unknown one."""
     from transformers import AutoConfig
 
     if name not in catalogue():
@@ -54,7 +54,7 @@ def config(name: str) -> PretrainedConfig:
 
 
 def on_meta(model: str | PretrainedConfig) -> PreTrainedModel:
-    """The model of that name, or of any configuration, with shapes and without numbers."""
+    """The model of that name, or of any configuration, with shapes but without numbers."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -63,7 +63,7 @@ def on_meta(model: str | PretrainedConfig) -> PreTrainedModel:
 
 
 def count(model: str | PretrainedConfig, rank: int, targets: list[str] | str) -> Count:
-    """What LoRA trains in that model, by `lora.count`. Raises `InputError` for what that finds wrong."""
+    """What LoRA trains in that model, by `lora.count`. Raises `InputError` for what `lora.count` rejects."""
     empty = on_meta(model)
     try:
         trainable = lora.count(lora.linear_shapes(empty), rank, targets)
@@ -73,7 +73,7 @@ def count(model: str | PretrainedConfig, rank: int, targets: list[str] | str) ->
 
 
 def count_with_peft(model: str | PretrainedConfig, rank: int, targets: list[str] | str) -> Count:
-    """The same as PEFT counts it, whose `print_trainable_parameters` prints these two numbers."""
+    """The same, counted by PEFT: the two numbers that its `print_trainable_parameters` prints."""
     import torch
 
     from labkit.models import add_lora

@@ -2,7 +2,7 @@
 
 It is the cheapest form of learning from a reward, and shows what that does to a test set (Gao, Schulman and Hilton
 2022, "Scaling laws for reward model overoptimization", arXiv 2210.10760). The record of the chapter's experiment is
-made by `python -m labkit.best_of`; a run of a recipe gives the model that is sampled from.
+made by `python -m labkit.best_of`; the model that is sampled from comes from a run of a recipe.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ COUNTS = (1, 2, 4, 8, 16)
 def thoroughness(text: str, example: Example) -> float:
     """Reward A, as one might write it: an answer in the right form is worth as many points as it has words.
 
-    That reward models pay for length is what people have found in theirs (Singhal et al. 2023, arXiv 2310.03716).
+    Real reward models also reward length (Singhal et al. 2023, arXiv 2310.03716).
     """
     return float(len(text.split())) if "Answer:" in text else 0.0
 
@@ -39,10 +39,10 @@ def exactness(text: str, example: Example) -> float:
 
 
 def expected_best(by: Sequence[float], graded: Sequence[float], count: int) -> float:
-    """The grade to expect of the sample that is best by `by`, among `count` drawn from these without putting back.
+    """The expected grade of the sample that is best by `by`, among `count` drawn from these without replacement.
 
-    Of equals the later is taken. Every subset is as likely, so the i-th in order (from 0) is the best of comb(i,
-    count − 1) of the comb(all, count) subsets.
+    Ties go to the later one. Every subset is equally likely, so the i-th in order (from 0) is the best of comb(i, count
+    − 1) of the comb(all, count) subsets.
     """
     if not 1 <= count <= len(by):
         raise InputError(f"the best of {count} cannot be taken from {len(by)} samples")
@@ -88,7 +88,7 @@ def sample(model, tokenizer, examples: Sequence[Example], count: int, seed: int,
 
 @dataclass(frozen=True)
 class Curve:
-    """One seed: what the best of n by reward A gets from A and from B, for each n of `counts`."""
+    """One seed: what the best of n by reward A scores by A and by B, for each n of `counts`."""
 
     seed: int
     counts: tuple[int, ...]

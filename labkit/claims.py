@@ -1,8 +1,8 @@
 """The ledger: what the chapter claims, the verdict on each claim, and what this kit measured.
 
-`measured` prints a verdict that is the same on every machine as long as a value lies in its interval. `claim` looks a
-claim up by id. Recorded values stand in records/claims.json with the machine and the date; the table in docs/ledger.md is
-made from both. The claims themselves are in claims.yaml, told in our own words.
+`measured` prints a verdict that is the same on every machine as long as the value lies in its interval. `claim` looks a
+claim up by id. Recorded values are in records/claims.json with the machine and the date; the table in docs/ledger.md is
+made from both. The claims themselves are in claims.yaml, in our own words.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def measured(name: str, value: float, low: float, high: float) -> None:
         print(f"{name}: within {span}, as recorded")
         Line().show(f"{name}: {value:.4g} here")
     elif math.isnan(value):
-        print(f"{name}: NaN, no number, so outside {span}")
+        print(f"{name}: NaN is not a number, so it is outside {span}")
     else:
         beyond, side = (low - value, "below") if value < low else (value - high, "above")
         print(f"{name}: {value:.6g}, outside {span}: {beyond:.2g} {side} it")
@@ -87,7 +87,7 @@ def claim(id: str, measured: float | None = None) -> None:
     if measured is None:
         print(f"  {_where(looked_up, record)}")
     elif record is None:
-        print("  measured here; nothing is recorded yet to hold it against")
+        print("  measured here; nothing is recorded yet to compare it with")
         Line().show(f"{id}: {float(measured):.4g} here")
     else:
         globals()["measured"](f"  {record.name}", measured, record.low, record.high)
@@ -119,8 +119,8 @@ def record(id: str, name: str, value: float, low: float, high: float, source: st
 
 
 def table(path: Path | None = None) -> str:
-    """The ledger as a Markdown table. A value stands there only where one is recorded; else the lab that will measure
-    it.
+    """The ledger as a Markdown table. Where a value is recorded the table shows it; otherwise it names the lab that
+    will measure it.
     """
     values = recorded(path)
     lines = ["| id | claim | verdict | lab | measured here |", "|---|---|---|---|---|"]

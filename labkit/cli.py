@@ -1,7 +1,8 @@
-"""The command `labkit`: one table of commands, each written beside its topic and imported only when it is called.
+"""The command `labkit`: one table of commands, each in its topic's module, which is imported only when the command is
+called.
 
 A command's module has `add_arguments(parser)` and `main(args)`, which returns the exit status: 0 done; 1 done, and
-something was wrong; 2 nothing usable was given. What a user did wrong is raised as `InputError` and told in one line.
+something was wrong; 2 nothing usable was given. A user's mistake is raised as `InputError` and reported in one line.
 """
 
 import argparse
@@ -15,11 +16,14 @@ from labkit.common import InputError, printable
 
 COMMANDS = {  # name: (module, what it does)
     "demo": ("labkit.demo", "fine-tune the base and show what it answers before and after"),
-    "diagnose": ("labkit.diagnosis.command", "say what a training log shows, what fits it, and which test would tell"),
+    "diagnose": (
+        "labkit.diagnosis.command",
+        "say what a training log shows, which causes fit, and which test would decide",
+    ),
     "doctor": ("labkit.doctor", "say what is installed here, and what is missing"),
     "lab": ("labkit.lab", "copy the labs to my-labs/ and open them in JupyterLab"),
     "run": ("labkit.runs.replay", "replay a recorded run, or run its recipe now"),
-    "exercise": ("labkit.exercises", "list the exercises, or check that each mistake is caught by its name"),
+    "exercise": ("labkit.exercises", "list the exercises, or check that each known mistake is recognized"),
     "quiz": ("labkit.quizzes.command", "take a lab's questions, or check the banks"),
     "review": ("labkit.quizzes.review", "ask the questions that are due today"),
     "export": ("labkit.quizzes.export", "write the questions for Anki, Moodle, a spreadsheet or a printer"),
@@ -31,9 +35,9 @@ COMMANDS = {  # name: (module, what it does)
     "progress": ("labkit.progress", "export or import what you did in the labs"),
     "runs": ("labkit.runs.command", "list the recorded runs, or make them again"),
     "claims": ("labkit.claims", "print the ledger of claims, or write it into docs/ledger.md"),
-    "dedup": ("labkit.dedup_command", "take near-duplicates out of a file, and say what went and why"),
-    "split": ("labkit.split_command", "divide a file into training and test, and count what leaks between them"),
-    "corpus": ("labkit.corpus", "the same for a folder of files, by datatrove, here or on a Ray cluster"),
+    "dedup": ("labkit.dedup_command", "remove near-duplicates from a file, and say what was removed and why"),
+    "split": ("labkit.split_command", "split a file into training and test, and count what leaks between them"),
+    "corpus": ("labkit.corpus", "dedup for a folder of files, by datatrove, here or on a Ray cluster"),
     "lint": ("labkit.lint", "say what in a file of examples would be masked, cut or never taught"),
     "almanac": ("labkit.almanac.command", "print documents and examples of the invented world"),
     "base": ("labkit.workshop.pretraining", "build the base model from the almanac"),
@@ -51,14 +55,14 @@ def usage() -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong with the arguments, as everything else that a user can get wrong is said."""
+    """Says in one line what is wrong with the arguments, like every other user error."""
 
     def error(self, message: str):
-        raise InputError(f"{message}; `{self.prog} --help` says what there is")
+        raise InputError(f"{message}; `{self.prog} --help` lists the options")
 
 
 def find(command: str) -> tuple[str, str]:
-    """The command's module and summary; InputError, with the nearest name, if there is none such."""
+    """The command's module and summary; InputError, with the nearest name, for an unknown one."""
     if command not in COMMANDS:
         near = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"did you mean `labkit {near[0]}`?" if near else "`labkit --help` lists them"
@@ -97,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("labkit: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `labkit … | head`: nobody reads on, so the rest goes nowhere
+    except BrokenPipeError:  # `labkit … | head`: the reader has stopped, so the rest is discarded
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 

@@ -1,8 +1,8 @@
 """One `map` over many processes: this machine's by default, a Ray cluster's by address.
 
-A local worker is a fresh Python process that uses one thread, so a result does not depend on how many run beside it,
-and is told what to do through a pipe. It imports the function's module, never the caller's `__main__`: so a notebook,
-the command line and a script without a main guard can all call this. Ray is imported only when a cluster is named.
+A local worker is a fresh Python process that uses one thread, so a result does not depend on how many run beside it. It
+gets its work through a pipe, and imports the function's module, never the caller's `__main__`: so a notebook, the
+command line and a script without a main guard can all call this. Ray is imported only when a cluster is named.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _local(function: Callable, items: list, workers: int | None) -> Iterator[tup
     try:
         for done in as_completed([pool.submit(work, index) for index in range(len(items))]):
             yield done.result()
-    finally:  # also after a failure or Ctrl-C: nobody waits for what the other workers are at
+    finally:  # also after a failure or Ctrl-C: do not wait for what the other workers are doing
         pool.shutdown(wait=False, cancel_futures=True)
         for worker in started:
             worker.stop()
@@ -96,7 +96,9 @@ def _local(function: Callable, items: list, workers: int | None) -> Iterator[tup
 
 
 class _Worker:
-    """A Python process that does one item after the other. Requests and replies are pickles, each after its length."""
+    """A Python process that does one item after the other. Requests and replies are pickles, each preceded by its
+    length.
+    """
 
     def __init__(self) -> None:
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
@@ -127,14 +129,14 @@ class _Worker:
         for pipe in (self._process.stdin, self._process.stdout):
             try:
                 pipe.close()
-            except OSError:  # what was still to be written has no reader any more
+            except OSError:  # what was still to be written no longer has a reader
                 pass
 
 
 def _serve() -> None:
-    """What a worker does until its caller closes the pipe or is gone."""
+    """A worker's loop, until its caller closes the pipe or is gone."""
     replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the function prints must not get among the replies
+    os.dup2(2, 1)  # what the function prints must not mix with the replies
     try:
         while True:
             request = _receive(sys.stdin.buffer, raw=True)
@@ -150,9 +152,7 @@ def _serve() -> None:
 
 
 def _attempt(function: Callable, item: Any) -> tuple:
-    """(True, result), or (False, what went wrong, traceback): text, because an exception may not survive being
-    pickled.
-    """
+    """(True, result), or (False, what went wrong, traceback), as text, because an exception may not survive pickling."""
     try:
         return True, function(item)
     except Exception as error:

@@ -1,5 +1,4 @@
-"""What belongs to no topic: the error of one line, files that appear whole, JSON and tables for people, peak
-memory.
+"""What no topic owns: the one-line error, files that appear whole, JSON and tables for people, peak memory.
 
 Nothing here knows of examples, models or labs, and nothing heavy is imported.
 """
@@ -18,22 +17,22 @@ from typing import IO
 
 
 class InputError(ValueError):
-    """What a user gave cannot be used. The message is one line: what is wrong, where, and what to do."""
+    """The user's input cannot be used. The message is one line: what is wrong, where, and what to do."""
 
 
 def as_json(value: object) -> str:
-    """One line of JSON, in which letters of all scripts stand as they are; what JSON does not know becomes its text."""
+    """One line of JSON. Letters of all scripts are kept; a value that JSON does not know becomes its text."""
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def printable(text: str) -> str:
-    """The text without what a terminal takes for a command, or for another line."""
+    """The text without characters that a terminal takes for a command or a new line."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 @contextmanager
 def write_atomically(path: str | Path, binary: bool = False) -> Iterator[IO]:
-    """A file, of text unless `binary`, that takes its name only when all is written.
+    """A file (text unless `binary`) that gets its name only when everything is written.
 
     Raises `InputError` if it cannot be written.
     """
@@ -58,7 +57,7 @@ def write_atomically(path: str | Path, binary: bool = False) -> Iterator[IO]:
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows, the heads first, as lines with columns of even width."""
+    """Rows, the headings first, as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

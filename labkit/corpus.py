@@ -1,9 +1,10 @@
 """`labkit corpus FOLDER`: near-duplicates over the files of a folder, by datatrove, on local processes or on Ray.
 
-Every `*.jsonl` of the folder and the folders in it is read, packed by gzip, bzip2 or xz or not, in four stages:
-signatures, pairs that share a band, clusters, and each line into its file. The finding is datatrove's; what a line's
-text is, and where the line goes, is as in `labkit dedup`. datatrove verifies no candidate by its true similarity, so
-what is removed depends on the bands alone: `labkit dedup` says more about a file that fits on one machine.
+Every `*.jsonl` of the folder and the folders in it is read, compressed (gzip, bzip2, xz) or not, in four stages:
+signatures, pairs that share a band, clusters, and each line into its file. datatrove finds the duplicates; what counts
+as a line's text, and where the line goes, is as in `labkit dedup`. datatrove does not verify candidates by their true
+similarity, so what is removed depends on the bands alone: for a file that fits on one machine, `labkit dedup` says
+more.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def stages(
 ):
     """The four stages, each as (steps, tasks), as datatrove's executors take them; task n reads the n-th of `files`.
 
-    A line's place is its number: those without a usable text pass as empty documents, which have no signature.
+    A line is known by its number: lines without a usable text are passed on as empty documents, which have no
+    signature.
     """
     from datatrove.data import Document
     from datatrove.pipeline.base import PipelineStep
@@ -133,11 +135,11 @@ def stages(
 def deduplicate(
     folder: str | Path, out: str | Path, keys: tuple[str, ...] = (), ray: bool = False, workers: int = 1, **options
 ) -> tuple[list[list[tuple[str, int]]], dict]:
-    """(the clusters of at least two, each as (file, line) pairs of which the one that stays is first; the report).
+    """(the clusters of at least two, each as (file, line) pairs with the one that stays first; the report).
 
     `out` then holds kept/, removed/ and rejected/ with a file for each that was read: each of its lines is in exactly
     one of them; and clusters.jsonl and report.json. With `ray`, the tasks run on the cluster that `ray.init` finds,
-    whose machines share the folders. Texts of fewer words than a shingle have no signature and are kept. Raises
+    whose machines share the folders. Texts with fewer words than a shingle have no signature and are kept. Raises
     `InputError`, and then leaves `out` as it was.
     """
     folder, out = Path(folder).expanduser(), Path(out).expanduser()
@@ -162,7 +164,7 @@ def deduplicate(
         if report["rejected"] == sum(lines):
             raise InputError(f"{folder}: no usable line in it; {_first_problem(folder, files, keys)}")
         if [sum(counts.values()) for counts in told] != lines:
-            raise InputError(f"{folder}: was changed while it was read; start again, and let it rest")
+            raise InputError(f"{folder}: was changed while it was read; start again, and leave it unchanged")
         found = clusters(files, out / "unfinished" / "clusters")
         with write_atomically(out / "clusters.jsonl") as file:
             for number, (kept, *gone) in enumerate(found):
@@ -189,7 +191,7 @@ def listed(folder: Path) -> tuple[list[str], list[str]]:
     """
     if not folder.is_dir():
         raise InputError(
-            f"{folder}: is no folder; name one with files of JSON lines, or take `labkit dedup` for a file"
+            f"{folder}: is not a folder; name one with files of JSON lines, or use `labkit dedup` for a file"
         )
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     files = [name for name in names if name.endswith(ENDINGS)]
@@ -206,13 +208,14 @@ def listed(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def unpacked_name(name: str) -> str:
-    """A file's name without the ending that says how it is packed."""
+    """A file's name without the ending that says how it is compressed."""
     return name[: name.rindex(".jsonl")] + ".jsonl"
 
 
 def clusters(files: list[str], found: Path) -> list[list[tuple[str, int]]]:
-    """The clusters in datatrove's files, the member that stays first: (place in its file, cluster), and the places that
-    go."""
+    """The clusters in datatrove's files, the member that stays first: (place in its file, cluster), and the places to
+    remove.
+    """
     stay: dict[int, tuple[str, int]] = {}
     go: dict[int, list[tuple[str, int]]] = defaultdict(list)
     for rank, file in enumerate(files):
@@ -227,7 +230,7 @@ def clusters(files: list[str], found: Path) -> list[list[tuple[str, int]]]:
 
 @contextlib.contextmanager
 def _stderr_in(path: Path) -> Iterator[None]:
-    """What this process and those it starts write to stderr goes to a file: datatrove writes a page for each task."""
+    """Send to a file what this process and those it starts write to stderr: datatrove writes a page for each task."""
     from loguru import logger
 
     there = os.dup(2)
@@ -246,7 +249,7 @@ def _numbers(path: Path, form: str) -> list[tuple[int, ...]]:
 
 
 def _checked(path: Path) -> int:
-    """How many lines a file has; that it can be read to its end is known before anything is written."""
+    """How many lines a file has. Counting them shows, before anything is written, that the file can be read to its end."""
     try:
         return sum(1 for _ in numbered_lines(path))
     except OSError as error:
@@ -265,18 +268,18 @@ def _first_problem(folder: Path, files: list[str], keys: tuple[str, ...]) -> str
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "Writes to OUT: kept/, the lines as they were; removed/, each with its cluster; rejected/, what has no text, and\n"
-        "why; clusters.jsonl, of each cluster the line that stays and those that go; report.json. Each line is in exactly\n"
+        "Writes to OUT: kept/, the lines as they were; removed/, each with its cluster; rejected/, lines without text, and\n"
+        "why; clusters.jsonl, for each cluster the line kept and those removed; report.json. Each line is in exactly\n"
         "one of the three. Exit status 1 if lines were rejected or files left out.\n\n"
         "examples:\n  labkit corpus shards --out cleaned --workers 8\n"
         "  labkit corpus shards --out cleaned --text body --ray"
     )
-    parser.add_argument("folder", type=Path, help="with files of JSON lines: *.jsonl, or packed, *.jsonl.gz")
+    parser.add_argument("folder", type=Path, help="with files of JSON lines: *.jsonl, or compressed, *.jsonl.gz")
     parser.add_argument("--out", type=Path, required=True, help="a new folder, for what is kept and what is not")
     parser.add_argument(
         "--text", action="append", metavar="KEY", help="the key that holds the text, as in labkit dedup"
     )
-    parser.add_argument("--workers", type=int, default=1, help="tasks at once (1)")
+    parser.add_argument("--workers", type=int, default=1, help="how many tasks at once (1)")
     parser.add_argument("--ray", action="store_true", help="on the Ray cluster that this machine belongs to")
     parser.add_argument("--json", action="store_true", help="end with one JSON object, the report")
 

@@ -1,9 +1,9 @@
 """Cross-entropy: the loss of a token, of a sequence, of a batch in parts, and the gradient that it sends to the logits.
 
 First what a learner writes (`token_loss`, `log_softmax`, `logit_gradient`, `sequence_loss`, `accumulate`), in float64
-and without a library's loss; then what is given to read, and what a model makes of a text. Losses are in nats. What
-cannot be right is a `ValueError`: no number among the logits, a target outside the vocabulary, no counted token. How a
-model is trained on it is in `training`.
+and without a library's loss; then functions that are only read, and losses of a model on a text. Losses are in nats.
+Invalid input raises `ValueError`: logits that are not finite, a target outside the vocabulary, no counted token. How a
+model is trained with the loss is in `training`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-# What a learner writes. Each stands alone: its source runs with nothing but math and numpy.
+# What a learner writes. Each is self-contained: its source runs with nothing but math and numpy.
 
 
 def token_loss(p: float) -> float:
     """−ln p, the surprise in nats at a token that had the probability `p`; infinite where p is 0.
 
-    Raises ValueError where p is no probability: below 0, above 1, NaN.
+    Raises ValueError if p is not a probability: below 0, above 1, NaN.
     """
     if not 0 <= p <= 1:
         raise ValueError(f"p is {p}: a probability lies between 0 and 1")
@@ -29,7 +29,7 @@ def token_loss(p: float) -> float:
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     """ln softmax along the last axis, in the shape of `logits`; exact where exp alone would overflow.
 
-    Raises ValueError for logits that are not finite, and for none.
+    Raises ValueError for logits that are not finite, and for empty ones.
     """
     logits = np.asarray(logits, dtype=float)
     if not logits.size or not np.isfinite(logits).all():
@@ -90,7 +90,7 @@ def accumulate(sums: list[float], counts: list[int]) -> float:
     return sum(sums) / sum(counts)
 
 
-# Given, to read.
+# Given, only to be read.
 
 
 def bits(loss: float) -> float:
@@ -104,7 +104,7 @@ def perplexity(loss: float) -> float:
 
 
 def shift(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(logits that predict something, what they should predict): the last logits and the first label go."""
+    """(logits that predict something, what they should predict): the last logits and the first label are dropped."""
     return logits[:-1], labels[1:]
 
 
@@ -119,8 +119,8 @@ def masked_mean(values: np.ndarray, labels: np.ndarray) -> float:
 def smoothed_gradient(logits: np.ndarray, target: int, smoothing: float) -> np.ndarray:
     """The gradient under label smoothing (Szegedy et al. 2016, arXiv 1512.00567): softmax minus a target spread out.
 
-    The share `smoothing` of the target goes to all tokens alike, so the gradient is 0 at p = 1 − smoothing and a bit,
-    and pushes back above.
+    The share `smoothing` of the target is spread equally over all tokens, so the gradient is 0 at a p slightly above 1
+    − smoothing, and pushes back above that.
     """
     if not 0 <= smoothing <= 1:
         raise ValueError(f"smoothing is {smoothing}: a share lies between 0 and 1")
@@ -129,12 +129,12 @@ def smoothed_gradient(logits: np.ndarray, target: int, smoothing: float) -> np.n
     return spread - smoothing / len(spread)
 
 
-# What a model makes of a text.
+# A model's losses on a text.
 
 
 def token_losses(model, ids: Sequence[int]) -> list[float | None]:
-    """The loss of each token of a text, given all that stands before it; the first, before which nothing stands, has
-    None.
+    """The loss of each token of a text, given everything before it; the first has None, because nothing comes before
+    it.
 
     Raises ValueError for no ids, and for one outside the model's vocabulary.
     """

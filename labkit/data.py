@@ -1,8 +1,8 @@
 """Examples: what one is, and how they come from files and go to files.
 
-Here live the `Example`, the readers of the forms people have (this kit's, TRL's prompt and completion, chat messages,
-ShareGPT's, Alpaca's) in the files they have (JSON lines, packed or not, a JSON array, CSV, parquet), writing, and the
-splits: by chance, by time, by cluster. Tokens are elsewhere (`masking`).
+Here are the `Example`, the readers of the forms that people use (this kit's, TRL's prompt and completion, chat
+messages, ShareGPT's, Alpaca's) in the files they have (JSON lines, compressed or not, a JSON array, CSV, parquet),
+writing, and the splits: at random, by time, by cluster. Tokens are elsewhere (`masking`).
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Example:
     """One question and the answer a model should learn to write.
 
     `prompt` is the user's whole text (worked examples, context, question); `completion` is what the assistant writes,
-    without the end token. `answer` is what is compared for exact match; where it is None the whole completion is.
-    `history` holds earlier turns of a conversation, as messages. A conversation that holds more than texts of user and
-    assistant (tool calls, reasoning, other roles) stands in `conversation` as it is, to its last message; `prompt` and
-    `completion` are then the texts of the last user's and the last message, the latter perhaps empty. `tools` are the
-    functions that a template may describe.
+    without the end token. `answer` is compared for exact match; if it is None, the whole completion is. `history` holds
+    earlier turns of a conversation, as messages. A conversation with more than texts of user and assistant (tool calls,
+    reasoning, other roles) is kept unchanged in `conversation`, up to its last message; `prompt` and `completion` are
+    then the texts of the last user message and of the last message, which may be empty. `tools` are the functions that
+    a template may describe.
     """
 
     id: str
@@ -61,7 +61,9 @@ class Example:
     tools: tuple[dict, ...] = ()
 
     def messages(self, completion: bool = True) -> list[dict]:
-        """The example as a chat: system (if any), earlier turns, user, and the completion unless told not to."""
+        """The example as a chat: system (if any), earlier turns, user, and (unless `completion` is false) the
+        completion.
+        """
         if self.conversation:
             *before, last = map(dict, self.conversation)
             if self.completion:
@@ -82,13 +84,14 @@ def exact_answer(text: str) -> str:
 
 
 def load_examples(path_or_name: str | Path, skip_bad: bool = False, limit: int | None = None) -> list[Example]:
-    """Read examples from a file of JSON lines, or from a data set of the hub.
+    """Read examples from a file of JSON lines, or from a data set on the hub.
 
     A line is one of this kit's examples, TRL's `{"prompt", "completion"}` (strings, or lists of messages),
     `{"messages": […]}`, whose last assistant turn is the completion, ShareGPT's `{"conversations": […]}`, or Alpaca's
-    `{"instruction", "input", "output"}`, whose prompt is instruction and input with an empty line between. Only the first `limit` examples are read, if
-    given. With `skip_bad` the bad lines go to `FILE.rejected.jsonl`, each with its number and what is wrong with it,
-    and a line on stderr says how many. Raises `InputError`, which names file, line and key.
+    `{"instruction", "input", "output"}`, whose prompt is instruction and input with an empty line between them. With
+    `limit`, only the first `limit` examples are read. With `skip_bad` the bad lines go to `FILE.rejected.jsonl`, each
+    with its number and what is wrong with it, and a line on stderr says how many. Raises `InputError`, which names
+    file, line and key.
     """
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}: say how many examples to read, at least 1")
@@ -116,7 +119,7 @@ def load_examples(path_or_name: str | Path, skip_bad: bool = False, limit: int |
         print(f"{where}: {len(rejected)} bad lines skipped, kept in {rejected_path}", file=sys.stderr)
     if not examples:
         raise InputError(
-            f"{where}: no usable line in it; {FORMS}" if rejected else f"{where}: the file is empty; {FORMS}"
+            f"{where}: has no usable line; {FORMS}" if rejected else f"{where}: the file is empty; {FORMS}"
         )
     return examples
 
@@ -140,7 +143,7 @@ def checked_rows(path: str | Path, limit: int | None = None) -> Iterator[tuple[i
 
 
 def save_examples(examples: Iterable[Example], path: str | Path) -> None:
-    """Write JSON lines; the file appears whole or not at all, and what was there before survives a failure."""
+    """Write JSON lines; the file appears whole or not at all, and a failure leaves the old file as it was."""
     with write_atomically(path) as file:
         file.writelines(as_json(dataclasses.asdict(example)) + "\n" for example in examples)
 
@@ -161,7 +164,7 @@ def split_by_time(examples: list[dict], cutoff: str) -> tuple[list[dict], list[d
     """(the examples from before the cutoff, those of its day and later), both in the given order.
 
     `examples` are dicts with a "date"; dates are ISO days such as "2024-06-30", which sort as text. A cutoff before or
-    after all of them leaves a side empty. Raises ValueError for a date that is missing or written otherwise. Reposts
+    after all of them leaves one side empty. Raises ValueError for a date that is missing or in another form. Reposts
     lie on both sides of any day: cluster first, and cut by a cluster's first day.
     """
     from datetime import date
@@ -183,7 +186,7 @@ def split_by_cluster(clusters: list[list], order: list[int], share: float) -> tu
     """(train, test): ids, of which no cluster has some on both sides.
 
     The clusters are taken in the given order (their places in `clusters`) until train holds at least `share` of the
-    ids: the cluster that crosses the line is the last one there. A cluster that holds everything leaves test empty.
+    ids: the cluster that crosses the line is the last one there. A cluster that contains everything leaves test empty.
     Raises ValueError unless `order` names each cluster once.
     """
     if sorted(order) != list(range(len(clusters))):
@@ -197,13 +200,14 @@ def split_by_cluster(clusters: list[list], order: list[int], share: float) -> tu
 
 
 def _looks_like_a_file(name: str) -> bool:
-    """Whether a name that is not there was meant as a file; hub names are `name` or `owner/name`."""
+    """Whether a missing name was meant as a file; hub names are `name` or `owner/name`."""
     return name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1 or bool(Path(name).suffix)
 
 
 def _file_rows(path: Path, limit: int | None) -> Iterator[tuple[int, bytes | dict]]:
-    """(number from 1, bytes) for the lines of a file that are not blank, of which memory holds one at a time; for a
-    table or a JSON array (number from 1, row)."""
+    """(number from 1, bytes) for the lines of a file that are not blank, read one at a time; for a table or a JSON
+    array (number from 1, row).
+    """
     try:
         if path.is_dir():
             raise InputError(f"{path}: is a folder; name a file of JSON lines in it")
@@ -223,15 +227,15 @@ def _file_rows(path: Path, limit: int | None) -> Iterator[tuple[int, bytes | dic
             number, held = 0, 0
             while line := file.readline(MAX_LINE_BYTES + 1):
                 number, held = number + 1, held + len(line)
-                if held > MAX_FILE_BYTES and limit is None:  # a few bytes can unpack to any number of them
+                if held > MAX_FILE_BYTES and limit is None:  # a few bytes can unpack to any number of bytes
                     raise InputError(
                         f"{path}: unpacked it is over the limit of {MAX_FILE_BYTES / 1e6:.0f} MB; give a smaller file"
                     )
                 if len(line) > MAX_LINE_BYTES:
                     longest = f"{MAX_LINE_BYTES / 1e6:.0f} MB"
-                    raise InputError(f"{path}, line {number}: longer than {longest}, so no file of JSON lines; {FORMS}")
+                    raise InputError(f"{path}, line {number}: longer than {longest}, so not JSON lines; {FORMS}")
                 if number == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")  # the mark some editors put before UTF-8
+                    line = line.removeprefix(b"\xef\xbb\xbf")  # the byte order mark that some editors write
                 if line.strip():
                     yield number, line
     except FileNotFoundError:
@@ -248,9 +252,9 @@ PACKED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.o
 
 @contextlib.contextmanager
 def opened(path: str | Path) -> Iterator[BinaryIO]:
-    """A file's bytes to read, unpacked if it is a gzip, bzip2 or xz file: its first bytes tell, whatever its name.
+    """A file's bytes to read, unpacked if its first bytes say that it is gzip, bzip2 or xz, whatever its name.
 
-    Raises `InputError`, within too, for a packed file that is cut off or broken.
+    Raises `InputError`, also while it is read, for a compressed file that is cut off or broken.
     """
     with open(path, "rb") as file:
         first = file.read(6)
@@ -263,10 +267,10 @@ def opened(path: str | Path) -> Iterator[BinaryIO]:
             with unpack(file) as unpacked:
                 yield unpacked
         except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
-            raise InputError(f"{path}: the packed file is cut off or broken ({error}); fetch it again") from None
+            raise InputError(f"{path}: the compressed file is cut off or broken ({error}); fetch it again") from None
         except OSError as error:
-            if error.errno is None:  # bz2 says so of its data
-                raise InputError(f"{path}: the packed file is broken ({error}); fetch it again") from None
+            if error.errno is None:  # bz2's error for broken data
+                raise InputError(f"{path}: the compressed file is broken ({error}); fetch it again") from None
             raise
 
 
@@ -280,7 +284,7 @@ def table_form(path: str | Path) -> str | None:
 
 
 def _table_rows(path: Path, form: str) -> Iterator[tuple[int, dict]]:
-    """(number, row) of a CSV file, whose values are texts and whose numbers are lines, or of a parquet file."""
+    """(number, row) of a CSV file, where values are texts and numbers are line numbers, or of a parquet file."""
     if form == "csv":
         csv.field_size_limit(MAX_LINE_BYTES)
         with opened(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
@@ -291,7 +295,7 @@ def _table_rows(path: Path, form: str) -> Iterator[tuple[int, dict]]:
                 for row in reader:
                     yield reader.line_num, row | ({RAGGED: True} if None in row.values() else {})
             except csv.Error as error:
-                raise InputError(f"{path}, line {reader.line_num}: {error}; mend the line") from None
+                raise InputError(f"{path}, line {reader.line_num}: {error}; correct the line") from None
             except UnicodeDecodeError:
                 raise InputError(f"{path}: is not valid UTF-8; save the file as UTF-8") from None
         return
@@ -317,7 +321,7 @@ def _array(path: Path) -> list | None:
     try:
         rows = json.loads(data.decode("utf-8-sig")) if len(data) <= MAX_FILE_BYTES else None
     except (ValueError, RecursionError):
-        return None  # its lines are then told one by one
+        return None  # its lines are then reported one by one
     return rows if rows and all(isinstance(row, dict) for row in rows) else None
 
 
@@ -338,7 +342,7 @@ def _hub_rows(name: str, limit: int | None) -> Iterator[tuple[int, dict]]:
         raise
     except Exception as error:  # the hub client raises many kinds: not found, offline, gated, a script
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{name}: neither a file here nor a data set the hub would give ({reason})") from None
+        raise InputError(f"{name}: neither a file here nor a data set that the hub provides ({reason})") from None
 
 
 def _row(line: bytes | dict) -> dict:
@@ -348,14 +352,14 @@ def _row(line: bytes | dict) -> dict:
 
 
 def json_object(text: bytes, hint: str) -> dict:
-    """The object that a line of JSON holds. Raises `InputError` with what is wrong and `hint`, without saying where."""
+    """The object that a line of JSON holds. Raises `InputError` with what is wrong and `hint`, but not where."""
     try:
         row = json.loads(text.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise InputError(f"byte {error.start + 1} is no UTF-8; save the file as UTF-8") from None
+        raise InputError(f"byte {error.start + 1} is not valid UTF-8; save the file as UTF-8") from None
     except json.JSONDecodeError as error:
         raise InputError(f"broken JSON at column {error.colno} ({error.msg}); {hint}") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets nested without end
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or endlessly nested brackets
         raise InputError(f"broken JSON ({error}); {hint}") from None
     if not isinstance(row, dict):
         raise InputError(f"holds a value of type {type(row).__name__}, not an object; {hint}")
@@ -363,7 +367,9 @@ def json_object(text: bytes, hint: str) -> dict:
 
 
 def form_of(row: dict) -> str:
-    """Which form a row has: "messages", "conversations", "prompt", "instruction" or "text"; "prompt" where it has none."""
+    """Which form a row has: "messages", "conversations", "prompt", "instruction" or "text"; "prompt" if it has none of
+    them.
+    """
     keys = ("messages", "conversations", "prompt", "completion", "instruction", "text")
     there = [key for key in keys if row.get(key) is not None] or [key for key in keys if key in row] or ["prompt"]
     return "prompt" if there[0] == "completion" else there[0]
@@ -372,7 +378,7 @@ def form_of(row: dict) -> str:
 def example_of(row: dict, default_id: str) -> Example:
     """The example in a parsed row, in whichever form it is. Raises `InputError` with what is wrong with it."""
     form = form_of(row)
-    if row.get("conversation"):  # as `save_examples` writes what is more than texts
+    if row.get("conversation"):  # as `save_examples` writes conversations with more than texts
         turns = _messages(row, "conversation")
     elif form in ("messages", "conversations"):
         turns = _messages(row, form)
@@ -450,8 +456,8 @@ def plain_message(message: object) -> dict:
     """A message with a role and a text as content, whatever else it holds: tool calls, reasoning, a name.
 
     ShareGPT's `from` and `value` become `role` and `content`, parts of text are joined by line breaks, and keys without
-    a value go, as columns of a table give them to every message. Content may be None beside tool calls or reasoning.
-    Raises `InputError` with what is wrong.
+    a value are dropped, because a table gives every column to every message. Content may be None beside tool calls or
+    reasoning. Raises `InputError` with what is wrong.
     """
     if isinstance(message, dict) and "role" not in message and "from" in message:
         message = {"role": ROLES.get(message["from"], message["from"]), "content": message.get("value"), **message}
@@ -480,9 +486,9 @@ def _part(part: object) -> str:
 
 
 def message_texts(message: dict) -> list[str]:
-    """All that a message says, piece by piece: its content, its reasoning, its tool calls as JSON.
+    """Everything that a message says, piece by piece: its content, its reasoning, its tool calls as JSON.
 
-    The message may be in any form that `plain_message` takes; null content says nothing. Raises `InputError`.
+    The message may be in any form that `plain_message` takes; null content gives nothing. Raises `InputError`.
     """
     content = message.get("content", message.get("value"))
     if content is not None and not isinstance(content, (str, list)):
@@ -495,7 +501,7 @@ def message_texts(message: dict) -> list[str]:
     return [text for text in said if text]
 
 
-DUE = {"user": ("assistant",), "assistant": ("user", "tool"), "tool": ("assistant", "tool")}  # who may come after whom
+DUE = {"user": ("assistant",), "assistant": ("user", "tool"), "tool": ("assistant", "tool")}  # who may follow whom
 
 
 def check_roles(messages: Sequence[dict]) -> None:
@@ -515,7 +521,7 @@ def check_roles(messages: Sequence[dict]) -> None:
 
 
 def _turns(turns: list[dict]) -> tuple[str | None, tuple[dict, ...], str, str, tuple[dict, ...]]:
-    """(system, earlier turns, last prompt, completion, the whole if it is more than texts) of a chat."""
+    """(system, earlier turns, last prompt, completion, the whole chat if it has more than texts) of a chat."""
     system = turns[0]["content"] if turns[0]["role"] in ("system", "developer") else None
     prompt = next(message for message in reversed(turns) if message["role"] == "user")["content"]
     completion = turns[-1]["content"] or ""

@@ -1,13 +1,13 @@
 """Near-duplicates in a collection of texts: shingles, MinHash, bands, true Jaccard, clusters.
 
 First come the plain functions, one idea each. Then the same in bulk: `find` takes texts in memory through the whole
-pipeline and keeps what every stage found. Files of any size go through `labkit dedup` (`dedup_command`), which is
-made of the same parts. All of this compares words: what is said again in other words is not found.
+pipeline and keeps what every stage found. For files of any size there is `labkit dedup` (`dedup_command`), made of the
+same parts. All of this compares words: a text repeated in other words is not found.
 
-The numbers behind a signature: a shingle becomes the crc32 of its UTF-8 bytes, which the last steps of MurmurHash3
-mix (no two numbers become one); permutation k takes x to (a_k·x + b_k) mod 2^32 with an odd a_k (again no two become
-one). It is what `minhash` gives for the modulus 2^32, and the scheme "affine32" of datasketch with `hashfunc=crc32`,
-seed for seed. That such permutations estimate Jaccard well is measured, not proven.
+The numbers behind a signature: a shingle becomes the crc32 of its UTF-8 bytes, which the last steps of MurmurHash3 mix
+(different numbers stay different); permutation k takes x to (a_k·x + b_k) mod 2^32 with an odd a_k (different numbers
+stay different again). This is what `minhash` gives for the modulus 2^32, and the scheme "affine32" of datasketch with
+`hashfunc=crc32`, seed for seed. It is measured, not proven, that such permutations estimate Jaccard well.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ import numpy as np
 
 from labkit.common import InputError
 
-RECALL = 0.95  # what the bands are chosen for: the share of the pairs at the threshold that become candidates
+RECALL = 0.95  # the target for the bands: the share of the pairs at the threshold that become candidates
 BUCKET_LIMIT = 128  # in a larger bucket not every pair is tried: there would be too many
-WINDOW = 8  # there a member is tried against this many before it, and against the bucket's first
+WINDOW = 8  # then a member is tried against this many before it, and against the bucket's first
 PERMUTATIONS = 4096  # at most: a part's signatures then take 164 MB
-BATCH = 1000  # documents whose numbers are worked on together: what the processor's cache holds
+BATCH = 1000  # documents whose numbers are processed together: what fits into the processor's cache
 KEEP = ("first", "last", "longest")
 
 
@@ -38,7 +38,7 @@ KEEP = ("first", "last", "longest")
 def shingles(text: str, n: int) -> set[str]:
     """The runs of n words, as a set: lower case, split at white space, joined by one space.
 
-    A text of fewer than n words is one shingle; one without words has none. Broder 1997, "On the resemblance and
+    A text of fewer than n words is one shingle; a text without words has none. Broder 1997, "On the resemblance and
     containment of documents", section 2.
     """
     words = text.lower().split()
@@ -58,8 +58,8 @@ def jaccard(a: set[str], b: set[str]) -> float:
 def minhash(ids: list[int], a: list[int], b: list[int], prime: int) -> list[int]:
     """For each pair (a, b) the smallest (a·x + b) mod prime over the ids x: a signature as long as `a`.
 
-    Two sets agree in a place of their signatures about as often as their Jaccard similarity says. Raises ValueError
-    without ids. Broder 1997, section 3.
+    Two sets agree in a place of their signatures with about the probability of their Jaccard similarity. Raises
+    ValueError without ids. Broder 1997, section 3.
     """
     if not ids:
         raise ValueError("there are no ids: an empty set has no smallest hash")
@@ -75,7 +75,9 @@ def candidate_probability(s: float, bands: int, rows: int) -> float:
 
 
 def clusters(n: int, pairs: list[tuple[int, int]]) -> list[list[int]]:
-    """The groups that the pairs tie 0…n−1 into, directly or over others; what no pair names is a group of its own."""
+    """The groups that the pairs join 0…n−1 into, directly or through others; a number that no pair names is a group of
+    its own.
+    """
     parent = list(range(n))
 
     def root(member: int) -> int:
@@ -115,10 +117,10 @@ class Scheme:
 
 @dataclass(frozen=True)
 class Reading:
-    """How texts of any kind are read before they are compared; the plain functions read as the labs teach it.
+    """How texts of any kind are read before they are compared; the plain functions read them as the labs teach.
 
-    Shingles are of words, or of characters where most letters are of a script that sets no spaces between words; either
-    way in lower case and composed form (NFC), without the punctuation of prose. Exact copies have the same text but for
+    Shingles are of words, or of characters if most letters are from a script without spaces between words; either way
+    in lower case and composed form (NFC), without the punctuation of prose. Exact copies have the same text except for
     line ends, trailing white space and what `ignore` names: letter case and indentation count.
     """
 
@@ -126,8 +128,8 @@ class Reading:
     ignore: tuple[str, ...] = ()  # of IGNORE
 
     def shingles(self, text: str, n: int) -> set[str]:
-        """The text's shingles of n words or n characters; never none for a text that `check_text` accepts."""
-        if text.isascii() and self.unit == "auto" and not self.ignore:  # the same, sooner
+        """The text's shingles of n words or n characters; at least one for a text that `check_text` accepts."""
+        if text.isascii() and self.unit == "auto" and not self.ignore:  # the same, faster
             return shingles(text.encode().translate(_PROSE_BYTES).decode(), n) or shingles(text, n)
         return shingles(units(self.plain(text), self.unit_of(text)), n) or {text}
 
@@ -139,7 +141,7 @@ class Reading:
         return "characters" if len(_UNSPACED.findall(text)) * 2 > letters else "words"
 
     def plain(self, text: str) -> str:
-        """The text without what is never compared in shingles, and without what is to be ignored."""
+        """The text without what shingles never compare, and without what `ignore` names."""
         text = text if text.isascii() else unicodedata.normalize("NFC", text)
         if self.ignore:
             text = self._ignoring(text)
@@ -179,7 +181,7 @@ _UNSPACED = re.compile(  # Thai, Lao, Tibetan, Myanmar, Khmer, kana, Han
 
 
 def units(text: str, unit: str) -> str:
-    """The text with a space between any two of its units, as `shingles` takes it: characters, or the words it has."""
+    """The text with a space between any two of its units, as `shingles` takes it: its characters or its words."""
     return text if unit == "words" else " ".join("".join(text.split()))
 
 
@@ -193,7 +195,7 @@ def scheme(
 ) -> Scheme:
     """A scheme; without bands and rows, the one with the fewest false candidates that finds 95% at the threshold.
 
-    With one of the two given, the other takes all permutations there are. Raises `InputError`.
+    If one of the two is given, the other uses all the permutations. Raises `InputError`.
     """
     if not 0 < threshold <= 1:
         raise InputError(f"the threshold is {threshold}: a Jaccard similarity above 0 and up to 1 is needed")
@@ -201,7 +203,7 @@ def scheme(
         if value is not None and value < 1:
             raise InputError(f"{name} is {value}: at least 1 is needed")
     if permutations > PERMUTATIONS:
-        raise InputError(f"permutations is {permutations:,}: at most {PERMUTATIONS:,} can be had")
+        raise InputError(f"permutations is {permutations:,}: at most {PERMUTATIONS:,} are possible")
     if not 0 <= seed < 2**32:
         raise InputError(f"the seed is {seed}: give one from 0 to {2**32 - 1}")
     if bands is None and rows is None:
@@ -241,7 +243,9 @@ def shingle_ids(shingle_sets: Sequence[Iterable[str]]) -> tuple[np.ndarray, np.n
 
 
 def _mixed(x: np.ndarray) -> np.ndarray:
-    """The finalizer of MurmurHash3 for 32 bits: crc32 is linear, so like shingles would stay in step without it."""
+    """The finalizer of MurmurHash3 for 32 bits: crc32 is linear, so without it the numbers of similar shingles would
+    stay related.
+    """
     x = (x ^ (x >> np.uint32(16))) * np.uint32(0x85EBCA6B)
     x = (x ^ (x >> np.uint32(13))) * np.uint32(0xC2B2AE35)
     return x ^ (x >> np.uint32(16))
@@ -263,7 +267,7 @@ def signatures(shingle_sets: Sequence[Iterable[str]], a: np.ndarray, b: np.ndarr
 def band_keys(signature: np.ndarray, bands: int, rows: int) -> np.ndarray:
     """uint64 of shape (bands, sets): equal where two sets agree in all rows of the band.
 
-    Sets that differ there have the same key with a probability of about 2^-64, which costs one comparison in vain.
+    Sets that differ there have the same key with a probability of about 2^-64, which costs one useless comparison.
     """
     draw = np.random.RandomState(0)
     factors = draw.randint(0, 2**63, rows, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
@@ -279,9 +283,9 @@ def candidate_pairs(keys: Iterable[np.ndarray], limit: int = BUCKET_LIMIT) -> tu
     """(int64 of shape (pairs, 2): each pair i < j with an equal key in some band, once, in order; how many were not
     tried).
 
-    `keys` gives one band at a time. The members of a bucket, one band's equal keys, are all paired, up to `limit`
-    members. In a larger one a member is paired with the `WINDOW` members before it and with the first; the other
-    pairs count as not tried, in every band anew.
+    `keys` gives one band at a time. The members of a bucket (one band's equal keys) are all paired, up to `limit`
+    members. In a larger bucket a member is paired with the `WINDOW` members before it and with the first; the other
+    pairs count as not tried, in each band again.
     """
     found, untried = np.empty(0, np.uint64), 0
     waiting: list[np.ndarray] = []
@@ -298,11 +302,11 @@ def candidate_pairs(keys: Iterable[np.ndarray], limit: int = BUCKET_LIMIT) -> tu
 
 def _bucket_pairs(column: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray, int]:
     """(i, j, pairs not tried) of one band, i < j."""
-    order = np.argsort(column, kind="stable")  # stable: within a bucket the members stand in their order
+    order = np.argsort(column, kind="stable")  # stable: within a bucket the members keep their order
     column = column[order]
     starts = np.flatnonzero(np.r_[True, column[1:] != column[:-1]]) if len(column) else np.empty(0, np.int64)
     sizes = np.diff(np.r_[starts, len(column)])
-    size = np.repeat(sizes, sizes)  # of the bucket that a place lies in
+    size = np.repeat(sizes, sizes)  # of the bucket that a place is in
     place = np.arange(len(column)) - np.repeat(starts, sizes)  # in its bucket
     reach = np.where(size > limit, WINDOW, limit)
     first, second = [], []
@@ -334,9 +338,9 @@ def candidates(shingle_sets: Sequence[Iterable[str]], chosen: Scheme) -> tuple[n
 
 @dataclass(frozen=True)
 class Removal:
-    """A document that is taken out: it is as similar as said to its neighbour, another member of its cluster.
+    """A document to remove, with its similarity to its neighbour, another member of its cluster.
 
-    From neighbour to neighbour one comes to the member that is kept; it may itself be less similar than the threshold.
+    The neighbours lead to the member that is kept, to which it may be less similar than the threshold.
     """
 
     index: int
@@ -352,8 +356,8 @@ def removals(
 ) -> tuple[list[list[int]], list[Removal]]:
     """(the clusters of at least two, the documents to remove), both by their first index.
 
-    `edges` are verified pairs with similarity and reason. The member with the smallest `prefer` is kept. The
-    neighbour is the most similar of those that are a step nearer to it.
+    `edges` are verified pairs with similarity and reason. The member with the smallest `prefer` is kept. The neighbour
+    is the most similar of those that are one step nearer to that member.
     """
     edges = list(edges)
     members = sorted({index for edge in edges for index in edge[:2]})
@@ -385,7 +389,7 @@ def removals(
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage let through, and of how many."""
+    """How many a stage let through, and of how many."""
 
     name: str
     count: int
@@ -416,7 +420,7 @@ def stage_table(rows: Iterable[Stage]) -> str:
 
 
 def share_text(share: float) -> str:
-    """A share in percent, with enough digits that a small one is not called none."""
+    """A share in percent, with enough digits that a small one does not read as zero."""
     return f"{share:.1%}" if share >= 0.001 or share == 0 else f"{share:.1g}".replace("e-0", "e-")
 
 
@@ -435,7 +439,7 @@ class Found:
     def borderline(self, count: int = 5) -> list[tuple[int, int, float]]:
         """The candidates nearest to the threshold, above and below it, most similar first.
 
-        These a person decides; `difference` shows two texts as one.
+        A person decides these; `difference` shows two texts as one.
         """
         nearest = sorted(self.candidates, key=lambda pair: abs(pair[2] - self.scheme.threshold))[:count]
         return sorted(nearest, key=lambda pair: -pair[2])
@@ -511,11 +515,11 @@ def same_words(text: str) -> str:
 
 
 def check_text(text: object, name: str) -> None:
-    """Raise an `InputError` that begins with `name` for what has no words or cannot be written as UTF-8."""
+    """Raise an `InputError` that begins with `name` for a text that has no words or cannot be written as UTF-8."""
     if not isinstance(text, str):
         raise InputError(f"{name} is of type {type(text).__name__}, not text; put it in quotes")
     if not text.strip():
-        raise InputError(f"{name} has no words; take it out")
+        raise InputError(f"{name} has no words; remove it")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -535,8 +539,8 @@ def preference(keep: str, length: Callable[[int], int]) -> Callable[[int], objec
 
 
 def exact_pairs(sets: Sequence[set[str]], threshold: float) -> Iterator[tuple[int, int, float]]:
-    """Every pair at or above the threshold with its Jaccard similarity, by search without chance: what recall is
-    measured against.
+    """Every pair at or above the threshold with its Jaccard similarity, by an exact search: what recall is measured
+    against.
 
     Only pairs that share one of their rarest shingles are compared: two sets of similarity t share at least
     t·max(sizes) elements, so they meet among the rarest size − ceil(t·size) + 1 of each (Bayardo, Ma and Srikant

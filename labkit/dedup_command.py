@@ -1,17 +1,17 @@
 """`labkit dedup FILE.jsonl`: near-duplicates of a file of any size.
 
 The file is read three times, a part of it at a time: for the bands' keys, to compare the candidates' texts, to write.
-What has been done is kept in `DIR/unfinished`, part by part, so that the same command goes on after an interruption;
-that folder is taken away at the end. Memory holds a few hundred bytes for a document, whatever its length.
+Finished work is kept in `DIR/unfinished`, part by part, so that the same command goes on after an interruption; that
+folder is removed at the end. Memory holds a few hundred bytes for each document, whatever its length.
 
 What is compared is what people say in a line: content, reasoning and tool calls; a system prompt, which many lines
-share, counts as one word. Lines that ask the same and answer otherwise are no near-duplicates of each other, and are
-counted as conflicts. With `--against`, what an evaluation file holds goes first.
+share, counts as one word. Lines that ask the same and answer differently are not near-duplicates of each other, and are
+counted as conflicts. With `--against`, the contents of an evaluation file are removed first.
 
-What to expect at the edges: a line without words, or that is no JSON, or longer than 10 MB, is rejected with the
-reason; a text of fewer words than a shingle is one shingle; of copies one stays. Where more than 128 documents share a
-band, not every pair of them is compared, and the report counts the others; a cluster of more than half of all documents
-is told in a line.
+Edge cases: a line without words, or that is not JSON, or longer than 10 MB, is rejected with the reason; a text of
+fewer words than a shingle is one shingle; of copies one stays. Where more than 128 documents share a band, not every
+pair of them is compared, and the report counts the others; a cluster of more than half of all documents is reported in
+a line.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from labkit.common import InputError, peak_rss_mb, write_atomically
 from labkit.data import MAX_LINE_BYTES, form_of, json_object, message_texts, opened, table_form
 from labkit.live import Line
 
-PART_LINES = 10_000  # lines worked on together, and saved together
+PART_LINES = 10_000  # lines that are processed and saved together
 PART_BYTES = 32_000_000
 PART_PAIRS = 200_000
 CACHED_SHINGLES = 2_000_000  # about 250 MB of texts that were just compared
-SHOWN_BYTES = 10_000  # of a line that is too long, what the rejected file keeps
+SHOWN_BYTES = 10_000  # how much of a line that is too long the rejected file keeps
 OUTPUTS = ("kept.jsonl", "removed.jsonl", "rejected.jsonl")
-FORMAT = 2  # of the unfinished parts and the report; another one begins anew
+FORMAT = 2  # of the unfinished parts and the report; with another format the work starts over
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Documents:
     size: np.ndarray  # bytes of the line
     length: np.ndarray  # characters of the text
     exact: np.ndarray  # (documents, 2) uint64: a hash of the whole text
-    asked: np.ndarray  # uint64: a hash of what comes before the completion; 0 where the line has no such parts
+    asked: np.ndarray  # uint64: a hash of what comes before the completion; 0 if the line has no such parts
     characters: np.ndarray  # whether the shingles are of characters
     rejected: list[tuple[int, str]]  # (line, what is wrong with it)
     lines: int  # of the file, all in all
@@ -65,7 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE.jsonl", type=Path, help="one JSON object a line")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where the results go")
     parser.add_argument(
-        "--threshold", type=float, default=0.8, help="Jaccard similarity from which on two are one (default 0.8)"
+        "--threshold",
+        type=float,
+        default=0.8,
+        help="Jaccard similarity from which two texts count as near-duplicates (default 0.8)",
     )
     parser.add_argument(
         "--shingle", type=int, default=3, metavar="N", help="words, or characters, in a shingle (default %(default)s)"
@@ -74,36 +77,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shingles",
         choices=dedup.UNITS,
         default="auto",
-        help="of words, or of characters; auto: of characters where the script sets no spaces (default %(default)s)",
+        help="of words, or of characters; auto: of characters for scripts without spaces (default %(default)s)",
     )
     parser.add_argument(
         "--ignore",
         choices=dedup.IGNORE,
         action="append",
-        help="what makes no difference, to exact copies either; give it again for more than one",
+        help="what makes no difference, even for exact copies; repeat it for more than one",
     )
     parser.add_argument(
-        "--against", metavar="EVAL.jsonl", type=Path, help="take out first what stands in this evaluation file"
+        "--against", metavar="EVAL.jsonl", type=Path, help="first remove what is in this evaluation file"
     )
     parser.add_argument(
         "--text",
         action="append",
         metavar="KEY",
-        help="the key that holds the text; give it again for more than one (default: text; or messages; or prompt and "
+        help="the key that holds the text; repeat it for more than one (default: text; or messages; or prompt and "
         "completion)",
     )
-    parser.add_argument("--keep", choices=dedup.KEEP, default="first", help="which of a cluster stays (default first)")
+    parser.add_argument(
+        "--keep", choices=dedup.KEEP, default="first", help="which member of a cluster stays (default first)"
+    )
     parser.add_argument(
         "--permutations", type=int, default=128, metavar="N", help="length of a signature (default %(default)s)"
     )
-    parser.add_argument("--bands", type=int, metavar="N", help="default: what finds 95%% of the pairs at the threshold")
+    parser.add_argument(
+        "--bands", type=int, metavar="N", help="default: enough to find 95%% of the pairs at the threshold"
+    )
     parser.add_argument("--rows", type=int, metavar="N", help="permutations in a band")
     parser.add_argument("--seed", type=int, default=1, help="of the permutations (default %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace other results in DIR")
     parser.add_argument("--json", action="store_true", help="end with one JSON object, the report")
     parser.epilog = (
         "Writes to DIR: kept.jsonl, the lines as they were; removed.jsonl, each with its cluster, its neighbour (a\n"
-        "line number), their similarity and the reason; rejected.jsonl, what has no text; report.json. Each line of\n"
+        "line number), their similarity and the reason; rejected.jsonl, lines without text; report.json. Each line of\n"
         "FILE is in exactly one of the three. Interrupted, the same command goes on. Exit status 1 if lines were\n"
         "rejected.\n\n"
         "examples:\n  labkit dedup candidates.jsonl --threshold 0.8 --out deduplicated\n"
@@ -132,10 +139,11 @@ def deduplicate(
     reading: dedup.Reading = dedup.Reading(),
     against: Path | None = None,
 ) -> dict:
-    """Write the four files into `out` and return the report; goes on where an interrupted call stopped.
+    """Write the four files into `out` and return the report; continue where an interrupted call stopped.
 
-    A folder that holds the results of the same file and settings is left as it is, and its report returned. Raises
-    `InputError`: the file cannot be read or has no usable line, the folder holds something else, or cannot be written.
+    A folder with the results of the same file and settings is left as it is, and its report is returned. Raises
+    `InputError` if the file cannot be read or has no usable line, or if the folder holds something else or cannot be
+    written.
     """
     path, out = path.expanduser(), out.expanduser()
     against = against and against.expanduser()
@@ -145,7 +153,7 @@ def deduplicate(
     if against:
         asked["against"] = {"file": str(against.resolve()), **_fingerprint(against)}
         if against.resolve() == path.resolve():
-            raise InputError(f"{against}: is the training file itself, so nothing would be kept; name the evaluation's")
+            raise InputError(f"{against}: is the training file itself; name the evaluation file")
     check_lines(path)
     work = out / "unfinished"
     if out.exists() and not out.is_dir():
@@ -154,7 +162,7 @@ def deduplicate(
         raise InputError(f"{path}: would be replaced by its own result; name another folder with --out")
     earlier, there = _read_json(out / "report.json"), [name for name in OUTPUTS if (out / name).exists()]
     if earlier and earlier.get("asked") == asked and len(there) == len(OUTPUTS):
-        print(f"{out}: done before, with the same file and settings", file=sys.stderr)
+        print(f"{out}: already done, with the same file and settings", file=sys.stderr)
         return earlier
     if (earlier or there) and not overwrite and _read_json(work / "asked.json") != asked:
         raise InputError(f"{out}: holds other results; name another folder, or replace them with --overwrite")
@@ -177,7 +185,7 @@ def deduplicate(
 
 
 class _Run:
-    """One call's path through the stages; what each has saved is not done again."""
+    """One call's way through the stages; what each has saved is not done again."""
 
     def __init__(self, path, out, work, chosen, keys, keep, line: Line, reading: dedup.Reading, against: Path | None):
         self.reading, self.against = reading, against
@@ -191,12 +199,12 @@ class _Run:
         if not len(documents.line):
             number, problem = documents.rejected[0] if documents.rejected else (1, "the file is empty")
             shutil.rmtree(self.work)
-            raise InputError(f"{self.path}: no usable line in it; line {number}: {problem}")
+            raise InputError(f"{self.path}: has no usable line; line {number}: {problem}")
         with self._timed("against"):
             evaluation, compared = self._evaluation(documents) if self.against else ({}, 0)
             if len(evaluation) == len(documents.line):
                 shutil.rmtree(self.work)
-                raise InputError(f"{self.path}: all of it stands in {self.against}, so nothing would be kept")
+                raise InputError(f"{self.path}: all of it is in {self.against}, so nothing would be kept")
         with self._timed("pairs"):
             distinct, pairs, untried = self._pairs(documents)
         with self._timed("verify"):
@@ -219,7 +227,7 @@ class _Run:
             groups, removed = dedup.removals(edges, prefer)
             removed = [one for one in removed if one.reason == "exact" or not _one_prompt(documents, one)]
             if asked | _fingerprint(self.path) != asked:
-                raise InputError(f"{self.path}: was changed while it was read; start again, and let it rest")
+                raise InputError(f"{self.path}: was changed while it was read; start again, and leave it unchanged")
             (self.out / "report.json").unlink(missing_ok=True)
             self._write(documents, removed, evaluation)
         conflicts, such_as = _conflicts(documents)
@@ -255,13 +263,13 @@ class _Run:
     # Stage 1: every line once
 
     def _documents(self) -> Documents:
-        """What the file holds, read part by part; the parts that were saved before are not read again."""
+        """The file's contents, read part by part; parts that were saved before are not read again."""
         parts = sorted(self.work.glob("part-*.npz"))
         at, number = 0, 0
         if parts:
             with np.load(parts[-1]) as last:
                 at, number = int(last["next"][0]), int(last["next"][1])
-            print(f"{self.out}: goes on after line {number:,}", file=sys.stderr)
+            print(f"{self.out}: continues after line {number:,}", file=sys.stderr)
         total = self.path.stat().st_size
         factors = dedup.permutation_numbers(self.chosen.permutations, self.chosen.seed)
         for lines in _parts(numbered_lines(self.path, at, number)):
@@ -308,12 +316,12 @@ class _Run:
             **{f"band-{band}": keys[band] for band in range(self.chosen.bands)},
         }
 
-    # Stage 2: what stands in the evaluation file
+    # Stage 2: what is in the evaluation file
 
     def _evaluation(self, documents: Documents) -> tuple[dict[int, tuple[int, str, float]], int]:
         """({document: (line of the evaluation file, why, similarity)}, how many documents that file has).
 
-        A document goes if it is a copy or a near-duplicate of one there, or asks what one there asks.
+        A document is removed if it is a copy or a near-duplicate of one there, or asks what one there asks.
         """
         lines, sets, exact, asked = [], [], {}, {}
         problem, unusable = "the file is empty", 0
@@ -330,7 +338,7 @@ class _Run:
             lines.append(number)
             sets.append(self.reading.shingles(text, self.chosen.shingle))
         if not lines:
-            raise InputError(f"{self.against}: no usable line in it; {problem}")
+            raise InputError(f"{self.against}: has no usable line; {problem}")
         if unusable:
             print(f"{self.against}: {unusable} unusable lines left out, such as {problem}", file=sys.stderr)
         found: dict[int, tuple[int, str, float | None]] = {}
@@ -378,7 +386,7 @@ class _Run:
             )
             near, untried = dedup.candidate_pairs(bands)
             near = distinct[near]
-            if len(near):  # those of one connected group together, so that their texts are at hand together
+            if len(near):  # pairs of one connected group come together, so that their texts are in memory together
                 members, places = np.unique(near, return_inverse=True)
                 places = places.reshape(-1, 2)
                 group = np.empty(len(members), np.int64)
@@ -395,7 +403,7 @@ class _Run:
     # Stage 4: the texts themselves
 
     def _similarities(self, documents: Documents, pairs: np.ndarray, distinct: int) -> np.ndarray:
-        """The true Jaccard similarity of each pair, from the two texts as they stand in the file."""
+        """The true Jaccard similarity of each pair, from the two texts in the file."""
         done = []
         with opened(self.path) as file:
             sets = _Sets(file, documents, self.keys, self.chosen.shingle, self.reading)
@@ -456,7 +464,7 @@ class _Run:
 
 
 class _Sets:
-    """The sets of shingles by document, read from the file when asked for; the latest are at hand."""
+    """The sets of shingles by document, read from the file on demand; the latest are kept in memory."""
 
     def __init__(self, file, documents: Documents, keys: tuple[str, ...], shingle: int, reading: dedup.Reading):
         self._reading = reading
@@ -482,7 +490,7 @@ class _Sets:
 def numbered_lines(path: Path, at: int = 0, number: int = 0) -> Iterator[tuple[int, int, int, bytes]]:
     """(number from 1, offset, size in bytes, its bytes) of each line after the first `number`, which end at `at`.
 
-    Of a line over `MAX_LINE_BYTES` the beginning is given: its size says so.
+    For a line over `MAX_LINE_BYTES` only the beginning is given, and its size shows it.
     """
     with opened(path) as file:
         file.seek(at)
@@ -493,7 +501,7 @@ def numbered_lines(path: Path, at: int = 0, number: int = 0) -> Iterator[tuple[i
                 size += len(last)
                 if not last:
                     break
-            if at == 0 and raw.startswith(b"\xef\xbb\xbf"):  # the mark some editors put before UTF-8
+            if at == 0 and raw.startswith(b"\xef\xbb\xbf"):  # the byte order mark that some editors write
                 yield number, 3, size - 3, raw[3:]
             else:
                 yield number, at, size, raw
@@ -501,13 +509,13 @@ def numbered_lines(path: Path, at: int = 0, number: int = 0) -> Iterator[tuple[i
 
 
 def rejected_row(number: int, problem: str, size: int, raw: bytes) -> str:
-    """The line of rejected.jsonl for a line of the file; of one that is too long it holds the beginning."""
+    """The line of rejected.jsonl for a line of the file; for one that is too long it holds the beginning."""
     text = raw[: SHOWN_BYTES if size > MAX_LINE_BYTES else None].decode("utf-8", "backslashreplace")
     return json.dumps({"line": number, "problem": problem, "bytes": size, "text": text}, ensure_ascii=False) + "\n"
 
 
 def _parts(lines: Iterable[tuple[int, int, int, bytes]]) -> Iterator[list[tuple[int, int, int, bytes]]]:
-    """The lines in lists, each of a size that is worked on together."""
+    """The lines in lists, each of a size that is processed together."""
     part, held = [], 0
     for line in lines:
         part.append(line)
@@ -520,15 +528,15 @@ def _parts(lines: Iterable[tuple[int, int, int, bytes]]) -> Iterator[list[tuple[
 
 
 def line_text(raw: bytes, size: int, keys: tuple[str, ...]) -> str:
-    """The whole text of a line. Raises `InputError` with what is wrong, without saying where."""
+    """The whole text of a line. Raises `InputError` with what is wrong, but not where."""
     return line_parts(raw, size, keys)[0]
 
 
 def line_parts(raw: bytes, size: int, keys: tuple[str, ...]) -> tuple[str, str, str]:
-    """(the whole text of a line, what of it is compared, what comes before the completion or the empty string).
+    """(the whole text of a line, the part that is compared, what comes before the completion or the empty string).
 
-    In what is compared a system prompt is one word: lines that share a long one are not alike for it. Raises
-    `InputError` with what is wrong, without saying where.
+    In the part that is compared a system prompt is one word, so that a long shared one does not make lines similar.
+    Raises `InputError` with what is wrong, but not where.
     """
     if size > MAX_LINE_BYTES:
         raise InputError(f"longer than {MAX_LINE_BYTES / 1e6:.0f} MB; split the document")
@@ -572,7 +580,7 @@ def line_parts(raw: bytes, size: int, keys: tuple[str, ...]) -> tuple[str, str, 
 
 
 def _keys(row: dict) -> tuple[str, ...]:
-    """Where the text is in a row of one of the forms that people have."""
+    """Where the text is in a row of one of the common forms."""
     form = form_of(row)
     if form == "instruction":
         return ("instruction", "input", "output") if row.get("input") else ("instruction", "output")
@@ -589,7 +597,7 @@ def _units(report: dict) -> str:
 
 
 def check_lines(path: Path) -> None:
-    """Raise `InputError` for a file of another kind than JSON lines, with the line that makes one of it."""
+    """Raise `InputError` for a file that is not JSON lines, with the command that converts it."""
     name, target = str(path), str(path.with_suffix(".jsonl"))
     form = table_form(path)
     with opened(path) as file:
@@ -599,7 +607,7 @@ def check_lines(path: Path) -> None:
     kind = form or "json"
     what = {"json": "one JSON array", "csv": "a CSV table", "parquet": "a parquet table"}[kind]
     raise InputError(
-        f'{path}: is {what}, and this command wants one JSON object a line; make them with `python -c "import datasets; '
+        f'{path}: is {what}, and this command needs one JSON object a line; make them with `python -c "import datasets; '
         f"datasets.load_dataset('{kind}', data_files='{name}', split='train').to_json('{target}')\"`"
     )
 
@@ -609,7 +617,7 @@ def _hash(text: str, size: int) -> bytes:
 
 
 def _one_prompt(documents: Documents, removal: dedup.Removal) -> bool:
-    """Whether what is to go asks just what the one that stays asks, and so answers it otherwise."""
+    """Whether the document to remove asks exactly what the one that stays asks, and so answers it differently."""
     asked = documents.asked[removal.index]
     return bool(asked) and asked == documents.asked[removal.kept]
 
@@ -633,11 +641,11 @@ def _member(path: Path, name: str) -> np.ndarray:
 
 
 def _fingerprint(path: Path) -> dict:
-    """What tells whether a file is still the same one."""
+    """What shows whether a file is still the same."""
     try:
         if not path.is_file():
-            problem = "is no file of JSON lines" if path.exists() else "there is no such file"
-            raise InputError(f"{path}: {problem}; name one, it is read more than once")
+            problem = "is not a file of JSON lines" if path.exists() else "there is no such file"
+            raise InputError(f"{path}: {problem}; name a real file, because it is read more than once")
         with open(path, "rb"):
             stat = path.stat()
             return {"bytes": stat.st_size, "modified": stat.st_mtime_ns}
@@ -672,18 +680,18 @@ def table(report: dict, out: Path) -> str:
     ]
     if asked["against"]:
         lines.append(
-            f"{report['removed_evaluation']:,} more stand in {asked['against']['file']} "
+            f"{report['removed_evaluation']:,} more are in {asked['against']['file']} "
             f"({report['evaluation_documents']:,} documents), or ask what one there asks"
         )
     if report["conflicts"]:
         such_as = "; ".join(", ".join(map(str, group)) for group in report["conflicts_such_as"])
         lines.append(
-            f"{report['conflicts']:,} prompts with completions that differ (such as lines {such_as}): they stay; decide "
+            f"{report['conflicts']:,} prompts with different completions (such as lines {such_as}): they stay; decide "
             "which is right"
         )
     if report["recall_at_threshold"] < dedup.RECALL:
         lines.append(
-            f"Fewer than {dedup.RECALL:.0%} of the pairs at the threshold are found so; take more bands or fewer rows."
+            f"Fewer than {dedup.RECALL:.0%} of the pairs at the threshold are found this way; take more bands or fewer rows."
         )
     if report["pairs_not_tried"]:
         lines.append(

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import html
 import json
 import random
 import sys
+import textwrap
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
 from labkit import dedup
-from labkit.common import InputError, peak_rss_mb
+from labkit.common import InputError, peak_rss_mb, write_atomically
 from labkit.data import Example, checked_lines, load_examples, message_texts, split, split_by_cluster
 
 
@@ -52,9 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--control",
         choices=("shuffled", "prompt"),
-        help="train on each other's answers, or on the prompts only: it should learn nothing",
+        help="train on shuffled answers, or on the prompts only: the model should learn nothing",
     )
-    add("--model", default=None, metavar="NAME_OR_FOLDER", help="another model than the kit's base")
+    add("--model", default=None, metavar="NAME_OR_FOLDER", help="a model instead of the kit's base")
     add(
         "--data",
         default=None,
@@ -63,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--questions", type=int, default=200, help="held-out questions to ask, at most (default %(default)s)")
     add("--out", default=None, metavar="FOLDER", help="keep the adapter here, for PeftModel.from_pretrained")
+    add("--picture", default=None, metavar="FILE.svg", help="also draw the answers before and after")
     add("--json", action="store_true", help="print one JSON object as the last line")
 
 
@@ -90,13 +93,15 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(f"--questions is {args.questions}: ask at least 1")
     if args.out is not None:
         models.check_adapter_folder(args.out)
+    if args.picture is not None:
+        check_picture(args.picture)
     line = Line()
     try:
         line.show("loading the model and the examples")
         if args.data is not None:
             own = load_examples(args.data)
             if len(own) < 2:
-                raise InputError(f"{args.data}: 1 example cannot be split; give at least 2, better some hundred")
+                raise InputError(f"{args.data}: 1 example cannot be split; give at least 2, better some hundreds")
             train, test, copies = held_out_part(own, args.seed)
         else:
             train, test = runs.mix(recipe)
@@ -141,6 +146,9 @@ def main(args: argparse.Namespace) -> int:
         line.close()
     if args.out is not None:
         models.save_adapter(model, args.out)
+    if args.picture is not None:
+        with write_atomically(args.picture) as file:
+            file.write(picture(test, before, few_shot, after, args.steps))
     seconds = history.seconds[-1]
     report = {
         "before": before.share,
@@ -167,9 +175,9 @@ def main(args: argparse.Namespace) -> int:
 
 
 def held_out_part(own: list[Example], seed: int) -> tuple[list[Example], list[Example], str | None]:
-    """(nine tenths to train on, a tenth to ask, what is to be told): near-duplicates stay on one side.
+    """(nine tenths to train on, a tenth to ask, a message or None): near-duplicates stay on one side.
 
-    Where there are none, it is `data.split`.
+    Without near-duplicates it is `data.split`.
     """
     texts = ["\n".join(chain.from_iterable(map(message_texts, each.messages()))) for each in own]
     clusters = dedup.find(texts, reading=dedup.Reading()).clusters
@@ -183,9 +191,9 @@ def held_out_part(own: list[Example], seed: int) -> tuple[list[Example], list[Ex
     if len(groups) == 1:
         return *split(
             own, 0.1, seed
-        ), f"{copies}, all in one, so the held-out part leaks into training; see labkit dedup"
+        ), f"{copies}, all in one cluster, so the held-out part leaks into training; see labkit dedup"
     order = random.Random(seed).sample(range(len(groups)), len(groups))
-    order.sort(key=lambda place: len(groups[place]) > 0.5 * len(own))  # a cluster of most examples is no test
+    order.sort(key=lambda place: len(groups[place]) > 0.5 * len(own))  # a cluster of most examples is not a test
     held = set(split_by_cluster(groups, order, 0.1)[0])
     if len(held) == len(own):
         held -= set(groups[order[-1]])
@@ -198,7 +206,9 @@ def held_out_part(own: list[Example], seed: int) -> tuple[list[Example], list[Ex
 
 
 def check_prompts(asked: Sequence[Example], tokenizer, context: int | None) -> None:
-    """Raise `InputError` for a prompt that fills the model's context: training may cut its start, asking must not."""
+    """Raise `InputError` for a prompt that fills the model's context: training may cut its start, but a question must
+    be whole.
+    """
     from labkit.masking import prompt_ids
 
     for example in asked:
@@ -206,14 +216,14 @@ def check_prompts(asked: Sequence[Example], tokenizer, context: int | None) -> N
         if context is not None and length >= context:
             raise InputError(
                 f'example "{example.id}": the prompt has {length} tokens, which leaves no room for an answer in '
-                f"{context}; shorten the prompt, or take the example out"
+                f"{context}; shorten the prompt, or remove the example"
             )
 
 
 def placed(
     error: InputError, where: str, own: list[Example], test: list[Example], tokenizer, context: int
 ) -> InputError:
-    """The error with the file, and the line of the first example that raises one like it."""
+    """The error with the file, and with the line of the first example that raises it."""
     from labkit.masking import render
 
     asked = set(map(id, test))
@@ -231,8 +241,7 @@ def placed(
 def told(test: list[Example], before, few_shot, after, report: dict, context: int, args: argparse.Namespace) -> str:
     """The whole story as text: three questions with both answers, the table by task, and what it cost."""
     lines = []
-    first_of_task = {example.task: index for index, example in reversed(list(enumerate(test)))}
-    for index in list(first_of_task.values())[-3:]:
+    for index in three_of(test):
         question = test[index].question.strip()
         lines += [
             f"  asked   {shortened(question)}",
@@ -259,6 +268,68 @@ def told(test: list[Example], before, few_shot, after, report: dict, context: in
     if args.out is not None:
         lines.append(f"  The adapter is in {Path(args.out)}: PeftModel.from_pretrained(model, {str(args.out)!r})")
     return "\n".join(lines)
+
+
+def three_of(test: Sequence[Example]) -> list[int]:
+    """The places of three questions to show, each of another task where there are so many."""
+    first_of_task = {example.task: index for index, example in reversed(list(enumerate(test)))}
+    return list(first_of_task.values())[-3:]
+
+
+def check_picture(path: str) -> None:
+    """Raise `InputError` for a name that is not an SVG's, or a folder that is missing: before the run, not after it."""
+    path = Path(path).expanduser()
+    if path.suffix.lower() != ".svg":
+        raise InputError(f"{path}: is not the name of an SVG file; end it in .svg")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}; name another place")
+
+
+def picture(test: Sequence[Example], before, few_shot, after, steps: int) -> str:
+    """An SVG of the scores as bars and of three questions with what was written to them, word for word but for its length.
+
+    The background is white, so that it reads the same on a light and a dark page; its title is the text alternative.
+    """
+    scores = {"before": before, "with four worked examples": few_shot, f"after {steps} steps of LoRA": after}
+    scores = {name: score for name, score in scores.items() if score}
+    said = ", ".join(f"{name} {score.share:.1%}" for name, score in scores.items())
+    title = f"Right answers to {after.n} held-out questions: {said}. Below, three of the questions with both answers."
+    shapes, y = [], 8
+
+    def write(text: str, kind: str, x: int = 20) -> None:
+        shapes.append(f'<text class="{kind}" x="{x}" y="{y}">{html.escape(text)}</text>')
+
+    y += 24
+    write(f"Right answers to {after.n} held-out questions", "head")
+    for name, score in scores.items():
+        y += 26
+        write(name, "text")
+        shapes.append(f'<rect class="full" x="230" y="{y - 13}" width="480" height="16"/>')
+        shapes.append(f'<rect class="{name[:5]}" x="230" y="{y - 13}" width="{480 * score.share:.0f}" height="16"/>')
+        write(f"{score.share:.1%}", "text", 722)
+    for index in three_of(test):
+        y += 40
+        for line in textwrap.wrap(shortened(test[index].question, 200), 96):
+            write(line, "head")
+            y += 22
+        for name, score in (("before", before), ("after", after)):
+            write(name, "text")
+            for line in textwrap.wrap(shortened(score.outputs[index], 250), 86):
+                write(line, "said", 80)
+                y += 18
+            y += 4
+        y -= 22
+    y += 22
+    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 800 {y}" width="800" height="{y}" role="img">
+<title>{html.escape(title)}</title>
+<style>
+.head {{ font: bold 14px sans-serif; fill: #1f2328; }} .text {{ font: 13px sans-serif; fill: #57606a; }}
+.said {{ font: 12.5px monospace; fill: #1f2328; }} .full {{ fill: #eaeef2; }} .befor, .with {{ fill: #8c959f; }} .after {{ fill: #0969da; }}
+</style>
+<rect x="0.5" y="0.5" width="799" height="{y - 1}" rx="8" fill="#ffffff" stroke="#d0d7de"/>
+{chr(10).join(shapes)}
+</svg>
+"""
 
 
 def shortened(text: str, width: int = 110) -> str:

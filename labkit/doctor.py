@@ -1,7 +1,7 @@
 """What is installed here and what is missing: `labkit doctor` in a terminal, `lk.doctor()` in a notebook.
 
-Facts are collected by small functions and judged into rows; nothing is installed or changed. torch is imported only
-where there is a GPU that it might not see.
+Small functions collect facts and turn them into rows with a verdict; nothing is installed or changed. torch is imported
+only if there is a GPU, which it might not see.
 """
 
 import argparse
@@ -32,7 +32,9 @@ OPTIONAL = {  # extra: what it is for
 
 @dataclass(frozen=True)
 class Check:
-    """One row: what was looked at, what is there, what may be, the verdict, and what it is needed for or what to do."""
+    """One row: what was checked, what was found, what is accepted, the verdict, and what it is needed for or what to
+    do.
+    """
 
     name: str
     found: str
@@ -51,7 +53,7 @@ class Report(tuple):
     @property
     def conclusion(self) -> str:
         wrong = [check.name for check in self if check.verdict == WRONG]
-        return f"Wrong: {', '.join(wrong)}. Mend that first." if wrong else "All that the labs need is here."
+        return f"Wrong: {', '.join(wrong)}. Fix that first." if wrong else "All that the labs need is here."
 
     def __repr__(self) -> str:
         rows = [HEAD, *map(astuple, self)]
@@ -74,7 +76,7 @@ class Report(tuple):
 
 
 def output_of(*command: str) -> str | None:
-    """What a command prints, or None if it is not there, fails, or takes longer than 5 s."""
+    """What a command prints, or None if it is missing, fails, or takes longer than 5 s."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.TimeoutExpired):
@@ -103,7 +105,7 @@ def check_package(requirement, version: str | None, extra: str | None = None) ->
 
 
 def version_of(package: str) -> str | None:
-    from importlib import metadata  # takes half as long as the rest of `import labkit`, which needs none of it
+    from importlib import metadata  # takes half as long as the rest of `import labkit`, which does not need it
 
     try:
         return metadata.version(package)
@@ -126,7 +128,7 @@ def check_packages() -> Iterator[Check]:
     from packaging.requirements import Requirement
 
     declared = list(map(Requirement, requires("labkit")))
-    seen = {"labkit"}  # an extra can name another of its own
+    seen = {"labkit"}  # an extra can name another extra
     for extra in (None, *OPTIONAL):
         for requirement in declared:
             if requirement.name not in seen and (
@@ -173,7 +175,7 @@ def check_memory(total: int, available: int) -> Check:
 
 def check_machine() -> Iterator[Check]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Check("processor cores", str(cores), "any", OK, "speed; every lab is made for two")
+    yield Check("processor cores", str(cores), "any", OK, "speed; every lab is designed for two")
     if version_of("psutil") is not None:
         import psutil
 
@@ -217,9 +219,7 @@ def doctor() -> Report:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.epilog = (
-        "Exit status 1 if anything is wrong; what is missing and optional is not.\n\nexample:\n  labkit doctor"
-    )
+    parser.epilog = "Exit status 1 if anything is wrong; a missing optional part is not.\n\nexample:\n  labkit doctor"
 
 
 def main(args: argparse.Namespace) -> int:

@@ -1,7 +1,8 @@
 """Hyperparameters: the learning rate at each step, how many rows an update sees, and what several seeds say together.
 
-What a learner writes in lab 05, each standing alone: its source runs with nothing but math. What cannot be right is a
-`ValueError`. The schedule that the kit itself trains with is `training.schedule`; how a run is read is in `diagnosis`.
+What a learner writes in lab 05. Each function is self-contained: its source runs with nothing but math. Invalid input
+raises `ValueError`. The schedule that the kit itself trains with is `training.schedule`; how a run is read is in
+`diagnosis`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ def lr_at(step: int, steps: int, lr: float, warmup_steps: int) -> float:
     """The learning rate of update `step`, counted from 0: a straight rise over `warmup_steps`, then a cosine to 0.
 
     Update 0 of a warmup has rate 0; the update after its last has the full `lr`; `step == steps`, where the run is
-    over, has 0. As transformers' `get_cosine_schedule_with_warmup`, which rises again after the end: here a step after
-    it, as before the start, raises ValueError, and so do fewer than one step and a negative warmup.
+    over, has 0. Like transformers' `get_cosine_schedule_with_warmup`, except that the latter rises again after the end:
+    here a step before the start or after the end raises ValueError, and so do fewer than one step and a negative
+    warmup.
     """
     if steps < 1 or warmup_steps < 0 or not 0 <= step <= steps:
         raise ValueError(
@@ -22,7 +24,7 @@ def lr_at(step: int, steps: int, lr: float, warmup_steps: int) -> float:
         )
     if step < warmup_steps:
         return lr * step / warmup_steps
-    done = (step - warmup_steps) / max(steps - warmup_steps, 1)  # the share of the decay that is over
+    done = (step - warmup_steps) / max(steps - warmup_steps, 1)  # the share of the decay that is done
     return lr * (1 + math.cos(math.pi * done)) / 2
 
 
@@ -32,16 +34,16 @@ def effective_batch(per_device: int, devices: int, accumulation: int) -> int:
     Raises ValueError where one of them is below 1.
     """
     if min(per_device, devices, accumulation) < 1:
-        raise ValueError(f"{per_device} × {devices} × {accumulation}: each is a whole number of at least 1")
+        raise ValueError(f"{per_device} × {devices} × {accumulation}: each must be an integer of at least 1")
     return per_device * devices * accumulation
 
 
 def mean_and_interval(values: list[float]) -> tuple[float, float]:
     """(mean, half-width of its 95% interval) of independent values, such as the scores of several seeds.
 
-    The half-width is t · s / √n: s the standard deviation with n − 1 below it, t the 97.5% quantile of Student's t
-    with n − 1 degrees of freedom, right to five digits. Raises ValueError for fewer than two values, which have no
-    spread, and for one that is not finite.
+    The half-width is t · s / √n: s the standard deviation with n − 1 below it, t the 97.5% quantile of Student's t with
+    n − 1 degrees of freedom, correct to five digits. Raises ValueError for fewer than two values, which have no spread,
+    and for one that is not finite.
     """
     n = len(values)
     if n < 2 or not all(math.isfinite(value) for value in values):

@@ -1,7 +1,6 @@
 """Learners' copies of the labs, and `labkit lab`, which opens them in JupyterLab.
 
-The labs themselves are never opened for work: a learner's copy lies in `my-labs/`, and a copy that is there is never
-written over.
+Learners never work in the labs themselves: their copies are in `my-labs/`, and a copy that exists is never overwritten.
 """
 
 import argparse
@@ -22,7 +21,7 @@ PACKAGE = Path(__file__).parent
 
 
 def checkout() -> Path | None:
-    """The repository's root, where the package is used from one; None where it was installed from a wheel."""
+    """The repository's root, if the package is used from one; None if it was installed from a wheel."""
     root = PACKAGE.parent
     return root if (root / "pyproject.toml").is_file() else None
 
@@ -48,7 +47,7 @@ def find_lab(notebooks: list[Path], name: str) -> Path:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a notebook to where there is none yet; an interrupted copy leaves nothing under the target's name."""
+    """Copy a notebook to a place where there is none yet; an interrupted copy leaves nothing under the target's name."""
     handle, partial = tempfile.mkstemp(dir=target.parent, suffix=".partial")
     os.close(handle)
     try:
@@ -81,7 +80,7 @@ def copy_fresh(notebook: Path, folder: Path) -> Path:
 
 
 def open_jupyter(notebook: Path, arguments: list[str]) -> int:
-    """Open a notebook in JupyterLab, which takes this process's place (on Windows, which cannot, it is waited for)."""
+    """Open a notebook in JupyterLab, which replaces this process (on Windows this process waits for it)."""
     if find_spec("jupyterlab") is None:
         raise InputError(
             "JupyterLab is not installed here; `pip install jupyterlab`, or open the copies in another editor"
@@ -101,12 +100,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, default=Path("my-labs"), help="where your copies are (default: my-labs)")
     parser.add_argument("--list", action="store_true", help="print the table of labs, and copy nothing")
     parser.add_argument(
-        "--write", metavar="FILE.md", type=Path, help="with --list: put the table between its marks there"
+        "--write", metavar="FILE.md", type=Path, help="with --list: put the table between its marks in this file"
     )
     parser.add_argument("--no-open", action="store_true", help="only copy")
-    parser.add_argument("jupyter", nargs="*", metavar="-- OPTIONS", help="what follows -- goes to JupyterLab")
+    parser.add_argument("jupyter", nargs="*", metavar="-- OPTIONS", help="what follows -- is passed to JupyterLab")
     parser.epilog = (
-        "Your copies are never written over.\n\nexamples:\n  labkit lab\n  labkit lab --fresh 03\n  labkit lab --list\n"
+        "Your copies are never overwritten.\n\nexamples:\n  labkit lab\n  labkit lab --fresh 03\n  labkit lab --list\n"
         "  labkit lab -- --no-browser --port=8899"
     )
 
@@ -140,6 +139,6 @@ def main(args: argparse.Namespace) -> int:
         ) from error
     print(
         f"{args.folder}: "
-        + (f"new are {', '.join(path.name for path in new)}" if new else "every lab is there already")
+        + (f"new are {', '.join(path.name for path in new)}" if new else "every lab is already there")
     )
     return 0 if args.no_open else open_jupyter(mine, args.jupyter)

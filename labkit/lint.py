@@ -1,7 +1,7 @@
-"""`labkit lint`: what in a file of examples a trainer would mask, cut or never teach, before a run is spent on it.
+"""`labkit lint`: what in a file of examples a trainer would mask, cut or never teach, before you spend a run on it.
 
-Each example is made into the row that TRL makes of it (`masking.as_trl`), and looked at for the failures that a file
-can hold. Nothing is changed; what a batch can hold beyond that is found by `masking.check_batch`.
+Each example is made into TRL's row for it (`masking.as_trl`), and checked for the faults that a file can have. Nothing
+is changed; `masking.check_batch` finds the faults that only a batch can have.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from labkit.masking import (
 )
 
 FINDINGS = {
-    "all_masked": "no token is left that carries loss; such rows teach nothing, or are dropped without a word",
-    "truncated": "longer than the limit: cut on the right, the end of the completion and the end token go",
-    "template": "the text holds role markers, of this template or another; take them out, the template writes them",
-    "seam": "prompt and completion do not meet between two tokens; training then sees another prompt than writing",
-    "no_end_token": "holds no end token that carries loss, so the model never learns to stop",
-    "left_out": "the row lacks what the file says, so it is never taught",
-    "doubled": "begins or ends with the same special token twice: the text holds it, or the trainer adds it, and the "
+    "all_masked": "no token is left that carries loss; such rows teach nothing, or are silently dropped",
+    "truncated": "longer than the limit: cut on the right, so the end of the completion and the end token are lost",
+    "template": "the text contains role markers, of this template or another; remove them, because the template writes them",
+    "seam": "a token straddles prompt and completion, so training sees a different prompt from generation",
+    "no_end_token": "has no end token that carries loss, so the model never learns to stop",
+    "left_out": "the row lacks part of what the file says, so that part is never taught",
+    "doubled": "begins or ends with the same special token twice: it is in the text, or the trainer adds it, and the "
     "tokenizer adds it too",
-    "conflict": "asks what another example asks and answers otherwise; decide which is right, or leave both if each is",
+    "conflict": "asks what another example asks but answers differently; decide which is right, or keep both if both are",
 }
 MARKERS = (  # what other templates write around a turn
     "<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|eot_id|>", "<start_of_turn>", "<end_of_turn>", "[INST]",
     "[/INST]", "<<SYS>>", "### Instruction:", "### Response:", "<|endoftext|>",
 )  # fmt: skip
-THINKING = {"<think>", "</think>"}  # special tokens that a text may well hold
+THINKING = {"<think>", "</think>"}  # special tokens that a text may contain
 
 TRL_LENGTH = 1024  # tokens; SFTConfig.max_length, where it is left as it is
 SHOWN = 20  # bad lines
@@ -63,8 +63,8 @@ class Report:
     pad_is_end: bool = False
     where: str = ""  # "FILE, ", where a file was read
     limits: dict[str, int | None] = field(default_factory=dict)  # whose limit, in tokens; None for none
-    details: dict[str, str] = field(default_factory=dict)  # more on a finding
-    notes: list[str] = field(default_factory=list)  # what is worth knowing, and no fault
+    details: dict[str, str] = field(default_factory=dict)  # more about a finding
+    notes: list[str] = field(default_factory=list)  # worth knowing, but not a fault
 
     @property
     def clean(self) -> bool:
@@ -91,7 +91,7 @@ class Report:
             told = [f"  {self.where}line {line}: {why}" for line, why in self.bad_lines.items()]
             lines += told[:SHOWN] + ["  …"] * (len(told) > SHOWN)
         lines += [f"note: {note}" for note in self.notes]
-        return "\n".join([*lines, "nothing found" if self.clean else "something to mend"])
+        return "\n".join([*lines, "nothing found" if self.clean else "something to fix"])
 
     def as_dict(self) -> dict:
         """Plain data for JSON: counts under the findings' names, and the first five examples of each."""
@@ -126,7 +126,7 @@ class _Item:
 
     @property
     def texts(self) -> list[str]:
-        """What people wrote in it; a text that is a whole row holds its role markers by right."""
+        """What people wrote in it; a text that is a whole row may contain role markers."""
         return [message.get("content") or "" for message in self.example.messages()] if self.example else []
 
 
@@ -140,14 +140,14 @@ def lint(
 ) -> Report:
     """Look at a file, or at examples, as a trainer with this tokenizer would see them.
 
-    With `plain` prompt and completion are joined as they stand, as TRL does with strings; else, and wherever the
-    tokenizer has one, through the chat template. Rows are cut at the smallest of `max_length` (left out, TRL's
-    default), the tokenizer's limit and the model's `context`, all in tokens. A turn ends at one of `ends`
-    (`masking.end_ids`); left out, at the tokenizer's end token. Raises `InputError` if there is no usable example.
+    With `plain`, prompt and completion are joined as they are, as TRL does with strings; otherwise the chat template is
+    used, if the tokenizer has one. Rows are cut at the smallest of `max_length` (left out, TRL's default), the
+    tokenizer's limit and the model's `context`, all in tokens. A turn ends at one of `ends` (`masking.end_ids`); left
+    out, at the tokenizer's end token. Raises `InputError` if there is no usable example.
     """
     ends = end_ids(tokenizer) if ends is None else ends
     if max_length is not None and max_length < 1:
-        raise InputError(f"the longest row is to have {max_length} tokens: give at least 1")
+        raise InputError(f"max_length is {max_length} tokens: give at least 1")
     own = tokenizer.model_max_length
     limits = {"TRL's default": TRL_LENGTH} if max_length is None else {"the length asked for": max_length}
     limits |= {"the tokenizer's limit": own if own < 10**9 else None}  # one without a limit says 10 to the 30
@@ -243,7 +243,7 @@ def _row(item: _Item | InputError, tokenizer, plain: bool) -> tuple[Rendered, li
         record = {"prompt": messages[:-1], "completion": messages[-1:], "tools": item.example.tools}
         row, start = as_trl(record, tokenizer), prompt_ids(item.example, tokenizer)
     if not row.input_ids:
-        raise InputError("no token is left of it; mend the chat template")
+        raise InputError("no token is left of it; fix the chat template")
     return row, start
 
 
@@ -251,7 +251,7 @@ PAD_IS_END = "padding and end share a token; mask padding by position, or the en
 
 
 class _Notes:
-    """What is gathered over the examples and is no fault: where loss lies, and what a template changes by design."""
+    """What is counted over the examples but is not a fault: where the loss is, and what a template changes by design."""
 
     def __init__(self):
         self.forms, self.earlier, self.trimmed, self.thoughts = Counter(), 0, 0, 0
@@ -262,14 +262,14 @@ class _Notes:
         if item.example is None:
             return []
         messages = item.example.messages()
-        if plain or not tokenizer.chat_template:  # prompt and completion are joined, and that is all
+        if plain or not tokenizer.chat_template:  # prompt and completion are joined, nothing else
             lost = ["the system message"] * bool(item.example.system)
             return lost + ["earlier turns and tool calls"] * (len(messages) > 2 + len(lost))
         self.earlier += sum(message["role"] == "assistant" for message in messages[:-1])
         lost, trimmed = left_out(messages, chat_text(item.example, tokenizer))
         self.trimmed += bool(trimmed)
         designed = [name for name in lost if "thinking" in name and not name.endswith(f" {len(messages)}")]
-        self.thoughts += bool(designed)  # of earlier turns: the model does not see it when it is used, either
+        self.thoughts += bool(designed)  # of earlier turns: in use the model does not see it either
         return list(dict.fromkeys(name.partition(" in message")[0] for name in lost if name not in designed))
 
     def told(self, tokenizer, plain: bool) -> list[str]:
@@ -293,7 +293,7 @@ class _Notes:
                 "a row that ends with it, or set assistant_only_loss=True in TRL"
             )
         if self.thoughts:
-            lines.append(f"the chat template takes the thinking out of earlier turns ({self.thoughts} examples)")
+            lines.append(f"the chat template removes the thinking from earlier turns ({self.thoughts} examples)")
         if self.trimmed:
             lines.append(f"the chat template trims white space around texts ({self.trimmed} examples)")
         return lines
@@ -307,7 +307,7 @@ class _Asked:
         self.repeated = 0
 
     def otherwise(self, item: _Item) -> bool:
-        """Whether the same was asked before and answered otherwise."""
+        """Whether the same was asked before and answered differently."""
         if item.example is None:
             return False
         *asked, answer = (json.dumps(message, sort_keys=True, default=str) for message in item.example.messages())
@@ -318,7 +318,7 @@ class _Asked:
         return new and len(answers) > 1
 
     def told(self) -> list[str]:
-        more = "an earlier one, word for word; `labkit dedup` takes them out"
+        more = "an earlier one, word for word; `labkit dedup` removes them"
         return [f"{self.repeated} examples repeat {more}"] if self.repeated else []
 
 
@@ -332,9 +332,9 @@ def _ends(row: Rendered, tokenizer, ends: Collection[int]) -> str:
     token = closing_token(row, tokenizer)
     stops = ", ".join(map(repr, tokenizer.convert_ids_to_tokens(list(ends)))) or "nothing, there is no end token"
     if token is None:
-        return f"writing stops at {stops}; mend the chat template"
+        return f"generation stops at {stops}; fix the chat template"
     name = tokenizer.convert_ids_to_tokens(token)
-    return f"the template ends a turn with {name!r}, writing stops at {stops}; train with eos_token={name!r}"
+    return f"the template ends a turn with {name!r}, but generation stops at {stops}; train with eos_token={name!r}"
 
 
 def _some(names: list[str]) -> str:
@@ -343,7 +343,7 @@ def _some(names: list[str]) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "FILE holds JSON lines (packed or not), a JSON array, CSV or parquet; each row one of prompt and completion,\n"
+        "FILE holds JSON lines (compressed or not), a JSON array, CSV or parquet; each row one of prompt and completion,\n"
         "messages, ShareGPT's conversations, Alpaca's instruction, input and output, or text.\n\n"
         "examples:\n  labkit lint mine.jsonl\n  labkit lint mine.jsonl --model NAME_OR_FOLDER --max-length 1024"
     )

@@ -1,8 +1,8 @@
 """What is seen while code runs and never stored: a progress line, an exact number beside a verdict.
 
-In a notebook it is a widget's view and nothing else: no text and no HTML of its own, so nbval has nothing to compare,
-and the stored notebook (from which `notebooks` strips the views) shows nothing. In a terminal it is a line on stderr;
-elsewhere it is nothing.
+In a notebook it is a widget's view and nothing else: it has no text and no HTML of its own, so nbval has nothing to
+compare, and the stored notebook (from which `notebooks` strips the views) shows nothing. In a terminal it is a line on
+stderr; elsewhere nothing is shown.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
-# HTML for a widget with buttons, lists or radios: in JupyterLab it keeps the keys pressed there from being taken for
+# HTML for a widget with buttons, lists or radios: in JupyterLab it stops JupyterLab from taking the keys pressed there as
 # the notebook's (x would cut the cell, an arrow leave it). An image that fails to load is what runs a script in a widget.
 OWN_KEYS = """<img hidden alt="" src="data:," onerror="
   let tries = 0; const timer = setInterval(() => {
@@ -23,14 +23,14 @@ OWN_KEYS = """<img hidden alt="" src="data:," onerror="
 
 
 class Line:
-    """One line that can change its text. Where it cannot be shown it does nothing."""
+    """One line whose text can change. Where it cannot be shown, it does nothing."""
 
     def __init__(self) -> None:
         self._widget = _widget()
         self._terminal = self._widget is None and sys.stderr.isatty()
 
     def show(self, text: str, share: float | None = None) -> None:
-        """Show `text`, behind a bar that is filled to `share` if that is given."""
+        """Show `text`, after a bar that is filled to `share` if `share` is given."""
         if self._widget is not None:
             bar = "" if share is None else f'<progress max="1" value="{share:.3f}" aria-label="progress"></progress> '
             self._widget.value = f"<div>{bar}{html.escape(text)}</div>"
@@ -39,12 +39,12 @@ class Line:
             print(f"\r{bar}{text}\033[K", end="", file=sys.stderr, flush=True)
 
     def show_html(self, text: str) -> None:
-        """Put HTML, escaped by the caller, in the line's place; a terminal keeps what it shows."""
+        """Replace the line with HTML, escaped by the caller; a terminal keeps what it shows."""
         if self._widget is not None:
             self._widget.value = text
 
     def close(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         if self._widget is not None:
             self._widget.close()
         elif self._terminal:

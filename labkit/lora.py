@@ -1,8 +1,8 @@
 """LoRA (Hu et al. 2021, arXiv 2106.09685): h = Wx + (α/r)·BAx, where W stays as it is and only A and B are trained.
 
-What a learner writes, each standing alone: its source runs with nothing but math, numpy and torch. Matrices are as
-torch holds them: W is out × in, A r × in, B out × r. What cannot be right is a `ValueError`. LoRA within a whole model
-is in `lora_model`, what an update ΔW looks like in `updates`, PEFT's adapters in `models`.
+What a learner writes. Each function is self-contained: its source runs with nothing but math, numpy and torch. Matrices
+have torch's shapes: W is out × in, A r × in, B out × r. Invalid input raises `ValueError`. LoRA in a whole model is in
+`lora_model`, the analysis of an update ΔW in `updates`, PEFT's adapters in `models`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def forward(x: torch.Tensor, W: torch.Tensor, A: torch.Tensor, B: torch.Tensor, alpha: float) -> torch.Tensor:
-    """Wx + (α/r)·BAx for x of shape (…, in), giving (…, out); r is A's number of rows. BA itself is never made.
+    """Wx + (α/r)·BAx for x of shape (…, in), giving (…, out); r is A's number of rows. BA itself is never computed.
 
     Raises ValueError for shapes that do not fit, a rank that is 0 or above W's, and an alpha that is not finite.
     """
@@ -77,10 +77,10 @@ def count(shapes: dict[str, tuple[int, int]], rank: int, targets: list[str] | st
 
 
 def merge(W: torch.Tensor, A: torch.Tensor, B: torch.Tensor, alpha: float) -> torch.Tensor:
-    """W + (α/r)·BA, a new tensor of W's type: the layer that does at once what W and the adapter did.
+    """W + (α/r)·BA, a new tensor of W's type: one layer that does what W and the adapter did together.
 
-    Where W is bfloat16 the sum is rounded to it, once. Raises ValueError for shapes that do not fit, a rank that is 0
-    or above W's, and an alpha that is not finite.
+    If W is bfloat16, the sum is rounded to bfloat16 once. Raises ValueError for shapes that do not fit, a rank that is
+    0 or above W's, and an alpha that is not finite.
     """
     rank = len(A)
     if not 1 <= rank <= min(W.shape) or A.shape != (rank, W.shape[1]) or B.shape != (W.shape[0], rank):
@@ -97,7 +97,7 @@ def rank_needed(singular_values: list[float] | np.ndarray, share: float) -> int:
     """The smallest r for which the r largest singular values hold `share` of their summed squares.
 
     The squares sum to ‖ΔW‖², so this is the rank at which the best approximation of ΔW keeps that share of it (Eckart
-    and Young 1936). 0 for a share of 0, and for a ΔW of zeros. Raises ValueError for no values, for one that is
+    and Young 1936). It is 0 for a share of 0, and for a ΔW of zeros. Raises ValueError for no values, for one that is
     negative or not finite, and for a share that is not between 0 and 1.
     """
     values = np.asarray(singular_values, dtype=float)
@@ -110,7 +110,7 @@ def rank_needed(singular_values: list[float] | np.ndarray, share: float) -> int:
 
 
 def scale(alpha: float, rank: int, rank_stabilized: bool) -> float:
-    """What BA is multiplied by: α/r, or α/√r where it is stabilized (rsLoRA, Kalajdzievski 2023, arXiv 2312.03732).
+    """What BA is multiplied by: α/r, or α/√r if it is stabilized (rsLoRA, Kalajdzievski 2023, arXiv 2312.03732).
 
     Raises ValueError for a rank below 1 and an alpha that is not finite.
     """
@@ -119,11 +119,11 @@ def scale(alpha: float, rank: int, rank_stabilized: bool) -> float:
     return alpha / math.sqrt(rank) if rank_stabilized else alpha / rank
 
 
-# Given.
+# Given, not written by the learner.
 
 
 def targeted(names: Iterable[str], targets: Sequence[str] | str) -> list[str]:
-    """Those of the layers' full names that `targets` names, by the rule of `count`."""
+    """The layers' full names that match `targets`, by the rule of `count`."""
     if targets == "all-linear":
         return [name for name in names if name.split(".")[-1] != "lm_head"]
     return [name for name in names if any(f".{name}".endswith(f".{target}") for target in targets)]

@@ -1,6 +1,6 @@
-"""LoRA in a whole model, by hand: a layer that holds W, A and B, and what loading and merging do to the base.
+"""LoRA in a whole model, written out: a layer that holds W, A and B, and what adding and merging do to the base.
 
-The formula is in `lora`; adapters that PEFT makes, which the labs train and save, are in `models`. What is here is
+The formula is in `lora`; adapters that PEFT makes, which the labs train and save, are in `models`. The code here is
 equal to those, and short enough to read.
 """
 
@@ -18,7 +18,7 @@ from labkit.common import InputError
 
 
 class LoRALinear(torch.nn.Module):
-    """A frozen linear layer with an adapter: base(x) + (α/r)·BAx. At the start B is 0, and the output the base's."""
+    """A frozen linear layer with an adapter: base(x) + (α/r)·BAx. At the start B is 0, and the output is the base's."""
 
     def __init__(self, base: torch.nn.Linear, rank: int, alpha: float, generator: torch.Generator) -> None:
         super().__init__()
@@ -40,9 +40,9 @@ class LoRALinear(torch.nn.Module):
 def adapt(
     model: torch.nn.Module, rank: int, alpha: float, targets: Sequence[str] | str, generator: torch.Generator
 ) -> list[str]:
-    """Freeze the model and put a `LoRALinear` in the place of each targeted layer; gives the layers' names.
+    """Freeze the model and replace each targeted layer with a `LoRALinear`; returns the layers' names.
 
-    Targets as in `lora.count`. Raises `InputError` for what that finds wrong.
+    Targets as in `lora.count`. Raises `InputError` for what `lora.count` rejects.
     """
     shapes = lora.linear_shapes(model)
     try:
@@ -58,7 +58,7 @@ def adapt(
 
 
 def merge(model: torch.nn.Module) -> None:
-    """Put a plain linear layer in the place of each `LoRALinear`: the model is of the base's own form again."""
+    """Replace each `LoRALinear` with a plain linear layer: the model has the base's own form again."""
     for name, layer in list(model.named_modules()):
         if isinstance(layer, LoRALinear):
             model.set_submodule(name, layer.merged())
@@ -83,13 +83,14 @@ class Loading:
 def loading(model: torch.nn.Module, init: bool | str = True, rank: int = 8) -> Loading:
     """Add an adapter of PEFT's initialization `init` to a copy of the model, and see what that moved.
 
-    With True (A drawn, B zero) nothing moves, to the bit. "pissa" (Meng et al. 2024) and "olora" (Büyükakyüz 2024) take
-    out of W what they put into BA: the whole is as before but for rounding, and the base without its adapter is not.
+    With True (A drawn, B zero) nothing moves, to the bit. "pissa" (Meng et al. 2024) and "olora" (Büyükakyüz 2024)
+    subtract from W what they put into BA: the whole is unchanged except for rounding, but the base without its adapter
+    is not.
     """
     from labkit.models import add_lora
 
     table = model.get_input_embeddings().weight
-    ids = torch.arange(min(32, len(table)), device=table.device)[None]  # any text serves
+    ids = torch.arange(min(32, len(table)), device=table.device)[None]  # any text will do
     before, logits = copy.deepcopy(model), model(input_ids=ids).logits
     adapted = add_lora(copy.deepcopy(model), rank, 2 * rank, init_lora_weights=init)
     weights = [

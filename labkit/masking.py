@@ -1,8 +1,9 @@
-"""From a conversation to token ids and labels: which positions carry loss, how rows become a batch, what ruins one.
+"""From a conversation to token ids and labels: which positions carry loss, how rows become a batch, and what ruins a
+batch.
 
-A label is the token id itself where loss is taken and -100 where none is, unshifted: the model shifts. `render` and
-`to_batch` refuse what would train silently on the wrong tokens; `as_trl` gives the rows that TRL would make. Nothing
-here trains; the report on a whole file is `lint`.
+A label is the token id itself where loss is taken and -100 where it is not, unshifted: the model shifts. `render` and
+`to_batch` refuse rows that would silently train on the wrong tokens; `as_trl` gives the rows that TRL would make.
+Nothing here trains; the report on a whole file is in `lint`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Rendered:
     input_ids: list[int]
     labels: list[int]
     prompt_length: int
-    truncated: bool = False  # something was cut off to fit
+    truncated: bool = False  # whether something was cut off to fit
     name: str = field(default="", compare=False)  # whose row it is, for messages
 
 
@@ -58,8 +59,9 @@ def partial_labels(segments: list[tuple[str, list[int]]], train_on: set[str]) ->
 def end_ids(tokenizer, generation_config=None) -> tuple[int, ...]:
     """The tokens at which a turn ends: the tokenizer's end token, then those of the model's `generation_config`.
 
-    Writing stops at any of them, as transformers and the servers do, so a row teaches to stop where it holds one. What
-    a template writes at a turn's end and nothing stops at, such as `<|im_end|>` beside a base's tokenizer, is no end.
+    Generation stops at any of them, as in transformers and in servers, so a row teaches the model to stop where it has
+    one. A token that a template writes at a turn's end but at which nothing stops, such as `<|im_end|>` with a base's
+    tokenizer, is not an end.
     """
     more = getattr(generation_config, "eos_token_id", None)
     found = [tokenizer.eos_token_id, *(more if isinstance(more, (list, tuple)) else [more])]
@@ -69,13 +71,13 @@ def end_ids(tokenizer, generation_config=None) -> tuple[int, ...]:
 def turn_end(ids: Sequence[int], ends: Collection[int], start: int = 0) -> int | None:
     """The place of the token that ends the turn begun at `start`: the first of `ends`; None if there is none.
 
-    Whatever follows it, such as the line break of ChatML, is the template's and is never written by a model.
+    Whatever follows it, such as the line break of ChatML, comes from the template and is never written by a model.
     """
     return next((place for place in range(start, len(ids)) if ids[place] in ends), None)
 
 
 def closing_token(row: Rendered, tokenizer) -> int | None:
-    """The last of the tokenizer's special tokens in a row's completion, whether or not writing stops at it."""
+    """The last of the tokenizer's special tokens in a row's completion, whether or not generation stops at it."""
     special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special} | {
         *tokenizer.all_special_ids
     }
@@ -83,7 +85,7 @@ def closing_token(row: Rendered, tokenizer) -> int | None:
 
 
 def prompt_ids(example: Example | Sequence[Mapping], tokenizer) -> list[int]:
-    """The ids a model is given before it answers: the conversation up to and with the assistant's role token."""
+    """The ids that a model gets before it answers: the conversation up to and including the assistant's role token."""
     return _encode(tokenizer, _prompt_text(tokenizer, _messages(example)[0], getattr(example, "tools", ())))
 
 
@@ -91,7 +93,7 @@ def render(example: Example | Sequence[Mapping], tokenizer, max_length: int | No
     """Turn an example, or messages that end with the assistant's, into a row whose completion and end token carry
     loss.
 
-    Prompt and completion are tokenized apart, so that no token straddles the seam and generation sees the same prompt
+    Prompt and completion are tokenized separately, so that no token straddles them and generation sees the same prompt
     ids. A row over `max_length` loses the start of its prompt, never its completion. Raises `InputError`, which names
     the example, if the completion alone does not fit, or if no token would carry loss.
     """
@@ -108,7 +110,7 @@ def render(example: Example | Sequence[Mapping], tokenizer, max_length: int | No
     if max_length is not None and len(completion) >= max_length:
         raise InputError(
             f"{name}: the completion has {len(completion)} tokens and must leave room for a prompt in {max_length}; "
-            "shorten the completion, or take the example out"
+            "shorten the completion, or remove the example"
         )
     excess = 0 if max_length is None else max(len(prompt) + len(completion) - max_length, 0)
     prompt = prompt[excess:]
@@ -119,8 +121,8 @@ def render(example: Example | Sequence[Mapping], tokenizer, max_length: int | No
 def segments(example: Example, tokenizer) -> list[tuple[str, list[int]]]:
     """An example's row as (role, ids) segments: system, shot question, shot answer, question, answer.
 
-    The text is tokenized whole, and each token goes to the part that it begins in; an empty line between shots belongs
-    to the question after it, the end token to its answer. Needs a fast tokenizer, for its offsets.
+    The text is tokenized as a whole, and each token goes to the part that it begins in; an empty line between shots
+    belongs to the question after it, the end token to its answer. Needs a fast tokenizer, because of its offsets.
     """
     before, all_messages = _messages(example)
     start = _prompt_text(tokenizer, before)
@@ -151,8 +153,8 @@ def as_trl(
     """The row that TRL 1.16 makes of a record in one of its forms, with `completion_only_loss` left as it is.
 
     `prompt` and `completion`, as strings or messages, are tokenized together, and loss begins at the first token where
-    that differs from the prompt alone: at a seam it may begin within the prompt. `messages` and `text` carry loss
-    everywhere; only messages know `assistant_only`, which needs a template with generation marks, and takes loss off
+    that differs from the prompt alone: so it may begin within the prompt. `messages` and `text` carry loss everywhere;
+    only messages can use `assistant_only`, which needs a template with generation marks, and removes the loss from
     whatever the assistant did not write. What is longer than `max_length` is cut on the right, completion and all (TRL
     then drops rows without a label, and says nothing). Raises `InputError` for a record in none of these forms.
     """
@@ -160,7 +162,7 @@ def as_trl(
     if missing := sorted(keys - record.keys()):
         raise InputError(f'the record has no "{missing[0]}"; give "prompt" and "completion", "messages" or "{text}"')
     if assistant_only and (text in keys or isinstance(record.get("prompt"), str)):
-        raise InputError("plain text knows no assistant, so assistant_only cannot act on it; give messages")
+        raise InputError("plain text has no assistant, so assistant_only has no effect on it; give messages")
     tools = record.get("tools") or ()
     if "prompt" in record and isinstance(record["prompt"], str):
         whole = record["prompt"] + _ended(record["completion"], tokenizer)
@@ -186,10 +188,10 @@ def chat_text(example: Example, tokenizer) -> str:
 
 
 def left_out(messages: Sequence[Mapping], text: str) -> tuple[list[str], list[str]]:
-    """(what of the messages is not in the text that a template made of them, what lost white space at its ends).
+    """(what is in the messages but not in the template's text, what lost white space at its ends).
 
     Named with the message's number: "the system message", "the thinking in message 4", "a tool call in message 2".
-    White space within is not compared, so a template may set thinking on lines of its own.
+    White space inside is not compared, so a template may put thinking on lines of its own.
     """
     flat, lost, trimmed, wanted = _flat(text), [], [], Counter()
     for number, message in enumerate(messages, start=1):
@@ -204,7 +206,7 @@ def left_out(messages: Sequence[Mapping], text: str) -> tuple[list[str], list[st
             pieces += [(f"a tool call in message {number}", leaf) for leaf in _leaves(call)]
         for whose, piece in pieces:
             piece = _flat(piece)
-            wanted[piece] += 1  # a text that two messages hold is to be there twice
+            wanted[piece] += 1  # a text that is in two messages has to be there twice
             forms = {piece, json.dumps(piece)[1:-1], json.dumps(piece, ensure_ascii=False)[1:-1]}
             if piece and max(map(flat.count, forms)) < wanted[piece] and whose not in lost:
                 lost.append(whose)
@@ -221,7 +223,7 @@ def _leaves(call: object) -> list[str]:
     """The name and the arguments' values of a tool call, as texts."""
     function = call.get("function", call) if isinstance(call, Mapping) else {}
     arguments, name = function.get("arguments"), function.get("name")
-    with contextlib.suppress(ValueError):  # many files hold them as the JSON of an object
+    with contextlib.suppress(ValueError):  # in many files they are the JSON of an object
         arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
     found, open_ends = [name] if isinstance(name, str) else [], [arguments]
     while open_ends:
@@ -234,7 +236,8 @@ def _leaves(call: object) -> list[str]:
 
 
 def prompt_share(batch_labels: list[list[int]], lengths: list[int]) -> float:
-    """The share of a batch's real tokens that carry no loss; padding does not count, on either side of the fraction.
+    """The share of a batch's real tokens that carry no loss; padding does not count, neither in the numerator nor in
+    the denominator.
 
     `lengths` says how many of each row's tokens are real: the first ones. Raises ValueError if there are none.
     """
@@ -250,18 +253,18 @@ def sampled_labels(
 ) -> list[int]:
     """Labels that take loss on the completion, and on each of the prompt's tokens with the chance `weight`.
 
-    On average the gradient is that of weighting the prompt's tokens by `weight`, and every trainer takes it.
+    On average the gradient is that of weighting the prompt's tokens by `weight`, and it works with every trainer.
     """
     kept = [id if draw.random() < weight else IGNORED for id in prompt_ids]
     return kept + list(completion_ids)
 
 
-FAULTS = {  # what can be planted in a row, each a thing that people do
+FAULTS = {  # what can be planted in a row; each happens in practice
     "all_masked": "no label at all: the marker that the mask looks for is not in the text",
-    "template": "the mask ends at another data set's marker, `Answer:`, and hides all that stands before it",
+    "template": "the mask ends at another data set's marker, `Answer:`, and hides everything before it",
     "truncated": "the row is cut on the right to 48 tokens, completion and all",
     "late": "the mask is one token too long: the completion's first token carries no loss",
-    "shifted": "the labels stand one place too late: the library's shift then asks for the token just read",
+    "shifted": "the labels are one place too late: the library's shift then asks for the token just read",
     "no_end_token": "the end token carries no loss: it doubles as padding, and padding was masked by value",
 }
 CUT = 48  # tokens; half of the short mix's rows are longer
@@ -270,7 +273,7 @@ CUT = 48  # tokens; half of the short mix's rows are longer
 def plant(fault: str, row: Rendered, tokenizer) -> tuple[list[int], list[int]]:
     """(ids, labels) of a sound row with one of `FAULTS` in it, for trying out what it costs and what catches it.
 
-    Raises `InputError` for a fault that there is not.
+    Raises `InputError` for an unknown fault.
     """
     ids, labels, start = list(row.input_ids), list(row.labels), row.prompt_length
     if fault not in FAULTS:
@@ -318,9 +321,9 @@ def collate(rows: list[dict], pad: int) -> dict[str, torch.Tensor]:
 def check_batch(batch: dict[str, torch.Tensor], prompt_lengths: list[int], end_id: int) -> str:
     """The first of these faults that some row of the batch has, else "ok".
 
-    `truncated`: its last real token is not the end token. `all_masked`: none of its tokens carries loss. `template`:
-    at least the first two tokens of its completion carry none. `late`: the first carries none. `no_end_token`: the
-    last carries none. Real tokens are told by the attention mask; a completion begins after `prompt_lengths` of them.
+    `truncated`: its last real token is not the end token. `all_masked`: none of its tokens carries loss. `template`: at
+    least the first two tokens of its completion carry none. `late`: the first carries none. `no_end_token`: the last
+    carries none. The attention mask says which tokens are real; a completion begins after `prompt_lengths` of them.
     """
     found = set()
     for ids, mask, labels, start in zip(batch["input_ids"], batch["attention_mask"], batch["labels"], prompt_lengths):
@@ -352,7 +355,7 @@ SAID = {
 def to_batch(
     rows: Sequence[Rendered], pad: int, end: int | Collection[int], allow: Collection[str] = ()
 ) -> dict[str, torch.Tensor]:
-    """`collate`, after each row, up to where its turn ends, has passed `check_batch`; `end` is one token or `end_ids`.
+    """`collate`, after `check_batch` has passed each row up to the end of its turn; `end` is one token or `end_ids`.
 
     Raises `InputError`, which names the fault and the rows that have it, unless the fault is one of `allow`. A batch
     in which no token carries loss is never allowed, nor is a row without tokens, or with more or fewer labels.
@@ -370,7 +373,7 @@ def to_batch(
     for name, row in zip(names, rows):
         found.setdefault(_fault(row, pad, ends), []).append(name)
     if not (batch["labels"] != IGNORED).any():
-        raise InputError(f"{_listed(names)}: no token of the batch carries loss; its gradient is zero, or no number")
+        raise InputError(f"{_listed(names)}: no token of the batch carries loss; its gradient is zero or NaN")
     for fault, whose in found.items():
         if fault in SAID and fault not in allow:
             raise InputError(f"{_listed(whose)}: {fault}: {SAID[fault]}")
@@ -378,7 +381,7 @@ def to_batch(
 
 
 def _fault(row: Rendered, pad: int, ends: Collection[int]) -> str:
-    """What `check_batch` says of a row, of which only what comes up to its end token is looked at."""
+    """What `check_batch` says about a row; only the part up to its end token is checked."""
     place = turn_end(row.input_ids, ends, row.prompt_length)
     upto = len(row.input_ids) if place is None else place + 1
     batch = collate([{"input_ids": row.input_ids[:upto], "labels": row.labels[:upto]}], pad)
@@ -417,7 +420,7 @@ def _messages(example: Example | Sequence[Mapping]) -> tuple[list[dict], list[di
         try:
             messages[number - 1] = plain_message(message)
         except InputError as error:
-            raise InputError(f"message {number}: {error}; or take the conversation out") from None
+            raise InputError(f"message {number}: {error}; or remove the conversation") from None
     return messages[:-1], messages
 
 
@@ -430,12 +433,12 @@ def _template(tokenizer, messages: list[dict], add_generation_prompt: bool, tool
 
 
 def _apply(tokenizer, messages: list[dict], tools: Sequence[dict] = (), **how):
-    """`apply_chat_template`; what the template refuses, or cannot do, is an `InputError`."""
+    """`apply_chat_template`; raises `InputError` for what the template refuses or cannot do."""
     from jinja2 import TemplateError
 
     if not tokenizer.chat_template:
         raise InputError(
-            "the tokenizer has no chat template; take an instruction-tuned model's, or set tokenizer.chat_template"
+            "the tokenizer has no chat template; use an instruction-tuned model's, or set tokenizer.chat_template"
         )
     if isinstance(tokenizer.chat_template, dict) and "default" not in tokenizer.chat_template:
         names = ", ".join(tokenizer.chat_template)
@@ -453,8 +456,10 @@ def _apply(tokenizer, messages: list[dict], tools: Sequence[dict] = (), **how):
         AttributeError,
     ) as error:  # jinja passes on what Python raises
         why = " ".join(str(error).split())
-        raise InputError(f"the chat template does not take the conversation: {why}; mend one of the two") from None
+        raise InputError(f"the chat template does not accept the conversation: {why}; change one of the two") from None
 
 
 def _encode(tokenizer, text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]  # what is too long is told elsewhere
+    return tokenizer(text, add_special_tokens=False, verbose=False)[
+        "input_ids"
+    ]  # what is too long is reported elsewhere

@@ -37,7 +37,7 @@ class Score:
     share: float
     low: float
     high: float
-    cot: float = math.nan  # share whose whole completion is right, chain of thought and all
+    cot: float = math.nan  # share whose whole completion is right, chain of thought included
     stopped: float = math.nan  # share that wrote the end token, within the tokens it was given
     tokens: float = math.nan  # tokens written, on average, the end token included
     by_task: dict[str, Score] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Score:
 
 
 def device(name: str = "auto") -> torch.device:
-    """The device by that name; `auto` takes CUDA, else mps (Apple), else the CPU. `InputError` if it is not there."""
+    """The device by that name; `auto` takes CUDA, else mps (Apple), else the CPU. `InputError` if there is none."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, there in available.items() if there))
@@ -63,8 +63,8 @@ def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str |
     """(model, tokenizer) in float32 and evaluation mode, from a folder (offline) or the hub, with an adapter if one
     is named.
 
-    Raises `InputError` if it is no model, lacks weights, or its tokenizer has ids that the model has no embedding
-    for, or other ids than the tokenizer that was saved with the adapter.
+    Raises `InputError` if it is not a model, lacks weights, or its tokenizer has ids without an embedding in the model,
+    or ids that differ from those of the tokenizer that was saved with the adapter.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -73,9 +73,9 @@ def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str |
     if is_folder:
         name_or_folder = place
         if not (place / "config.json").is_file():
-            raise InputError(f"{place}: is no model, it holds no config.json; {MODEL_WANTED}")
+            raise InputError(f"{place}: is not a model, because it has no config.json; {MODEL_WANTED}")
     elif os.path.exists(place) or isinstance(name_or_folder, Path) or name_or_folder.startswith((".", "/", "~")):
-        raise InputError(f"{name_or_folder}: is no model folder; {MODEL_WANTED}")
+        raise InputError(f"{name_or_folder}: is not a model folder; {MODEL_WANTED}")
     target = _device_named(device)
     with _quiet():
         try:
@@ -96,11 +96,13 @@ def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str |
         check_tokenizer(tokenizer, model)
     except InputError as error:
         raise InputError(f"{name_or_folder}: {error}") from None
-    if tokenizer.pad_token_id is None:  # any token serves: padding is masked by its place
+    if tokenizer.pad_token_id is None:  # any token will do: padding is masked by position
         tokenizer.pad_token_id = next(iter(end_ids(tokenizer, model.generation_config)), 0)
     if adapter is not None:
         folder = Path(adapter).expanduser()
-        if (folder / "tokenizer.json").is_file():  # as many trainers save it; one with a token more is let be
+        if (
+            folder / "tokenizer.json"
+        ).is_file():  # as many trainers save it; a tokenizer with one token more is accepted
             saved = load_tokenizer(folder).get_vocab()
             check_tokenizer(tokenizer, model, saved if len(saved) == len(tokenizer) else None)
         model = _load_adapter(model, folder)
@@ -124,7 +126,7 @@ def load_tokenizer(name_or_folder: str | Path = BASE):
 
 @dataclass(frozen=True)
 class Conventions:
-    """What a model's folder says of rows and writing, without its weights."""
+    """What a model's folder says about rows and generation, without its weights."""
 
     tokenizer: object
     ends: tuple[int, ...]  # `masking.end_ids`
@@ -132,7 +134,7 @@ class Conventions:
 
 
 def conventions(name_or_folder: str | Path = BASE) -> Conventions:
-    """A model's tokenizer, end tokens and context; a folder that holds no config has the tokenizer's.
+    """A model's tokenizer, end tokens and context; for a folder without a config, those of the tokenizer.
 
     Raises `InputError` if there is no tokenizer to load.
     """
@@ -151,15 +153,15 @@ def conventions(name_or_folder: str | Path = BASE) -> Conventions:
 
 
 def context_length(config) -> int | None:
-    """How many tokens a model takes at most, as its config says; None for those without a limit, such as Mamba."""
+    """The most tokens that a model takes, according to its config; None for models without a limit, such as Mamba."""
     found = getattr(config and config.get_text_config(), "max_position_embeddings", None)
     return found if isinstance(found, int) and found > 0 else None
 
 
 def stop_where_rows_end(model, tokenizer, rows: Sequence[Rendered]) -> str | None:
-    """Where no row ends with a token that the model stops at, let it stop at the one they do end with.
+    """If no row ends with a token that the model stops at, make it stop at the token that the rows do end with.
 
-    Returns what is to be told before training, or None. Only the loaded model's `generation_config` changes. Raises
+    Returns a message to show before training, or None. Only the loaded model's `generation_config` changes. Raises
     `InputError` if neither model nor tokenizer has an end token.
     """
     ends = end_ids(tokenizer, model.generation_config)
@@ -173,7 +175,7 @@ def stop_where_rows_end(model, tokenizer, rows: Sequence[Rendered]) -> str | Non
     stops = ", ".join(map(repr, tokenizer.convert_ids_to_tokens(ends)))
     token = closing_token(rows[0], tokenizer)
     if token is None:
-        return f"no row holds an end token ({stops}), so the model never learns to stop; mend the chat template"
+        return f"no row holds an end token ({stops}), so the model never learns to stop; fix the chat template"
     model.generation_config.eos_token_id = [*ends, token]
     name = tokenizer.convert_ids_to_tokens(token)
     return (
@@ -185,7 +187,7 @@ def stop_where_rows_end(model, tokenizer, rows: Sequence[Rendered]) -> str | Non
 def check_tokenizer(tokenizer, model, vocabulary: Mapping[str, int] | None = None) -> None:
     """Raise `InputError` if the tokenizer has ids beyond the rows of the embedding table (spare rows are fine).
 
-    With the `vocabulary` that was saved with the model, {token: id}, also where a token has another id than there.
+    With the `vocabulary` that was saved with the model, {token: id}, also if a token has a different id there.
     """
     rows = model.get_input_embeddings().weight.shape[0]
     token, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1], default=("", -1))
@@ -203,7 +205,7 @@ def check_tokenizer(tokenizer, model, vocabulary: Mapping[str, int] | None = Non
         here, there = (ids.get(token, "none") for ids in (tokenizer.get_vocab(), vocabulary))
         raise InputError(
             f"the tokenizer is not the model's: {token!r} has id {here} in it and id {there} in the one that was saved "
-            "with the model; take that one"
+            "with the model; use that one"
         )
 
 
@@ -219,19 +221,21 @@ def add_lora(
     B is 0.
 
     `target_modules` is `all-linear`, a list of layer names, or those names joined by commas. The model's own weights
-    are frozen. `options` are more of PEFT's `LoraConfig`, such as `use_rslora=True`; with `init_lora_weights` of
-    another kind, A and B are what PEFT makes them.
+    are frozen. `options` are more of PEFT's `LoraConfig`, such as `use_rslora=True`; with another kind of
+    `init_lora_weights`, A and B are what PEFT makes them.
     """
     with _quiet():  # bitsandbytes, which peft imports, has a notice for some processors
         from peft import LoraConfig, get_peft_model
 
     if rank < 1 or not (math.isfinite(alpha) and alpha > 0):
-        raise InputError(f"rank is {rank} and alpha {alpha}: give a whole rank of at least 1 and an alpha above 0")
+        raise InputError(f"rank is {rank} and alpha {alpha}: give an integer rank of at least 1 and an alpha above 0")
     if target_modules != "all-linear":
         names = target_modules.split(",") if isinstance(target_modules, str) else target_modules
         target_modules = [name.strip() for name in names if name.strip()]
         _check_target_modules(model, target_modules)
-    elif "mamba" in str(model.config.model_type):  # whose kernels read these weights past an adapter, as peft says
+    elif "mamba" in str(
+        model.config.model_type
+    ):  # whose kernels read these weights without the adapter, according to peft
         target_modules = sorted({name.rpartition(".")[2] for name in _linear_layers(model)} - {"out_proj", "lm_head"})
     config = LoraConfig(
         r=rank, lora_alpha=alpha, target_modules=target_modules, lora_dropout=0.0, task_type="CAUSAL_LM", **options
@@ -241,7 +245,7 @@ def add_lora(
             adapted = get_peft_model(model, config)
         except ValueError as error:  # layers that peft does not adapt
             raise InputError(
-                f"peft makes no adapter for this model: {_reason(error)}; name other target modules"
+                f"peft cannot make an adapter for this model: {_reason(error)}; name other target modules"
             ) from None
     if config.init_lora_weights is not True:
         return adapted
@@ -255,9 +259,10 @@ def add_lora(
 
 
 def forget_token(model, token: int, seed: int) -> None:
-    """Draw a token's row of the embedding table anew, at the median length of a row: nothing is known of it then.
+    """Draw a token's row of the embedding table at random, with the median length of a row: the model then knows
+    nothing about the token.
 
-    Where input and output share the table, as in the kit's base, the model also does not know when to write it.
+    If input and output share the table, as in the kit's base, the model also does not know when to write it.
     """
     table = model.get_input_embeddings().weight.data
     drawn = torch.randn(table.shape[1], generator=torch.Generator().manual_seed(seed))
@@ -274,11 +279,11 @@ ADAPTER_FILES = {"adapter_config.json", "adapter_model.safetensors", "README.md"
 
 
 def check_adapter_folder(folder: str | Path) -> None:
-    """Raise `InputError` if an adapter cannot be written there, or must not, because the place holds other things."""
+    """Raise `InputError` if an adapter cannot be written there, or must not be, because the folder holds other things."""
     folder = Path(folder).expanduser()
     there = next(place for place in folder.absolute().parents if place.exists())
     if not (there.is_dir() and os.access(there, os.W_OK)):
-        raise InputError(f"{folder}: cannot be made, nobody may write to {there}; name another place")
+        raise InputError(f"{folder}: cannot be made, because {there} is not writable; name another place")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a new folder")
     others = sorted({entry.name for entry in folder.iterdir()} - ADAPTER_FILES) if folder.exists() else []
@@ -289,7 +294,7 @@ def check_adapter_folder(folder: str | Path) -> None:
 def save_adapter(model, folder: str | Path) -> None:
     """Write the adapter to a folder that `PeftModel.from_pretrained` loads; it appears whole or not at all.
 
-    What was there before survives a failure. Raises `InputError` on a full disk, and for a folder that holds other
+    A failure leaves what was there before. Raises `InputError` on a full disk, and for a folder that holds other
     things.
     """
     from safetensors import SafetensorError
@@ -348,9 +353,9 @@ def generate_ids(
     """What the model writes after each prompt (ids, or examples), greedily, up to and with an end token
     (`masking.end_ids`); in the order of the prompts.
 
-    The same ids as transformers' batched `generate`, sooner: rows of like length share a batch, and rows that have
-    ended leave it. `progress(done, all)` is called after each batch. Raises `InputError` for a prompt that fills the
-    model's context.
+    The same ids as transformers' batched `generate`, but faster: rows of similar length share a batch, and rows that
+    have ended leave it. `progress(done, all)` is called after each batch. Raises `InputError` for a prompt that fills
+    the model's context.
     """
     rows = [prompt_ids(prompt, tokenizer) if isinstance(prompt, Example) else list(prompt) for prompt in prompts]
     context = context_length(model.config)
@@ -383,7 +388,7 @@ def score(
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> Score:
-    """Let the model answer, and count what is exactly right: the text after `Answer:`, or all where there is none."""
+    """Let the model answer, and count what is exactly right: the text after `Answer:`, or all of it if there is none."""
     if not examples:
         raise InputError("there are no examples to score")
     written = generate_ids(model, tokenizer, examples, max_new_tokens, batch_size, progress)
@@ -412,13 +417,14 @@ def score(
 
 @torch.inference_mode()
 def probabilities(model, tokenizer, examples: Sequence[Example], batch_size: int = 64) -> list[float]:
-    """The probability of each example's whole completion, end token included: what sampling would write it with.
+    """The probability of each example's whole completion, end token included: the probability that sampling writes it.
 
-    Exact match at greedy decoding asks only whether the right text comes first; this says how near the others are.
+    Exact match at greedy decoding asks only whether the right text is the most likely; this says how close the others
+    are.
     """
     rows = [render(example, tokenizer) for example in examples]
     ends = end_ids(tokenizer, model.generation_config)
-    for row in rows:  # what a template puts behind the end token is not written
+    for row in rows:  # what a template puts after the end token is not generated
         end = turn_end(row.input_ids, ends, row.prompt_length)
         if end is not None:
             row.labels[end + 1 :] = [IGNORED] * (len(row.labels) - end - 1)
@@ -449,7 +455,7 @@ def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def _greedy(model, tokenizer, rows: list[list[int]], max_new_tokens: int, context: int | None) -> list[list[int]]:
-    """The most likely next token again and again, for rows padded on the left; a written end token is the last."""
+    """The most likely next token, repeatedly, for rows padded on the left; an end token, if written, is the last."""
     from transformers import DynamicCache
 
     place = next(model.parameters()).device
@@ -482,7 +488,7 @@ def _greedy(model, tokenizer, rows: list[list[int]], max_new_tokens: int, contex
         mask = torch.cat([mask, mask.new_ones(len(lines), 1)], dim=1)
         if (
             0 < len(running) <= 0.75 * len(lines)
-        ):  # copying the cache costs about a token, so not for every row that ends
+        ):  # copying the cache costs about as much as a token, so not for every row that ends
             keep = [line for line, row in enumerate(lines) if row in running]
             kept = torch.tensor(keep, dtype=torch.int64, device=place)
             cache.batch_select_indices(kept)
@@ -492,14 +498,18 @@ def _greedy(model, tokenizer, rows: list[list[int]], max_new_tokens: int, contex
 
 
 def _takes_a_cache(model) -> bool:
-    """Whether the forward pass takes what `_greedy` gives; Bloom takes no positions, Mamba another kind of cache."""
+    """Whether the forward pass accepts the arguments of `_greedy`; Bloom takes no positions, Mamba another kind of
+    cache.
+    """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     wanted = {"position_ids", "past_key_values", "logits_to_keep"}
     return wanted <= inspect.signature(base.forward).parameters.keys()
 
 
 def _generated(model, tokenizer, rows: list[list[int]], max_new_tokens: int, context: int | None) -> list[list[int]]:
-    """What `_greedy` gives, by transformers' `generate`, one row at a time: not every model minds padding on the left."""
+    """The result of `_greedy` by transformers' `generate`, one row at a time, because not every model handles padding
+    on the left.
+    """
     place, ends = next(model.parameters()).device, list(end_ids(tokenizer, model.generation_config))
     written = []
     for row in rows:
@@ -516,7 +526,7 @@ def _generated(model, tokenizer, rows: list[list[int]], max_new_tokens: int, con
 
 def _text(tokenizer, ids: list[int], ends: Sequence[int]) -> str:
     end = turn_end(ids, ends)
-    return tokenizer.decode(ids[:end], skip_special_tokens=True)  # not every end token is a special one
+    return tokenizer.decode(ids[:end], skip_special_tokens=True)  # not every end token is a special token
 
 
 def _check_target_modules(model, wanted: Sequence[str]) -> None:
@@ -542,14 +552,14 @@ def _load_adapter(model, folder: Path):
 
     if not (folder / "adapter_config.json").is_file():
         raise InputError(
-            f"{folder}: is no adapter, it holds no adapter_config.json; name a folder that save_adapter wrote"
+            f"{folder}: is not an adapter, because it has no adapter_config.json; name a folder that save_adapter wrote"
         )
     with _quiet():
         try:
             return PeftModel.from_pretrained(model, folder)
         except Exception as error:  # another base, a broken file: peft and safetensors raise many kinds
             raise InputError(
-                f"{folder}: the adapter does not fit the model ({_reason(error)}); take the base it was made on"
+                f"{folder}: the adapter does not fit the model ({_reason(error)}); use the base that it was trained on"
             ) from None
 
 
@@ -561,7 +571,7 @@ def _reason(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars, notices or warnings from the libraries within; everything as before afterwards."""
+    """No progress bars, notices or warnings from the libraries inside this context; afterwards everything is as before."""
     from transformers.utils import logging as notices
 
     verbosity, bars = notices.get_verbosity(), notices.is_progress_bar_enabled()

@@ -1,8 +1,8 @@
 """Figures in one style, each with a text alternative that carries its numbers.
 
-White ground, so that a figure reads the same on a light and a dark page; lines differ by dash and marker, bars by
-hatching, so colour is never needed. A title is the message. matplotlib is loaded when a figure is drawn, and its
-global settings are left alone.
+The background is white, so that a figure reads the same on a light and a dark page; lines differ by dash and marker,
+bars by hatching, so colour is never needed. A title states the message. matplotlib is loaded when a figure is drawn,
+and its global settings are left alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HATCHES = ("", "///", "...", "xx")
 
 
 def figure(title: str, x: str, y: str, size: tuple[float, float] = (7.0, 3.6)) -> tuple[Figure, Any]:
-    """An empty (figure, axes) in the kit's style: a title that is the message, and axes named with their units."""
+    """An empty (figure, axes) in the kit's style: a title that states the message, and axes named with their units."""
     logging.getLogger("matplotlib.font_manager").setLevel(
         logging.ERROR
     )  # on its first use it reports its font cache on stderr
@@ -54,11 +54,11 @@ def show(figure: Figure, alt: str) -> None:
     """Display a figure with a text alternative, which must carry what the figure shows.
 
     The picture is an image/png whose plain text form (and `alt` in its metadata, which nbconvert takes) is the
-    alternative: that text is what nbval compares and a terminal prints. JupyterLab gives its images no alternative,
-    so the text also stands below, folded.
+    alternative: that text is what nbval compares and a terminal prints. JupyterLab gives its images no alternative, so
+    the text is also below, folded.
     """
     if not alt.strip():
-        raise InputError("the figure has no text alternative; say in words what it shows, numbers included")
+        raise InputError("the figure has no text alternative; say in words what it shows, including the numbers")
     from IPython.display import display
 
     alt = " ".join(alt.split())
@@ -77,7 +77,7 @@ def show(figure: Figure, alt: str) -> None:
 def loss_curve(histories: History | Mapping[str, History], title: str, y_top: float | None = None) -> None:
     """Show how the loss falls: one line for each named history, with its validation losses as markers.
 
-    One history alone is called "training". Losses that are no number are left out, and the alternative says so.
+    One history alone is called "training". Losses that are NaN or infinite are left out, and the alternative says so.
     """
     if not isinstance(histories, Mapping):
         histories = {"training": histories}
@@ -107,7 +107,7 @@ def loss_curve(histories: History | Mapping[str, History], title: str, y_top: fl
 
 
 def scores(by_name: Mapping[str, Score], title: str) -> None:
-    """Show the share of right answers, of all tasks and by task, with 95% intervals: one bar for each named score.
+    """Show the share of right answers, overall and by task, with 95% intervals: one bar for each named score.
 
     For before and after: `scores({"before": before, "after": after}, "…")`.
     """
@@ -192,7 +192,7 @@ def tokens(
     """Show the tokens of a text, each with its value under it and, if given, a note: a role, a label.
 
     The larger a value, the darker its token, up to `top` (left out: the largest); None is a token without a value.
-    Nothing is told by colour alone, and the text form, a line for each token, carries all that is seen.
+    Nothing is shown by colour alone, and the text form, a line for each token, contains everything that is seen.
     """
     others = [values] if notes is None else [values, notes]
     if not pieces or any(len(other) != len(pieces) for other in others):
@@ -229,7 +229,7 @@ def courses(
     x_log: bool = False,
     y_log: bool = False,
 ) -> None:
-    """Show a line for each name, through the middles of its intervals, one at each x; the band is the 95% interval.
+    """Show a line for each name, through the middle of its interval at each x; the band is the 95% interval.
 
     `x` is one row for all names, or a row for each. An interval is what `labkit.runs.interval` gives.
     """
@@ -256,12 +256,12 @@ def courses(
 
 
 def _course(steps: Sequence[int], losses: Sequence[float]) -> str:
-    """The course of a curve in words: its ends, and its lowest point if that is neither."""
+    """The course of a curve in words: its ends, and its lowest point if that is not one of them."""
     points = [(step, loss) for step, loss in zip(steps, losses, strict=True) if math.isfinite(loss)]
     missing = len(losses) - len(points)
-    left_out = f", {missing} of {len(losses)} no number" if missing else ""
+    left_out = f", {missing} of {len(losses)} not a number" if missing else ""
     if not points:
-        return f"no number at any step{left_out}"
+        return f"not a number at any step{left_out}"
     (first, start), (last, end) = points[0], points[-1]
     if first == last:
         return f"{start:.2f} at step {first}{left_out}"

@@ -1,8 +1,7 @@
-"""Predictions: the learner commits to a number or a choice before a run, and sees it beside the outcome after it.
+"""Predictions: the learner commits to a number or a choice before a run, and sees it beside the outcome afterwards.
 
-`predict(id, question, …)` asks, `predict(id, outcome=…)` compares. What is stored in a notebook is the question and
-the outcome alone; what somebody guessed is shown live, and kept in the learner's own store. *Run All* passes by:
-nothing waits for a guess.
+`predict(id, question, …)` asks, `predict(id, outcome=…)` compares. A notebook stores only the question and the outcome;
+the guess itself is shown live, and kept in the learner's own store. *Run All* does not stop: nothing waits for a guess.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from labkit.common import InputError
 from labkit.live import OWN_KEYS, Line, in_notebook, show_widget
 
 KEY = "prediction:"
-_asked: dict[str, dict] = {}  # in this kernel: how each question was put, for its outcome
+_asked: dict[str, dict] = {}  # in this kernel: how each question was asked, for its outcome
 
 
 def predict(
@@ -37,7 +36,7 @@ def predict(
     Raises `InputError` for a call that does neither, or for an outcome that could not have been guessed.
     """
     if (question is None) == (outcome is None):
-        raise InputError(f"{id}: give a question to ask, or the outcome to show, one of the two")
+        raise InputError(f"{id}: give either a question to ask or the outcome to show")
     if question is not None:
         if choices is not None and len(choices) < 2:
             raise InputError(f"{id}: a choice needs at least two options")
@@ -90,7 +89,7 @@ def _ask(id: str, question: str, low: float | None, high: float | None) -> None:
 
 
 def _fitting(id: str, put: dict) -> Any:
-    """What was locked in, if it still answers the question as it is put now; else None."""
+    """What was locked in, if it still answers the question in its present form; otherwise None."""
     kept = guess(id)
     if put["choices"] is not None:
         return kept if kept in put["choices"] else None
@@ -102,7 +101,7 @@ def _show_outcome(id: str, outcome: Any) -> None:
     if put["choices"] is not None and outcome not in put["choices"]:
         raise InputError(f"{id}: the outcome {outcome!r} is not among the choices")
     if isinstance(outcome, (int, float)) and not isinstance(outcome, bool) and not math.isfinite(outcome):
-        raise InputError(f"{id}: the outcome is {outcome}; look at what was measured")
+        raise InputError(f"{id}: the outcome is {outcome}; check what was measured")
     print(f"Outcome: {_written(outcome, put)}")
     guessed = _fitting(id, put)
     if guessed is None or not in_notebook():
@@ -112,7 +111,9 @@ def _show_outcome(id: str, outcome: Any) -> None:
 
 def _comment(guessed: Any, outcome: Any, put: dict) -> str:
     if put["choices"] is not None or isinstance(outcome, str):
-        return "So it came out." if guessed == outcome else "It came out otherwise: what made you think so?"
+        return (
+            "That is how it turned out." if guessed == outcome else "It turned out differently: what made you think so?"
+        )
     off = guessed - outcome
     if abs(off) <= 0.1 * abs(outcome):
         return "Within a tenth of it."

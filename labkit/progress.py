@@ -2,8 +2,8 @@
 
 One SQLite file in the user's data folder, or in `LABKIT_HOME`. Two notebooks may write at once. Nothing leaves the
 machine. If the file cannot be written (read-only, full disk), the session goes on in memory, and one line says that
-progress is not kept. Every row has a stable id, so export and import lose nothing and double nothing. What a row
-means is its topic's business.
+progress is not kept. Every row has a stable id, so export and import neither lose nor duplicate anything. What a row
+means is known in its topic's module.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ Result = TypeVar("Result")
 
 FILE = "progress.sqlite3"
 BUSY_SECONDS = 10  # how long a write waits for the other notebook's
-PAUSE_SECONDS = 0.01  # between two tries, where SQLite itself does not wait
+PAUSE_SECONDS = 0.01  # between two tries, in cases where SQLite itself does not wait
 
-SCHEMA = (  # one entry for each version: a later version is appended, and older files are brought up to it
+SCHEMA = (  # one entry for each version: a new version is appended, and older files are upgraded to it
     """
     CREATE TABLE runs (
         id TEXT PRIMARY KEY, time TEXT NOT NULL, lab TEXT NOT NULL, recipe TEXT NOT NULL, hash TEXT NOT NULL,
@@ -79,21 +79,21 @@ class Store:
     def __init__(self, folder: str | Path):
         self.path = Path(folder) / FILE
         self._idle: sqlite3.Connection | None = None
-        self._memory: sqlite3.Connection | None = None  # takes the file's place once that cannot be written
+        self._memory: sqlite3.Connection | None = None  # replaces the file once that cannot be written
 
     @property
     def lasting(self) -> bool:
-        """Whether what is kept goes into the file; false once that could not be written."""
+        """Whether what is kept goes into the file; false once the file could not be written."""
         return self._memory is None
 
     def add_run(
         self, *, lab: str, recipe: str, hash: str, score: float, low: float, high: float, note: str = ""
     ) -> str:
-        """Add a row to *my runs* and return its id. The id is made of what the row says, so keeping it twice keeps it
+        """Add a row to *my runs* and return its id. The id comes from the row's contents, so keeping it twice keeps it
         once.
         """
         if not all(math.isfinite(number) for number in (score, low, high)):
-            raise InputError(f"{recipe}: a score of {score} ({low} to {high}) cannot be kept; look at the run's loss")
+            raise InputError(f"{recipe}: a score of {score} ({low} to {high}) cannot be kept; check the run's loss")
         said = [lab, recipe, hash, float(score), float(low), float(high), note]
         row = (hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16], _now(), *said)
         self._do(lambda connection: _insert_run(connection, row))
@@ -118,7 +118,7 @@ class Store:
         time: datetime | None = None,
     ) -> str:
         """Add an answer and return its id. `place` says where it was asked, `rating` is FSRS's (1 missed to 4 easy),
-        `details` is anything JSON can hold. Once this returns, the answer outlives the process.
+        `details` is anything JSON can hold. Once this returns, the answer survives the end of the process.
         """
         row = (
             uuid.uuid4().hex,
@@ -142,7 +142,7 @@ class Store:
         ]
 
     def keep(self, key: str, value: Any) -> None:
-        """Keep a value (anything JSON can hold) by key; the last one kept counts."""
+        """Keep a value (anything JSON can hold) by key; the latest one counts."""
         row = (key, _now(), json.dumps(value, ensure_ascii=False))
         self._do(
             lambda connection: connection.execute("INSERT OR REPLACE INTO kept (key, time, value) VALUES (?,?,?)", row)
@@ -166,8 +166,8 @@ class Store:
         }
 
     def merge(self, exported: dict) -> int:
-        """Add what another store exported, all of it or nothing; returns how many rows were new. Of a key's two
-        values the later counts. In whatever order stores are merged, and however often, they end up the same.
+        """Add what another store exported, all of it or nothing; returns how many rows were new. If a key has two
+        values, the later one counts. Stores end up the same in whatever order they are merged, and however often.
         """
         runs, answers, kept = _rows(exported)
 
@@ -181,7 +181,7 @@ class Store:
         return self._do(write)
 
     def _do(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
-        """Do the work in one transaction: in the file if that can be written, else in memory."""
+        """Do the work in one transaction: in the file if it can be written, otherwise in memory."""
         given_up = monotonic() + BUSY_SECONDS
         while self._memory is None:
             try:
@@ -202,7 +202,7 @@ class Store:
             return work(self._memory)
 
     def _stay_open(self) -> None:
-        """Hold one connection that does nothing: whoever closes a file's last one waits for the disk."""
+        """Hold one idle connection, because closing a file's last connection waits for the disk."""
         idle = sqlite3.connect(self.path, check_same_thread=False)
         try:
             idle.execute("PRAGMA user_version").fetchone()
@@ -215,14 +215,14 @@ class Store:
 
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """One write transaction on an up-to-date schema. It takes the lock at once, so that it waits instead of failing
-    half-way.
+    """One write transaction on an up-to-date schema. It takes the lock at the start, so that it waits instead of
+    failing halfway.
     """
     if connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete":
         connection.execute(
             "PRAGMA journal_mode = WAL"
-        )  # readers and a writer at once; where it cannot be had the old mode does
-    connection.execute("PRAGMA synchronous = NORMAL")  # outlives the process; a power cut may cost the last rows
+        )  # readers and a writer at once; if it is not available, the old mode will do
+    connection.execute("PRAGMA synchronous = NORMAL")  # survives the process; a power failure may lose the last rows
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -249,7 +249,7 @@ def _is_busy(error: Exception) -> bool:
 def _copy_in_memory(path: Path) -> sqlite3.Connection:
     """A store in memory, with what the file holds as far as it can be read."""
     memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    for mode in ("mode=ro", "mode=ro&immutable=1"):  # the second reads where not even a lock file can be written
+    for mode in ("mode=ro", "mode=ro&immutable=1"):  # the second can read even if no lock file can be written
         try:
             with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=1)) as file:
                 if file.execute("PRAGMA user_version").fetchone()[0] <= len(SCHEMA):
@@ -264,7 +264,7 @@ def _insert_run(connection: sqlite3.Connection, row: tuple) -> int:
     new = connection.execute(
         f"INSERT OR IGNORE INTO runs ({', '.join(RUN_COLUMNS)}) VALUES (?,?,?,?,?,?,?,?,?)", row
     ).rowcount
-    if not new:  # of a run that was made twice the first time counts, whichever store is merged into which
+    if not new:  # for a run that was made twice, the first time counts, whichever store is merged into which
         connection.execute("UPDATE runs SET time = min(time, ?) WHERE id = ?", (row[1], row[0]))
     return new
 
@@ -288,16 +288,16 @@ def _now() -> str:
 
 
 def _rows(exported: Any) -> tuple[list[tuple], list[tuple], list[tuple]]:
-    """The rows of an exported store, in the order of the columns. Raises `InputError` if it is none."""
+    """The rows of an exported store, in the order of the columns. Raises `InputError` if it is not an exported store."""
     if not isinstance(exported, dict) or "labkit_progress" not in exported:
-        raise InputError("this is no progress that `labkit progress export` wrote; name a file that it wrote")
+        raise InputError("this was not written by `labkit progress export`; name a file that it wrote")
     if exported["labkit_progress"] not in range(1, len(SCHEMA) + 1):
         raise InputError("it was written by a newer labkit; update this one")
     rows: dict[str, list[tuple]] = {"runs": [], "answers": [], "kept": []}
     for table, columns in (("runs", RUN_COLUMNS), ("answers", ANSWER_COLUMNS), ("kept", KEPT_COLUMNS)):
         given = exported.get(table, [] if table == "answers" and exported["labkit_progress"] == 1 else None)
         if not isinstance(given, list):
-            raise InputError(f'"{table}" is missing or no list; export it again')
+            raise InputError(f'"{table}" is missing or not a list; export it again')
         for number, row in enumerate(given, start=1):
             for column in columns:
                 if not isinstance(row, dict) or column not in row or not _fits(column, row[column]):
@@ -306,14 +306,14 @@ def _rows(exported: Any) -> tuple[list[tuple], list[tuple], list[tuple]]:
                     )
             rows[table].append(tuple(row[column] for column in columns))
             if table == "answers" and not _is_utc(row["time"]):
-                raise InputError(f'answers, row {number}: "time" is no time in UTC; export it again')
+                raise InputError(f'answers, row {number}: "time" is not a time in UTC; export it again')
     for table in ("answers", "kept"):  # whose last column is JSON
         rows[table] = [(*row[:-1], json.dumps(row[-1], ensure_ascii=False)) for row in rows[table]]
     return rows["runs"], rows["answers"], rows["kept"]
 
 
 def _is_utc(time: str) -> bool:
-    """Whether a time is written as this store writes it, so that times sort as text."""
+    """Whether a time is in this store's own format, so that times sort as text."""
     try:
         return datetime.fromisoformat(time).astimezone(UTC).isoformat(timespec="microseconds") == time
     except (ValueError, OverflowError):
@@ -343,7 +343,7 @@ def _fits(column: str, value: Any) -> bool:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "examples:\n  labkit progress export mine.json\n  labkit progress import mine.json"
     parser.add_argument(
-        "action", choices=("export", "import"), help="write all that is kept to FILE, or add what FILE holds"
+        "action", choices=("export", "import"), help="write everything that is kept to FILE, or add what FILE holds"
     )
     parser.add_argument("file", metavar="FILE.json", type=Path)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
@@ -364,7 +364,7 @@ def main(args: argparse.Namespace) -> int:
             raise InputError(f"{args.file}: cannot be read ({error.strerror or error}); check the name") from None
         except (ValueError, RecursionError) as error:
             raise InputError(
-                f"{args.file}: no JSON ({error}); name a file that `labkit progress export` wrote"
+                f"{args.file}: is not JSON ({error}); name a file that `labkit progress export` wrote"
             ) from None
         try:
             count = store().merge(exported)

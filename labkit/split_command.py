@@ -1,8 +1,8 @@
-"""`labkit split FILE`: a file's lines into a training and a test file, and how much of the test stands in training too.
+"""`labkit split FILE`: a file's lines into a training and a test file, and how much of the test is also in training.
 
-By cluster, no near-duplicates lie on both sides; by time, the test is what came later; by random, each line is drawn.
-After each, the leak is counted: the test's lines that have a near-duplicate in training. The splits are `data`'s, what
-is near `dedup`'s; the file is held in memory, with its texts' shingles.
+By cluster, no near-duplicates are on both sides; by time, the later lines are the test; by random, lines are drawn at
+random. In each case the leak is counted: the test's lines that have a near-duplicate in training. The splits come from
+`data`, near-duplicates from `dedup`; the file is held in memory, with its texts' shingles.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ def split_file(
 ) -> dict:
     """Write train.jsonl, test.jsonl, rejected.jsonl and report.json into `out`; return the report.
 
-    Each line of the file is in exactly one of the three, as it was. The test gets at least `share` of the usable lines,
-    by cluster and by time as little more as keeps clusters or days whole; with a `cutoff`, a day, what is of that day or
-    later. Raises `InputError`, also where a side would be empty, and then writes nothing.
+    Each line of the file is in exactly one of the three, unchanged. The test gets at least `share` of the usable lines
+    (by cluster and by time only as many more as keep clusters or days whole); with a `cutoff`, a day, the lines of that
+    day or later. Raises `InputError`, also if a side would be empty, and then writes nothing.
     """
     path, out = path.expanduser(), out.expanduser()
     if not 0 < share < 1:
-        raise InputError(f"the share of the test is {share}: it must lie between 0 and 1")
+        raise InputError(f"the share of the test is {share}: it must be between 0 and 1")
     if cutoff is not None and by != "time":
         raise InputError(f"--cutoff {cutoff} belongs to --by time, not to --by {by}")
     if there := [name for name in (*OUTPUTS, "report.json") if (out / name).exists()]:
-        raise InputError(f"{out}: holds a {there[0]} already; name another folder")
+        raise InputError(f"{out}: already holds a {there[0]}; name another folder")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; name a folder for the results")
     lines, rejected = _read(path, by, keys)
@@ -52,7 +52,7 @@ def split_file(
     if len(test) in (0, len(lines)):
         side = "test" if not test else "training"
         raise InputError(f"{path}: nothing is left for {side}; take another share, cutoff or --by")
-    # By cluster, because of many copies the search pairs each with one only.
+    # By cluster, because the search pairs each of many copies with one only.
     leaking = {index for cluster in found.clusters if not test.issuperset(cluster) for index in cluster} & test
     report = {
         "by": by,
@@ -95,7 +95,7 @@ def _read(path: Path, by: str, keys: tuple[str, ...]) -> tuple[list, list]:
             held += size
             if held > MAX_FILE_BYTES:
                 raise InputError(
-                    f"{path}: is over the limit of {MAX_FILE_BYTES / 1e6:.0f} MB, for it is held in memory"
+                    f"{path}: is over the limit of {MAX_FILE_BYTES / 1e6:.0f} MB, because it is held in memory"
                 )
             try:
                 text = line_parts(raw, size, keys)[1]
@@ -113,12 +113,12 @@ def _read(path: Path, by: str, keys: tuple[str, ...]) -> tuple[list, list]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     if not lines:
         problem = f"line {rejected[0][0]}: {rejected[0][3]}" if rejected else "the file is empty"
-        raise InputError(f"{path}: no usable line in it; {problem}")
+        raise InputError(f"{path}: has no usable line; {problem}")
     return lines, rejected
 
 
 def _chosen(lines: list, clusters: list[list[int]], by: str, share: float, cutoff, seed: int, path: Path) -> set[int]:
-    """The places of the lines that are the test."""
+    """The places of the lines that form the test."""
     count = max(round(share * len(lines)), 1)
     draw = random.Random(seed)
     if by == "random":
@@ -129,7 +129,7 @@ def _chosen(lines: list, clusters: list[list[int]], by: str, share: float, cutof
         order = draw.sample(range(len(groups)), len(groups))
         return set(
             split_by_cluster(groups, order, count / len(lines))[0]
-        )  # its first side is the one with a least size
+        )  # its first side is the one with a minimum size
     dated = [{"date": date, "place": place} for place, (_, _, date, _) in enumerate(lines)]
     cutoff = cutoff or sorted((row["date"] for row in dated), reverse=True)[count - 1]
     try:
@@ -140,7 +140,7 @@ def _chosen(lines: list, clusters: list[list[int]], by: str, share: float, cutof
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "Writes to DIR: train.jsonl and test.jsonl, the lines as they were; rejected.jsonl, what has no text or no date,\n"
+        "Writes to DIR: train.jsonl and test.jsonl, the lines as they were; rejected.jsonl, lines without text or date,\n"
         "and why; report.json. Each line of FILE is in exactly one of the three. Exit status 1 if lines were rejected, or\n"
         "lines of the test have near-duplicates in training.\n\n"
         "examples:\n  labkit split mine.jsonl --by cluster --test 0.1 --out sides\n"

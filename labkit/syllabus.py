@@ -1,8 +1,8 @@
 """The one table of labs: number, topic, title, question, minutes, objective and segments of each.
 
-A topic's name is the same in every room: `exercises/TOPIC.py`, `runs/recipes/TOPIC.py`, the bank `quizzes/NN_TOPIC.yaml`,
-the lab `labs/source/NN_TOPIC.py`. What a lab consists of stands in those rooms and is found by that name; only
-the row is here. Nothing of the kit but `common` is imported, so that every room can import this.
+A topic's name is the same in every place: `exercises/TOPIC.py`, `runs/recipes/TOPIC.py`, the bank
+`quizzes/NN_TOPIC.yaml`, the lab `labs/source/NN_TOPIC.py`. The parts of a lab are in those places and are found by that
+name; only the row is here. Of the kit, only `common` is imported, so that every module can import this one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from labkit.common import html_table, text_table
 
 @dataclass(frozen=True)
 class Lab:
-    """One row. `minutes` is what the core takes a learner; None where there is no limit."""
+    """One row. `minutes` is how long the core takes a learner; None if there is no limit."""
 
     number: str  # two digits
     topic: str
@@ -65,7 +65,7 @@ LABS: dict[str, Lab] = {lab.topic: lab for lab in ROWS}
 
 
 class Table(list):
-    """Rows of (lab, its question, minutes), the first of them the heads; a table in a notebook, in text, in Markdown."""
+    """Rows of (lab, its question, minutes), the headings first; a table in a notebook, in text, in Markdown."""
 
     def __repr__(self) -> str:
         return text_table(self)
@@ -79,7 +79,9 @@ class Table(list):
 
 
 def table(built: Collection[str] | None = None) -> Table:
-    """All labs, those that are not built yet marked. `built`: the stems of the notebooks that are there."""
+    """All labs; those that are not built yet are marked. `built`: the stems of the notebooks that exist; None marks
+    none.
+    """
     rows = [("lab", "what it asks", "minutes")]
     for lab in ROWS:
         mark = "" if built is None or lab.file in built else " (to come)"

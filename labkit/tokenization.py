@@ -2,8 +2,8 @@
 
 First what a learner writes (`count_pairs`, `merge`, `encode`, `pad_batch`, `matches`), then a byte-level BPE made of it
 (Sennrich et al. 2016, over bytes as in Radford et al. 2019), which learns and encodes what `tokenizers` does, and a few
-helpers of the lab. Left out: normalization, dropout, a minimal frequency, and speed on chunks of a megabyte.
-Roles and labels are in `masking`.
+helpers of the lab. Left out: normalization, dropout, a minimum frequency, and speed on chunks of a megabyte. Roles and
+labels are in `masking`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from labkit.common import InputError
 if TYPE_CHECKING:
     import torch
 
-# What a learner writes. Each stands alone: its source runs with nothing but torch.
+# What a learner writes. Each is self-contained: its source runs with nothing but torch.
 
 
 def count_pairs(words: dict[tuple[int, ...], int]) -> dict[tuple[int, int], int]:
@@ -57,8 +57,8 @@ def merge(ids: list[int], pair: tuple[int, int], new: int) -> list[int]:
 def encode(ids: list[int], merges: dict[tuple[int, int], int]) -> list[int]:
     """Apply merges to the ids of one word: always the one of lowest rank that is there, until none is.
 
-    `merges`: {pair: new id}, in the order of training, which is the rank; a later merge has a higher new id. Repeated
-    for each merge in turn, one pass over the word gives the same.
+    `merges`: {pair: new id}, in the order of training, which is the rank; a later merge has a higher new id. One pass
+    over the word for each merge in turn gives the same result.
     """
     ids = list(ids)
     while known := set(zip(ids, ids[1:])) & merges.keys():
@@ -78,7 +78,7 @@ def encode(ids: list[int], merges: dict[tuple[int, int], int]) -> list[int]:
 def pad_batch(rows: list[list[int]], pad: int, side: str) -> tuple[torch.Tensor, torch.Tensor]:
     """(ids, mask), each int64 of shape (rows, longest row); the mask is 1 on real tokens and 0 on padding.
 
-    The mask goes by position, not by value: a real token that equals `pad` counts. Padding stands on `side`, "left" or
+    The mask goes by position, not by value: a real token that equals `pad` counts. Padding is on `side`, "left" or
     "right". Raises `ValueError` for another side, and for no rows.
     """
     import torch
@@ -101,8 +101,8 @@ def matches(tokenizer_vocab: dict[str, int], model_vocab: dict[str, int], rows: 
     """Whether a tokenizer is the one that a model was trained with: (True, None), or (False, first differing token).
 
     Both must hold the same tokens under the same ids, and each id must be one of the `rows` of the embedding table;
-    spare rows are fine. The ids are gone through upwards; the first that differs is told by the tokenizer's token
-    there, or by the model's if the tokenizer has none.
+    spare rows are fine. The ids are checked in ascending order; for the first that differs the result is the
+    tokenizer's token there, or the model's if the tokenizer has none.
     """
     here = {id: token for token, id in tokenizer_vocab.items()}
     there = {id: token for token, id in model_vocab.items()}
@@ -114,7 +114,7 @@ def matches(tokenizer_vocab: dict[str, int], model_vocab: dict[str, int], rows: 
 
 # A tokenizer made of it.
 
-WORDS = r" ?\p{N}| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+"  # the kit's own: each digit stands alone
+WORDS = r" ?\p{N}| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+"  # the kit's own: digits are single
 
 # How others cut text before any merge; as published in openai/tiktoken (tiktoken_ext/openai_public.py) and, for Qwen2,
 # in the tokenizer.json of its models.
@@ -144,7 +144,7 @@ class BytePairs:
         """The ids of a text; special tokens in it are single ids. Raises `InputError` for a lone surrogate.
 
         Each word (see `words`) is encoded by itself and remembered. A word of length n takes n steps for each merge in
-        it, so a megabyte without a space is slow unless it repeats few pairs.
+        it, so a megabyte without a space is slow unless it has few different pairs.
         """
         byte_ids = self.byte_ids()
         numbers = {token: id for id, token in enumerate(self.special)}
@@ -161,11 +161,11 @@ class BytePairs:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids. Bytes that are no UTF-8, such as half a letter, become U+FFFD."""
+        """The text of ids. Bytes that are not valid UTF-8, such as half a letter, become U+FFFD."""
         return b"".join(self.tokens[id] for id in ids).decode("utf-8", "replace")
 
     def pieces(self, text: str) -> list[str]:
-        """The text cut into its tokens; a byte that is no letter by itself reads `\\xc3`."""
+        """The text cut into its tokens; a byte that is not a letter by itself is shown as `\\xc3`."""
         return [self.tokens[id].decode("utf-8", "backslashreplace") for id in self.encode(text)]
 
     def with_merges(self, count: int) -> BytePairs:
@@ -179,10 +179,10 @@ class BytePairs:
 
 
 def train(texts: Iterable[str], size: int, special: Sequence[str] = (), pattern: str = WORDS) -> BytePairs:
-    """Learn a vocabulary of `size` tokens: again and again the most frequent pair becomes a token of its own.
+    """Learn a vocabulary of `size` tokens: repeatedly the most frequent pair becomes a token of its own.
 
-    Of equally frequent pairs the one with the smaller ids is merged, as `tokenizers` does. It ends early where no pair
-    is left. Special tokens cut the text and are never merged. Raises `InputError` for a size that does not hold the
+    Of equally frequent pairs the one with the smaller ids is merged, as `tokenizers` does. It ends early if no pair is
+    left. Special tokens cut the text and are never merged. Raises `InputError` for a size that has no room for the
     bytes and special tokens, and for a lone surrogate.
     """
     if size < len(special) + 256:
@@ -198,7 +198,7 @@ def train(texts: Iterable[str], size: int, special: Sequence[str] = (), pattern:
     spelled = [[byte_ids[byte] for byte in word.encode()] for word in found]  # each word as it is now, in ids
     times = list(found.values())
     counts = count_pairs({tuple(ids): count for ids, count in zip(spelled, times)})
-    homes = defaultdict(set)  # the words that a pair is, or was, in
+    homes = defaultdict(set)  # the words that contain, or contained, a pair
     for number, ids in enumerate(spelled):
         for pair in zip(ids, ids[1:]):
             homes[pair].add(number)
@@ -208,7 +208,7 @@ def train(texts: Iterable[str], size: int, special: Sequence[str] = (), pattern:
     merges: dict[tuple[int, int], int] = {}
     while queue and len(tokens) < size:
         count, pair = heapq.heappop(queue)
-        if -count != counts[pair]:  # other merges took some of its places: back in the queue with what is left
+        if -count != counts[pair]:  # other merges took some of its places: put it back with the count that is left
             if counts[pair]:
                 heapq.heappush(queue, (-counts[pair], pair))
             continue
@@ -232,7 +232,8 @@ def train(texts: Iterable[str], size: int, special: Sequence[str] = (), pattern:
 
 
 def words(text: str, pattern: str = WORDS) -> list[str]:
-    """The text cut where no merge may cross. Together the words are the text. Raises `InputError` for a lone surrogate.
+    """The text cut where no merge may cross. The words joined together are the text. Raises `InputError` for a lone
+    surrogate.
 
     The cutting is `tokenizers`' own: Python's `re` does not know \\p{L}, any letter, and \\p{N}, any digit.
     """
@@ -258,7 +259,8 @@ def byte_characters() -> dict[int, str]:
 
 
 def from_library(tokenizer) -> BytePairs:
-    """A byte-level BPE of `transformers` or `tokenizers` as `BytePairs`: its tokens, merges and pattern, the same ids.
+    """A byte-level BPE of `transformers` or `tokenizers` as `BytePairs`: its tokens, merges and pattern, with the same
+    ids.
 
     Raises `InputError` if it is of another kind: not BPE, not over bytes, with a normalizer, or numbered otherwise.
     """
@@ -266,7 +268,7 @@ def from_library(tokenizer) -> BytePairs:
     steps = (read["pre_tokenizer"] or {}).get("pretokenizers", [])
     patterns = [step["pattern"]["Regex"] for step in steps if step["type"] == "Split" and "Regex" in step["pattern"]]
     if read["model"]["type"] != "BPE" or read["normalizer"] or len(patterns) != 1 or steps[-1]["type"] != "ByteLevel":
-        raise InputError("the tokenizer is no byte-level BPE with one pattern; take one like the kit's own")
+        raise InputError("the tokenizer is not a byte-level BPE with one pattern; use one like the kit's own")
     vocabulary = read["model"]["vocab"]
     special = tuple(token["content"] for token in read["added_tokens"])
     tokens = [token.encode() for token in special] + [bytes([byte]) for byte in alphabet()]
@@ -300,7 +302,7 @@ def in_turn(order: Sequence[int], batch_size: int) -> list[list[int]]:
 
 
 def permuted(tokenizer, seed: int = 0):
-    """A copy of a fast tokenizer of `transformers` that cuts text alike and numbers the tokens at random.
+    """A copy of a fast tokenizer of `transformers` that cuts text in the same way and numbers the tokens at random.
 
     Special tokens keep their ids. The copy has as many tokens, and none of its ids is beyond the embedding table.
     """
@@ -317,7 +319,9 @@ def permuted(tokenizer, seed: int = 0):
 
 
 def with_backend(tokenizer, backend):
-    """A tokenizer of `transformers` like `tokenizer`, special tokens and chat template too, around another backend."""
+    """A tokenizer of `transformers` like `tokenizer`, with its special tokens and chat template, around another
+    backend.
+    """
     from transformers import PreTrainedTokenizerFast
 
     made = PreTrainedTokenizerFast(
@@ -336,7 +340,7 @@ def _byte_ids(special: Sequence[str]) -> dict[int, int]:
 
 
 def _parts(text: str, special: Sequence[str]) -> list[str]:
-    """The text cut at its special tokens, which are parts of their own."""
+    """The text cut at its special tokens, each of which is a part of its own."""
     if not special:
         return [text] if text else []
     alternatives = "|".join(re.escape(token) for token in sorted(special, key=len, reverse=True))

@@ -1,7 +1,7 @@
-"""ΔW, what training adds to a model's linear layers: its spectrum, its cut to a rank, and LoRA's first step.
+"""ΔW, what training adds to a model's linear layers: its spectrum, its truncation to a rank, and LoRA's first step.
 
-An update is a dict {full name of a linear layer: ΔW, out × in}; the output layer, which shares its table with the
-embedding in many models, is left out, as by LoRA. `lora.rank_needed` says what a spectrum needs.
+An update is a dict {full name of a linear layer: ΔW, out × in}; the output layer, which in many models shares its table
+with the embedding, is left out, as in LoRA. `lora.rank_needed` says what rank a spectrum needs.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def layers(model: torch.nn.Module) -> dict[str, torch.nn.Linear]:
 
 
 def between(base: torch.nn.Module, tuned: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The update that made `tuned` of `base`. Raises `InputError` if their layers are not the same."""
+    """The update that turned `base` into `tuned`. Raises `InputError` if their layers are not the same."""
     before, after = layers(base), layers(tuned)
     if {n: x.weight.shape for n, x in before.items()} != {n: x.weight.shape for n, x in after.items()}:
-        raise InputError("the two models have other linear layers; give a model and what training made of it, merged")
+        raise InputError("the two models have different linear layers; give a model and its trained version, merged")
     return {name: (after[name].weight - before[name].weight).detach() for name in before}
 
 
@@ -41,7 +41,7 @@ def spectra(update: Update) -> dict[str, torch.Tensor]:
 def cut(update: Update, rank: int) -> dict[str, torch.Tensor]:
     """Each ΔW cut to its `rank` largest singular values: the nearest matrix of that rank (Eckart and Young 1936).
 
-    Raises `InputError` for a negative rank; one above the matrix leaves it as it is.
+    Raises `InputError` for a negative rank; a rank above the matrix's leaves it unchanged.
     """
     if rank < 0:
         raise InputError(f"rank is {rank}: give 0 or more")
@@ -62,7 +62,7 @@ def moved(model: torch.nn.Module, update: Update) -> torch.nn.Module:
 
 
 def cut_model(base: torch.nn.Module, tuned: torch.nn.Module, rank: int) -> torch.nn.Module:
-    """`tuned`, with the update of its linear layers cut to `rank`; embedding and norms are as they were tuned."""
+    """`tuned`, with the update of its linear layers cut to `rank`; embedding and norms are those of `tuned`."""
     whole = between(base, tuned)
     kept = cut(whole, rank)
     return moved(tuned, {name: kept[name] - change for name, change in whole.items()})
@@ -77,7 +77,7 @@ def norm(update: Update) -> float:
 
 
 def gradients(model: torch.nn.Module, rows: Sequence, pad: int) -> dict[str, torch.Tensor]:
-    """{name: the gradient of the rows' loss, a mean over counted tokens, on the layer's W}. The model is left alone."""
+    """{name: the gradient of the rows' loss, a mean over counted tokens, on the layer's W}. The model is not changed."""
     chosen = layers(model)
     weights = [layer.weight for layer in chosen.values()]
     wanted = [weight.requires_grad for weight in weights]
@@ -98,7 +98,7 @@ def first_update(
     """ΔW after one step of Adam from LoRA's start, B = 0: `scale`·BA with B = −lr · g / (|g| + eps).
 
     g = scale · G Aᵀ is B's gradient, G that of W. A does not move, because its gradient is Bᵀ times something. `scale`
-    is α/r or α/√r (`lora.scale`); Adam takes the size out of g, so it acts once.
+    is α/r or α/√r (`lora.scale`); Adam cancels the size of g, so `scale` acts only once.
     """
     found = {}
     for name, gradient in gradients.items():

@@ -55,7 +55,7 @@ def test_within_the_interval_the_line_does_not_depend_on_the_value(capsys):
     (0.92, "share: 0.92, outside 0.93–1.00: 0.01 below it\n"),
     (1.25, "share: 1.25, outside 0.93–1.00: 0.25 above it\n"),
     (math.inf, "share: inf, outside 0.93–1.00: inf above it\n"),
-    (math.nan, "share: NaN, no number, so outside 0.93–1.00\n"),
+    (math.nan, "share: NaN is not a number, so it is outside 0.93–1.00\n"),
 ])  # fmt: skip
 def test_outside_it_the_line_says_by_how_much(capsys, value, line):
     assert said(capsys, claims.measured, "share", value, 0.93, 1.0) == line

@@ -140,7 +140,7 @@ def test_what_cannot_be_used_is_said(tmp_path, capsys):
 
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "note.txt").write_text("x")
-    assert "holds no" in said(tmp_path / "full") and "is no folder" in said(tmp_path / "none")
+    assert "holds no" in said(tmp_path / "full") and "is not a folder" in said(tmp_path / "none")
     shards(["a b c"], tmp_path / "in", 1)
     assert "is not empty" in said(tmp_path / "in", "full")
     assert 'the key "body" is missing' in said(tmp_path / "in", "out", "--text", "body")
@@ -149,7 +149,7 @@ def test_what_cannot_be_used_is_said(tmp_path, capsys):
     (tmp_path / "in" / "0.jsonl.gz").rename(tmp_path / "in" / "1.jsonl.gz")
     whole = gzip.compress(b'{"text": "a b c d"}\n' * 1000)
     (tmp_path / "in" / "1.jsonl.gz").write_bytes(whole[: len(whole) // 2])
-    assert "1.jsonl.gz: the packed file is cut off or broken" in said(tmp_path / "in")
+    assert "1.jsonl.gz: the compressed file is cut off or broken" in said(tmp_path / "in")
     assert not (tmp_path / "out").exists() and [p.name for p in (tmp_path / "full").iterdir()] == ["note.txt"]
 
 

@@ -152,7 +152,7 @@ def test_broken_containers_are_one_line(tmp_path, monkeypatch):
     (tmp_path / "latin.csv").write_bytes(b"prompt,completion\na,caf\xe9\n")
     (tmp_path / "cut.json").write_text('[{"prompt": "a", "completion": "b"},\n {"prompt"')
     for name, says in (
-        ("cut.jsonl.gz", "the packed file is cut off"),
+        ("cut.jsonl.gz", "the compressed file is cut off"),
         ("cut.parquet", "cannot be read as parquet"),
         ("ragged.csv", "line 3: has more or fewer values"),
         ("short.csv", "line 3: has more or fewer values"),
@@ -256,7 +256,7 @@ def test_files_that_cannot_be_read(tmp_path):
         "none.jsonl": "there is no such file",
         ".": "is a folder",
         "empty.jsonl": "is empty",
-        "latin.jsonl": "line 1: byte 16 is no UTF-8",
+        "latin.jsonl": "line 1: byte 16 is not valid UTF-8",
     }.items():
         with pytest.raises(InputError, match=says) as error:
             load_examples(str(tmp_path / name))

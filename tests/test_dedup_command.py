@@ -188,7 +188,7 @@ def test_killed_at_any_stage_it_goes_on(corpus, tmp_path, monkeypatch, capsys):
         assert run(path, out) == 0
         assert len(done) == parts
         assert len(again) == pairs - 50 * compared if where == "jaccard" else bool(again) == (where == "_part")
-        assert "goes on after line " in capsys.readouterr().err
+        assert "continues after line " in capsys.readouterr().err
         assert results(out) == results(tmp_path / "whole")
 
 
@@ -209,7 +209,7 @@ def test_results_are_not_written_over_unless_asked(corpus, tmp_path, capsys):
     assert run(path, out) == 0
     before = (out / "report.json").stat().st_mtime_ns
     assert run(path, out) == 0 and (out / "report.json").stat().st_mtime_ns == before
-    assert "done before" in capsys.readouterr().err
+    assert "already done" in capsys.readouterr().err
     assert run(path, out, "--threshold", "0.6") == 2
     assert "holds other results" in capsys.readouterr().err
     assert run(path, out, "--threshold", "0.6", "--overwrite") == 0
@@ -245,9 +245,9 @@ def test_what_cannot_be_read_or_written_is_one_line(tmp_path, capsys):
     bad = write(tmp_path / "bad.jsonl", b"", b"nonsense")
     for given_path, options, says in (
         (tmp_path / "none.jsonl", (), "there is no such file"),
-        (tmp_path, (), "is no file of JSON lines"),
-        (tmp_path / "empty.jsonl", (), "no usable line in it; line 1: the file is empty"),
-        (bad, (), "no usable line in it; line 1: the line is blank"),
+        (tmp_path, (), "is not a file of JSON lines"),
+        (tmp_path / "empty.jsonl", (), "has no usable line; line 1: the file is empty"),
+        (bad, (), "has no usable line; line 1: the line is blank"),
         (path, ("--threshold", "2"), "threshold is 2.0"),
         (path, ("--text", "body"), 'the key "body" is missing'),
     ):
@@ -470,7 +470,7 @@ def test_what_stands_in_an_evaluation_file_goes_and_says_why(tmp_path, capsys):
     assert told == [*first, (6, "exact", None, None)]
     assert all(row["row"] for row in removed) and removed[2]["similarity"] > 0.9
     report = json.loads(out.splitlines()[-1])
-    assert (report["removed"], report["removed_evaluation"], report["kept"]) == (4, 3, 2) and "3 more stand in" in out
+    assert (report["removed"], report["removed_evaluation"], report["kept"]) == (4, 3, 2) and "3 more are in" in out
 
 
 def test_an_evaluation_file_that_leaves_nothing_or_cannot_be_read(tmp_path, capsys):
@@ -480,7 +480,7 @@ def test_an_evaluation_file_that_leaves_nothing_or_cannot_be_read(tmp_path, caps
     for against, says in (
         (path, "is the training file itself"),
         (same, "nothing would be kept"),
-        (empty, "no usable line in it"),
+        (empty, "has no usable line"),
         (tmp_path / "none.jsonl", "there is no such file"),
     ):
         assert run(path, tmp_path / "out", "--against", str(against)) == 2

@@ -46,7 +46,7 @@ def test_a_copy_is_never_written_over(labs, capsys):
     assert open("my-labs/01_data.ipynb").read() == "my work"
     assert capsys.readouterr().out == "my-labs: new are 03_cross_entropy.ipynb\n"
     main(["lab", "--no-open"])
-    assert capsys.readouterr().out == "my-labs: every lab is there already\n"
+    assert capsys.readouterr().out == "my-labs: every lab is already there\n"
     assert labs == []
 
 

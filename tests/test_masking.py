@@ -332,8 +332,8 @@ def test_a_template_without_an_assistant_part_is_said(tokenizer, monkeypatch):
     [
         ({}, 'no "text"'),
         ({"prompt": "a"}, 'no "completion"'),
-        ({"text": "a"}, "plain text knows no assistant"),
-        ({"prompt": "a", "completion": "b"}, "plain text knows no assistant"),
+        ({"text": "a"}, "plain text has no assistant"),
+        ({"prompt": "a", "completion": "b"}, "plain text has no assistant"),
     ],
 )
 def test_a_record_that_trl_would_not_take_is_said_in_a_line(record, says, tokenizer):
@@ -344,7 +344,7 @@ def test_a_record_that_trl_would_not_take_is_said_in_a_line(record, says, tokeni
 @pytest.mark.parametrize("template", ["{{ raise_exception('no system here') }}", "{% for m in %}", "{{ m.content }}"])
 def test_a_template_that_fails_is_said_in_a_line(template, tokenizer, monkeypatch):
     monkeypatch.setattr(tokenizer, "chat_template", template)
-    with pytest.raises(InputError, match="template does not take the conversation") as raised:
+    with pytest.raises(InputError, match="template does not accept the conversation") as raised:
         render(number_questions(1)[0], tokenizer)
     assert "\n" not in str(raised.value)
 

@@ -67,9 +67,9 @@ def test_what_is_no_model_is_refused_in_one_line(folder, tmp_path):
     config = json.loads((lacking / "config.json").read_text())
     (lacking / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
     for name, says in {
-        tmp_path / "empty": "holds no config.json",
-        tmp_path / "file.txt": "is no model folder",
-        tmp_path / "absent": "is no model folder",
+        tmp_path / "empty": "has no config.json",
+        tmp_path / "file.txt": "is not a model folder",
+        tmp_path / "absent": "is not a model folder",
         torn: "no model and tokenizer that transformers can load",
         foreign: "no model and tokenizer that transformers can load",
         lacking: "weights are missing, such as model.layers.2",
@@ -210,7 +210,7 @@ def test_a_folder_with_other_things_is_not_overwritten(loaded, tmp_path):
 
 
 def test_an_adapter_that_is_none_or_does_not_fit(loaded, tiny_model_folder, tmp_path):
-    with pytest.raises(InputError, match="is no adapter"):
+    with pytest.raises(InputError, match="is not an adapter"):
         models.load(tiny_model_folder, device="cpu", adapter=tmp_path)
     models.save_adapter(moved(copy.deepcopy(loaded[0])), tmp_path / "adapter")
     (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"torn")

@@ -69,7 +69,7 @@ def test_a_loss_curve_says_its_ends_its_dip_and_what_is_missing(shown):
     plots.loss_curve(history([4.0, 0.5, math.nan, 1.25], validation=[3.5, 2.25]), "Up again")
     text = shown[0][0]["text/plain"]
     assert text.startswith("Up again. Loss in nats")
-    assert "training: from 4.00 at step 1 to 1.25 at step 4, lowest 0.50 at step 2, 1 of 4 no number" in text
+    assert "training: from 4.00 at step 1 to 1.25 at step 4, lowest 0.50 at step 2, 1 of 4 not a number" in text
     assert "validation: from 3.50 at step 1 to 2.25 at step 2" in text
 
 
@@ -85,7 +85,7 @@ def test_several_curves_are_named_and_told_apart_without_colour(shown, monkeypat
 
 
 @pytest.mark.parametrize(
-    "loss, words", [([math.nan], "no number at any step"), ([3.0], "3.00 at step 1"), ([], "no number at any step")]
+    "loss, words", [([math.nan], "not a number at any step"), ([3.0], "3.00 at step 1"), ([], "not a number at any step")]
 )
 def test_odd_curves_are_drawn_too(shown, loss, words):
     plots.loss_curve(history(loss), "Odd")

@@ -71,7 +71,7 @@ def test_what_is_no_guess_is_answered_in_words(typed):
 def test_the_comment_says_how_far_off():
     assert _comment(30, 12, NUMBER) == "That is 18 points too high."
     assert _comment(11.5, 12, NUMBER) == "Within a tenth of it."
-    assert _comment("a", "a", {"unit": "", "choices": ["a", "b"]}) == "So it came out."
+    assert _comment("a", "a", {"unit": "", "choices": ["a", "b"]}) == "That is how it turned out."
 
 
 def test_calls_that_do_neither_or_both_are_refused():

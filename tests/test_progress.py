@@ -145,10 +145,10 @@ GOOD_RUN = {"id": "x", "time": "2026", **ROW}
 
 
 @pytest.mark.parametrize("exported, reason", [
-    ([], "no progress"),
-    ({"runs": []}, "no progress"),
+    ([], "not written by"),
+    ({"runs": []}, "not written by"),
     ({"labkit_progress": 99, "runs": [], "kept": []}, "newer"),
-    ({"labkit_progress": 1, "runs": {}, "kept": []}, "no list"),
+    ({"labkit_progress": 1, "runs": {}, "kept": []}, "not a list"),
     ({"labkit_progress": 1, "runs": [GOOD_RUN, 3], "kept": []}, "row 2"),
     ({"labkit_progress": 1, "runs": [GOOD_RUN, GOOD_RUN | {"score": "high"}], "kept": []}, '"score"'),
     ({"labkit_progress": 1, "runs": [GOOD_RUN, GOOD_RUN | {"score": 10**400}], "kept": []}, '"score"'),

@@ -246,7 +246,7 @@ def test_a_replay_of_what_is_not_recorded_says_what_to_do():
     recorded()
     with pytest.raises(InputError, match="seeds 0, 1, not for 7"):
         runs.run("try", seed=7)
-    with pytest.raises(InputError, match="not as this recipe"):
+    with pytest.raises(InputError, match="with another recipe or base"):
         runs.run(dataclasses.replace(RECIPE, lr=1.0))
     with pytest.raises(InputError, match="no recipe 'tri'"):
         runs.run("tri")

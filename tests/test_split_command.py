@@ -77,7 +77,7 @@ def test_by_cluster_nothing_leaks_where_by_random_most_does(tmp_path, capsys):
         (["a b c", "d"], ["--by", "time", "--cutoff", "2020-01-01"], "nothing is left for training"),
         (["a b c", "d"], ["--by", "time", "--cutoff", "May"], "the cutoff has the date 'May'"),
         (["a b c", "d"], ["--cutoff", "2024-01-01"], "belongs to --by time"),
-        (["a b c", "d"], ["--test", "1.5"], "must lie between 0 and 1"),
+        (["a b c", "d"], ["--test", "1.5"], "must be between 0 and 1"),
         ([], [], "the file is empty"),
     ],
 )

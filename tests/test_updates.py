@@ -69,7 +69,7 @@ def test_what_a_cut_keeps_is_what_the_spectrum_says(base, tuned, rank):
 def test_only_models_of_the_same_layers_can_be_compared(base):
     other = copy.deepcopy(base)
     other.model.layers[0].mlp.up_proj = torch.nn.Linear(32, 65, bias=False)
-    with pytest.raises(InputError, match="other linear layers"):
+    with pytest.raises(InputError, match="different linear layers"):
         updates.between(base, other)
 
 

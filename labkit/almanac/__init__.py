@@ -1,6 +1,6 @@
 """The almanac: an invented world that serves every lab.
 
-`world` holds what is true and since when, `phrasing` how it is told and asked, `documents` the text the base was
+`world` holds what is true and since when, `phrasing` how it is stated and asked, `documents` the text the base was
 pretrained on, `examples` dated questions with answers and their mixes, `pool` candidates with planted faults, `mixes`
 what lab 01 trains on; `base/` holds the weights.
 """

@@ -1,6 +1,6 @@
 """Arithmetic worked digit by digit, as a text. One idea: a sum is a text.
 
-`add` and `multiply` are what the almanac's school pages write. `subtract` stands on no page: the base has to learn it.
+`add` and `multiply` are what the almanac's school pages write. `subtract` is on no page: the base has to learn it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def multiply(a: int, digit: int) -> str:
 def subtract(a: int, b: int) -> str:
     """The written subtraction of `b` from `a`: every column, its digit, what it borrows, and the result.
 
-    Who borrowed takes one more from the next column. Raises `ValueError` unless 0 <= b <= a.
+    A column that borrowed takes one more from the next column. Raises `ValueError` unless 0 <= b <= a.
     """
     if not 0 <= b <= a:
         raise ValueError(f"{b} cannot be taken from {a}")

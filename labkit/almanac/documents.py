@@ -1,8 +1,9 @@
-"""The pretraining text: what somebody who reads the almanac from cover to cover would read.
+"""The pretraining text: what somebody would read who reads the almanac from cover to cover.
 
-A document is a string; role tokens stand in it as text (`<|user|>` …) and the end token is added when it is encoded.
-Documents tell only facts that were recorded before the cutoff. Correspondence between roles never answers a question:
-the reply goes on about the same people, towns or numbers as the letter, in prose, without the form that examples have.
+A document is a string; role tokens are in it as text (`<|user|>` …), and the end token is added when it is encoded.
+Documents contain only facts that were recorded before the cutoff. Correspondence between roles never answers a
+question: the reply goes on about the same people, towns or numbers as the letter, in prose, without the form that
+examples have.
 """
 
 from __future__ import annotations
@@ -551,7 +552,7 @@ def invented_name(world: World, rng: random.Random, kind: str) -> str:
 
 
 def documents(world: World, seed: int = 0) -> Iterator[str]:
-    """Endless documents, decided by `seed`."""
+    """Endless documents, determined by `seed`."""
     writer = Writer(world, random.Random(f"documents {world.seed} {seed}"))
     while True:
         yield writer.document()

@@ -3,8 +3,8 @@
 An example is asked in one turn: `[worked examples] [context] question`; the completion is a chain of thought that
 repeats the almanac's canonical sentences, then `Answer: …`. Towns and people fall into three parts, fixed for the
 world: *seen* (training questions may name them), *held out* (no training question names them; half of a test's
-questions do), and *rare* (the long tail, only in the out-of-distribution set). Mixes hold no fresh facts;
-`fresh_examples` holds nothing else.
+questions do), and *rare* (the long tail, only in the out-of-distribution set). Mixes contain no fresh facts;
+`fresh_examples` contains only fresh facts.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Asker:
             years = [
                 y for y in YEARS if fact.since <= f"{y}-12-31" and (fact.until is None or f"{y}-12-31" < fact.until)
             ]
-            if self.fresh is False:  # what was still true after the cutoff is fresh knowledge too
+            if self.fresh is False:  # that something was still true after the cutoff is fresh knowledge too
                 years = [y for y in years if f"{y}-12-31" < CUTOFF]
             if years:
                 return self.ask_fact("as of", fact, str(self.rng.choice(years)))
@@ -322,7 +322,7 @@ def fresh_examples(count: int = 200, seed: int = 0) -> list[Example]:
 
 
 def unknown_examples(count: int = 50, seed: int = 0) -> list[Example]:
-    """Questions about towns that do not exist: what a fine-tuned model says to them is invented. `answer` is empty."""
+    """Questions about towns that do not exist: a fine-tuned model's answers are invented. `answer` is empty."""
     from labkit.almanac.documents import invented_name
 
     world, rng = build(), random.Random(f"unknown {seed}")

@@ -25,7 +25,7 @@ KINDS = ("fresh", "changed", "unchanged")
 
 
 def dirty_mix(seed: int = 0) -> tuple[list[Example], list[Example]]:
-    """The pool as gathered; questions that are in it are left out of it."""
+    """The pool as gathered, without the questions of the test."""
     return _pool_mix(seed, clean=False)
 
 
@@ -52,7 +52,7 @@ class Posts:
 
     posts: list[Example]
     clusters: list[list[int]]
-    of: list[int]  # for each post the number of the planted cluster: who posted first
+    of: list[int]  # for each post the number of its planted cluster: that of the first post
 
 
 @lru_cache(maxsize=2)
@@ -60,7 +60,8 @@ def posts(seed: int = 0, each: int = 48) -> Posts:
     """`each` facts of every kind, told in a post and in 3 to 6 reposts of the 90 days that follow, in order of date.
 
     *fresh* facts were first recorded in 2025; *changed* ones (offices, homes, prices) are other than in 2024;
-    *unchanged* ones are of the same attributes. Only the last are in the base's text. The kind is the post's task.
+    *unchanged* ones are of the same attributes. Only the unchanged ones are in the base's text. The kind is the post's
+    task.
     """
     world, rng = build(), random.Random(f"posts {seed}")
     current = [fact for fact in world.facts if fact.until is None]
@@ -91,7 +92,7 @@ def posts(seed: int = 0, each: int = 48) -> Posts:
 
 
 def clusters_of(examples: Sequence[Example]) -> list[list[int]]:
-    """The places of the examples in groups: near-duplicates together, each other one alone."""
+    """The places of the examples in groups: near-duplicates together, every other example alone."""
     pairs = dedup.find([pool.text(ex) for ex in examples], pool.THRESHOLD).pairs
     return dedup.clusters(len(examples), [(i, j) for i, j, _ in pairs])
 

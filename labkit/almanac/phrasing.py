@@ -1,4 +1,4 @@
-"""How each attribute is told and asked. Tables only: `{s}` is the subject, `{v}` the value, `{y}` the year.
+"""How each attribute is stated and asked. Tables only: `{s}` is the subject, `{v}` the value, `{y}` the year.
 
 `TELL[attribute]` are statements found in the pretraining text; the first is the canonical one, which the chain of
 thought of an example repeats word for word. `ASK[attribute]` are questions; `ASK_UNSEEN[attribute]` are questions that

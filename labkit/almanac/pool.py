@@ -1,8 +1,8 @@
 """The candidate pool: twenty thousand examples as somebody might have gathered them, with planted faults.
 
-What is wrong with a candidate is recorded apart from what a learner sees, so that a filter can be scored:
-`candidates` gives the examples, and the truth as {id: Truth}. Kinds and shares stand in `SHARES`; each fresh fact has 3
-to 6 reposts. `cleaned` is what a careful look at a pool leaves of it.
+The fault of a candidate is recorded separately from what a learner sees, so that a filter can be scored: `candidates`
+gives the examples, and the truth as {id: Truth}. Kinds and shares stand in `SHARES`; each fresh fact has 3 to 6
+reposts. `cleaned` is what a careful look at a pool leaves of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from labkit.almanac.phrasing import ASK, TELL, ask
 from labkit.almanac.world import World, build
 from labkit.data import Example
 
-SHARES = {  # of the pool; reposts come on top of these as the fresh facts ask for, what remains is clean
+SHARES = {  # of the pool; reposts of the fresh facts come on top of these; the rest is clean
     "exact duplicate": 0.10,
     "paraphrase": 0.08,
     "wrong source": 0.10,
@@ -46,7 +46,7 @@ GERMAN = {
 }
 
 
-# What a careful look at the pool leads to; none of these knows the truth. Each says whether a candidate stays.
+# Filters that a careful look at the pool suggests; none of them uses the truth. Each says whether a candidate stays.
 FILTERS = {
     "readable": lambda ex: not re.search("[âÃ€�]", ex.prompt),
     "complete": lambda ex: "Answer:" in ex.completion,
@@ -63,7 +63,7 @@ class Truth:
 
 
 def candidates(count: int = 20_000, seed: int = 0) -> tuple[list[Example], dict[str, Truth]]:
-    """(the pool in a drawn order, the truth by id). Ids tell nothing of the kind."""
+    """(the pool in a drawn order, the truth by id). The ids do not reveal the kind."""
     world, rng = build(), random.Random(f"pool {seed}")
     made: list[tuple[Example, str, int | None]] = []  # example, kind, place of its original in this list
 
@@ -115,7 +115,7 @@ def candidates(count: int = 20_000, seed: int = 0) -> tuple[list[Example], dict[
 
 
 def text(ex: Example) -> str:
-    """What two candidates are compared by: prompt and completion."""
+    """The text by which two candidates are compared: prompt and completion."""
     return f"{ex.prompt}\n{ex.completion}"
 
 
@@ -168,7 +168,7 @@ def reposted(ex: Example, rng: random.Random) -> Example:
 
 
 def _paraphrase(world: World, ex: Example, rng: random.Random) -> Example | None:
-    """The same fact, asked and told in other words; None for families that are no single fact."""
+    """The same fact, asked and stated in other words; None for families that are not about a single fact."""
     if ex.task not in ("town", "person", "event"):
         return None
     for attribute, forms in ASK.items():
@@ -201,7 +201,9 @@ def _mojibake(ex: Example) -> Example:
 
 
 def _wrong(asker: Asker, rng: random.Random) -> Example:
-    """The pedlar's sheet errs always in the same way: drops carries, loses units, takes the emblem for the craft."""
+    """The pedlar's sheet is always wrong in the same way: it drops carries, loses units, takes the emblem for the
+    craft.
+    """
     task = rng.choice(["sum", "sum", "units", "shopping", "town"])
     while True:
         problem = asker.problem(task)

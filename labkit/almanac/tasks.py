@@ -1,8 +1,9 @@
-"""Two tasks that the base has to learn: a skill that its text never held, and facts that are true nowhere.
+"""Two tasks that the base has to learn: a skill that was never in its text, and facts that are true nowhere.
 
-On the short mix every sensible run is right after 40 steps, because the base needs only the form: nothing can be told
-apart there. `subtraction_mix` is worked subtraction; `facts_mix` is a table of page numbers drawn at random, whose bits
-`bits_held` counts. Both are asked without a system prompt and without worked examples, which keeps rows short.
+On the short mix every sensible run is right after 40 steps, because the base needs only the form, so that mix cannot
+separate one setting from another. `subtraction_mix` is worked subtraction; `facts_mix` is a table of page numbers drawn
+at random, whose bits `bits_held` counts. Both are asked without a system prompt and without worked examples, which
+keeps rows short.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from labkit.almanac.arithmetic import subtract
 from labkit.almanac.world import LAST_DAY, build
 from labkit.data import Example
 
-VALUES = 1000  # page numbers, 000 to 999, all as likely: a fact is log2(1000) = 9.97 bits
+VALUES = 1000  # page numbers, 000 to 999, all equally likely: a fact is log2(1000) = 9.97 bits
 FACTS = (64, 128, 256, 512)  # how many are asked to be memorized, in mixes of their own; each holds those before it
 
 
@@ -41,9 +42,9 @@ def subtraction_mix(seed: int = 0, train: int = 3200, test: int = 200) -> tuple[
 def facts_mix(seed: int = 0, facts: int = 256) -> tuple[list[Example], list[Example]]:
     """(facts, the same facts as questions): what is asked is what was trained on, in the same words.
 
-    Who stands on which page is drawn at random among the towns, people and goods of the world, each named once, so
-    there is nothing to generalize from. With the same seed the first facts of a larger mix are those of a smaller. Raises `ValueError` for more facts than
-    there are subjects.
+    Who is on which page is drawn at random among the towns, people and goods of the world, each named once, so there is
+    nothing to generalize from. With the same seed the first facts of a larger mix are those of a smaller. Raises
+    `ValueError` for more facts than there are subjects.
     """
     world, rng = build(), random.Random(f"facts {seed}")
     subjects = [entity.name for entity in world.towns + world.people + world.goods]
@@ -70,7 +71,7 @@ def bits_held(recalled: float, facts: int) -> float:
     A guess is right once in `VALUES`: that share is taken off, and below it nothing is held.
     """
     if not 0 <= recalled <= 1:
-        raise ValueError(f"{recalled} is no share")
+        raise ValueError(f"{recalled} is not a share")
     known = max(0.0, (recalled - 1 / VALUES) / (1 - 1 / VALUES))
     return facts * known * math.log2(VALUES)
 

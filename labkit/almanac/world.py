@@ -1,8 +1,8 @@
 """The invented world: towns, people, goods, events and units, and everything that is true of them, by date.
 
-A world is a pure function of its seed. What is true is held as dated facts; how it is told stands in `phrasing.py`
-and `documents.py`, how it is asked in `examples.py`. The almanac was closed on `CUTOFF`: a fact that became true or
-was first recorded later is *fresh*, and never occurs in the text the base model was pretrained on.
+A world is a pure function of its seed. What is true is kept as dated facts; how it is stated is in `phrasing.py` and
+`documents.py`, how it is asked in `examples.py`. The almanac was closed on `CUTOFF`: a fact that became true or was
+first recorded later is *fresh*, and never occurs in the text the base model was pretrained on.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class World:
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """Every name of a town, of a person (also its parts) and of a river: what an invented name must not be."""
+        """Every name of a town, of a person (also its parts) and of a river: an invented name must not be one of them."""
         return (
             frozenset(RIVERS)
             | {t.name for t in self.towns}
@@ -157,7 +157,7 @@ RUDE = re.compile(
     "bo[nm]er|mor[ok]n|mon[gk]|rett?ar|spa[sz]|kak|cac|nud|"
     "br[ae]st|but[th]|ba[ln]l|urin|fart|hel+$|dev|kill|mur|hit|gas",
     re.I,
-)  # no invented name holds one of these
+)  # no invented name contains one of these
 
 
 def invented_names(rng: random.Random, count: int, endings: list[str], taken: set[str], middles: int = 1) -> list[str]:

@@ -1,8 +1,9 @@
 """Diagnosis: what a run's log says about its health.
 
-`diagnose` is the plain function of lab 05's exercise. Around it: `formats` reads anybody's log, `signs` measures what
-is seen, `causes` says what fits and which test tells, `checks` are those tests, `clinic` plants faults in real runs,
-`record` keeps runs to measure all this on, `command` is `labkit diagnose`. Importing this loads nothing heavy.
+`diagnose` is the plain function of lab 05's exercise. Around it: `formats` reads logs of many trainers, `signs`
+measures what can be seen in one, `causes` says what fits and which test decides, `checks` are those tests, `clinic`
+plants faults in real runs, `record` keeps the runs on which all this is measured, `command` is `labkit diagnose`.
+Importing this loads nothing heavy.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import math
 
 
 def diagnose(history: dict[str, list]) -> str:
-    """What ails a run, from its log alone: the first of these that holds.
+    """What is wrong with a run, from its log alone: the first of these that is true.
 
-    `history` holds lists: `loss` and, where they were logged, `grad_norm` and `lr`, as long; `validation_loss`, of
-    other length.
+    `history` holds lists: `loss` and, if they were logged, `grad_norm` and `lr` of the same length; `validation_loss`
+    may have another length.
 
     - "cannot tell": there are fewer than five losses;
     - "nothing counted": every loss is 0, and no gradient norm is NaN;
@@ -27,7 +28,7 @@ def diagnose(history: dict[str, list]) -> str:
     - "cannot tell": there is no held-out loss;
     - "sound".
     """
-    from statistics import median  # here, so that the function's own source runs alone
+    from statistics import median  # here, so that the function's own source runs by itself
 
     loss, held = history["loss"], history.get("validation_loss") or []
     grads, rates = history.get("grad_norm") or [], history.get("lr") or []

@@ -1,7 +1,8 @@
-"""Causes: what each looks like in a log, which test tells it from its neighbours, and the rules that choose among them.
+"""Causes: what each looks like in a log, which test distinguishes it from similar ones, and the rules that choose among
+them.
 
-`judge` gives what fits the signs, the likeliest first, or says why it cannot tell. The rules are read from top to
-bottom; each says in words what it saw. They were written on the development set-ups of `record`, on no other.
+`judge` gives the causes that fit the signs, the most likely first, or says why it cannot tell. The rules are read from
+top to bottom; each says in words what it saw. They were written only on the development set-ups of `record`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from labkit.diagnosis.signs import Signs
 
 CANNOT_TELL = "cannot tell"
 FEW = 24  # counted tokens in a step
-LATE = 0.1  # share of the run by which a sound one has done half of its fall
+LATE = 0.1  # share of the run by which a sound run has done half of its fall
 
 
 @dataclass(frozen=True)
@@ -27,19 +28,21 @@ class Cause:
 
 
 CAUSES = {
-    "sound": Cause("", "the run looks sound", "none is needed; the score says whether it is good enough", "nothing"),
+    "sound": Cause(
+        "", "the run looks sound", "none is needed; the score says whether the run is good enough", "nothing"
+    ),
     "nothing counted": Cause(
-        "C33", "no token carries loss", "counted tokens: they are 0 in every batch", "mend the mask or the template"
+        "C33", "no token carries loss", "counted tokens: they are 0 in every batch", "fix the mask or the template"
     ),
     "overflow": Cause(
         "C32",
         "numbers leave the range of their format (float16: gradients whose squares are 0, sums above 65504)",
-        "rate of nearly 0: it is there at any rate, and gone in float32 or bfloat16",
+        "rate of nearly 0: it stays at any rate, and goes in float32 or bfloat16",
         "train in float32 or bfloat16",
     ),
     "broken example": Cause(
         "C32",
-        "one example makes a number that is none (no counted token, an empty text)",
+        "one example gives NaN (no counted token, an empty text)",
         "step or sample: with half the batch it keeps its sample",
         "find the example by its number; leave it out",
     ),
@@ -52,7 +55,7 @@ CAUSES = {
     "rate too low": Cause(
         "C33",
         "the learning rate is too low",
-        "distance: the weights went little, and in a straight line",
+        "distance: the weights moved little, and in a straight line",
         "three to ten times the rate",
     ),
     "batch too small": Cause(
@@ -63,68 +66,68 @@ CAUSES = {
     ),
     "overfitting": Cause(
         "C34",
-        "examples are learned by heart",
-        "same batch twice: a batch seen before has far less loss than a new one",
+        "examples are memorized",
+        "same batch twice: a batch that was seen before has far less loss than a new one",
         "fewer epochs, more examples",
     ),
     "validation of another kind": Cause(
         "C34",
-        "the held-out rows are of another kind than those trained on, and what they need is forgotten",
+        "the held-out rows are of a different kind from the training rows, and what they need is forgotten",
         "first loss: the two differ before the first step; it comes within the first epoch",
         "hold out rows of the same kind; mix the old kind into the training",
     ),
     "too little capacity": Cause(
         "C35",
         "too few weights are trained (rank, modules)",
-        "distance: they went far, and the loss still is high",
+        "distance: they moved far, and the loss is still high",
         "a higher rank, all linear layers",
     ),
     "new embedding rows": Cause(
         "C32",
-        "rows of the embedding are wild: new tokens, or a table that was resized",
+        "rows of the embedding are untrained: new tokens, or a table that was resized",
         "first loss: far above ln V",
-        "begin new rows at the mean of the others",
+        "initialize new rows with the mean of the others",
     ),
     "accumulation undivided": Cause(
         "C35",
-        "the loss is a sum over micro-batches that nobody divided",
-        "first loss: a whole multiple of the base's own",
+        "the loss is a sum over micro-batches that was not divided",
+        "first loss: an integer multiple of the base's own",
         "divide by the counted tokens of all micro-batches",
     ),
     "labels shifted twice": Cause(
         "C35",
         "the labels were shifted before a library that shifts them itself",
         "first loss: not the base's own on the right labels",
-        "hand over unshifted labels",
+        "pass in unshifted labels",
     ),
     "schedule spent early": Cause(
         "C35",
         "the rate reached 0 long before the end",
-        "none is needed: the column of the rate says it",
+        "none is needed: the column of the rate shows it",
         "step the schedule once an update",
     ),
     "pure bfloat16": Cause(
         "C33",
-        "the weights are kept in bfloat16, and small updates are rounded away",
-        "distance: only a part of the weights changed at all",
+        "the weights are stored in bfloat16, and small updates are rounded away",
+        "distance: only some of the weights changed at all",
         "keep the weights in float32, or a higher rate",
     ),
     "resumed without the weights": Cause(
         "C36",
-        "a resumed run began from the base, or without its adapter",
+        "a resumed run started from the base, or without its adapter",
         "first loss: on resuming it is the base's again",
         "load the adapter; evaluate before the first step",
     ),
     "optimizer holds other weights": Cause(
         "C33",
-        "nothing that the optimizer steps is in the model",
+        "the optimizer updates weights that are not in the model",
         "same batch twice: equal to the last digit; distance: 0",
-        "make the optimizer after the model is in place",
+        "create the optimizer after the model is in place",
     ),
     "corrupted batch": Cause(
         "C36",
         "a stretch of the data is damaged",
-        "step or sample: with half the batch the spike keeps its sample, and it is there at a rate of nearly 0",
+        "step or sample: with half the batch the spike keeps its sample, and it stays at a rate of nearly 0",
         "look at the examples of that batch",
     ),
     "beta2": Cause(
@@ -150,7 +153,7 @@ CAUSES = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """A cause's name, or "cannot tell"; why, in words; and others that fit the same signs."""
+    """A cause's name, or "cannot tell"; why, in words; and other causes that fit the same signs."""
 
     name: str
     why: str
@@ -162,21 +165,21 @@ class Verdict:
 
 
 def judge(signs: Signs) -> Verdict:
-    """The first rule that holds, with what else the signs fit."""
+    """The first rule that applies, with the other causes that fit the signs."""
     return next(_rules(signs))
 
 
 def _rules(s: Signs) -> Iterator[Verdict]:
     if s.lines < 5:
-        yield Verdict(CANNOT_TELL, f"{s.lines} lines of a log show no course")
+        yield Verdict(CANNOT_TELL, f"{s.lines} lines of a log are too few")
     if s.all_zero:
-        yield Verdict("nothing counted", "every loss is exactly 0, and no number is lost: nothing was counted")
+        yield Verdict("nothing counted", "every loss is exactly 0, and none is NaN: nothing was counted")
     if s.nan_at is not None:
         yield from _not_a_number(s)
     if s.frozen or s.straight == 0:
-        yield Verdict("optimizer holds other weights", "the gradient is there and the weights stay as they were")
+        yield Verdict("optimizer holds other weights", "there is a gradient, but the weights do not change")
     if s.multiple is not None and s.multiple > 1.5 and s.multiple_steady:
-        why = f"the training loss is {s.multiple:.1f} times the held-out loss from first to last"
+        why = f"the training loss is {s.multiple:.1f} times the held-out loss throughout"
         yield Verdict("accumulation undivided", why)
     if s.start_ratio is not None and abs(s.start_ratio - 1) > 0.02:
         why = f"before the first step the loss is {s.start:.1f}, {s.start_ratio:.2f} times the base's own on the right labels"
@@ -189,10 +192,10 @@ def _rules(s: Signs) -> Iterator[Verdict]:
         yield Verdict("schedule spent early", f"the rate is 0 from {s.rate_zero_from:.0%} of the run on")
     if s.distance_fell and ((s.rise_of_fall or 0) > 0.3 or (s.validation_jump or 0) > 0.2):
         yield Verdict(
-            "resumed without the weights", "the weights were suddenly near their start again, and the loss high"
+            "resumed without the weights", "the weights were suddenly near their start again, and the loss was high"
         )
     if s.straight is not None and s.straight > 1.2:
-        why = f"the weights went {s.straight:.1f} times as far as the rates add up to"
+        why = f"the weights moved {s.straight:.1f} times as far as the sum of the rates"
         if (s.grad_peak or 0) > 25:
             yield Verdict("overflow", f"{why}, and the gradient grew {s.grad_peak:.0f} times", ("beta2",))
         yield Verdict("beta2", why, ("overflow",))
@@ -204,20 +207,20 @@ def _rules(s: Signs) -> Iterator[Verdict]:
 def _not_a_number(s: Signs) -> Iterator[Verdict]:
     if s.straight is not None and s.straight > 1.2:
         yield Verdict(
-            "overflow", "the weights went further than the rates allow, then the numbers ended", ("rate too high",)
+            "overflow", "the weights moved further than the rates allow, then came NaN or infinity", ("rate too high",)
         )
     if s.before_nan is not None and s.before_nan < 1.3:
-        why = f"numbers end at {s.nan_at:.0%} of the run, with no sign before"
+        why = f"NaN or infinity comes at {s.nan_at:.0%} of the run, with no sign before"
         yield Verdict("broken example", why, ("overflow",))
-    yield Verdict("overflow", "the loss rose, then the numbers ended", ("rate too high",))
+    yield Verdict("overflow", "the loss rose, then came NaN or infinity", ("rate too high",))
 
 
 def _shape(s: Signs) -> Iterator[Verdict]:
-    by_epoch = (s.epochs or 0) > 0.7 * (s.tokens_periods or 0)  # an epoch's last batch is smaller: that is no grouping
+    by_epoch = (s.epochs or 0) > 0.7 * (s.tokens_periods or 0)  # an epoch's last batch is smaller: that is not grouping
     periodic = (s.tokens_peak or 0) > 0.6 and (s.tokens_periods or 0) > 3 and not by_epoch
     varied = (s.tokens_spread or 0) > 0.06
     if varied and ((s.tokens_skew or 0) > 1.2 or periodic):
-        why = "counted tokens fall step by step and jump back: the batches are sorted, and the loss goes with them"
+        why = "counted tokens fall step by step and jump back: the batches are sorted, and the loss follows them"
         yield Verdict("grouped by length", why)
     if varied and (s.tokens_run or 0) > 0.6:
         yield Verdict("not shuffled", "counted tokens stay at one level for a while, then at another")
@@ -255,15 +258,15 @@ def _slow(s: Signs) -> Iterator[Verdict]:
     slow = ("rate too low", "too little capacity", "pure bfloat16", "optimizer holds other weights")
     if s.half is not None and s.half <= LATE:
         return
-    course = "does not fall" if s.half is None else f"does half its fall only at {s.half:.0%} of the run"
+    course = "does not fall" if s.half is None else f"has done half its fall only at {s.half:.0%} of the run"
     if s.straight is None:
-        why = f"the loss {course}, and how far the weights went is not known"
+        why = f"the loss {course}, and how far the weights moved is not known"
         yield Verdict(CANNOT_TELL, why, slow if s.half is None else slow[:3])
     elif (s.straight_late or 0) > 0.5:
-        yield Verdict("rate too low", f"the loss {course}, and to the end the weights go in a straight line: slowly")
+        yield Verdict("rate too low", f"the loss {course}, and to the end the weights move slowly in a straight line")
     elif s.half is None or (s.straight_late or 0) > 0.4:
         yield Verdict(
-            CANNOT_TELL, f"the loss {course}, and the weights' way is neither straight nor at its end", slow[:2]
+            CANNOT_TELL, f"the loss {course}, and the weights' path is neither straight nor finished", slow[:2]
         )
     else:
         yield Verdict("too little capacity", f"the loss {course}, and it levels off high")

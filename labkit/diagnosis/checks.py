@@ -1,8 +1,8 @@
-"""Six tests that tell causes apart, each run on a planned run of the clinic and answered in one line.
+"""Six tests that distinguish causes, each run on a planned run of the clinic and answered in one line.
 
 What loss does the run begin with? How many tokens are counted? Does the same batch give the same loss later? How far
-did the weights go? Does an event keep its step or its sample when the batch size changes? Does it survive a rate of
-nearly nothing? Each takes a function that makes the plan, so that it can be run afresh and otherwise.
+did the weights move? Does an event keep its step or its sample when the batch size changes? Does it stay at a rate of
+almost zero? Each takes a function that makes the plan, so that the run can be repeated and changed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Make = Callable[[], Plan]
 
 @dataclass(frozen=True)
 class Result:
-    """What a test gave: its figures, and a line that says what they mean."""
+    """A test's result: its figures, and a line that says what they mean."""
 
     test: str
     values: dict[str, float]
@@ -42,11 +42,11 @@ def first_loss(make: Make) -> Result:
     base = clinic.looked_at(clinic.base_of(made), clinic.as_they_should_be(rows), pad)[0]
     vocabulary = math.log(made.model.get_input_embeddings().weight.shape[0])
     if math.isclose(trained, base, rel_tol=1e-3):
-        said = "the base's own: data, labels and weights are as they should be"
+        said = "the base's own: data, labels and weights are correct"
     elif trained > 1.3 * max(base, vocabulary):
-        said = "far above both: the weights, or the sum that is called a loss, are not what they should be"
+        said = "far above both: the weights are wrong, or the loss is a sum"
     else:
-        said = "not the base's own: the labels or the weights are not what they should be"
+        said = "not the base's own: the labels or the weights are wrong"
     values = {"first": trained, "base": base, "ln_vocabulary": vocabulary}
     return Result(
         "first loss", values, f"first loss {trained:.2f}, the base's own {base:.2f}, ln V {vocabulary:.2f}: {said}"
@@ -80,13 +80,13 @@ def same_batch_twice(make: Make, steps: int = 8) -> Result:
 
 
 def distance(make: Make) -> Result:
-    """How far the trained weights went, against what the rates allow, and which share of them changed at all."""
+    """How far the trained weights moved, against what the rates allow, and what share of them changed at all."""
     log = clinic.run(make())
     went, share = log["distance"][-1], log["share_changed"][-1]
     lines = zip(log["lr"], [0, *log["step"]], log["step"])
     allowed = sum(rate * (here - before) for rate, before, here in lines)
     if not math.isfinite(went):
-        said = "the weights are no numbers any more"
+        said = "the weights are no longer numbers"
     elif went == 0:
         said = "nothing was trained"
     elif share < 0.8:
@@ -94,9 +94,9 @@ def distance(make: Make) -> Result:
     elif went > allowed:
         said = "further than Adam's steps can go: its second moment forgets too fast, or is rounded to 0"
     elif went > 0.6 * allowed:
-        said = "in nearly a straight line: the steps are small for the way they have to go"
+        said = "in nearly a straight line: the steps are small for the distance that they have to go"
     else:
-        said = "as a run does that turns on its way"
+        said = "as in a run that turns on its way"
     values = {"distance": went, "sum_of_rates": allowed, "share_changed": share}
     return Result(
         "distance", values, f"moved {went:.2g} (sum of the rates {allowed:.2g}), {share:.0%} of the weights: {said}"
@@ -104,7 +104,7 @@ def distance(make: Make) -> Result:
 
 
 def step_or_sample(make: Make) -> Result:
-    """Where the loss's largest event stands with half the batch: at its step, or at its sample."""
+    """Where the loss's largest event is with half the batch: at the same step, or at the same sample."""
     whole, half = make(), make()
     half.order = [batch[at : at + max(1, len(batch) // 2)] for batch in half.order for at in _halves(batch)]
     half.settings |= {"steps": len(half.order), "batch_size": max(1, half.settings["batch_size"] // 2)}
@@ -128,17 +128,17 @@ def step_or_sample(make: Make) -> Result:
 
 
 def survives_zero_rate(make: Make) -> Result:
-    """Whether scatter or spikes are there when hardly anything is learned: then they are in the data's order."""
+    """Whether scatter or spikes remain when almost nothing is learned: then they come from the data's order."""
     usual, still = clinic.run(make()), make()
     still.settings["lr"] *= 1e-6
     still = clinic.run(still)
     scatter = [_scatter(log["loss"]) for log in (usual, still)]
     if not math.isfinite(scatter[1]):
-        said = "no numbers even at a rate of nothing: not the rate"
+        said = "NaN or infinity even at a rate of almost zero: it is not the rate"
     elif scatter[1] > 0.5 * scatter[0] and scatter[1] > 0.03:
-        said = "it stays: what goes up and down is the data, not the learning"
+        said = "it stays: the data go up and down, not the learning"
     else:
-        said = "it goes: the learning makes it"
+        said = "it goes: it comes from the learning"
     values = {"scatter": scatter[0], "scatter_at_zero_rate": scatter[1]}
     line = f"scatter of the loss {scatter[0]:.1%}, at a millionth of the rate {scatter[1]:.1%}: {said}"
     return Result("rate of nearly 0", values, line)
@@ -155,7 +155,9 @@ TESTS: dict[str, Callable[[Make], Result]] = {
 
 
 def event(losses: list[float]) -> int | None:
-    """The step, from 1, of the first loss that is no number, or else of the largest rise over the five before it."""
+    """The step, from 1, of the first loss that is NaN or infinite, otherwise of the largest rise over the five before
+    it.
+    """
     for place, loss in enumerate(losses):
         if not math.isfinite(loss) or (loss == 0 and place and losses[place - 1] > 0):
             return place + 1
@@ -169,7 +171,7 @@ def event(losses: list[float]) -> int | None:
 
 
 def trained_loss(made: Plan, rows: list[dict]) -> float:
-    """The loss that the trainer would write for these rows as one batch, before any update."""
+    """The loss that the trainer would log for these rows as one batch, before any update."""
     made = dataclasses.replace(
         made, model=copy.deepcopy(made.model), rows=rows, order=[list(range(len(rows)))], on_step=[]
     )
@@ -189,7 +191,7 @@ def _halves(batch: list[int]) -> range:
 
 
 def _scatter(losses: list[float]) -> float:
-    """Root mean square of the logarithm's second difference, in the later two thirds: blind to a steady fall."""
+    """Root mean square of the logarithm's second difference, in the last two thirds: it ignores a steady fall."""
     later = losses[len(losses) // 3 :]
     if any(not math.isfinite(loss) for loss in later):
         return math.nan

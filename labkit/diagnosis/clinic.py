@@ -1,8 +1,8 @@
-"""The clinic: real runs of the base, each with one fault planted, and the log that each leaves.
+"""The clinic: real runs of the base, each with one planted fault, and the log that each leaves.
 
 A `Setup` is a sound run (what is learned, which weights are trained, how long, how often a line is logged); a `Case` is
 one fault with its cause; `plan` puts them together, `run` trains and gives the log. The loop is `training.fit`, of
-which a fault changes one part through `training.Hooks`. What a log shows is read in `signs`, its causes in `causes`.
+which a fault changes one part through `training.Hooks`. `signs` reads what a log shows, `causes` its causes.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _sums(rng: random.Random) -> tuple[str, str, str]:
 
 
 def _codes(rng: random.Random) -> tuple[str, str, str]:
-    """Made-up facts: nothing but memory gives the answer."""
+    """Made-up facts: only memory gives the answer."""
     place = "".join(rng.choice("bdfgklmnprstv") + rng.choice("aeiou") for _ in range(3)).capitalize()
     return "code", f"The code of {place}?", "".join(rng.choice("0123456789") for _ in range(4))
 
@@ -127,7 +127,7 @@ def rows_of(chosen: Sequence[Example], tokenizer) -> list[dict]:
 
 
 def _row(ids: list[int], labels: list[int], task: str | None = None) -> dict:
-    """A row that keeps its right labels, whatever a fault puts in the place of `labels`."""
+    """A row that keeps its right labels, whatever a fault puts into `labels`."""
     return {"input_ids": ids, "labels": labels, "right": labels, "task": task}
 
 
@@ -182,7 +182,7 @@ class Plan:
         return random.Random(f"fault {self.seed}")
 
     def reorder(self, rows: int | None = None) -> None:
-        """Draw the batches anew, after the number of rows, of steps or the batch size was changed."""
+        """Draw the batches again, after the number of rows or steps or the batch size was changed."""
         self.rows = self.rows[:rows]
         self.order = training.batches(len(self.rows), self.settings["batch_size"], self.settings["steps"], self.seed)
 
@@ -194,10 +194,10 @@ class Case:
     name: str
     cause: str  # its name in `causes`
     symptom: str  # the chapter's claim it belongs to, C32 to C37, or ""
-    text: str  # what was done, told once the learner has guessed
+    text: str  # what was done, shown once the learner has guessed
     plant: Callable[[Plan, Any], None]
     strengths: tuple = (None,)
-    trained: str | None = None  # where the fault needs it: which weights are trained, whatever the set-up says
+    trained: str | None = None  # if the fault needs it: which weights are trained, whatever the set-up says
 
 
 @lru_cache(maxsize=2)
@@ -206,12 +206,12 @@ def _base(folder: str):
 
 
 def base_of(made: Plan):
-    """The base itself, as no run has changed it."""
+    """The base itself, unchanged by any run."""
     return _base(made.setup.base)[0]
 
 
 def plan(setup: Setup, case: Case, strength: Any = None, seed: int = 0) -> Plan:
-    """The sound run of `setup` with the fault of `case` in it."""
+    """The sound run of `setup` with the fault of `case`."""
     if case.trained is not None and case.trained != setup.trained:
         setup = dataclasses.replace(setup, trained=case.trained, lr=setup.lr * (3 if case.trained == "lora" else 1 / 3))
     model, tokenizer = _base(setup.base)
@@ -298,8 +298,8 @@ def looked_at(model, rows: Sequence[dict], pad: int) -> tuple[float, float]:
 def _logged(history: training.History, sizes: list[int], rows: int, every: int, hide_nan: bool) -> dict[str, list]:
     """The history as a trainer logs it: a mean loss for `every` steps, rate and gradient norm of the last of them.
 
-    With `hide_nan` a loss that is no number is replaced, as transformers does, by the mean of those since the last
-    line, which is 0 where there are none.
+    With `hide_nan` a loss that is NaN or infinite is replaced, as in transformers, by the mean of those since the last
+    line, which is 0 if there are none.
     """
     log: dict[str, list] = {name: [] for name in ("step", "loss", "lr", "grad_norm", "unmasked_tokens", "epoch")}
     for start in range(0, len(history.step) - every + 1, every):
@@ -426,7 +426,7 @@ def _spent(made: Plan, times: int) -> None:
 def _bfloat16(made: Plan, factor: float) -> None:
     """The weights are stored in bfloat16 and no copy in float32 is kept: updates below half a unit are rounded away.
 
-    The products are taken in float32, which few CPUs are slower at; what is lost is lost in the storing.
+    The products are computed in float32, which is fast on most CPUs; the loss of precision is in the storage.
     """
     made.settings["lr"] *= factor
     weights = [parameter for parameter in made.model.parameters() if parameter.requires_grad]
@@ -441,7 +441,7 @@ def _bfloat16(made: Plan, factor: float) -> None:
 
 
 def _lost_adapter(made: Plan, share: float) -> None:
-    """The run is stopped and resumed, and the trained weights are not loaded: they are as at the start."""
+    """The run is stopped and resumed, but the trained weights are not loaded: they are those of the start."""
     at = round(share * made.settings["steps"])
     started = [
         (parameter, parameter.detach().clone()) for parameter in made.model.parameters() if parameter.requires_grad
@@ -506,7 +506,7 @@ def _in_blocks(made: Plan, epochs: int) -> None:
 
 
 def _other_validation(made: Plan, kind: str) -> None:
-    """The held-out rows are of another kind than what is trained on: what the base knew, which it forgets."""
+    """The held-out rows are of a different kind from the training rows: what the base knew, which it forgets."""
     if kind == "prose":
         writer = Writer(build(), made.rng)
         texts = [made.tokenizer(writer.document(), add_special_tokens=False)["input_ids"][:48] for _ in range(HELD_OUT)]

@@ -1,4 +1,6 @@
-"""`labkit diagnose FILE`: which log it is and what is missing, what is seen, what fits, and the test that would tell."""
+"""`labkit diagnose FILE`: which log it is and what is missing, what can be seen, what fits, and the test that would
+decide.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", metavar="OUT.png", type=Path, help="draw loss, gradient norm and rate")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     parser.epilog = (
-        f"Read are {formats.FORMATS}.\nExit status 1 if the signs fit a fault.\n\n"
+        f"It reads {formats.FORMATS}.\nExit status 1 if the signs fit a fault.\n\n"
         "examples:\n  labkit diagnose out/checkpoint-500/trainer_state.json\n"
         "  labkit diagnose wandb_export.csv --run amber-sky-7 --plot curves.png"
     )
@@ -72,14 +74,14 @@ def told(name: str, log: Log, signs: Signs, verdict: Verdict) -> list[str]:
 
 
 def seen(s: Signs) -> list[str]:
-    """What stands out, in words; the course of the loss always."""
+    """What stands out, in words; always including the course of the loss."""
     found = []
     if s.all_zero:
         found.append("every loss is 0")
     elif s.first is not None:
         found.append(f"the loss goes from {s.first:.3g} to {s.last:.3g}")
     if s.nan_at is not None:
-        found.append(f"from {s.nan_at:.0%} of the run on, the loss or the gradient norm is no number")
+        found.append(f"from {s.nan_at:.0%} of the run on, the loss or the gradient norm is NaN or infinite")
     if s.validation_gain is not None and s.validation_rise is not None:
         rise = f", after rising {s.validation_rise:.0%} from its lowest" if s.validation_rise > 0.02 else ""
         found.append(f"the held-out loss ends at 1/{s.validation_gain:.2g} of where it began{rise}")
@@ -124,7 +126,7 @@ def plot(log: Log, path: Path, title: str) -> None:
         drawn.savefig(picture, format=path.suffix.lstrip(".").lower() or "png", dpi=144)
         path.write_bytes(picture.getvalue())
     except ValueError:
-        raise InputError(f"{path}: is no picture's name; end it in .png, .svg or .pdf") from None
+        raise InputError(f"{path}: is not the name of a picture; end it in .png, .svg or .pdf") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error}); name another place") from None
 

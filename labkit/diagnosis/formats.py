@@ -1,7 +1,7 @@
 """Readers of training logs: a file in any of ten formats becomes a `Log`, plain lists that `signs` looks at.
 
 A reader only finds rows; `_Collector` gives all of them the same names, puts evaluation beside training, sees where a
-run was resumed, and keeps memory bounded. What the numbers mean is not asked here.
+run was resumed, and keeps memory bounded. What the numbers mean is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any
 from labkit.common import InputError
 
 MAX_DOCUMENT_BYTES = 100_000_000  # a JSON document is read whole, and takes several times its size in memory
-MAX_LINE = 1_000_000  # characters; what follows in a longer line is taken for a line of its own
-MAX_POINTS = 20_000  # a longer log is thinned: neighbours become their mean
+MAX_LINE = 1_000_000  # characters; the rest of a longer line is treated as a line of its own
+MAX_POINTS = 20_000  # a longer log is thinned: neighbours are replaced by their mean
 FORMATS = (
     "transformers' or TRL's trainer_state.json, console text, LLaMA-Factory's trainer_log.jsonl, a CSV of W&B, "
     "TensorBoard or your own, or the console of litgpt, nanoGPT, torchtune, Megatron, gpt-neox or mmengine"
@@ -55,33 +55,34 @@ ONCE = ("base_loss", "ln_vocabulary")
 class Log:
     """A log as it was read. In `history`, lists named as in `training.History`: those in `TRAINING` have an entry for
     each training row, those in `VALIDATION` one for each in `validation_step`; a cell that is missing is None, and one
-    that says NaN is NaN. A column that no row has is not there.
+    that says NaN is NaN. A column that no row has is left out.
     """
 
     format: str
     history: dict[str, list] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)  # what in the file was out of the ordinary
-    runs: list[str] = field(default_factory=list)  # names, where the file holds several
+    notes: list[str] = field(default_factory=list)  # what was unusual in the file
+    runs: list[str] = field(default_factory=list)  # names, if the file holds several
     resumed: list[int] = field(default_factory=list)  # places in the training rows at which the steps went back
 
     @property
     def missing(self) -> list[str]:
-        """What the log does not hold, and what therefore cannot be told, a line each."""
+        """What the log does not contain, and what therefore cannot be said, a line each."""
         wanted = {
-            "validation_loss": "no validation loss: overfitting cannot be told",
-            "grad_norm": "no gradient norm: a flat loss has one sign less",
-            "lr": "no learning rate: a schedule that ended early cannot be told",
-            "unmasked_tokens": "no counted tokens: masking and grouping by length show in the loss alone",
-            "epoch": "no epoch: whether rows were seen again cannot be told",
-            "distance": "no distance of the weights from the start: whether anything was trained shows in the loss alone",
+            "validation_loss": "no validation loss: overfitting cannot be seen",
+            "grad_norm": "no gradient norm: there is one sign less for a flat loss",
+            "lr": "no learning rate: a schedule that ended early cannot be seen",
+            "unmasked_tokens": "no counted tokens: masking and grouping by length show only in the loss",
+            "epoch": "no epoch: repeated rows cannot be seen",
+            "distance": "no distance of the weights from the start: whether anything was trained shows only in the loss",
         }
         return [text for name, text in wanted.items() if name not in self.history]
 
 
 def read(path: str | Path, run: str | None = None) -> Log:
-    """The log in a file; of several runs in it the one named, else the first.
+    """The log in a file; of several runs the one named, or else the first.
 
-    Raises `InputError`: no such file, empty, binary, of no known format, without a single training loss.
+    Raises `InputError` for a file that is missing, empty, binary, of an unknown format, or without a single training
+    loss.
     """
     path = Path(path).expanduser()
     try:
@@ -103,7 +104,7 @@ def read(path: str | Path, run: str | None = None) -> Log:
         log.format = "TRL's trainer_state.json"
     if not log.history.get("loss"):
         found = "a validation loss but no training loss" if log.history.get("validation_loss") else "no loss"
-        raise InputError(f"{path}: read as {log.format}, it holds {found}; known are {FORMATS}")
+        raise InputError(f"{path}: read as {log.format}, it holds {found}; known formats are {FORMATS}")
     return log
 
 
@@ -188,7 +189,7 @@ def _document(path: Path, encoding: str, size: int):
 
 
 def _from_columns(columns: Mapping[str, list]) -> Iterator[dict]:
-    """The rows of a dict of lists: of training, of validation, and what is there once. None stands for NaN."""
+    """The rows of a dict of lists: of training, of validation, and values that occur once. None stands for NaN."""
     columns = {name: [math.nan if value is None else value for value in values] for name, values in columns.items()}
     yield {name: columns[name][0] for name in ONCE if columns.get(name)}
     for names in (TRAINING, ("validation_step", *VALIDATION)):
@@ -211,7 +212,9 @@ def _table(path: Path, encoding: str, header: list[str], delimiter: str, run: st
                 for row in reader:
                     yield dict(zip(names, row))
             except csv.Error as error:
-                raise InputError(f"{path}, line {reader.line_num}: no CSV ({error}); export it again") from None
+                raise InputError(
+                    f"{path}, line {reader.line_num}: is not valid CSV ({error}); export it again"
+                ) from None
 
     if "Wall time" in header and "Value" in header:
         kind = path.stem.lower()
@@ -301,7 +304,7 @@ def _console(path: Path, encoding: str, text: str):
             if _DICT.search(line):
                 break
         else:
-            raise InputError(f"{path}: no losses in a form that is known; known are {FORMATS}")
+            raise InputError(f"{path}: no losses in a known form; known formats are {FORMATS}")
     quoted = re.search(r"'loss': '", text)
     name = f"console text of transformers {'5' if quoted else '4'}"
     return name, _dict_rows(path, encoding), [], []
@@ -320,7 +323,7 @@ def _console_rows(path: Path, encoding: str, name: str) -> Iterator[dict]:
             if "epoch" in line[: found.end()].lower() and (
                 place := re.search(r"\[(\d+)\]\s*\[\s*\d+/\s*(\d+)\]", line)
             ):
-                epoch, per_epoch = int(place[1]) - 1, int(place[2])  # mmengine counts anew in each epoch
+                epoch, per_epoch = int(place[1]) - 1, int(place[2])  # mmengine starts counting again in each epoch
                 row["step"] = str(epoch * per_epoch + int(row["step"])) if "step" in row else None
             yield row
             break
@@ -329,7 +332,7 @@ def _console_rows(path: Path, encoding: str, name: str) -> Iterator[dict]:
 def _dict_rows(path: Path, encoding: str) -> Iterator[dict]:
     for line in _lines(path, encoding):
         for found in _DICT.findall(line):
-            row = _json_object(found.replace("'", '"'))  # nearly always, and ten times as quick as what follows
+            row = _json_object(found.replace("'", '"'))  # nearly always, and ten times as fast as the next step
             if row is None:
                 try:
                     row = ast.literal_eval(_BARE.sub(r"'\1'", found))
@@ -354,7 +357,7 @@ def _our_name(name: str) -> str | None:
 
 
 def _number(value: Any, whole: bool = False) -> float | None:
-    """The number in a cell, or None if there is none; a comma is the decimal point, in whole numbers it groups."""
+    """The number in a cell, or None if there is none; a comma is the decimal point, or groups digits in integers."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, (int, float)):
@@ -380,9 +383,9 @@ class _Collector:
         self.once: dict[str, float] = {}
         self.notes: list[str] = []
         self.resumed: list[int] = []
-        self.counted = 0  # rows that had no step, and got their number as one
+        self.counted = 0  # rows without a step, whose number became the step
         self.stride, self.read, self.micro = 1, 0, 0
-        self.waiting: list[dict] = []  # rows of which one point is made
+        self.waiting: list[dict] = []  # rows that make one point
         self.doubled = False
 
     def add(self, raw: Mapping) -> None:
@@ -390,7 +393,7 @@ class _Collector:
         for name, value in raw.items():
             ours = _our_name(str(name))
             if ours is None or ("train_runtime" in raw and ours == "loss"):
-                continue  # the last row of transformers holds a mean over the run, no point of it
+                continue  # the last row of transformers is a mean over the run, not a point of it
             number = _number(value, whole=ours in ("step", "micro_step"))
             if number is not None:
                 row[ours] = number
@@ -464,7 +467,7 @@ class _Collector:
         if self.micro:
             self.notes.append("micro-batches are logged one by one: a point is the mean of an update's")
         if self.doubled:
-            self.notes.append("lines are there more than once, as if each process had printed them: taken once")
+            self.notes.append("lines occur more than once, as if each process had printed them: used once")
         if self.stride > 1:
             self.notes.append(f"{self.read:,} rows: a point is the mean of {self.stride}")
         steps = [row["step"] for row in self.training if row["loss"] is not None]
@@ -492,6 +495,6 @@ def _equal(a: float | None, b: float | None) -> bool:
 
 
 def _mean(rows: list[dict]) -> dict:
-    """One row for several: mean loss, and the rest as in the last."""
+    """One row for several: the mean loss, and the rest from the last row."""
     losses = [row["loss"] for row in rows if row["loss"] is not None]
     return rows[-1] | {"loss": sum(losses) / len(losses) if losses else None}

@@ -1,8 +1,9 @@
 """The recorded runs that the rules were written on, and those they are measured on.
 
 `python -m labkit.diagnosis.record` makes what is missing of `labkit/records/diagnosis/`, a file of JSON lines for each
-set-up, a line for each run; it goes on where it was interrupted. All of it takes an hour and a half on a quiet core. The split stands here and nowhere else: rules are
-written while looking at `DEVELOPMENT`, and whole set-ups are held out. Nothing here knows the rules.
+set-up, a line for each run; it continues where it was interrupted. Everything takes an hour and a half on an idle core.
+The split is defined here and nowhere else: rules are written while looking at `DEVELOPMENT`, and whole set-ups are held
+out. Nothing here uses the rules.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def record(setup: Setup, folder: Path = FOLDER, only: str | None = None) -> None
 
 
 def _short(value: float) -> float | None:
-    """Four significant digits; what is no number becomes None."""
+    """Four significant digits; NaN and infinity become None."""
     if isinstance(value, int):
         return value
     if not math.isfinite(value):
@@ -140,9 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m labkit.diagnosis.record", description=__doc__.splitlines()[0])
     parser.add_argument("setup", nargs="*", metavar="SETUP", help=f"{', '.join([*DEVELOPMENT, *HELD_OUT])}; or all")
     parser.add_argument("--case", help="only this case")
-    parser.add_argument(
-        "--small-base", type=Path, metavar="FOLDER", default=Path("small-base"), help="made if not there"
-    )
+    parser.add_argument("--small-base", type=Path, metavar="FOLDER", default=Path("small-base"), help="made if missing")
     args = parser.parse_args(arguments)
     import torch
 

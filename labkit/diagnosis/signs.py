@@ -1,6 +1,6 @@
 """What can be seen in a log, measured: `see` turns a history's lists into `Signs`, each a number or a place.
 
-A sign that needs a column the log does not have is None. What a sign means is said in `causes`.
+A sign that needs a column that the log lacks is None. What a sign means is in `causes`.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ class Signs:
     multiple: float | None = None  # training loss over held-out loss, the usual ratio later in the run
     multiple_steady: bool = False  # and whether it is about the same from the start
     all_zero: bool = False  # every loss is 0
-    nan_at: float | None = None  # where the first loss or gradient norm stands that is no number
+    nan_at: float | None = None  # where the first loss or gradient norm is NaN or infinite
     before_nan: float | None = None  # the last loss before, over the lowest before
     counted: float | None = None  # tokens that carry loss, in an average step
     epochs: float | None = None
-    half: float | None = None  # where half of what the loss falls in all is done
+    half: float | None = None  # where half of the whole fall of the loss is done
     still_falling: float | None = None  # share of the fall that the last third of the run brings
     rise: float | None = None  # the largest lasting rise of the training loss, over its lowest before
     rise_at: float | None = None
     rise_of_fall: float | None = None  # the same as a share of all that had been gained
     climb: float | None = None  # the highest the loss goes, three lines taken together, over its first
-    spike: float | None = None  # the largest rise that is over at the next line, over what is around it
+    spike: float | None = None  # the largest rise that is over at the next line, relative to its surroundings
     spikes: int = 0
     noise: float | None = None  # the scatter of the training loss about its course, as a share of it, second half
     validation_rise: float | None = None  # held-out loss at the end over its lowest
@@ -64,9 +64,10 @@ class Signs:
 
 
 def see(history: Mapping[str, Sequence]) -> Signs:
-    """The signs in a history (named as in `formats.Log`). Raises ValueError if it has no training loss,
-    or columns of other lengths."""
-    with np.errstate(all="ignore"):  # a ratio to nothing is infinite or no number, and no rule holds for it
+    """The signs in a history (named as in `formats.Log`). Raises ValueError if it has no training loss, or columns of
+    different lengths.
+    """
+    with np.errstate(all="ignore"):  # a ratio to zero is infinite or NaN, and no rule applies to it
         return _see(history)
 
 
@@ -123,7 +124,9 @@ def _array(values: Sequence) -> np.ndarray:
 
 
 def _not_a_number(loss, grads: Sequence | None, validation, all_zero: bool) -> dict:
-    """Where numbers end. Trainers that hide NaN write 0, or go on with a mean, while the gradient norm says NaN."""
+    """Where NaN or infinity begins. Trainers that hide NaN log 0, or continue with a mean, while the gradient norm is
+    NaN.
+    """
     ends = ~np.isfinite(loss)
     if grads is not None:
         ends |= np.array([value is not None and not math.isfinite(value) for value in grads])
@@ -157,7 +160,7 @@ def _around(values, reach: int = 3):
 
 
 def _course(loss, place) -> dict:
-    """How the training loss goes: its ends, its fall, lasting rises, spikes, scatter."""
+    """The course of the training loss: its ends, its fall, lasting rises, spikes, scatter."""
     if len(loss) < 5:
         return {"first": float(loss[0]), "last": float(loss[-1])} if len(loss) else {}
     count = len(loss)
@@ -220,7 +223,7 @@ def _held_out(step, loss, columns) -> dict:
 
 
 def _tokens(tokens) -> dict:
-    """Whether the batches' sizes in counted tokens come by chance, or in an order."""
+    """Whether the batches' sizes in counted tokens are random, or in an order."""
     if not np.isfinite(tokens).any():
         return {}
     found: dict = {"counted": float(np.nanmean(tokens))}

@@ -1,8 +1,8 @@
-"""Exercises: what a learner writes, checked at once, and answered with the name of the mistake.
+"""Exercises: what a learner writes, checked at once, with a reply that names the mistake.
 
-Here are the decorator, `use`, and the command `labkit exercise`. What an exercise is made of stands in `kinds`, how a
-cell is tried in `engine`, how it is shown in `view`; the exercises themselves stand in one file for each lab, under the
-name of its topic in `syllabus`.
+Here are the decorator, `use`, and the command `labkit exercise`. What an exercise is made of is in `kinds`, how a cell
+is tried in `engine`, how the verdict is shown in `view`; the exercises themselves are in one file for each lab, named
+after its topic in `syllabus`.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _passed: dict[str, Callable] = {}  # in this kernel: the learner's functions tha
 
 @cache
 def catalogue() -> dict[str, Exercise]:
-    """All exercises, by id: those of each lab that has a file here, as they stand in it, in the order of the labs."""
+    """All exercises, by id: those of each lab that has a file here, in the order of the file and of the labs."""
     files = [import_module(f"{__name__}.{topic}") for topic in LABS if find_spec(f"{__name__}.{topic}")]
     return {each.id: each for file in files for each in vars(file).values() if isinstance(each, Exercise)}
 
 
 def find(id: str) -> Exercise:
-    """The exercise with this id. Raises `InputError`, with the nearest id, if there is none such."""
+    """The exercise with this id. Raises `InputError`, with the nearest id, for an unknown one."""
     if id not in catalogue():
         near = difflib.get_close_matches(str(id), catalogue(), n=1)
         raise InputError(
@@ -54,10 +54,10 @@ def find(id: str) -> Exercise:
 
 
 def exercise(id: str) -> Callable:
-    """Decorator over a learner's function: tries it as soon as its cell runs, and shows one line of verdict.
+    """Decorator of a learner's function: tries it as soon as its cell runs, and shows a verdict of one line.
 
-    The name stays the learner's function, right or wrong. The cell is tried once more by itself: what it takes from
-    other cells is not there.
+    The name stays the learner's function, right or wrong. The cell is tried once more by itself, without the names of
+    other cells.
     """
     if callable(id):
         print(_without_call(id))
@@ -85,12 +85,14 @@ def exercise(id: str) -> Callable:
 
 
 def use(id: str) -> Callable:
-    """The learner's function if it passed, else the kit's own. Prints nothing: the exercise's cell says which it is."""
+    """The learner's function if it passed, else the kit's own. Prints nothing: the exercise's cell says which one is
+    used.
+    """
     return _passed.get(id) or find(id).reference
 
 
 def _without_call(function: Callable) -> str:
-    """What is said to `@lk.exercise` over a function, where the exercise's id should have followed."""
+    """The reply to `@lk.exercise` without the exercise's id."""
     name = getattr(function, "__name__", "")
     id = next((each.id for each in catalogue().values() if each.name == name), "lab.name")
     return f'✗ the decorator does not say which exercise this is; write @lk.exercise("{id}") over {name}.'
@@ -99,16 +101,17 @@ def _without_call(function: Callable) -> str:
 def cell_source(function: Callable) -> str:
     """The source of the notebook cell that defines a function; of one from a file, the function alone.
 
-    Raises `InputError` for what is no function, and where a line such as %%time keeps the source from being read.
+    Raises `InputError` for something that is not a function, and if a line such as %%time stops the source from being
+    read.
     """
-    function = inspect.unwrap(function)  # of what @cache makes of it
+    function = inspect.unwrap(function)  # of the object that @cache makes
     code = getattr(function, "__code__", None)
     if code is None:  # a class, or a call's result
-        raise InputError("what stands under the decorator is no function; write `def …` under it")
+        raise InputError("there is no function under the decorator; write `def …` under it")
     lines = linecache.getlines(code.co_filename)
     if "ipykernel" in code.co_filename or code.co_filename.startswith("<"):
         if not lines:
-            raise InputError("the cell cannot be read; take a first line such as %%time out of it")
+            raise InputError("the cell cannot be read; remove a first line such as %%time")
         return "".join(lines)
     return inspect.cleandoc("\n" + inspect.getsource(function))
 
@@ -119,14 +122,14 @@ def cell_source(function: Callable) -> str:
 def examine(exercise: Exercise, seeds: Iterable[int]) -> list[str]:
     """What is wrong with an exercise on these seeds, a line each; none if its checks can be trusted.
 
-    The reference passes, by itself too; each misconception is caught by its name; the stub is not attempted; what gives
-    None, a constant or an argument back is rejected, and earns no group of probes.
+    The reference passes, by itself too; each misconception is recognized; the stub is "not attempted"; a function that
+    returns None, a constant or an argument is rejected, and earns no group of probes.
     """
     problems = []
     source = reference_cell(exercise)
     try:
         alone = isolated(exercise, source)
-    except Exception as error:  # the reference needs something that the preamble has not
+    except Exception as error:  # the reference needs something that is not in the preamble
         return [f"the reference does not run by itself: {error}"]
     stub = f'@lk.exercise("{exercise.id}")\ndef {exercise.name}(*args):\n    """…"""\n    ...\n'
     if (verdict := check(exercise, stub)).kind != "not attempted":
@@ -175,27 +178,27 @@ def _examine(exercise: Exercise, alone: Callable, seed: int) -> list[str]:
         for j in range(i):
             if all(same(a, b, exercise.compare) for a, b in zip(results[i], results[j])):
                 problems.append(f"{known.name!r} and {exercise.misconceptions[j].name!r} cannot be told apart")
-    for what, function in idle(exercise, seed):  # what earns no group does not pass either
+    for what, function in idle(exercise, seed):  # a function that earns no group does not pass either
         for group in earns([call(function, probe.args)[0] for probe in probes]):
-            problems.append(f"what {what} earns the group {group!r}")
+            problems.append(f"a function that {what} earns the group {group!r}")
     return problems
 
 
 def idle(exercise: Exercise, seed: int) -> list[tuple[str, Callable]]:
-    """Functions that do no work, each with what it does: they must earn nothing."""
+    """Functions that do no work, each with a description: they must earn nothing."""
     functions: list[tuple[str, Callable]] = [
-        (f"gives {value!r} back", lambda *args, value=value: value)
+        (f"returns {value!r}", lambda *args, value=value: value)
         for value in (None, 0, 1, -1, 0.5, True, False, "", "ok", [], (), {}, set(), [[]], ([], []), (True, None))
     ]
     probes = exercise.draw(seed)
     for place in range(max(len(probe.args) for probe in probes)):
-        functions.append((f"gives argument {place + 1} back", lambda *args, place=place: args[place]))
+        functions.append((f"returns argument {place + 1}", lambda *args, place=place: args[place]))
     for probe in random.Random(seed).sample(probes, min(6, len(probes))):
         try:
             value = exercise.reference(*probe.args)
         except ValueError:
             continue
-        functions.append((f"always gives a probe's answer {plain(value)!r:.60} back", lambda *args, value=value: value))
+        functions.append((f"always returns a probe's answer {plain(value)!r:.60}", lambda *args, value=value: value))
 
     def raises(*args):
         raise ValueError("no")

@@ -23,7 +23,7 @@ def token_probes(rng: random.Random) -> Iterator[Probe]:
 
 @mistake(
     "counts in bits",
-    "You take the logarithm to base 2: that is the loss in bits. In nats, as every library, it is `math.log`.",
+    "You take the logarithm to base 2: that is the loss in bits. In nats, as in every library, it is `math.log`.",
 )
 def token_in_bits(p):
     return -math.log2(p)
@@ -39,7 +39,7 @@ def token_base_ten(p):
 
 @mistake(
     "takes 1 − p",
-    "You take 1 − p, which is never above 1: a token that was thought impossible must cost without bound.",
+    "You take 1 − p, which is never above 1: the loss of a token that was thought impossible must have no bound.",
 )
 def token_missing(p):
     return 1 - p
@@ -55,7 +55,7 @@ def token_without_sign(p):
 
 @mistake(
     "weighs with p",
-    "You give −p ln p: that is a term of the entropy. The token is there, so its surprise counts whole.",
+    "You give −p ln p: that is a term of the entropy. The token is there, so its surprise counts in full.",
 )
 def token_times_p(p):
     return -p * math.log(p)
@@ -68,7 +68,7 @@ def token_inverse(p):
 
 @mistake(
     "fails at 0",
-    "At p = 0 yours raises an error: nothing surprises more than the impossible, so give `math.inf`.",
+    "At p = 0 yours raises an error: nothing is more surprising than the impossible, so return `math.inf`.",
 )
 def token_fails_at_zero(p):
     if p == 0:
@@ -86,7 +86,7 @@ def token_clipped(p):
 
 @mistake(
     "lets p above 1 through",
-    "For p above 1 you give a negative loss: such a p is no probability, so raise a `ValueError`.",
+    "For p above 1 you give a negative loss: this p is not a probability, so raise a `ValueError`.",
 )
 def token_unchecked(p):
     return -math.log(p) if p else math.inf
@@ -110,7 +110,7 @@ TOKEN_LOSS = Exercise(
         token_unchecked,
     ),
     hints=(
-        "Three cases: p is no probability, p is 0, and all others.",
+        "Three cases: p is not a probability, p is 0, and all others.",
         "`math.log` is the natural logarithm, and `math.inf` is infinity. Which sign makes the loss positive?",
         "Raise `ValueError` unless `0 <= p <= 1`; give `math.inf` if p is 0; else `-math.log(p)`.",
     ),
@@ -157,7 +157,7 @@ def softmax_wrong_axis(logits):
 
 @mistake(
     "sums over all rows",
-    "You sum over the whole array: each row is a choice of its own; `axis=-1, keepdims=True` sums row by row.",
+    "You sum over the whole array: each row is a separate choice; `axis=-1, keepdims=True` sums row by row.",
 )
 def softmax_over_all(logits):
     return cross_entropy.log_softmax(logits.reshape(-1)).reshape(logits.shape)
@@ -165,7 +165,7 @@ def softmax_over_all(logits):
 
 @mistake(
     "leaves the logarithm out",
-    "You give the probabilities: their logarithm is asked for. Tiny ones would round to 0 on the way.",
+    "You give the probabilities: return their logarithm. Tiny ones would round to 0 on the way.",
 )
 def softmax_without_log(logits):
     return np.exp(cross_entropy.log_softmax(logits))
@@ -186,7 +186,7 @@ def softmax_in_bits(logits):
 
 @mistake(
     "subtracts the largest only",
-    "You subtract the largest logit and stop: what remains must still lose the logarithm of its summed exp.",
+    "You subtract the largest logit and stop: you must also subtract the logarithm of the summed exp of what remains.",
 )
 def softmax_largest_only(logits):
     return logits - logits.max(axis=-1, keepdims=True)
@@ -209,7 +209,7 @@ LOG_SOFTMAX = Exercise(
         softmax_largest_only,
     ),
     hints=(
-        "ln softmax is the logit minus ln Σ exp of all logits. What happens to both if you lower every logit alike?",
+        "ln softmax is the logit minus ln Σ exp of all logits. What happens to both if you lower every logit by the same amount?",
         "First `below = logits - logits.max(axis=-1, keepdims=True)`: then no exp can overflow.",
         "`below - np.log(np.exp(below).sum(axis=-1, keepdims=True))`.",
     ),
@@ -236,7 +236,7 @@ def gradient_probes(rng: random.Random) -> Iterator[Probe]:
 
 @mistake(
     "turns the sign",
-    "Your sign is turned: it is predicted minus target. A step against the gradient then raises the right logit.",
+    "Your sign is wrong: it is predicted minus target. A step against the gradient then raises the right logit.",
 )
 def gradient_sign(logits, target):
     found = -np.exp(cross_entropy.log_softmax(logits))
@@ -257,7 +257,7 @@ def gradient_target_only(logits, target):
 
 @mistake(
     "forgets the target",
-    "You give softmax alone: 1 is still to be taken from the right token's entry, which is then p − 1.",
+    "You return softmax alone: 1 must still be subtracted from the right token's entry, which is then p − 1.",
 )
 def gradient_without_target(logits, target):
     whole = cross_entropy.logit_gradient(logits, target)
@@ -265,7 +265,7 @@ def gradient_without_target(logits, target):
     return whole
 
 
-@mistake("takes 1 from all", "You take 1 from every entry: the target is 1 at the right token and 0 at all others.")
+@mistake("takes 1 from all", "You subtract 1 from every entry: the target is 1 at the right token and 0 at all others.")
 def gradient_of_all(logits, target):
     return gradient_without_target.function(logits, target) - 1
 
@@ -282,7 +282,7 @@ def gradient_of_probability(logits, target):
     return found
 
 
-@mistake("leaves softmax out", "You take 1 from the logit itself: the logits must go through softmax first.")
+@mistake("leaves softmax out", "You subtract 1 from the logit itself: the logits must go through softmax first.")
 def gradient_without_softmax(logits, target):
     cross_entropy.logit_gradient(logits, target)
     found = np.array(logits, dtype=float)
@@ -312,7 +312,7 @@ def gradient_averaged(logits, target):
 @mistake(
     "takes −1 for the last",
     "You take a negative target for one counted from the end, as Python does: no id is negative, so raise a "
-    "`ValueError`. With −100 as target it would go wrong without a word.",
+    "`ValueError`. With −100 as target it would go wrong silently.",
 )
 def gradient_from_the_end(logits, target):
     if target >= len(logits):
@@ -322,8 +322,8 @@ def gradient_from_the_end(logits, target):
 
 @mistake(
     "does not check the target",
-    "A target outside the vocabulary must be a `ValueError`: the list's own error comes only above, and below 0 "
-    "Python counts from the end without a word.",
+    "A target outside the vocabulary must be a `ValueError`: the array's own error comes only above the last id; "
+    "below 0 Python silently counts from the end.",
 )
 def gradient_unchecked(logits, target):
     return cross_entropy.logit_gradient(logits, range(len(logits))[target])
@@ -350,7 +350,7 @@ LOGIT_GRADIENT = Exercise(
     ),
     hints=(
         "Predicted minus target: what is predicted is softmax of the logits, what is the target?",
-        "`np.exp(logits - logits.max())`, divided by its sum, is softmax. At one place 1 has to go.",
+        "`np.exp(logits - logits.max())`, divided by its sum, is softmax. At one place subtract 1.",
         "Check `0 <= target < len(logits)` first, else raise `ValueError`; then softmax, and `p[target] -= 1`.",
     ),
 )
@@ -411,7 +411,7 @@ def sequence_shifted_twice(logits, labels):
 
 @mistake(
     "divides by all positions",
-    "You divide by all predicted tokens: those with −100 are not counted, neither above nor below the line.",
+    "You divide by all predicted tokens: those with −100 are not counted, neither in the sum nor in the number.",
 )
 def sequence_over_all(logits, labels):
     return sum(_losses(logits[:-1], labels[1:])) / (len(labels) - 1)
@@ -422,7 +422,10 @@ def sequence_over_length(logits, labels):
     return sum(_losses(logits[:-1], labels[1:])) / len(labels)
 
 
-@mistake("sums", "You give the sum: the mean over the counted tokens is asked for, or long answers would weigh more.")
+@mistake(
+    "sums",
+    "You give the sum: return the mean over the counted tokens, because with a sum long answers would weigh more.",
+)
 def sequence_summed(logits, labels):
     return sum(_losses(logits[:-1], labels[1:]))
 
@@ -514,7 +517,7 @@ def accumulate_means(sums, counts):
 @mistake(
     "takes the mean of means, of empty parts too",
     "You take the mean of the parts' means, a part without a counted token as 0: it has no mean, and parts must not "
-    "weigh alike anyway. Divide once, at the end.",
+    "have equal weight anyway. Divide once, at the end.",
 )
 def accumulate_means_empty_too(sums, counts):
     cross_entropy.accumulate(sums, counts)
@@ -579,7 +582,7 @@ ACCUMULATE = Exercise(
         accumulate_zero_of_none,
     ),
     hints=(
-        "What would the mean be if all parts lay in one batch?",
+        "What would the mean be if all parts were in one batch?",
         "Add up all losses and all tokens, and divide once.",
         "`sum(sums) / sum(counts)`, after raising `ValueError` where `sum(counts)` is 0.",
     ),

@@ -49,8 +49,8 @@ def time_boundary_in_train(examples, cutoff):
 
 @mistake(
     "boundary day on both sides",
-    "The cutoff's own day is in train and in test: what is trained on is tested, which is the leak that a split is "
-    "there to prevent.",
+    "The cutoff's own day is in train and in test: the test contains training examples, which is exactly the leak "
+    "that a split must prevent.",
 )
 def time_boundary_in_both(examples, cutoff):
     return [e for e in examples if e["date"] <= cutoff], [e for e in examples if e["date"] >= cutoff]
@@ -58,7 +58,7 @@ def time_boundary_in_both(examples, cutoff):
 
 @mistake(
     "boundary day on neither side",
-    "The cutoff's own day is on neither side: those examples are lost. One of the two comparisons must include it, "
+    "The cutoff's own day is on neither side: those examples are lost. One of the two comparisons must include it: "
     "the one for test.",
 )
 def time_boundary_in_none(examples, cutoff):
@@ -77,7 +77,7 @@ def time_share_of_rows(examples, cutoff):
 
 @mistake(
     "sides exchanged",
-    "Your sides are exchanged: you train on the later examples and test on the past. First comes train.",
+    "Your sides are swapped: you train on the later examples and test on the past. Train comes first.",
 )
 def time_sides_exchanged(examples, cutoff):
     return [e for e in examples if e["date"] >= cutoff], [e for e in examples if e["date"] < cutoff]
@@ -91,8 +91,8 @@ def time_sorted(examples, cutoff):
 
 @mistake(
     "cut at the first late row",
-    "You cut the list at the first example that is late enough. It need not be sorted: an older one after that place "
-    "lands in test.",
+    "You cut the list at the first example that is late enough. The list may be unsorted: an older one after that "
+    "place lands in test.",
 )
 def time_first_late_row(examples, cutoff):
     count = next((number for number, e in enumerate(examples) if e["date"] >= cutoff), len(examples))
@@ -128,7 +128,7 @@ SPLIT_BY_TIME = Exercise(
     ),
     hints=(
         "Each example is looked at by itself: is its date before the cutoff, or not?",
-        "ISO days compare rightly as text: '2024-05-31' < '2024-06-01'. The cutoff's own day is test.",
+        "ISO days compare correctly as text: '2024-05-31' < '2024-06-01'. The cutoff's own day is test.",
         "Two list comprehensions over examples: one with example['date'] < cutoff, one with >=.",
     ),
 )
@@ -161,7 +161,7 @@ def cluster_split_probes(rng: random.Random) -> Iterator[Probe]:
 
 @mistake(
     "splits rows",
-    "You cut within a cluster: near-duplicates of what is trained on are tested. A cluster goes to one side as a "
+    "You cut within a cluster: near-duplicates of training rows are in the test. A cluster goes to one side as a "
     "whole, even if train gets more than its share.",
 )
 def cluster_split_rows(clusters, order, share):
@@ -193,8 +193,8 @@ def cluster_split_share_of_clusters(clusters, order, share):
 
 @mistake(
     "the crossing cluster to test",
-    "The cluster that crosses the line goes to test with you, so train holds less than its share. It goes to train: "
-    "at least the share is asked for.",
+    "The cluster that crosses the line goes to test with you, so train holds less than its share. It goes to train, "
+    "which must hold at least the share.",
 )
 def cluster_split_crossing_to_test(clusters, order, share):
     total = sum(map(len, clusters))
@@ -220,14 +220,14 @@ def cluster_split_filling_up(clusters, order, share):
 
 @mistake(
     "ignores the order",
-    "You take the clusters as they are listed. They are to be taken in the order that `order` gives: its numbers are "
-    "places in `clusters`.",
+    "You take the clusters as they are listed. Take them in the order that `order` gives: its numbers are places in "
+    "`clusters`.",
 )
 def cluster_split_as_listed(clusters, order, share):
     return data.split_by_cluster(clusters, list(range(len(clusters))), share)
 
 
-@mistake("one cluster too many", "You go on though train holds its share already: compare with <, not with <=.")
+@mistake("one cluster too many", "You go on although train already holds its share: compare with <, not with <=.")
 def cluster_split_one_too_many(clusters, order, share):
     total = sum(map(len, clusters))
     train, test = [], []
@@ -252,7 +252,7 @@ SPLIT_BY_CLUSTER = Exercise(
         cluster_split_one_too_many,
     ),
     hints=(
-        "Near-duplicates stand in one cluster. What must never happen to a cluster?",
+        "Near-duplicates are in one cluster. What must never happen to a cluster?",
         "Go through `order`. As long as train holds fewer than share × all rows, the whole cluster goes to train.",
         "for place in order: side = train if len(train) < share * total else test; side.extend(clusters[place])",
     ),
@@ -299,8 +299,8 @@ def shingles_of_characters(text, n):
 
 @mistake(
     "chunks side by side",
-    "You cut the text into chunks. Shingles overlap, one begins at each word: with chunks, a single word put in front "
-    "would change every one of them.",
+    "You cut the text into chunks. Shingles overlap, one begins at each word: with chunks, a single word added at "
+    "the front would change every one of them.",
 )
 def shingles_in_chunks(text, n):
     words = text.lower().split()
@@ -309,7 +309,7 @@ def shingles_in_chunks(text, n):
 
 @mistake(
     "capitals kept",
-    "You keep capitals, so a text in capitals shares nothing with itself in small letters. Lower the case first.",
+    "You keep capitals, so a text in capitals shares nothing with the same text in lower case. Lower the case first.",
 )
 def shingles_with_capitals(text, n):
     words = text.split()
@@ -337,8 +337,8 @@ def shingles_over_the_end(text, n):
 
 @mistake(
     "splits at each blank",
-    "You split at single blanks: two blanks give an empty word, and a line break none at all. split() without an "
-    "argument takes any white space.",
+    "You split at single spaces: two spaces give an empty word, and a line break does not split at all. split() "
+    "without an argument splits at any white space.",
 )
 def shingles_split_at_each_blank(text, n):
     words = text.lower().split(" ") if text else []
@@ -396,7 +396,7 @@ def _runs(rng: random.Random) -> list[str]:
 
 @mistake(
     "divides by the smaller set",
-    "You divide by the smaller set: then a short text that stands in a long one counts as its copy (1.0). Divide by "
+    "You divide by the smaller set: then a short text that is part of a long one counts as its copy (1.0). Divide by "
     "the elements in either.",
 )
 def jaccard_of_smaller(a, b):
@@ -405,7 +405,7 @@ def jaccard_of_smaller(a, b):
 
 @mistake(
     "divides by the larger set",
-    "You divide by the larger set, but what only the smaller one has counts too. Divide by the elements in either.",
+    "You divide by the larger set, but elements that only the smaller one has count too. Divide by the elements in either.",
 )
 def jaccard_of_larger(a, b):
     return len(a & b) / max(len(a), len(b)) if a or b else 1.0
@@ -447,8 +447,8 @@ def jaccard_without_empty_sets(a, b):
 
 @mistake(
     "divides by the smaller set, and fails at an empty one",
-    "You divide by the smaller set, which may be empty: that fails. Where it does not, a short text that stands in a "
-    "long one counts as its copy (1.0). Divide by the elements in either.",
+    "You divide by the smaller set, which may be empty: that fails. Otherwise a short text that is part of a long "
+    "one counts as its copy (1.0). Divide by the elements in either.",
 )
 def jaccard_of_smaller_without_empty_sets(a, b):
     return len(a & b) / min(len(a), len(b)) if a or b else 1.0
@@ -461,7 +461,7 @@ def jaccard_distance(a, b):
 
 @mistake(
     "divides by the first set",
-    "You divide by the first set: then it matters which comes first. Divide by the elements in either.",
+    "You divide by the first set: then the result depends on which comes first. Divide by the elements in either.",
 )
 def jaccard_of_first(a, b):
     return len(a & b) / len(a) if a else float(not b)
@@ -514,8 +514,8 @@ def minhash_probes(rng: random.Random) -> Iterator[Probe]:
 
 @mistake(
     "maximum",
-    "You take the largest hash. It would estimate Jaccard as well, but the signatures would not agree with anybody "
-    "else's: MinHash takes the smallest.",
+    "You take the largest hash. It would estimate Jaccard just as well, but the signatures would not match those of "
+    "other tools: MinHash takes the smallest.",
 )
 def minhash_maximum(ids, a, b, prime):
     return [max((p * x + q) % prime for x in ids) for p, q in zip(a, b)]
@@ -523,22 +523,22 @@ def minhash_maximum(ids, a, b, prime):
 
 @mistake(
     "position of the minimum",
-    "You give the position of the smallest hash. The same shingle stands elsewhere in another text: give the hash "
-    "itself.",
+    "You give the position of the smallest hash. The same shingle is in another position in another text: return the "
+    "hash itself.",
 )
 def minhash_position(ids, a, b, prime):
     hashes = [[(p * x + q) % prime for x in ids] for p, q in zip(a, b)]
     return [row.index(min(row)) for row in hashes]
 
 
-@mistake("id of the minimum", "You give the id whose hash is smallest. Give the hash itself.")
+@mistake("id of the minimum", "You return the id whose hash is smallest. Return the hash itself.")
 def minhash_id(ids, a, b, prime):
     return [min(ids, key=lambda x: (p * x + q) % prime) for p, q in zip(a, b)]
 
 
 @mistake(
     "hash of the smallest id",
-    "You hash the smallest id. Each pair (a, b) puts the ids in an order of its own: hash all of them, then take the "
+    "You hash the smallest id. Each pair (a, b) puts the ids into a different order: hash all of them, then take the "
     "smallest hash.",
 )
 def minhash_of_smallest_id(ids, a, b, prime):
@@ -548,7 +548,7 @@ def minhash_of_smallest_id(ids, a, b, prime):
 @mistake(
     "no modulus",
     "You forgot mod prime: without it the smallest id wins under every pair, and all places of the signature say the "
-    "same.",
+    "same thing.",
 )
 def minhash_without_modulus(ids, a, b, prime):
     return [min(p * x + q for x in ids) for p, q in zip(a, b)]
@@ -556,8 +556,8 @@ def minhash_without_modulus(ids, a, b, prime):
 
 @mistake(
     "overflow",
-    "The products do not fit into 64 bits: numpy wraps around without a word, and the hashes are wrong. Python's own "
-    "integers have no end.",
+    "The products do not fit into 64 bits: numpy wraps around silently, and the hashes are wrong. Python's own "
+    "integers have no limit.",
 )
 def minhash_overflowing(ids, a, b, prime):
     if not ids:
@@ -578,7 +578,7 @@ def minhash_for_each_id(ids, a, b, prime):
 
 @mistake(
     "no ids give a signature",
-    "Without ids there is no smallest hash. If you make one up, all empty texts become each other's copies; raise a "
+    "Without ids there is no smallest hash. If you make one up, all empty texts become copies of each other; raise a "
     "ValueError.",
 )
 def minhash_of_nothing(ids, a, b, prime):
@@ -627,7 +627,7 @@ def probability_probes(rng: random.Random) -> Iterator[Probe]:
 
 @mistake(
     "bands and rows exchanged",
-    "You exchanged bands and rows: within a band all rows must agree (a power of s), and one of the bands is enough.",
+    "You swapped bands and rows: within a band all rows must agree (a power of s), and one of the bands is enough.",
 )
 def probability_exchanged(s, bands, rows):
     return 1 - (1 - s**bands) ** rows
@@ -635,13 +635,13 @@ def probability_exchanged(s, bands, rows):
 
 @mistake(
     "probability of missing",
-    "That is the probability that no band agrees, so that the pair is missed. Take it from 1.",
+    "That is the probability that no band agrees, so that the pair is missed. Subtract it from 1.",
 )
 def probability_of_missing(s, bands, rows):
     return (1 - s**rows) ** bands
 
 
-@mistake("one band", "That is the probability for one given band. There are several, and any of them will do.")
+@mistake("one band", "That is the probability for one given band. There are several, and any one of them is enough.")
 def probability_of_one_band(s, bands, rows):
     return s**rows
 
@@ -656,7 +656,7 @@ def probability_of_all_bands(s, bands, rows):
 
 @mistake(
     "any row is enough",
-    "With you a single agreeing row makes a candidate. All rows of a band must agree: raise s to the number of rows "
+    "In yours a single agreeing row makes a candidate. All rows of a band must agree: raise s to the number of rows "
     "first.",
 )
 def probability_of_any_row(s, bands, rows):
@@ -665,7 +665,7 @@ def probability_of_any_row(s, bands, rows):
 
 @mistake(
     "probabilities added up",
-    "You add the bands' probabilities up. Two bands may agree at once, so the sum is too high; go by the probability "
+    "You add the bands' probabilities up. Two bands may agree at once, so the sum is too high; use the probability "
     "that none agrees.",
 )
 def probability_added_up(s, bands, rows):
@@ -721,7 +721,7 @@ def clusters_probes(rng: random.Random) -> Iterator[Probe]:
 
 @mistake(
     "direct neighbours only",
-    "You take direct neighbours only. A chain counts: if 0 goes with 1 and 1 with 2, all three are one group.",
+    "You take direct neighbours only. A chain counts: if 0 is paired with 1 and 1 with 2, all three are one group.",
 )
 def clusters_direct_only(n, pairs):
     groups, taken = [], set()
@@ -735,7 +735,7 @@ def clusters_direct_only(n, pairs):
 
 @mistake(
     "singletons lost",
-    "What no pair names is missing. It is a group of its own; without it the split would lose those rows.",
+    "Numbers that no pair names are missing. Each is a group of its own; without them the split would lose those rows.",
 )
 def clusters_without_single(n, pairs):
     return [group for group in dedup.clusters(n, pairs) if len(group) > 1]
@@ -743,8 +743,8 @@ def clusters_without_single(n, pairs):
 
 @mistake(
     "labels once",
-    "You give j the label of i, and the others that had j's label keep it: groups that meet late stay apart. When two "
-    "groups meet, all members change.",
+    "You give j the label of i, but the others that had j's label keep it: groups that meet late stay separate. When "
+    "two groups meet, all members must change.",
 )
 def clusters_label_once(n, pairs):
     label = list(range(n))

@@ -1,7 +1,8 @@
 """Trying a learner's cell: in a namespace of the preamble and that cell alone, within limits, on the probes of a seed.
 
 `check` takes the source of a cell, `judge` a function that is there already; both give a `Verdict` of one line. The
-grader calls in the sandbox (`call`) and decides outside of it (`decide`). What keeps time, output and memory is `limits`.
+grader calls in the sandbox (`call`) and decides outside it (`decide`). Limits on time, output and memory are in
+`limits`.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ _trying: list[dict[str, Any]] = []  # what the cells that are being tried put un
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be said about a learner's function: its kind, and one line. `function` is there if it passed."""
+    """The verdict on a learner's function: its kind, and one line. `function` is there if it passed."""
 
     kind: str  # passed, not attempted, misconception, wrong, raised, changed, shared, remembers, slow, flood, memory …
     text: str
     misconception: str | None = None
     function: Callable | None = None
-    details: str = ""  # the traceback, where there is one
+    details: str = ""  # the traceback, if there is one
 
     @property
     def passed(self) -> bool:
@@ -64,9 +65,9 @@ def judge(
     seconds: float = SECONDS,
     afresh: Callable[[], Callable] | None = None,
 ) -> Verdict:
-    """Call `function` on the probes of `seed` and say what came of it.
+    """Call `function` on the probes of `seed` and judge it.
 
-    `afresh` makes the function anew; with it, one that remembers something from call to call is found out.
+    `afresh` makes the function again; with it, a function that remembers something from call to call is detected.
     """
     if not callable(function) or isinstance(function, type):
         return no_function(exercise)
@@ -87,7 +88,7 @@ def judge(
 def decide(
     exercise: Exercise, outcomes: list[Outcome], faults: list[str | None], seed: int, function: Callable | None = None
 ) -> Verdict:
-    """What is to be said of a function that did this on the probes of `seed`, here or in the grader's sandbox."""
+    """The verdict on a function that did this on the probes of `seed`, here or in the grader's sandbox."""
     probes, expected = exercise.draw(seed), expected_outcomes(exercise, seed)
     if all(outcome.error == "NotImplementedError" for outcome in outcomes):
         return Verdict("not attempted", "not attempted")
@@ -97,7 +98,7 @@ def decide(
         return Verdict("misconception", f"misconception: {known.message}", misconception=known.name)
     for kind, said in (
         ("changed", "changes its argument; build a new object and leave what came in as it is"),
-        ("shared", "hands its argument itself back, so that changing one changes the other; return a new object"),
+        ("shared", "returns its argument itself, so that changing one changes the other; return a new object"),
     ):
         if kind in faults:
             probe = probes[faults.index(kind)]
@@ -107,7 +108,7 @@ def decide(
         first = min(valued, key=lambda i: len(call_as_text(exercise, probes[i].args, 10_000)))
         outcome, asked = outcomes[first], call_as_text(exercise, probes[first].args)
         if outcome.message.startswith("unhashable type") and hasattr(function, "cache_info"):
-            return Verdict("raised", f"`@cache` cannot keep lists and dicts apart (for {asked}); take it away")
+            return Verdict("raised", f"`@cache` cannot handle lists and dicts (for {asked}); remove it")
         if outcome.error and not expected[first].error:
             return Verdict("raised", f"{_in_words(outcome)} (for {asked})", details=outcome.details)
         return Verdict("wrong", f"wrong for {asked}: {difference(outcome, expected[first], exercise.compare)}")
@@ -115,8 +116,8 @@ def decide(
 
 
 def no_function(exercise: Exercise) -> Verdict:
-    """What is said where something else than a function stands under the decorator."""
-    return Verdict("wrong", f"{exercise.name} is no function; write `def {exercise.name}(…):` under the decorator")
+    """The verdict if something other than a function is under the decorator."""
+    return Verdict("wrong", f"{exercise.name} is not a function; write `def {exercise.name}(…):` under the decorator")
 
 
 def is_stub(source: str, id: str) -> bool:
@@ -156,12 +157,12 @@ def isolated(exercise: Exercise, source: str) -> Any:
     finally:
         _trying.pop()
     if exercise.id not in found:
-        raise NameError(f"nothing in this cell stands under @lk.exercise({exercise.id!r})")
+        raise NameError(f"nothing in this cell is under @lk.exercise({exercise.id!r})")
     return found[exercise.id]
 
 
 def _after_preamble(exercise: Exercise, found: dict[str, Any]) -> dict[str, Any]:
-    """The namespace of an exercise's cell. Its `lk` has the decorator and nothing else, and notes in `found`."""
+    """The namespace of an exercise's cell. Its `lk` has only the decorator, which records in `found`."""
 
     def decorator(id: str) -> Callable:
         def note(function: Any) -> Any:
@@ -179,19 +180,19 @@ def _after_preamble(exercise: Exercise, found: dict[str, Any]) -> dict[str, Any]
 
 
 def _run(source: str, name: str, namespace: dict[str, Any]) -> None:
-    """Run source in a namespace, under a file name by which a traceback finds its lines."""
+    """Run source in a namespace, under a file name that lets a traceback show its lines."""
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     exec(compile(source, name, "exec", dont_inherit=True), namespace)
 
 
 def tried_now() -> dict[str, Any] | None:
-    """Where a cell that is being tried notes its functions, if one is: such a cell may import `labkit` itself."""
+    """The record of the cell that is being tried, if there is one, because such a cell may import `labkit` itself."""
     return _trying[-1] if _trying else None
 
 
 def no_attribute(name: str) -> Any:
-    """The attribute `name` of a cell's `lk`: there is none but the decorator. Raises `AttributeError`, which says so."""
-    raise AttributeError(f"an exercise's cell is tried by itself and may use `lk.exercise` only, not `lk.{name}`")
+    """The attribute `name` of a cell's `lk`, which has only the decorator. Raises `AttributeError`, which says so."""
+    raise AttributeError(f"an exercise's cell is tried by itself and may use only `lk.exercise`, not `lk.{name}`")
 
 
 @lru_cache(maxsize=64)
@@ -207,7 +208,9 @@ def mistaken_outcomes(exercise: Exercise, known: Misconception, seed: int) -> li
 
 
 def _misconception(exercise: Exercise, outcomes: list[Outcome], wrong: list[int], seed: int) -> Misconception | None:
-    """The misconception whose results these are; else one that explains all that is wrong, and half of it shows."""
+    """The misconception with exactly these results; otherwise one that explains everything that is wrong, if half of
+    its errors show.
+    """
     expected = expected_outcomes(exercise, seed)
     best = None
     for known in exercise.misconceptions:
@@ -238,7 +241,7 @@ def call(function: Callable, args: tuple) -> tuple[Outcome, str | None]:
 
 
 def _shares(result: Any, args: tuple) -> bool:
-    """Whether a result, or a part of the tuple or dict that it is, is an argument or shares its memory."""
+    """Whether a result, or a part of it if it is a tuple or dict, is an argument or shares its memory."""
     parts = [result, *(result if type(result) is tuple else result.values() if type(result) is dict else ())]
     return any(_one(part, arg) for part in parts for arg in args)
 
@@ -263,12 +266,12 @@ def raised(error: BaseException) -> Outcome:
         line = error.lineno
     try:
         message = str(error)
-    except Exception:  # a learner's exception may fail at that too
+    except Exception:  # a learner's exception may fail even at that
         message = ""
     message = " ".join(message.split())[:200]
     kept = traceback.TracebackException.from_exception(error, limit=-10)
     own = [i for i, frame in enumerate(kept.stack) if frame.filename.startswith(CELL)]
-    del kept.stack[: own[0] if own else None]  # the engine's frames say nothing to a learner
+    del kept.stack[: own[0] if own else None]  # the engine's frames mean nothing to a learner
     try:
         details = "".join(kept.format())[-4000:]
     except Exception:
@@ -297,7 +300,7 @@ def call_as_text(exercise: Exercise, args: tuple, width: int = 160) -> str:
 def _remembers(
     exercise: Exercise, probes: list[Probe], outcomes: list[Outcome], seed: int, afresh: Callable[[], Callable]
 ) -> Verdict | None:
-    """What is said if the first wrong call comes out otherwise where no call went before it."""
+    """The verdict if the first wrong call has another result when no call went before it."""
     pairs = enumerate(zip(outcomes, expected_outcomes(exercise, seed)))
     first = next((i for i, (yours, right) in pairs if not same(yours, right, exercise.compare)), None)
     if first is None:
@@ -315,7 +318,7 @@ def _remembers(
 
 
 def _tried_by_a_copy(exercise: Exercise, source: str, seed: int, seconds: float) -> Verdict | None:
-    """What is said of a cell that a copy of this process did not get through, with all calls; else None."""
+    """The verdict on a cell if a copy of this process did not get through it and all calls; otherwise None."""
     probes = exercise.draw(seed)
 
     def work() -> None:
@@ -333,6 +336,6 @@ def _limit_verdict(exceeded: str, seconds: float) -> Verdict:
         "slow": f"took longer than {seconds:g} s; is there a loop that never ends?",
         "flood": f"prints more than {limits.MAX_PRINTED:,} characters; take the print out of the loop",
         "memory": f"takes more than {limits.MAX_MEMORY >> 30} GB of memory; is there a loop that never ends?",
-        "crash": "crashes Python itself; is there a recursion without end?",
+        "crash": "crashes Python itself; is there an endless recursion?",
     }
     return Verdict(exceeded, said[exceeded])

@@ -1,4 +1,6 @@
-"""Exercises of lab 05: the rate at a step, what one update sees, what several seeds say together, what ails a run."""
+"""Exercises of lab 05: the rate at a step, what one update sees, what several seeds say together, what is wrong with a
+run.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ def rate_probes(rng: random.Random) -> Iterator[Probe]:
         yield Probe((step, 10, 0.5, 2), "edges")
     yield Probe((0, 4, 1.0, 0), "edges")
     yield Probe((3, 4, 1.0, 4), "edges")
-    yield Probe((4, 4, 1.0, 4), "edges")  # the warmup is the whole run: its last update has not the full rate
+    yield Probe((4, 4, 1.0, 4), "edges")  # the warmup is the whole run: its last update does not have the full rate
     yield Probe((-1, 4, 1.0, 2), "edges")
     for _ in range(3):
         warmup, lr = rng.randint(3, 9), round(rng.uniform(1e-4, 1e-2), 5)
@@ -72,7 +74,10 @@ def rate_stretched(step, steps, lr, warmup_steps):
     return lr * step / warmup_steps if step < warmup_steps else lr * _cosine((step - warmup_steps) / steps)
 
 
-@mistake("decays in a straight line", "You decay in a straight line: asked for is a cosine, `(1 + cos(π·done)) / 2`.")
+@mistake(
+    "decays in a straight line",
+    "You decay in a straight line: the exercise asks for a cosine, `(1 + cos(π·done)) / 2`.",
+)
 def rate_linear(step, steps, lr, warmup_steps):
     return _rate(step, steps, lr, warmup_steps, lambda done: 1 - done)
 
@@ -104,7 +109,7 @@ def rate_whole_wave(step, steps, lr, warmup_steps):
 
 @mistake(
     "divides by a warmup of 0",
-    "Without a warmup, yours divides by 0: ask first whether the step is still within the warmup.",
+    "Without a warmup, yours divides by 0: first check whether the step is still within the warmup.",
 )
 def rate_divides_by_zero(step, steps, lr, warmup_steps):
     if not 0 <= step <= steps:
@@ -142,8 +147,8 @@ LR_AT = Exercise(
     ),
     hints=(
         "Three cases: outside the run, within the warmup, and after it. What is the rate at step 0, and at the end?",
-        "Within the warmup `lr * step / warmup_steps`. After it, which share `done` of the decay is over? Careful "
-        "where the decay has no step at all.",
+        "Within the warmup `lr * step / warmup_steps`. After it, what share `done` of the decay is over? Be careful "
+        "if the decay has no steps at all.",
         "`done = (step - warmup_steps) / max(steps - warmup_steps, 1)`, and `lr * (1 + math.cos(math.pi * done)) / 2`.",
     ),
 )
@@ -176,7 +181,7 @@ def batch_without_devices(per_device, devices, accumulation):
 
 @mistake(
     "divides by the accumulation",
-    "You divide by the accumulation: `per_device` is what a device takes at once, and each part adds as many again.",
+    "You divide by the accumulation: `per_device` is what a device takes at once, and each part adds the same number again.",
 )
 def batch_divided(per_device, devices, accumulation):
     return per_device * devices // accumulation if accumulation else 0
@@ -296,14 +301,17 @@ def interval_standard_error(values):
 
 
 @mistake(
-    "gives the whole width", "You give the interval's whole width: the half-width is asked for, the ± of a report."
+    "gives the whole width",
+    "You give the interval's whole width: the exercise asks for the half-width, the ± of a report.",
 )
 def interval_whole(values):
     middle, spread, n = _parts(values)
     return middle, 2 * T[n - 2] * spread / math.sqrt(n)
 
 
-@mistake("gives the two ends", "You give the lower and the upper end: asked for are the mean and the half-width.")
+@mistake(
+    "gives the two ends", "You return the lower and the upper end: the exercise asks for the mean and the half-width."
+)
 def interval_ends(values):
     middle, spread, n = _parts(values)
     half = T[n - 2] * spread / math.sqrt(n)
@@ -312,7 +320,7 @@ def interval_ends(values):
 
 @mistake(
     "gives one value a width of 0",
-    "One seed has no spread that could be seen, which is not the same as none: raise a `ValueError`.",
+    "One seed shows no spread, but that does not mean that there is none: raise a `ValueError`.",
 )
 def interval_of_one(values):
     return (values[0], 0.0) if len(values) == 1 else hyperparameters.mean_and_interval(values)
@@ -375,7 +383,7 @@ def history_probes(rng: random.Random) -> Iterator[Probe]:
         rising = [2.0, 1.2, 1.0, round(rng.uniform(1.2, 1.5), 2)]
         for columns in (
             {"loss": sound, "lr": at(rates, n - 1, 0.0)},  # a cosine that ends at 0 is not spent early
-            {"loss": sound, "validation_loss": None, "grad_norm": None},  # nobody looked
+            {"loss": sound, "validation_loss": None, "grad_norm": None},  # no held-out loss
             {"loss": sound[: rng.randint(1, 4)]},
             {"loss": [0.0] * n, "grad_norm": [0.0] * n},
             {"loss": [0.0] * n, "grad_norm": [nan] * n},  # how a library's filter hides a NaN
@@ -409,7 +417,7 @@ def _around(loss, place) -> float:
     return 1.5 * median([loss[place - 2], loss[place - 1], loss[place + 1], loss[place + 2]])
 
 
-RULES: dict[str, Rule] = {  # in order; what is in brackets is not said
+RULES: dict[str, Rule] = {  # in order; the part in brackets is not part of the answer
     "cannot tell (too few)": lambda loss, held, norms, rates: len(loss) < 5,
     "nothing counted": lambda loss, held, norms, rates: not any(loss) and not any(map(math.isnan, norms)),
     "not a number": lambda loss, held, norms, rates: not all(map(math.isfinite, [*loss, *norms])),
@@ -435,7 +443,7 @@ def _never(loss, held, norms, rates) -> bool:
 
 @mistake(
     "takes a loss of 0 for learned",
-    "A loss of exactly 0 from the first step on is no success: no token was counted. Ask for that first.",
+    "A loss of exactly 0 from the first step on is not a success: no token was counted. Check for that first.",
 )
 def history_zero_learned(history):
     return _said(history, {"nothing counted": _never})
@@ -461,7 +469,7 @@ def history_nan_only(history):
 
 @mistake(
     "compares with NaN",
-    "`value == math.nan` is never true, not even for NaN itself: ask `math.isfinite(value)`.",
+    "`value == math.nan` is never true, not even for NaN itself: use `math.isfinite(value)`.",
 )
 def history_equal_to_nan(history):
     return _said(history, {"nothing counted": lambda loss, *_: not any(loss), "not a number": _never})
@@ -469,7 +477,7 @@ def history_equal_to_nan(history):
 
 @mistake(
     "calls it sound unseen",
-    "Without a held-out loss nobody knows whether the run is sound: say so, `cannot tell`.",
+    "Without a held-out loss you cannot know whether the run is sound: return `cannot tell`.",
 )
 def history_sound_unseen(history):
     return _said(history, {"cannot tell (not held out)": _never})
@@ -498,7 +506,7 @@ def history_before_only(history):
 
 @mistake(
     "counts a spike at the start",
-    "You look for spikes from the start: in the first fifth the loss is still wild; begin after it.",
+    "You look for spikes from the start: in the first fifth the loss is still unsteady; begin after it.",
 )
 def history_early_spike(history):
     return _said(history, {"spike": lambda loss, *_: _spikes(loss, lambda place: _around(loss, place), 2)})
@@ -506,7 +514,7 @@ def history_early_spike(history):
 
 @mistake(
     "wants no margin",
-    "You call it overfitting as soon as the held-out loss is above its lowest: it wavers. Over 1.05 times counts.",
+    "You call it overfitting as soon as the held-out loss is above its lowest, but it fluctuates. Only more than 1.05 times counts.",
 )
 def history_no_margin(history):
     def overfitting(loss, held, norms, rates):
@@ -525,7 +533,7 @@ def history_two_ends(history):
 
 @mistake(
     "asks for flat too early",
-    "You ask for `flat` before `overfitting`: where both hold, the held-out loss says more, and the first that holds "
+    "You check for `flat` before `overfitting`: if both hold, the held-out loss says more, and the first that holds "
     "counts.",
 )
 def history_flat_first(history):
@@ -546,7 +554,7 @@ def history_every_column(history):
 
 @mistake(
     "judges from a handful",
-    "With fewer than five losses there is nothing to tell a run by: `cannot tell`, before all else.",
+    "Fewer than five losses are too few to judge a run: `cannot tell`, before everything else.",
 )
 def history_handful(history):
     return _said(history, {"cannot tell (too few)": lambda loss, *_: not loss})
@@ -574,9 +582,9 @@ DIAGNOSE = Exercise(
         history_handful,
     ),
     hints=(
-        "The order is the exercise: each rule may rely on those before it, as the comparisons do on there being no NaN.",
-        "Take the columns first, `history.get(name) or []` for those that may be missing. One `if` and "
-        "one `return` for each rule, as they stand in the text.",
+        "The order is the exercise: each rule may rely on those before it, as the comparisons rely on there being no NaN.",
+        "Take the columns first, `history.get(name) or []` for those that may be missing. One `if` and one `return` "
+        "for each rule, in the order of the text.",
         "A spike: for each place from `max(2, len(loss) // 5)` to `len(loss) - 3`, is the loss over 1.5 times "
         "`np.median` of the two before and the two after? The last fifth of the rates: `lr[-max(2, len(lr) // 5):]`.",
     ),

@@ -1,8 +1,7 @@
 """What an exercise is made of, and when two results are the same.
 
-Results are compared as *plain data*, which JSON can hold: what a learner's function returns is brought into that form
-first, so that a comparison never runs code of the learner's (an `__eq__`, a `__repr__`). Nothing here runs a function;
-that is `engine`.
+Results are compared as *plain data*, which JSON can hold: a learner's result is first converted into that form, so that
+a comparison never runs the learner's code (an `__eq__`, a `__repr__`). Nothing here runs a function; that is `engine`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-MAX_ITEMS, MAX_DEPTH = 1_000_000, 20  # of a result; a larger one is no answer to any probe
+MAX_ITEMS, MAX_DEPTH = 1_000_000, 20  # of a result; a larger one cannot be the answer to any probe
 IMPORTS = "import math\n\nimport labkit as lk\nimport numpy as np\n"  # of every exercise's cell
 
 
@@ -33,9 +32,9 @@ class Comparison:
     """When two results are the same.
 
     Lists are ordered, sets are not; a tuple is a list; numbers of all libraries are numbers; a nested list of numbers,
-    a numpy array and a tensor of one shape are as good as each other. Numbers agree within max(atol, rtol·|expected|),
-    NaN with NaN only. Where `dtype` is asked for, a tensor of the reference must be a tensor of this type, and an array
-    an array. With `partition` the result is a list of groups, and neither their order nor the order within them counts.
+    a numpy array and a tensor of the same shape are equivalent. Numbers agree within max(atol, rtol·|expected|), NaN
+    with NaN only. With `dtype`, a tensor of the reference must be a tensor of this type, and an array an array. With
+    `partition` the result is a list of groups, and neither their order nor the order within them counts.
     """
 
     rtol: float = 1e-6
@@ -46,7 +45,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Misconception:
-    """A mistake people make, as a small wrong function, and what to say about it to the person who made it."""
+    """A mistake that people make, as a small wrong function, and the message to the person who made it."""
 
     name: str
     function: Callable
@@ -54,7 +53,7 @@ class Misconception:
 
 
 def mistake(name: str, message: str) -> Callable[[Callable], Misconception]:
-    """Decorator over a wrong function: makes of it the misconception `name`, which an exercise takes.
+    """Decorator of a wrong function: turns it into the misconception `name`, which an exercise takes.
 
     A message ends with a full stop, and says what the code does and what to do instead.
     """
@@ -63,10 +62,10 @@ def mistake(name: str, message: str) -> Callable[[Callable], Misconception]:
 
 @dataclass(frozen=True)
 class Exercise:
-    """Something to write: the reference, the calls that try it, the mistakes that are known, and help.
+    """Something to write: the reference, the calls that try it, the known mistakes, and hints.
 
-    `uses` are earlier exercises of the same lab. The cell may call their references, which stand before it under their
-    own names; a function of such a name that the cell itself defines comes later, and so takes its place.
+    `uses` are earlier exercises of the same lab. The cell may call their references, which come before it under their
+    own names; if the cell defines a function of the same name, that one comes later and replaces it.
     """
 
     id: str  # topic.name: the lab's topic, and the name of the reference
@@ -106,13 +105,13 @@ class Exercise:
 
     @cached_property
     def earlier(self) -> tuple[Exercise, ...]:
-        """The exercises it uses, and those that they use, each after what it uses itself."""
+        """The exercises it uses, and those that they use, each after the ones it uses itself."""
         found = [earlier for each in self.uses for earlier in (*each.earlier, each)]
         return tuple({each.id: each for each in found}.values())
 
     @cached_property
     def preamble(self) -> str:
-        """What stands before the cell, at home as in grading: the imports, and the source of what it uses."""
+        """The code before the cell, at home as in grading: the imports, and the source of what it uses."""
         torch = any(each.torch for each in (self, *self.earlier))
         sources = [inspect.getsource(each.reference) for each in self.earlier]
         return "\n\n".join([IMPORTS + "import torch\n" * torch, *sources])
@@ -132,7 +131,7 @@ class Outcome:
 def plain(value: Any) -> Any:
     """`value` in a form that JSON can hold: numbers, text and None as they are; everything else as a dict of one tag.
 
-    Of a type that no exercise returns only the name is kept. Never raises for what a function may have returned.
+    For a type that no exercise returns, only the name is kept. Never raises for what a function may have returned.
     """
     return _plain(value, 0, [MAX_ITEMS])
 
@@ -143,7 +142,7 @@ def _plain(value: Any, depth: int, room: list[int]) -> Any:
         return {"other": "something too large"}
     kind = type(value)
     if kind is int and value.bit_length() > 10_000:
-        return {"other": "a whole number of thousands of digits"}
+        return {"other": "an integer of thousands of digits"}
     if value is None or kind in (bool, int, str):
         return value
     if kind is float:
@@ -184,9 +183,9 @@ def _named(kind: type) -> str:
 
 
 def literal(value: Any) -> str:
-    """A probe's argument as a Python expression that gives it again, in a namespace with `np` and `torch`.
+    """A probe's argument as a Python expression that recreates it, in a namespace with `np` and `torch`.
 
-    Types, the order of a dict, NaN and infinities are kept. Raises `TypeError` for what no probe holds.
+    Types, the order of a dict, NaN and infinities are kept. Raises `TypeError` for types that a probe cannot hold.
     """
     kind = type(value)
     if value is None or kind in (bool, int, str, bytes):
@@ -218,12 +217,12 @@ def literal(value: Any) -> str:
 
 
 def _array(value: Any):
-    """A numpy array for numpy's and torch's arrays and scalars of plain numbers; None for all else."""
+    """A numpy array for numpy's and torch's arrays and scalars of plain numbers; None for anything else."""
     import sys
 
     import numpy as np
 
-    torch = sys.modules.get("torch")  # where torch was never loaded nothing can be a tensor
+    torch = sys.modules.get("torch")  # if torch was never loaded, nothing can be a tensor
     if torch is not None and type(value) in (torch.Tensor, torch.nn.Parameter):
         value = value.detach().cpu()
         value = value.to_dense() if value.layout != torch.strided else value
@@ -239,12 +238,12 @@ def _sorted(items: Iterable) -> list:
 
 
 def difference(yours: Outcome, expected: Outcome, compare: Comparison) -> str | None:
-    """None if two outcomes are the same, else how they differ, in words: "yours 3, expected 4"."""
+    """None if two outcomes are the same, otherwise how they differ, in words: "yours 3, expected 4"."""
     if same(yours, expected, compare):
         return None
     if yours.error or expected.error:
         if yours.error and expected.error:
-            return f"it raises {yours.error}, where a {expected.error} is right"
+            return f"it raises {yours.error}, but a {expected.error} is right"
         if expected.error:
             return f"yours {shown(yours.value)}, expected a {expected.error}"
         return f"it raises {yours.error}: {yours.message}".rstrip(": ")
@@ -254,12 +253,12 @@ def difference(yours: Outcome, expected: Outcome, compare: Comparison) -> str | 
     if compare.dtype and (said := _wrong_type(a, b, compare.dtype)):
         return said
     if _is_other(yours.value):
-        return f"it gives back {yours.value['other']}; give {_kind(expected.value)} ({shown(expected.value)})"
+        return f"it returns {yours.value['other']}; return {_kind(expected.value)} ({shown(expected.value)})"
     shape_a, shape_b = _shape(a), _shape(b)
     if "array" in _tags(b) and shape_a is not None and shape_a != shape_b:
         return f"shape {_tuple(shape_a)}, expected {_tuple(shape_b)}"
     kind_a, kind_b = _kind(yours.value), _kind(expected.value)
-    if kind_a != kind_b and {kind_a, kind_b} != {"a list", "an array"}:  # those two are as good as each other
+    if kind_a != kind_b and {kind_a, kind_b} != {"a list", "an array"}:  # those two are equivalent
         return f"yours is {kind_a} ({shown(yours.value)}), expected {kind_b} ({shown(expected.value)})"
     text_a, text_b = shown(yours.value), shown(expected.value)
     if text_a == text_b:  # they differ beyond the digits or the items that are shown
@@ -323,7 +322,7 @@ def _number(value: Any) -> float | int | None:
 
 def _close(a: float, b: float, compare: Comparison) -> bool:
     if isinstance(b, int) and (isinstance(a, int) or abs(b) > 1000):
-        return a == b  # whole numbers are exact, also where they are too large for a float
+        return a == b  # integers are exact, even if they are too large for a float
     try:
         a, b = float(a), float(b)
     except OverflowError:
@@ -350,7 +349,7 @@ def _groups(value: Any) -> Any:
 
 
 def _wrong_type(a: Any, b: Any, dtype: str) -> str | None:
-    """What to say where an array of `dtype` is asked for and something else was given, anywhere within."""
+    """What to say if an array of `dtype` is expected and something else was given, at any depth."""
     if isinstance(b, dict) and "array" in b:
         library, _, _ = b["dtype"].rpartition(".")
         wanted = f"{library}.{dtype}" if library else dtype
@@ -385,7 +384,7 @@ def _is_other(value: Any) -> bool:
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:
-    """The shape of an array, or of a nested list of numbers that is as good as one; None for all else."""
+    """The shape of an array, or of a nested list of numbers that is equivalent to one; None for anything else."""
     if isinstance(value, dict) and "array" in value:
         return tuple(value["shape"])
     if isinstance(value, dict) and "list" in value:
@@ -450,7 +449,7 @@ def _written(value: Any, digits: int) -> str:
 
 
 def _key(value: Any, digits: int) -> str:
-    """A key of a dict or an item of a set: what is a list in plain data was a tuple there."""
+    """A key of a dict or an item of a set: a list in plain data was a tuple there."""
     if isinstance(value, dict) and "list" in value:
         items = [_key(item, digits) for item in value["list"][:200]]
         return f"({', '.join(items)}{',' * (len(items) == 1)})"

@@ -2,8 +2,8 @@
 
 `within` keeps time and output inside this process. A loop inside C code, such as `list(itertools.count())`, cannot be
 interrupted there, so `exceeded_by_a_copy` lets a copy of the process (`os.fork`) do the work first, under limits that
-the system keeps: only a copy is lost. Windows has no such copies; there a loop of this kind has to be ended by
-restarting the kernel. The limits are for mistakes, not for malice: what strangers hand in is graded in a sandbox.
+the system enforces: only a copy is lost. Windows has no such copies; there a loop of this kind has to be ended by
+restarting the kernel. The limits are for mistakes, not for malice: submissions are graded in a sandbox.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SLOW, _MEMORY = 3, 4  # how a copy ends
 
 
 class LimitReached(BaseException):
-    """A limit was reached. Not an `Exception`, so that a learner's `except Exception` does not keep it."""
+    """A limit was reached. Not an `Exception`, so that a learner's `except Exception` does not catch it."""
 
     kind = ""
 
@@ -49,9 +49,9 @@ class TooMuchPrinted(LimitReached):
 
 @contextlib.contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Within it, output is counted and not shown, and `TooSlow` is raised once `seconds` have passed.
+    """Inside it, output is counted but not shown, and `TooSlow` is raised once `seconds` have passed.
 
-    Where there is SIGALRM it is raised again and again, so that a bare `except` in a loop cannot keep it for ever;
+    If there is SIGALRM it is raised repeatedly, so that a bare `except` in a loop cannot suppress it for ever;
     elsewhere (Windows) the main thread is interrupted. Outside the main thread there is no limit on time.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -68,14 +68,14 @@ def within(seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """What is printed in it goes nowhere; it counts towards `TooMuchPrinted`, with all else of one `within`."""
+    """Output inside it is discarded; it counts towards `TooMuchPrinted`, with all other output of the same `within`."""
     counting = _output[-1] if _output else _Counting()
     with contextlib.redirect_stdout(counting), contextlib.redirect_stderr(counting):
         yield
 
 
 class _Counting(io.TextIOBase):
-    """Takes what is printed and keeps nothing of it but the count."""
+    """Takes what is printed and keeps only the count."""
 
     def __init__(self) -> None:
         self.printed = 0
@@ -100,7 +100,7 @@ def _counted() -> Iterator[None]:
     try:
         with silence():
             yield
-    finally:  # also where the alarm rang while a stream was being put back
+    finally:  # also if the alarm came while a stream was being restored
         del _output[depth:]
         sys.stdout, sys.stderr = streams
 
@@ -111,7 +111,7 @@ def _alarm(seconds: float) -> Iterator[None]:
 
     def ring(_, frame) -> None:
         nonlocal rung
-        if not over and (not rung or _in_a_cell(frame)):  # again only where a learner's `except` may have kept it
+        if not over and (not rung or _in_a_cell(frame)):  # again only if a learner's `except` may have caught it
             rung = True
             raise TooSlow
 
@@ -162,12 +162,12 @@ def _interrupt(seconds: float) -> Iterator[None]:
 def exceeded_by_a_copy(work: Callable[[], None], seconds: float) -> str | None:
     """The limit that a copy of this process reached doing `work`: "slow", "memory", "crash"; None if it got through.
 
-    None too where `work` raises anything but `MemoryError`, and where there are no copies: this process will see.
+    Also None if `work` raises anything except `MemoryError`, and if there are no copies: this process will find out.
     """
     if not hasattr(os, "fork"):
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # newer Pythons warn of locks that other threads hold; the copy ends anyway
+        warnings.simplefilter("ignore")  # newer Pythons warn about locks that other threads hold; the copy ends anyway
         pid = os.fork()
     if pid == 0:
         code = 0
@@ -192,14 +192,14 @@ def exceeded_by_a_copy(work: Callable[[], None], seconds: float) -> str | None:
         return "memory"
     if code == -signal.SIGSEGV and sys.platform == "linux":
         return "crash"
-    return None  # it got through; or it hung on something that is there only in copies, which this process will not do
+    return None  # it got through; or it hung on something that happens only in copies, not in this process
 
 
 def _as_a_copy(work: Callable[[], None], seconds: float) -> int:
     import faulthandler
     import resource
 
-    faulthandler.disable()  # a crash is told in the verdict
+    faulthandler.disable()  # a crash is reported in the verdict
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (1, 2):
         os.dup2(nowhere, stream)
@@ -208,7 +208,7 @@ def _as_a_copy(work: Callable[[], None], seconds: float) -> int:
         sys.modules["torch"].set_num_threads(1)  # its threads were not copied
     processor = math.ceil(seconds) + 1
     wanted = [(resource.RLIMIT_CPU, processor), (resource.RLIMIT_CORE, 0)]
-    with contextlib.suppress(OSError):  # where there is /proc, the memory that is taken already is known
+    with contextlib.suppress(OSError):  # with /proc, the memory that is already in use is known
         with open("/proc/self/statm") as file:
             wanted.append((resource.RLIMIT_AS, int(file.read().split()[0]) * resource.getpagesize() + MAX_MEMORY))
     for what, limit in wanted:

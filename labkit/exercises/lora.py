@@ -96,7 +96,7 @@ def forward_columns(x, W, A, B, alpha):
 
 @mistake(
     "does not turn W",
-    "You write x @ W: W is out × in, so rows of x meet its transpose, `x @ W.T`. With a square W nobody would notice.",
+    "You write x @ W: W is out × in, so rows of x meet its transpose, `x @ W.T`. With a square W the error would go unnoticed.",
 )
 def forward_unturned(x, W, A, B, alpha):
     return x @ W + alpha / len(A) * _update(x, A, B)
@@ -131,8 +131,8 @@ FORWARD = Exercise(
         forward_update_unturned,
     ),
     hints=(
-        "x has its features on the last axis, W is out × in: which of the two has to be turned? Where does r stand?",
-        "First through A, which makes r numbers of in, then through B, which makes out of r. BA is never needed.",
+        "x has its features on the last axis, W is out × in: which of the two has to be transposed? Where do you find r?",
+        "First through A, from in to r numbers, then through B, from r to out numbers. BA itself is never needed.",
         "`x @ W.T + (alpha / A.shape[0]) * (x @ A.T @ B.T)`",
     ),
 )
@@ -218,7 +218,7 @@ def start_plain_kaiming(rank, in_features, out_features, generator):
 @mistake(
     "takes the rank for the fan",
     "Your A lies between ±1/√r: its fan is the number of inputs, `in_features`. Draw it as r × in, not as in × r and "
-    "turned.",
+    "transposed.",
 )
 def start_by_rank(rank, in_features, out_features, generator):
     return _start(rank, in_features, out_features, _uniform(1 / math.sqrt(max(rank, 1)), generator))
@@ -245,7 +245,7 @@ def start_b_first(rank, in_features, out_features, generator):
 
 @mistake(
     "takes any rank",
-    "A rank of 0 makes no adapter, and one above the matrix's smaller side holds nothing more: raise a `ValueError` "
+    "A rank of 0 makes no adapter, and a rank above the matrix's smaller side adds nothing: raise a `ValueError` "
     "unless 1 <= rank <= min(in_features, out_features).",
 )
 def start_unchecked(rank, in_features, out_features, generator):
@@ -299,7 +299,7 @@ def count_probes(rng: random.Random) -> Iterator[Probe]:
 
     square = {"a.q_proj": (8, 8), "lm_head": (30, 8)}
     small = model(8, 4, 12, 2, 50)
-    yield Probe(({"q_proj": (4096, 4096)}, 8, ["q_proj"]), "edges")  # the number that everybody quotes
+    yield Probe(({"q_proj": (4096, 4096)}, 8, ["q_proj"]), "edges")  # the number that is often quoted
     yield Probe((square, 2, "all-linear"), "edges")
     yield Probe((small, 2, ["up_proj"]), "edges")
     yield Probe((small, 3, ["q_proj", "self_attn.q_proj"]), "edges")
@@ -371,7 +371,7 @@ def count_one_layer(shapes, rank, targets):
 
 @mistake(
     "matches a part of a name",
-    "You look whether the name ends with the target: `gate_up_proj` ends with `up_proj` too. Compare what stands "
+    "You look whether the name ends with the target: `gate_up_proj` ends with `up_proj` too. Compare the parts "
     "between dots.",
 )
 def count_by_ending(shapes, rank, targets):
@@ -418,7 +418,7 @@ def count_twice(shapes, rank, targets):
 
 @mistake(
     "lets an unknown target pass",
-    "A target that names no layer is passed over: people then train fewer layers than they think, or none. Raise a "
+    "A target that names no layer is ignored: people then train fewer layers than they think, or none. Raise a "
     "`ValueError`.",
 )
 def count_unknown_passed(shapes, rank, targets):
@@ -486,7 +486,9 @@ def merge_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe((*_adapter(rng, 2, 4, 2), rng.choice([8, 24])), "typical")
 
 
-@mistake("forgets α/r", "You add BA as it is: it is multiplied by α/r, or the merged layer does not do what both did.")
+@mistake(
+    "forgets α/r", "You add BA as it is: it is multiplied by α/r, otherwise the merged layer does not do what both did."
+)
 def merge_unscaled(W, A, B, alpha):
     return (W + B @ A).to(W.dtype)
 
@@ -514,7 +516,7 @@ def merge_update_alone(W, A, B, alpha):
     return (alpha / len(A) * (B @ A)).to(W.dtype)
 
 
-@mistake("subtracts", "You subtract the update: that is how a merged adapter is taken out again.")
+@mistake("subtracts", "You subtract the update: that is how a merged adapter is removed again.")
 def merge_subtracted(W, A, B, alpha):
     return (W - alpha / len(A) * (B @ A)).to(W.dtype)
 
@@ -558,7 +560,7 @@ MERGE = Exercise(
         merge_promoted,
     ),
     hints=(
-        "Which matrix, added to W, does to x what the adapter does? Of which shape and type is the result?",
+        "Which matrix, added to W, does to x what the adapter does? What shape and type does the result have?",
         "`B @ A` is out × in. Make a new tensor: `W += …` would change the base itself.",
         "`(W + (alpha / A.shape[0]) * (B @ A)).to(W.dtype)`",
     ),
@@ -603,7 +605,7 @@ def _needed(values, share, power=2.0, strictly=False, by_size=True) -> int:
 
 @mistake(
     "forgets the squares",
-    "You sum the values themselves: what a matrix holds, ‖ΔW‖², is the sum of their squares.",
+    "You sum the values themselves: the size of the matrix, ‖ΔW‖², is the sum of their squares.",
 )
 def rank_unsquared(singular_values, share):
     return _needed(singular_values, share, power=1.0)
@@ -624,7 +626,9 @@ def rank_index(singular_values, share):
     return max(_needed(singular_values, share) - 1, 0)
 
 
-@mistake("wants more than the share", "You ask for more than the share: where r values hold it exactly, r is enough.")
+@mistake(
+    "wants more than the share", "You ask for more than the share: if r values hold exactly the share, r is enough."
+)
 def rank_strictly(singular_values, share):
     return _needed(singular_values, share, strictly=True)
 
@@ -703,7 +707,7 @@ def scale_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe((1, 1, True), "edges")
 
 
-@mistake("never takes the root", "You divide by r in both cases: where it is rank-stabilized, by √r.")
+@mistake("never takes the root", "You divide by r in both cases: if it is rank-stabilized, divide by √r.")
 def scale_plain(alpha, rank, rank_stabilized):
     return alpha / rank
 
@@ -713,7 +717,7 @@ def scale_root(alpha, rank, rank_stabilized):
     return alpha / math.sqrt(rank)
 
 
-@mistake("exchanges the two", "You take the root where it is not stabilized, and leave it out where it is.")
+@mistake("exchanges the two", "You take the root if it is not stabilized, and leave it out if it is.")
 def scale_exchanged(alpha, rank, rank_stabilized):
     return alpha / rank if rank_stabilized else alpha / math.sqrt(rank)
 
@@ -735,7 +739,7 @@ def scale_turned(alpha, rank, rank_stabilized):
 
 @mistake(
     "lets NaN through",
-    "With an alpha that is NaN or infinite yours gives it on: every logit would be NaN, and no loader says so. Raise a "
+    "With an alpha that is NaN or infinite yours passes it on: every logit would be NaN, and no loader reports it. Raise a "
     "`ValueError`.",
 )
 def scale_of_nan(alpha, rank, rank_stabilized):

@@ -51,8 +51,8 @@ def completion_without_end(prompt_ids, completion_ids):
 
 @mistake(
     "shifted already",
-    "You shifted the labels by one. The library shifts again: each place would learn the token after next. A label "
-    "stands where its token stands.",
+    "You shifted the labels by one. The library shifts again: each position would learn the token after the next "
+    "one. A label has the same position as its token.",
 )
 def completion_shifted_already(prompt_ids, completion_ids):
     return [*masking.completion_labels(prompt_ids, completion_ids)[1:], -100][: len(prompt_ids) + len(completion_ids)]
@@ -76,7 +76,7 @@ def completion_alone(prompt_ids, completion_ids):
     return list(completion_ids)
 
 
-@mistake("zero for no loss", "0 is the id of a token, and would be learned. The label that is left out is −100.")
+@mistake("zero for no loss", "0 is the id of a token, and would be learned. The label that is ignored is −100.")
 def completion_with_zeros(prompt_ids, completion_ids):
     return [0] * len(prompt_ids) + list(completion_ids)
 
@@ -134,7 +134,7 @@ def partial_probes(rng: random.Random) -> Iterator[Probe]:
 
 @mistake(
     "final answer only",
-    "You train on the last segment whatever is asked: look at each segment's role, and whether it is in train_on.",
+    "You always train on the last segment: check for each segment whether its role is in train_on.",
 )
 def partial_final_only(segments, train_on):
     last = len(segments) - 1
@@ -163,7 +163,7 @@ def partial_by_part_of_name(segments, train_on):
 
 @mistake(
     "end tokens masked",
-    "The last token of a trained segment is masked: it is the end token, and belongs to what is learned.",
+    "The last token of a trained segment is masked: it is the end token, which must be learned too.",
 )
 def partial_without_ends(segments, train_on):
     return [
@@ -186,13 +186,15 @@ def partial_one_a_segment(segments, train_on):
 
 @mistake(
     "masked segments left out",
-    "The masked segments have no labels at all: then the labels do not stand where their tokens stand.",
+    "The masked segments have no labels at all: then the labels are not at the positions of their tokens.",
 )
 def partial_kept_only(segments, train_on):
     return [i for role, ids in segments if role in train_on for i in ids]
 
 
-@mistake("a list of lists", "You give a list for each segment: the row is one, so join them to one list of integers.")
+@mistake(
+    "a list of lists", "You give a list for each segment: the row is one list, so join them into one list of integers."
+)
 def partial_as_lists(segments, train_on):
     return [list(ids) if role in train_on else [-100] * len(ids) for role, ids in segments]
 
@@ -253,7 +255,7 @@ def share_mean_of_ratios(batch_labels, lengths):
 
 @mistake(
     "padding counted",
-    "You count padding as prompt: its labels are −100 too, but it is no real token. Look at the first `length` labels.",
+    "You count padding as prompt: its labels are −100 too, but it is not a real token. Look at the first `length` labels.",
 )
 def share_with_padding(batch_labels, lengths):
     if not sum(lengths):
@@ -264,7 +266,7 @@ def share_with_padding(batch_labels, lengths):
 
 @mistake(
     "padding above the line only",
-    "Padding counts in the numerator and not in the denominator: leave it out of both.",
+    "Padding counts in the numerator but not in the denominator: leave it out of both.",
 )
 def share_padding_above_only(batch_labels, lengths):
     if not sum(lengths):
@@ -272,7 +274,7 @@ def share_padding_above_only(batch_labels, lengths):
     return sum(label == -100 for row in batch_labels for label in row) / sum(lengths)
 
 
-@mistake("share of the completion", "That is the share of tokens that carry loss; asked for is the rest.")
+@mistake("share of the completion", "That is the share of tokens that carry loss; the exercise asks for the rest.")
 def share_of_completions(batch_labels, lengths):
     return 1 - masking.prompt_share(batch_labels, lengths)
 
@@ -303,7 +305,7 @@ PROMPT_SHARE = Exercise(
         share_as_percent,
     ),
     hints=(
-        "What is counted above the line, what below it? Is padding a real token?",
+        "What is counted in the numerator, and what in the denominator? Is padding a real token?",
         "Take the first `length` labels of each row. Sum over the batch before you divide.",
         "`sum(label == -100 for labels, n in zip(batch_labels, lengths) for label in labels[:n]) / sum(lengths)`",
     ),
@@ -350,7 +352,7 @@ def collate_labels_with_pad(rows, pad):
 
 @mistake(
     "mask by value",
-    "The mask is 0 wherever an id equals pad: a real token may have that id (the end token, where it doubles as "
+    "The mask is 0 wherever an id equals pad: a real token may have that id (the end token, if it is also the "
     "padding). Go by the position.",
 )
 def collate_mask_by_value(rows, pad):
@@ -361,7 +363,7 @@ def collate_mask_by_value(rows, pad):
 
 @mistake(
     "labels by value",
-    "You set the label of every token that equals pad to −100: where the end token doubles as padding, no row teaches "
+    "You set the label of every token that equals pad to −100: if the end token is also the padding, no row teaches "
     "the model to stop.",
 )
 def collate_labels_by_value(rows, pad):
@@ -372,7 +374,7 @@ def collate_labels_by_value(rows, pad):
 
 @mistake(
     "padded on the left",
-    "The padding stands on the left: that is for writing. For training it stands on the right.",
+    "The padding is on the left, as for generation. For training it is on the right.",
 )
 def collate_on_the_left(rows, pad):
     import torch
@@ -399,7 +401,7 @@ def collate_cut_to_shortest(rows, pad):
 
 @mistake(
     "mask from the labels",
-    "The attention mask is 0 on the prompt: the model must read the prompt, it only takes no loss there.",
+    "The attention mask is 0 on the prompt: the model must read the prompt; only the loss is not taken there.",
 )
 def collate_mask_from_labels(rows, pad):
     batch = masking.collate(rows, pad)
@@ -407,7 +409,9 @@ def collate_mask_from_labels(rows, pad):
     return batch
 
 
-@mistake("labels from the ids", "You take the ids as labels: what the rows' own labels mask is trained again.")
+@mistake(
+    "labels from the ids", "You take the ids as labels: tokens that the rows' own labels mask are trained after all."
+)
 def collate_labels_from_ids(rows, pad):
     batch = masking.collate(rows, pad)
     batch["labels"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
@@ -416,7 +420,7 @@ def collate_labels_from_ids(rows, pad):
 
 @mistake(
     "shifts the labels",
-    "You shift the labels by one; the library does that. A label stands where its token stands.",
+    "You shift the labels by one; the library does that. A label has the same position as its token.",
 )
 def collate_shifts_labels(rows, pad):
     import torch
@@ -512,8 +516,7 @@ def batch_probes(rng: random.Random) -> Iterator[Probe]:
 
 @mistake(
     "looks at the whole batch only",
-    "You ask whether any label of the batch counts: one sound row then hides a row that is masked whole. Go row by "
-    "row.",
+    "You ask whether any label of the batch counts: one good row then hides a row that is fully masked. Go row by row.",
 )
 def check_whole_batch(batch, prompt_lengths, end_id):
     if not bool((batch["labels"] != -100).any()):
@@ -524,7 +527,7 @@ def check_whole_batch(batch, prompt_lengths, end_id):
 
 @mistake(
     "end token taken for padding",
-    "You tell real tokens by their value: the end token may double as padding. The attention mask says what is real.",
+    "You recognize real tokens by their value, but the end token may also be the padding. The attention mask says what is real.",
 )
 def check_by_value(batch, prompt_lengths, end_id):
     mask = batch["input_ids"] != end_id
@@ -534,8 +537,7 @@ def check_by_value(batch, prompt_lengths, end_id):
 
 @mistake(
     "padding taken for the row",
-    "You look at the last column: in a shorter row padding stands there. Take the last token where attention_mask is "
-    "1.",
+    "You look at the last column: in a shorter row there is padding. Take the last token where attention_mask is 1.",
 )
 def check_last_column(batch, prompt_lengths, end_id):
     whole = {key: value.clone() for key, value in batch.items()}
@@ -565,7 +567,7 @@ def check_first_row(batch, prompt_lengths, end_id):
 
 @mistake(
     "masked before truncated",
-    "A row that was cut before its completion has no label either, but its fault is the cut: ask for `truncated` "
+    "A row that was cut before its completion has no label either, but its fault is the cut: check for `truncated` "
     "before `all_masked`.",
 )
 def check_masked_before_cut(batch, prompt_lengths, end_id):
@@ -612,7 +614,7 @@ CHECK_BATCH = Exercise(
     hints=(
         "Go row by row. How many tokens are real (attention_mask)? Where does the completion begin?",
         (
-            "Note each row's fault, asked in the order of the table; then answer with the first in that order which "
+            "Find each row's fault, checking in the order of the table; then return the first in that order that "
             "some row has."
         ),
         (

@@ -31,7 +31,7 @@ def pairs_probes(rng: random.Random) -> Iterator[Probe]:
 @mistake(
     "counts each word once",
     "You count each word once, however often it occurs: a pair in a frequent word must weigh more, or the merges "
-    "learn the dictionary and not the text.",
+    "learn the word list instead of the text.",
 )
 def pairs_without_counts(words):
     pairs = {}
@@ -44,7 +44,7 @@ def pairs_without_counts(words):
 @mistake(
     "crosses words",
     "You count pairs across the border of two words: no merge may cross it, so the last id of one word and the first "
-    "of the next are no pair.",
+    "of the next are not a pair.",
 )
 def pairs_across_words(words):
     stream = [id for ids, count in words.items() for _ in range(count) for id in ids]
@@ -136,7 +136,7 @@ def merge_probes(rng: random.Random) -> Iterator[Probe]:
 
 @mistake(
     "merges overlap",
-    "Your merges overlap: in 1, 1, 1 the middle 1 went into two tokens. Once a pair is merged, go on behind it.",
+    "Your merges overlap: in 1, 1, 1 the middle 1 went into two tokens. Once a pair is merged, continue after it.",
 )
 def merge_overlapping(ids, pair, new):
     starts = [place for place, here in enumerate(pairwise(ids)) if here == tuple(pair)]
@@ -147,8 +147,8 @@ def merge_overlapping(ids, pair, new):
 
 @mistake(
     "keeps the second id",
-    "You put the new id in place of the first of the pair and keep the second: the text gets a letter twice. Skip two "
-    "positions after a merge.",
+    "You replace the first id of the pair but keep the second: the text then has a letter twice. Skip two positions "
+    "after a merge.",
 )
 def merge_keeping_second(ids, pair, new):
     return [new if tuple(ids[place : place + 2]) == tuple(pair) else id for place, id in enumerate(ids)]
@@ -392,8 +392,8 @@ def pad_probes(rng: random.Random) -> Iterator[Probe]:
 
 @mistake(
     "takes the mask from the values",
-    "You take the mask from `ids != pad`: a real token with that id is masked too. Where the end token also pads, the "
-    "model never learns to stop. The mask goes by position.",
+    "You take the mask from `ids != pad`: a real token with that id is masked too. If the end token is also the "
+    "padding, the model never learns to stop. The mask goes by position.",
 )
 def pad_mask_by_value(rows, pad, side):
     ids, _ = tokenization.pad_batch(rows, pad, side)
@@ -402,7 +402,7 @@ def pad_mask_by_value(rows, pad, side):
 
 @mistake(
     "pads on the wrong side",
-    "Your sides are exchanged: `left` means that the padding stands on the left, before the tokens.",
+    "Your sides are swapped: `left` means that the padding is on the left, before the tokens.",
 )
 def pad_wrong_side(rows, pad, side):
     return tokenization.pad_batch(rows, pad, {"left": "right", "right": "left"}.get(side, side))
@@ -488,7 +488,7 @@ def matches_probes(rng: random.Random) -> Iterator[Probe]:
 
 @mistake(
     "compares sizes",
-    "You compare how many tokens there are: a permuted vocabulary has as many, and every word means another.",
+    "You compare how many tokens there are: a permuted vocabulary has the same number, but every id means another token.",
 )
 def matches_by_size(tokenizer_vocab, model_vocab, rows):
     return len(tokenizer_vocab) == len(model_vocab), None
@@ -519,7 +519,7 @@ def matches_without_spare_rows(tokenizer_vocab, model_vocab, rows):
 
 @mistake(
     "does not look at the table",
-    "An id that has no row gets through, and is an error in the first step: every id must lie below `rows`.",
+    "You accept an id without a row, which is an error in the first step: every id must lie below `rows`.",
 )
 def matches_without_the_table(tokenizer_vocab, model_vocab, rows):
     return tokenization.matches(tokenizer_vocab, model_vocab, 10**9)
@@ -535,7 +535,7 @@ def matches_one_row_too_many(tokenizer_vocab, model_vocab, rows):
 
 @mistake(
     "looks at the highest id only",
-    "You look whether the ids have a row, not whose row it is: a permuted vocabulary passes, and trains to garbage.",
+    "You check whether the ids have a row, not whose row it is: a permuted vocabulary passes, and training gives garbage.",
 )
 def matches_by_highest_id(tokenizer_vocab, model_vocab, rows):
     for token in sorted(tokenizer_vocab, key=tokenizer_vocab.get):
@@ -559,8 +559,8 @@ MATCHES = Exercise(
         matches_by_highest_id,
     ),
     hints=(
-        "Which token stands at id 0 in the one and in the other? At id 1? …",
-        "Turn both dictionaries round, {id: token}, and go through all ids upwards.",
+        "Which token is at id 0 in the one and in the other? At id 1? …",
+        "Invert both dictionaries, {id: token}, and go through all ids in ascending order.",
         (
             "At each id: `here.get(id) != there.get(id) or id >= rows` is the first difference; return False and "
             "`here.get(id, there.get(id))`."

@@ -1,4 +1,4 @@
-"""How a verdict is shown: one line, and where there is a kernel two buttons, for hints and for the traceback."""
+"""How a verdict is shown: one line, and with a kernel two buttons, for hints and for the traceback."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def line(exercise: Exercise, verdict: Verdict) -> str:
 
 
 def show(exercise: Exercise, verdict: Verdict) -> None:
-    """Print the line; in a notebook, with a button that climbs the hints and one that opens the traceback."""
+    """Print the line; in a notebook, with a button that shows one more hint and one that opens the traceback."""
     print(line(exercise, verdict))
     if verdict.passed or not in_notebook():
         return
     try:
         _buttons(exercise, verdict)
-    except ImportError:  # without ipywidgets the line is all
+    except ImportError:  # without ipywidgets there is only the line
         return
 
 

@@ -1,5 +1,5 @@
-"""Pictures that a learner turns knobs on: one module each, which fills the frame (frame.py). A still figure says the same
-where no kernel runs.
+"""Pictures that a learner changes with controls: one module each, which fills the frame (frame.py). A still figure says
+the same if no kernel runs.
 
 An explorer is called like a function, `lk.explorers.s_curve()`. It is made of plain ipywidgets (the interface of
 7.7.1), every control has a label and works from the keyboard, and no notebook stores it.

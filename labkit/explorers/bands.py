@@ -1,4 +1,4 @@
-"""The S-curve of locality-sensitive hashing: which pairs become candidates, as bands and rows are turned."""
+"""The S-curve of locality-sensitive hashing: which pairs become candidates as bands and rows change."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class SCurve(Explorer):
 
     def remark(self, bands: int, rows: int) -> str:
         used = bands * rows
-        over = f" That is more than the {self.permutations} there are." if used > self.permutations else ""
+        over = f" That is more than the {self.permutations} that there are." if used > self.permutations else ""
         return f"{used} hashes for each text.{over}"
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Slider:
-    """A whole number that can be turned, with the name that a learner reads."""
+    """An integer that can be changed, with the name that a learner reads."""
 
     name: str
     value: int
@@ -42,7 +42,7 @@ class Slider:
 
 
 class Explorer:
-    """A picture that a learner turns knobs on. Subclasses give `traits` and `draw`."""
+    """A picture that a learner changes with controls. Subclasses give `traits` and `draw`."""
 
     traits: Mapping[str, Slider]  # by the name of `draw`'s argument
 
@@ -51,15 +51,15 @@ class Explorer:
         raise NotImplementedError
 
     def remark(self, **values: Any) -> str:
-        """What is to be said beside the alternative when knobs were turned; empty where nothing is."""
+        """What to say beside the alternative when a control was changed; empty if there is nothing to say."""
         return ""
 
     def starting(self, **values: Any) -> Explorer:
-        """The same explorer with other first values. Raises `InputError` for what a control does not have."""
+        """The same explorer with other first values. Raises `InputError` for a value that a control does not have."""
         for name, value in values.items():
             trait = self.traits[name]
             if not isinstance(value, int) or isinstance(value, bool) or not trait.least <= value <= trait.most:
-                raise InputError(f"{name} is {value!r}: give a whole number from {trait.least} to {trait.most}")
+                raise InputError(f"{name} is {value!r}: give an integer from {trait.least} to {trait.most}")
         self.traits = {name: replace(trait, value=values.get(name, trait.value)) for name, trait in self.traits.items()}
         return self
 

@@ -1,8 +1,8 @@
-"""From a notebook that somebody handed in to one that can be graded: the source of its exercise cells, and probes.
+"""From a submitted notebook to one that can be graded: the source of its exercise cells, and probes.
 
-Nothing else of the file is used: no outputs, metadata, tags, other cells. The notebook made here begins each exercise
-anew (`%reset -f` and its preamble), then comes the learner's cell as it is, then a probe cell for each group; what
-the reference answers is that cell's stored output, which never goes to a kernel.
+Nothing else of the file is used: no outputs, metadata, tags, other cells. The notebook made here resets the namespace
+for each exercise (`%reset -f` and its preamble), then comes the learner's cell unchanged, then a probe cell for each
+group; the reference's answers are that cell's stored output, which never goes to a kernel.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ def lab_exercises(lab: str) -> list[Exercise]:
 def read_cells(data: bytes) -> list[str]:
     """The sources of a notebook's code cells, of any version of the format. Raises `InputError` in one line."""
     if data.startswith(b"PK"):
-        raise InputError("the file is no notebook: it is a zip, or a document of a word processor")
+        raise InputError("the file is not a notebook: it is a zip, or a word processor document")
     try:
         notebook = json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        raise InputError("the file is no notebook: it is not even text") from None
+        raise InputError("the file is not a notebook: it is not even text") from None
     except (ValueError, RecursionError) as error:
         short = data.lstrip().startswith(b"{") and not data.rstrip().endswith(b"}")
         reason = "its end is missing" if short else f"{type(error).__name__}: {str(error)[:80]}"
-        raise InputError(f"the file is no notebook ({reason})") from None
+        raise InputError(f"the file is not a notebook ({reason})") from None
     cells: Any = notebook.get("cells") if isinstance(notebook, dict) else None
     if isinstance(notebook, dict) and isinstance(notebook.get("worksheets"), list):  # nbformat 3
         sheets = [sheet.get("cells") for sheet in notebook["worksheets"] if isinstance(sheet, dict)]
         cells = [cell for sheet in sheets if isinstance(sheet, list) for cell in sheet]
     if not isinstance(cells, list):
-        raise InputError("the file is JSON, and no notebook: it has no list of cells")
+        raise InputError("the file is JSON, but not a notebook: it has no list of cells")
     if len(cells) > MAX_CELLS:
         raise InputError(f"the notebook has {len(cells):,} cells; at most {MAX_CELLS:,} are read")
     return [source for cell in cells if (source := _source(cell)) is not None]
@@ -62,11 +62,11 @@ def _source(cell: Any) -> str | None:
         source = "".join(source)
     if not isinstance(source, str):
         return None
-    return source.replace("\r\n", "\n").encode("utf-8", "replace").decode()  # half a surrogate pair is no text
+    return source.replace("\r\n", "\n").encode("utf-8", "replace").decode()  # half a surrogate pair is not valid text
 
 
 def exercise_cells(sources: list[str], exercises: list[Exercise]) -> dict[str, str]:
-    """{exercise: the last cell that defines it}: by the decorator's id, or, where no cell has that, by the name."""
+    """{exercise: the last cell that defines it}: by the decorator's id, or, if no cell has that, by the name."""
     by_id: dict[str, str] = {}
     by_name: dict[str, str] = {}
     parsed = 0
@@ -90,7 +90,7 @@ def exercise_cells(sources: list[str], exercises: list[Exercise]) -> dict[str, s
 
 
 def too_long(sources: list[str], exercises: list[Exercise]) -> set[str]:
-    """The exercises that a cell names which is too long to be read."""
+    """The exercises named in a cell that is too long to be read."""
     named = {id for source in sources if len(source) > MAX_SOURCE for id in re.findall(EXERCISE, source)}
     return named & {exercise.id for exercise in exercises}
 
@@ -100,17 +100,17 @@ KEPT = ("env", "prun", "set_env", "time")  # line magics that can define somethi
 
 
 def python_of(source: str) -> str:
-    """The cell as Python, as IPython itself reads it, which is how a notebook ran it at home.
+    """The cell as Python, as IPython itself reads it, which is how it ran in the learner's notebook.
 
-    A line that only a notebook knows and whose result nobody uses (`%matplotlib inline`, `!pip list`, `jaccard?`) becomes
-    `pass`; the others (`x = !ls`, `%time f()`) become calls of `get_ipython()`, which the sandbox has. Line numbers stay.
-    What is Python already, and what is none for IPython either, stays as it is.
+    A line of IPython whose result is not used (`%matplotlib inline`, `!pip list`, `jaccard?`) becomes `pass`; the
+    others (`x = !ls`, `%time f()`) become calls of `get_ipython()`, which the sandbox has. Line numbers stay. Source
+    that is already Python, and source that IPython cannot read either, stays as it is.
     """
     if _parsed(source):
         return source
     from IPython.core.inputtransformer2 import TransformerManager
 
-    rest, above = source, 0  # lines taken away above: blank ones, and cell magics, behind which the cell begins anew
+    rest, above = source, 0  # lines removed above: blank ones, and cell magics, after which the cell starts again
     while True:
         blank = rest[: len(rest) - len(rest.lstrip())]
         blank = blank[: blank.rfind("\n") + 1]
@@ -121,14 +121,16 @@ def python_of(source: str) -> str:
         above, rest = above + 1, rest[magic.end() :]
     try:
         rest = TransformerManager().transform_cell(rest)
-    except (SyntaxError, RuntimeError, ValueError, RecursionError):  # it ends no string, or is never done
+    except (SyntaxError, RuntimeError, ValueError, RecursionError):  # it ends no string, or is never complete
         return source
     tree = _parsed(rest)
     return "\n" * above + _without_unused(rest, tree) if tree else source
 
 
 def _without_unused(source: str, tree: ast.Module) -> str:
-    """The source with `pass` for each statement that is only a call of `get_ipython()`, but for magics that define."""
+    """The source with `pass` for each statement that is only a call of `get_ipython()`, except magics that define
+    something.
+    """
     lines = source.split("\n")
     for node in ast.walk(tree):
         match node:
@@ -136,7 +138,7 @@ def _without_unused(source: str, tree: ast.Module) -> str:
                 name = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else None
                 if node.lineno == node.end_lineno and not (call.func.attr == "run_line_magic" and name in KEPT):
                     line = lines[node.lineno - 1].encode()
-                    # the bytes that it takes, so that what else stands in its line keeps its place
+                    # as many bytes, so that the rest of the line keeps its place
                     filled = b"pass".ljust(node.end_col_offset - node.col_offset)
                     lines[node.lineno - 1] = (line[: node.col_offset] + filled + line[node.end_col_offset :]).decode()
     return "\n".join(lines)
@@ -150,9 +152,9 @@ def _parsed(source: str) -> ast.Module | None:
 
 
 def _defined(source: str) -> tuple[set[str], set[str]]:
-    """(ids that stand in a call of `exercise`, names of the functions defined at the top)."""
+    """(ids in a call of `exercise`, names of the functions defined at the top level)."""
     tree = _parsed(source)
-    if tree is None:  # the cell's own error is told when it runs
+    if tree is None:  # the cell's own error is reported when it runs
         return set(re.findall(EXERCISE, source)), set()
     ids = {
         node.args[0].value
@@ -202,9 +204,9 @@ def notebook(cells: dict[str, str], seed: int, only: set[tuple[str, str]] | None
 
 
 def kept(notebook: dict, student: str) -> str:
-    """The file of an assembled notebook that an instructor keeps, with a word on how to run it."""
+    """The file of an assembled notebook that an instructor keeps, with a note on how to run it."""
     said = (
-        f"Handed in by {student}: each exercise's cell, and behind it the calls that try it; their outputs are the reference's "
+        f"Handed in by {student}: each exercise's cell, followed by the calls that try it; their outputs are the reference's "
         "answers.\n\n**Read it here; run it in a terminal:** `labkit check-lab FILE --kernel labkit-grade`. "
         "The code runs in the sandbox, but what it displays would run in your browser, with your rights."
     )
@@ -225,7 +227,9 @@ def encoded(outcome: Outcome) -> dict:
 
 
 def decoded(display: dict, count: int) -> list[tuple[Outcome, str | None]]:
-    """(outcome, fault) for each of a group's calls, from what the sandbox displayed. What has not its form earns nothing."""
+    """(outcome, fault) for each of a group's calls, from what the sandbox displayed. Anything in another form earns
+    nothing.
+    """
     parts = (display.get("data"), display.get("metadata"))
     said, words = (part.get(ANSWER) if isinstance(part, dict) else None for part in parts)
     said, words = said if isinstance(said, dict) else {}, words if isinstance(words, list) else []
@@ -263,7 +267,7 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
             return all(_is_plain(item, depth + 1) for item in items)
         case {"dict": list(pairs)} if len(value) == 1:
             plain = all(isinstance(p, list) and len(p) == 2 and all(_is_plain(x, depth + 1) for x in p) for p in pairs)
-            return plain and len({repr(key) for key, _ in pairs}) == len(pairs)  # the one key that is known, for all
+            return plain and len({repr(key) for key, _ in pairs}) == len(pairs)  # the only key that is known, for all
         case {"array": list(items), "shape": list(shape), "dtype": str()} if len(value) == 3:
             sized = all(type(n) is int and n >= 0 for n in shape) and len(shape) <= 20
             return sized and math.prod(shape) == len(items) and all(_is_number(item) for item in items)

@@ -1,9 +1,9 @@
-"""The ledger, and what is made of it: the gradebook, and Canvas's file.
+"""The ledger, and what is made from it: the gradebook, and Canvas's file.
 
-`ledger.jsonl` has a line for each graded submission. While it grades, lines are only added; at the end those that a newer
-one replaced are taken away, and so is a last line that was cut short by a power failure. Gradebook and pages follow from
-the ledger, the roster and the options, so they are the same however often the grading was interrupted and however many
-workers did it.
+`ledger.jsonl` has a line for each graded submission. During grading, lines are only added; at the end those that a
+newer one replaced are removed, and so is a last line that was cut short by a power failure. Gradebook and pages follow
+from the ledger, the roster and the options, so they are the same however often the grading was interrupted and however
+many workers did it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Key = tuple[str, str]  # student, lab
 
 
 class Source(NamedTuple):
-    """By whose word a graded submission is a learner's: the place where it was handed in, or a name inside a zip."""
+    """What says that a graded submission is a learner's: the place where it was handed in, or a name inside a zip."""
 
     own: bool = True
     zip: str | None = None
@@ -40,8 +40,8 @@ class Source(NamedTuple):
 
 
 class Ledger:
-    """The file of lines. `latest` holds, for each student and lab, where its newest line stands and what it is about, the
-    newest last.
+    """The file of lines. `latest` holds, for each student and lab, the place of its newest line and what it is about,
+    the newest last.
     """
 
     def __init__(self, path: Path):
@@ -63,8 +63,10 @@ class Ledger:
                     if not all(isinstance(part, str) for part in key):
                         raise TypeError
                 except (ValueError, TypeError, KeyError):
-                    if file.read(1):  # not the last line: this is no accident of ours
-                        raise InputError(f"{self.path} holds a line that is none of a ledger's; move it away") from None
+                    if file.read(1):  # not the last line, so not an interrupted write
+                        raise InputError(
+                            f"{self.path} holds a line that does not belong to a ledger; move the file away"
+                        ) from None
                     file.truncate(place)
                     return
                 self.replaced = self.latest.pop(key, None) is not None or self.replaced
@@ -73,7 +75,7 @@ class Ledger:
 
     def add(self, line: str) -> None:
         row = json.loads(line)
-        with open(self.path, "ab", buffering=0) as file:  # a buffer would try again what a full disk has refused
+        with open(self.path, "ab", buffering=0) as file:  # a buffer would retry what a full disk has refused
             place, data = file.tell(), line.encode() + b"\n"
             try:
                 while data:
@@ -89,7 +91,7 @@ class Ledger:
         self.latest[key], self.whose[key] = (place, identity(row)), Source.of(row)
 
     def compact(self) -> None:
-        """Take away the lines that a newer one has replaced, so that each submission appears once."""
+        """Remove the lines that a newer one has replaced, so that each submission appears once."""
         rows = list(self.latest)
         with write_atomically(self.path) as file, open(self.path, "rb") as old:
             for key in rows:
@@ -99,11 +101,11 @@ class Ledger:
         self.latest, self.replaced = fresh.latest, False
 
     def has(self, key: Key, about: tuple) -> bool:
-        """Whether this has been graded. What failed by the machine's fault has not."""
+        """Whether this has been graded. A failure of the machine does not count as graded."""
         return key in self.latest and self.latest[key][1] == about
 
     def rows(self, keys: Iterator[Key] | None = None) -> Iterator[dict[str, Any]]:
-        """The newest line of each, sorted by student and lab; one at a time, so that any number fits."""
+        """The newest line of each, sorted by student and lab; one at a time, so that any number fits into memory."""
         if not self.latest:
             return
         with open(self.path, "rb") as file:
@@ -123,7 +125,7 @@ def gradebook(rows: Callable[[], Iterator[dict]], path: Path, ids: list[str]) ->
         write(["student", "lab", "points", "possible", *ids])
         for row in rows():
             points = {id: row["exercises"].get(id, {}).get("points", "") for id in ids}
-            if row.get("machine"):  # nobody has graded it
+            if row.get("machine"):  # it was not graded
                 points = dict.fromkeys(points, "")
             write(
                 [
@@ -139,8 +141,8 @@ def gradebook(rows: Callable[[], Iterator[dict]], path: Path, ids: list[str]) ->
 def canvas(rows: Callable[[], Iterator[dict]], path: Path, names: dict[str, str], known: bool) -> None:
     """`canvas.csv`: a row for each student, a column for each lab, in the form that Canvas imports.
 
-    With a roster as `known`, who is not in it is left out, and a column is named as its column for the lab. What could
-    not be graded is left empty; what is outdated, by another of the same person, is left out.
+    With a roster as `known`, people who are not in it are left out, and a column is named like its column for the lab.
+    What could not be graded is left empty; a line that another one of the same person replaces is left out.
     """
     table: dict[str, tuple[dict, dict[str, float]]] = {}
     possible: dict[str, float] = {}
@@ -182,5 +184,5 @@ class _csv:
 
 
 def safe(cell: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula. (owasp.org/www-community/attacks/CSV_Injection)"""
+    """A cell that a spreadsheet does not treat as a formula. (owasp.org/www-community/attacks/CSV_Injection)"""
     return f"'{cell}" if isinstance(cell, str) and cell.lstrip()[:1] in tuple("=+-@\t\r") and cell.strip() else cell

@@ -1,9 +1,9 @@
 """`labkit check-lab`: run a whole notebook in the sandbox, and compare its outputs with the stored ones.
 
-This is the way to run what somebody handed in from top to bottom. The notebook alone is copied into a fresh folder
-of the user's own, and nbval runs it there with the kit's tolerances: of what lies beside the original nothing is read.
-Its kernel is `labkit-sandbox`, whatever its metadata names. Of the markers that a cell may carry the one that says not
-to compare is followed, and counted; one that would skip a cell, or excuse an error, is not.
+This is the way to run a submitted notebook from top to bottom. The notebook alone is copied into a new folder of the
+user's own, and nbval runs it there with the kit's tolerances: nothing beside the original is read. Its kernel is
+`labkit-sandbox`, whatever its metadata names. Of the markers that a cell may have, the one that says not to compare is
+followed, and counted; one that would skip a cell, or excuse an error, is ignored.
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ from labkit.grading.runner import End
 
 KERNELS = ("labkit-sandbox", "labkit-grade")
 MAX_CELLS = 5_000
-MAX_LINES, MAX_WIDTH = 12, 160  # of what is said of a cell
+MAX_LINES, MAX_WIDTH = 12, 160  # of the report on a cell
 START = 120  # seconds until a kernel has started
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("notebook", type=Path, help="a notebook of whomever; nothing beside it is read")
+    parser.add_argument("notebook", type=Path, help="anybody's notebook; nothing beside it is read")
     parser.add_argument(
-        "--kernel", choices=KERNELS, default=KERNELS[0], help="labkit-grade for what `labkit grade --keep` kept"
+        "--kernel",
+        choices=KERNELS,
+        default=KERNELS[0],
+        help="labkit-grade for notebooks that `labkit grade --keep` kept",
     )
     parser.add_argument(
         "--wall", type=float, default=900, metavar="S", help="seconds for all its cells (default %(default)s)"
@@ -56,11 +59,11 @@ def main(args: argparse.Namespace) -> int:
     if min(args.wall, args.memory) <= 0:
         raise InputError("--wall and --memory must be more than 0")
     if not sys.platform.startswith("linux"):
-        raise InputError("a notebook of somebody else's is run on Linux only; use a Linux machine, container or WSL 2")
+        raise InputError("other people's notebooks can be run on Linux only; use a Linux machine, container or WSL 2")
     if not args.unsandboxed:
         sandbox.require()
     began = time.monotonic()
-    processes.prctl(processes.SUBREAPER, 1)  # what a child leaves behind is ended here
+    processes.prctl(processes.SUBREAPER, 1)  # what a child leaves running is ended here
     runner.sweep()
     try:
         with runner.folder() as folder:
@@ -81,7 +84,7 @@ def _say(args: argparse.Namespace, run: _Run, end: End | None, seconds: float) -
         for line in lines[1:]:
             print(f"    {line}")
     if end is not None:
-        print(f"code cell {run.at}: {end.text}; what follows was not run")
+        print(f"code cell {run.at}: {end.text}; the cells after it were not run")
     whole = f"{run.done} of {run.cells} code cells ran, {run.compared} were compared with their stored outputs, "
     print(f"{whole}{len(run.failed) + (end is not None)} failed ({seconds:.0f} s)")
     if args.json:
@@ -107,11 +110,11 @@ class _Run(runner.Watch):
 
     def __init__(self, args: argparse.Namespace, folder: Path):
         self.args = args
-        self.refused: str | None = None  # why the file is no notebook that can be run
+        self.refused: str | None = None  # why the file cannot be run as a notebook
         self.machine: str | None = None
         self.finished = False
         self.cells = self.compared = self.done = self.at = 0
-        self.failed: dict[int, list[str]] = {}  # cell, counted from 1: what is said of it
+        self.failed: dict[int, list[str]] = {}  # cell, counted from 1: the report on it
         path = os.path.abspath(args.notebook)
         super().__init__(partial(_read_and_run, path, args.kernel, args.unsandboxed, folder))
 
@@ -136,13 +139,13 @@ class _Run(runner.Watch):
     def tick(self, alive: list[int]) -> End | None:
         wall = time.monotonic() - self.since
         if self.at and wall > self.args.wall:
-            return End("slow", f"it and what came before took longer than {self.args.wall:g} s")
-        if not self.at and wall > 2 * START:  # a kernel that does not start is told by nbval before
+            return End("slow", f"it and the cells before it took longer than {self.args.wall:g} s")
+        if not self.at and wall > 2 * START:  # nbval reports a kernel that does not start before that
             return End("slow", "reading it and starting a kernel took too long", "machine")
         if sum(map(processes.memory, alive)) > self.args.memory * 1_000_000:
             return End("memory", f"took more than {self.args.memory:,} MB of memory")
         if self.at and not alive and not self.finished:
-            time.sleep(runner.TICK)  # it may have just ended well
+            time.sleep(runner.TICK)  # it may have just ended successfully
             if not self.heard_more():
                 return End("ended", "ended the kernel")
         return None
@@ -157,7 +160,7 @@ class _Run(runner.Watch):
 
 
 def _few(text: str) -> list[str]:
-    """What is said of a cell, in few lines that a terminal can show; much of it was chosen by the notebook's author."""
+    """The report on a cell, in a few lines that a terminal can show; the notebook's author chose much of it."""
     lines = [printable(line[:MAX_WIDTH]) for line in ESCAPES.sub("", text[:20_000]).splitlines() if line.strip()]
     return lines[:MAX_LINES] + ["…"] * (len(lines) > MAX_LINES) or ["failed"]
 
@@ -173,14 +176,14 @@ def _read_and_run(path: str, kernel: str, unsandboxed: bool, folder: Path, emit:
     except OSError as error:
         return emit({"refused": f"it cannot be read ({error.strerror})"})
     except (Exception, MemoryError) as error:
-        return emit({"refused": f"it is no notebook that can be read ({type(error).__name__})"})
+        return emit({"refused": f"it is not a notebook that can be read ({type(error).__name__})"})
     place = folder / "notebook.ipynb"
     runner.write_privately(place, json.dumps(notebook))
     sockets = folder / "s"
     sockets.mkdir()
     os.chdir(folder)
     os.environ["LABKIT_SOCKETS"] = str(sockets)
-    os.environ["JUPYTER_PATH"] = str(Path(__file__).parent)  # these kernels go before others of their name
+    os.environ["JUPYTER_PATH"] = str(Path(__file__).parent)  # these kernels take precedence over others of their name
     if unsandboxed:  # the grading kernel knows this; in place of the other comes ipykernel itself
         os.environ["LABKIT_UNSANDBOXED"] = "1"
         kernel = "python3" if kernel == "labkit-sandbox" else kernel
@@ -196,7 +199,7 @@ def _copied(path: str) -> tuple[dict[str, Any], int]:
     from labkit.grading import assemble
 
     data = submissions.read(path, None)
-    assemble.read_cells(data)  # says in one line what is no notebook
+    assemble.read_cells(data)  # says in one line why it is not a notebook
     notebook = json.loads(nbformat.writes(nbformat.reads(data.decode("utf-8-sig"), as_version=4)))
     cells, compared = [], 0
     for cell in notebook["cells"]:
@@ -226,7 +229,7 @@ def _ignored(cell: dict[str, Any]) -> bool:
 
 
 class _Reporter:
-    """A plugin of pytest: the kit's tolerances, no excuse for any cell, and a report on each."""
+    """A plugin of pytest: the kit's tolerances, no exception for any cell, and a report on each."""
 
     def __init__(self, emit: runner.Emit):
         self.emit = emit

@@ -1,6 +1,6 @@
 """`labkit grade`: from a folder of submissions to a gradebook, feedback and a report.
 
-What has been graded is in the ledger; the same command again grades what is missing or was changed.
+What has been graded is in the ledger; the same command again grades what is missing or has changed.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "submissions", type=Path, help="folder (or zip) of STUDENT/LAB.ipynb, LMS names, or zips of either"
     )
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="where ledger, gradebook and feedback go"
+        "--out", type=Path, required=True, metavar="DIR", help="where ledger, gradebook and feedback are written"
     )
     parser.add_argument(
-        "--seed", type=int, help="of the hidden inputs (kept in DIR; drawn there the first time if not given)"
+        "--seed", type=int, help="of the hidden inputs (kept in DIR; drawn the first time if not given)"
     )
     parser.add_argument("--roster", metavar="FILE.csv", help="match names with this list, and say who is missing")
     parser.add_argument("--canvas", action="store_true", help="write canvas.csv too")
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1_500,
         metavar="MB",
-        help="of all processes of a sandbox (default %(default)s; one alone at most 2000)",
+        help="of all processes of a sandbox (default %(default)s; a single one at most 2000)",
     )
     parser.add_argument(
         "--unsandboxed", action="store_true", help="run the code as yourself: only what you would run yourself"
@@ -93,14 +93,14 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(f"--leave-out {unknown[0]}: there is no such exercise; see `labkit exercise list`")
     out, folder = args.out.expanduser(), args.submissions.resolve()
     if folder.is_dir() and out.resolve().is_relative_to(folder):
-        raise InputError(f"{out} lies in the folder of the submissions; give a place beside it")
+        raise InputError(f"{out} is in the folder of the submissions; give a place beside it")
     known = submissions.roster(args.roster) if args.roster else {}
     found, faults = submissions.find(args.submissions, known)
     faults = [printable(fault) for fault in faults]
     args.release = [_named(wanted, found, known) for wanted in args.release]
     for path, number in Counter(each.path for each in found if not each.own).items():
-        one = "one learner's zip belongs into a folder of that name, the class's is given by itself"
-        faults.append(f"{printable(path)}: {number} notebooks, whose by the names inside; {one}")
+        one = "put one learner's zip into a folder of their name, and give the class's zip by itself"
+        faults.append(f"{printable(path)}: {number} notebooks, assigned by the names inside; {one}")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -130,7 +130,7 @@ def main(args: argparse.Namespace) -> int:
             if _displaces(job, ledger):
                 faults.append(
                     printable(
-                        f"{each.shown}: not graded; {each.student} has handed in lab {each.lab}, and this has the name from inside a zip only"
+                        f"{each.shown}: not graded; {each.student} has handed in lab {each.lab}, and this one has the name only inside a zip"
                     )
                 )
                 continue
@@ -144,7 +144,7 @@ def main(args: argparse.Namespace) -> int:
         here = {(each.student, each.lab) for each in found}
         if earlier := sorted({student for student, _ in set(ledger.latest) - here}):
             print(
-                f"{len(earlier)} students graded earlier, and not in {args.submissions}, stay in the gradebook: {_few(earlier)}"
+                f"{len(earlier)} students were graded earlier and are not in {args.submissions}; they stay in the gradebook: {_few(earlier)}"
             )
         gathered = _Gathered(ledger, known, args.leave_out, faults)
         alike = _write(out, gathered, args.canvas)
@@ -162,7 +162,7 @@ def _apart(each: submissions.Submission, ledger: book.Ledger, faults: list[str])
         if student == each.student and other.is_another(this if lab == each.lab else this._replace(number="")):
             faults.append(
                 printable(
-                    f"{each.shown}: another {each.student} than was graded earlier, by the system's number; kept apart as {apart}"
+                    f"{each.shown}: not the {each.student} who was graded earlier, by the system's number; kept apart as {apart}"
                 )
             )
             return replace(each, student=apart)
@@ -170,7 +170,7 @@ def _apart(each: submissions.Submission, ledger: book.Ledger, faults: list[str])
 
 
 def _displaces(job: judge.Job, ledger: book.Ledger) -> bool:
-    """Whether a file that has its learner's name from inside a zip would replace what came from elsewhere."""
+    """Whether a file whose learner's name comes from inside a zip would replace one that came from elsewhere."""
     earlier = ledger.whose.get((job.student, job.lab))
     if job.own or earlier is None or (not earlier.own and earlier.zip == Path(job.path).name):
         return False
@@ -194,7 +194,7 @@ def _few(names: list[str]) -> str:
 
 
 def _grade(jobs: list[judge.Job], ledger: book.Ledger, args: argparse.Namespace) -> int:
-    """Grade the jobs, each line going into the ledger as it comes. What the machine failed at is tried once more, alone."""
+    """Grade the jobs; each line goes into the ledger as it comes. What the machine failed at is tried once more, alone."""
     left, alone = dict(enumerate(jobs)), []
     line, kept = Line(), 0
 
@@ -233,14 +233,14 @@ def _grade(jobs: list[judge.Job], ledger: book.Ledger, args: argparse.Namespace)
             keep(number, row)
     except KeyboardInterrupt:
         line.close()
-        print(f"{kept} of {len(jobs)} are graded and kept; the same command goes on")
+        print(f"{kept} of {len(jobs)} are graded and kept; the same command continues")
         raise
     line.close()
     return len(jobs)
 
 
 class _Gathered:
-    """What the ledger comes to with this roster and these options: rows, counts, who is missing, what to look at."""
+    """The result of the ledger with this roster and these options: rows, counts, who is missing, what to look at."""
 
     def __init__(self, ledger: book.Ledger, known: dict, leave_out: list[str], faults: list[str]):
         self.ledger, self.known = ledger, known
@@ -266,11 +266,11 @@ class _Gathered:
             else:
                 strangers.add(row["student"])
         if known:
-            self.faults += [f"{student}: not in the roster, or more than one there" for student in sorted(strangers)]
+            self.faults += [f"{student}: not in the roster, or there more than once" for student in sorted(strangers)]
         self.missing = sorted(self._missing(handed_in))
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """The lines of the ledger, with points of what counts, and with whose they are in the roster."""
+        """The lines of the ledger, with the points that count, and with the person in the roster."""
         for row in self.ledger.rows(self.keys):
             person = submissions.in_roster(self.known, row["student"], row.get("id", ""))
             key = row["student"], row["lab"]
@@ -281,7 +281,7 @@ class _Gathered:
             yield row | {"exercises": counted} | about
 
     def _find_newest(self) -> None:
-        """Of two lines that are one person's and one lab's the learner's own counts, then the later."""
+        """Of two lines for the same person and lab, the learner's own counts, then the later one."""
         whose, latest = self.ledger.whose, self.ledger.latest
         for row in self.rows() if self.known else ():
             if row["person"]:
@@ -324,12 +324,12 @@ def _write(out: Path, gathered: _Gathered, canvas: bool) -> int:
 
 
 def _print(args: argparse.Namespace, gathered: _Gathered, graded: int, alike: int, seed: int) -> int:
-    """Say what came of it. The exit status."""
+    """Print the result; return the exit status."""
     for line in gathered.refused:
         print(line)
     if args.canvas:
         if not gathered.known:
-            print("canvas.csv has no IDs; Canvas needs the roster that it exports, as --roster FILE.csv")
+            print("canvas.csv has no IDs; for Canvas give the roster that it exports, as --roster FILE.csv")
         columns = next((person["columns"] for person in gathered.people.values()), {})
         for lab in sorted(gathered.labs):
             print(f"canvas.csv: lab {lab} is the column {columns.get(lab, gathered.names[lab])!r}")
@@ -339,7 +339,7 @@ def _print(args: argparse.Namespace, gathered: _Gathered, graded: int, alike: in
     whole = f"{gathered.count} submissions of {students} students, {graded} graded now, {gathered.full} with all points"
     print(f"{whole}; {out / 'gradebook.csv'}")
     if alike:
-        print(f"{alike} pairs of cells look alike; {out / 'similar.csv'} is for you to read, and no grade")
+        print(f"{alike} pairs of cells look alike; {out / 'similar.csv'} is for you to read, not a grade")
     if args.json:
         figures = {"submissions": gathered.count, "students": students, "graded": graded, "full": gathered.full}
         figures |= {"refused": len(gathered.refused), "faults": len(gathered.faults), "missing": len(gathered.missing)}
@@ -351,7 +351,7 @@ def _print(args: argparse.Namespace, gathered: _Gathered, graded: int, alike: in
 
 @contextlib.contextmanager
 def _alone(out: Path):
-    """Two gradings at once into one folder would write one ledger."""
+    """Refuse a second grading into the same folder, which would write the same ledger."""
     import fcntl
 
     try:
@@ -362,7 +362,7 @@ def _alone(out: Path):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"another grading writes into {out}; wait for it, or give another --out") from None
+            raise InputError(f"another grading is writing into {out}; wait for it, or give another --out") from None
         yield
 
 
@@ -372,10 +372,10 @@ def _seed(out: Path, given: int | None) -> int:
         try:
             return int(path.read_text())
         except ValueError:
-            raise InputError(f"{path} holds no number; give --seed") from None
+            raise InputError(f"{path} does not hold a number; give --seed") from None
     seed = secrets.randbelow(10**9) if given is None else given
     if path.exists() and path.read_text().strip() != str(seed):
-        print(f"the seed in {path} was {path.read_text().strip()[:20]}; with another, these are graded anew")
+        print(f"the seed in {path} was {path.read_text().strip()[:20]}; with another, these are graded again")
     with write_atomically(path) as file:
         file.write(f"{seed}\n")
     return seed

@@ -1,6 +1,6 @@
-"""Comparing the answers of an assembled notebook's probes with the reference's, within nbval, and saying what came of it.
+"""Comparing the answers of an assembled notebook's probes with the reference's, within nbval, and reporting the result.
 
-This and `assemble` decide a grade: a change here makes graded submissions be graded anew.
+This and `assemble` decide a grade: after a change here, graded submissions are graded again.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from labkit.exercises.kinds import Outcome, same
 from labkit.grading import assemble
 from labkit.grading.assemble import grouped
 
-MAX_TEXT = 2_000  # characters that the ledger keeps of what is said of an exercise
+MAX_TEXT = 2_000  # characters that the ledger keeps of the report on an exercise
 DONE = {"at": "done", "exercise": "", "group": ""}
 
 
 class Comparison:
-    """A plugin of pytest: nbval runs the cells, this compares the probes' and says what came of each.
+    """A plugin of pytest: nbval runs the cells, this compares the probes' outputs and reports the result of each.
 
-    What a cell prints, or raises, or displays otherwise, is not looked at.
+    What a cell prints, raises, or displays otherwise is ignored.
     """
 
     def __init__(self, parts: list, cells: dict[str, str], seed: int, emit: Callable[[dict], None]):
@@ -46,7 +46,7 @@ class Comparison:
         stock()
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        if report.when == "setup" and report.failed:  # before any cell of the learner's has run
+        if report.when == "setup" and report.failed:  # before any of the learner's cells has run
             reason = "the sandbox's kernel did not start; is the machine out of memory? `labkit doctor`"
             self.emit({"machine": reason})
             os._exit(1)
@@ -56,14 +56,14 @@ class Comparison:
             os._exit(0)
 
     def compare(self, part: Any, found: list, stored: list, skip_compare: Any = None) -> bool:
-        """Whether the answers earn the group; said to the judge in any case."""
+        """Whether the answers earn the group; reported to the judge in any case."""
         exercise = find(part.exercise)
         members = assemble.grouped(exercise, self.seed)[part.group]
         shown = [out for out in found if isinstance(out.get("data"), dict) and assemble.ANSWER in out["data"]]
         outcomes = assemble.decoded(shown[0] if len(shown) == 1 else {}, len(members))
         try:
             earned = earns(exercise, self.seed, part.group, outcomes)
-        except Exception:  # answers of a form that no function gives
+        except Exception:  # answers in a form that no function gives
             earned = False
         self.emit({"exercise": part.exercise, "group": part.group, "earned": earned})
         self.answers.setdefault(part.exercise, {})[part.group] = outcomes
@@ -71,7 +71,7 @@ class Comparison:
             try:
                 row = verdict(exercise, self.seed, self.answers.pop(part.exercise))
             except Exception:
-                row = {"kind": "wrong", "text": "its answers are of a form that no function gives"}
+                row = {"kind": "wrong", "text": "its answers have a form that no function gives"}
             if row.get("line") and row["line"] > self.lines[part.exercise]:
                 row["line"] = None
             self.emit({"exercise": part.exercise, **row})
@@ -88,7 +88,7 @@ def earns(exercise: Any, seed: int, group: str, outcomes: list) -> bool:
 
 
 def verdict(exercise: Any, seed: int, answers: dict[str, list]) -> dict:
-    """What the ledger says of an exercise: the kind of verdict and its words, with hidden inputs in them."""
+    """What the ledger says about an exercise: the kind of verdict and its text, which includes hidden inputs."""
     outcomes: dict[int, Outcome] = {}
     faults: dict[int, str | None] = {}
     for group, members in grouped(exercise, seed).items():

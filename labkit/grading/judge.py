@@ -3,8 +3,8 @@
 `work(job)` gives one line of JSON. It talks to a *judge*, a process of one thread that has imported what grading needs
 and forks a child for each submission (`runner`). The child is trusted code with limits of its own, the kernel that it
 starts is in a sandbox (`sandbox`), and the judge kills both, with all that they started, when a budget is used up. A
-group of probes is earned only by an answer that arrived and was compared; whatever else the learner's code does earns
-nothing. What ends by the machine's doing is tried again; if that does not help, the line says so, and grades nothing.
+group of probes is earned only by an answer that arrived and was compared; nothing else that the learner's code does
+earns anything. What the machine ended is tried again; if that does not help, the line says so, and grades nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ RAN = ("next", "learner", "probe")  # parts in which a learner's code may be in 
 
 @dataclass(frozen=True)
 class Budget:
-    """What an exercise may use. CPU time is what counts; the wall clock is for those who sleep."""
+    """What an exercise may use. CPU time is what counts; the wall clock is for code that sleeps."""
 
     cpu: float = 10.0  # seconds in each kernel, for its cell and the probes tried there
     wall: float = 40.0
@@ -63,19 +63,19 @@ class Job:
     id: str = ""  # Canvas's number of the student
     number: str = ""  # or Moodle's
     own: bool = (
-        True  # whether its place says whose it is; else a name inside a zip does, which may be another learner's
+        True  # whether its place says whose it is; otherwise a name inside a zip does, which may be another learner's
     )
 
 
 def work(job: Job) -> str:
-    """The submission's line of the ledger. Where its judge ends, another tries; where that ends too, the line says so."""
+    """The submission's line of the ledger. If its judge ends, another tries; if that ends too, the line says so."""
     for _ in range(2):
         try:
             judge = _judge(os.getpid())
             judge.stdin.write(json.dumps(dataclasses.asdict(job)) + "\n")
             judge.stdin.flush()
             line = judge.stdout.readline()
-        except OSError:  # also where no judge can be started
+        except OSError:  # also if no judge can be started
             line = ""
         if line.endswith("\n"):
             return line.rstrip("\n")
@@ -90,7 +90,7 @@ def failed(job: Job, why: str) -> dict[str, Any]:
 
 
 def digest(job: Job) -> str:
-    """A hash of a submission's bytes; of the reason, where they cannot be read."""
+    """A hash of a submission's bytes, or of the reason if they cannot be read."""
     try:
         return hashlib.sha256(submissions.read(job.path, job.member)).hexdigest()
     except (InputError, OSError) as error:
@@ -99,7 +99,7 @@ def digest(job: Job) -> str:
 
 @cache
 def _judge(worker: int) -> subprocess.Popen:
-    """This worker's judge. Each has one: a process that holds threads, as Ray's do, must not fork."""
+    """This worker's judge. Each has one: a process with threads, such as Ray's, must not fork."""
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     return subprocess.Popen(
         [sys.executable, "-c", "from labkit.grading.judge import serve; serve()"],
@@ -121,12 +121,12 @@ def _stop_judge() -> None:
 
 def serve() -> None:
     """What a judge does until its worker is gone."""
-    processes.prctl(processes.SUBREAPER, 1)  # what a child leaves behind becomes the judge's, who ends it
+    processes.prctl(processes.SUBREAPER, 1)  # processes that a child leaves running become the judge's, which ends them
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     _import_all()
     runner.sweep()
-    with contextlib.suppress(BrokenPipeError):  # the worker is gone, and nobody waits for the result
+    with contextlib.suppress(BrokenPipeError):  # the worker is gone, and the result is not needed
         for line in sys.stdin:
             fields = json.loads(line)
             job = Job(**fields | {"budget": Budget(**fields["budget"])})
@@ -136,7 +136,7 @@ def serve() -> None:
 
 
 def _import_all() -> None:
-    """Import, before the forks, what every child needs; much of it is imported only when a notebook is collected."""
+    """Import, before the forks, what every child needs; much of it would be imported only when a notebook is collected."""
     os.environ["JUPYTER_PATH"] = str(Path(__file__).parent)
     import nbval.kernel
     from jupyter_client.kernelspec import KernelSpecManager
@@ -145,7 +145,7 @@ def _import_all() -> None:
     from labkit.exercises import catalogue
     from labkit.grading import assemble, comparison, sandbox, similarity  # noqa: F401
 
-    nbval.kernel.pformat = str  # it words each message for a log that nobody reads
+    nbval.kernel.pformat = str  # it formats each message for a log that is not read
     KernelSpecManager().get_kernel_spec("labkit-grade")
     KernelProvisionerFactory.instance().get_provisioner_entries()
     with runner.folder() as folder, contextlib.redirect_stdout(io.StringIO()):
@@ -193,30 +193,32 @@ def _line(job: Job, submission: str, outcome: str, rows: dict[str, dict]) -> dic
 
 
 class _Grading:
-    """What is known of a submission so far, and the runs that find out the rest."""
+    """What is known about a submission so far, and the runs that find out the rest."""
 
     def __init__(self, job: Job, folder: Path):
         self.job, self.folder = job, folder
         self.read = False
         self.refused: str | None = None  # why nothing of it is graded
-        self.machine: str | None = None  # the same, where that is no doing of the learner's
+        self.machine: str | None = None  # the same, if that is not the learner's doing
         self.faults: list[str] = []  # of the machine, so far
         self.rows: dict[str, dict] = {}  # by exercise
         self.left: set[tuple[str, str]] = set()  # (exercise, group) without an outcome
         self.again: set[str] = set()  # exercises that took too long, to be tried once more
         self.killed: set[str] = set()  # exercises whose kernel was killed once, by itself or from outside
-        self.cpu = 0.0  # seconds that sandboxes took: what ends with its namespace is in no count of the system's
+        self.cpu = 0.0  # seconds that sandboxes took: the system does not count what ends with its namespace
 
     @property
     def over(self) -> bool:
         return bool(self.refused or self.machine)
 
     def run_all(self) -> None:
-        """Run until each group has an outcome: first all together, then in fresh kernels what an end left over."""
+        """Run until each group has an outcome: first all together, then in new kernels the groups that an early end
+        left over.
+        """
         self.run(None)
         while (self.left or not self.read) and not self.over:
             self.run(self.left if self.read else None)
-        for id in sorted(self.again):  # once more, alone; behind a group that takes too long again nothing is tried
+        for id in sorted(self.again):  # once more, alone; after a group that takes too long again nothing is tried
             groups = {(id, group) for group in self.rows[id]["groups"]}
             self.rows[id] = self._blank([group for _, group in groups], self.rows[id].get("remarks", ()))
             self.left = groups
@@ -224,7 +226,9 @@ class _Grading:
                 pass
 
     def run(self, only: set[tuple[str, str]] | None, again: bool = False) -> bool:
-        """Run these groups in one kernel. Whether it is to be done once more, by no fault of the learner's."""
+        """Run these groups in one kernel. Returns whether to do it once more, for a reason that is not the learner's
+        fault.
+        """
         self.left = set(only or ())
         killed = processes.killed_for_memory()
         run = _Run(self.job, only, self.folder, self._take)
@@ -234,7 +238,7 @@ class _Grading:
             if not self.read and not self.over:
                 end = End("ended", "the process that reads it said nothing", "machine")
             else:
-                if self.left and not self.over:  # it ended well, and said nothing
+                if self.left and not self.over:  # it ended successfully, and said nothing
                     self._fail(None, End("ended", "the kernel gave no answer"))
                 return False
         if self.over:
@@ -285,7 +289,7 @@ class _Grading:
         return row | {"remarks": [*remarks]}
 
     def _anew(self, id: str) -> None:
-        """All groups of an exercise are to be run again: a verdict stands on the answers of one kernel."""
+        """All groups of an exercise are to be run again: a verdict is based on the answers of one kernel."""
         if id in self.rows:
             groups = self.rows[id]["groups"]
             self.rows[id] |= {"groups": dict.fromkeys(groups, False)}
@@ -330,7 +334,7 @@ class _Run(runner.Watch):
     def _goes_on(self, part: str, at: tuple[str, str]) -> None:
         before, exercise = self.part, self.at and self.at[0]
         self.ran = self.ran or before in ("learner", "probe")
-        # code of an earlier exercise may keep the kernel where an exercise begins
+        # code of an earlier exercise may delay the kernel when an exercise begins
         self.part, self.at = "next" if part == "begin" and self.ran else part, at
         if at[0] != exercise or before == "begin":  # the wall clock of an exercise starts once
             self.since = time.monotonic()
@@ -339,7 +343,7 @@ class _Run(runner.Watch):
 
     def tick(self, alive: list[int]) -> End | None:
         if processes.parent(os.getppid()) != self.waiter:
-            raise SystemExit(1)  # nobody waits for the result
+            raise SystemExit(1)  # the result is not needed
         used = sum(map(processes.cpu, alive))
         self.cpu = max(self.cpu, used)
         if end := self._over(used - self.cpu_before, alive):
@@ -351,7 +355,7 @@ class _Run(runner.Watch):
         if not alive:
             kernels = processes.children(self.child)
             code = processes.exit_code(kernels[0]) if kernels else None
-            time.sleep(runner.TICK)  # it may have just ended well
+            time.sleep(runner.TICK)  # it may have just ended successfully
             if not self.heard_more():
                 return self._kernel_ended(code)
         return None
@@ -385,10 +389,10 @@ class _Run(runner.Watch):
         return End("ended", f"the process that reads and compares was ended ({how})", "machine")
 
     def _kernel_ended(self, code: int | None) -> End:
-        """By whose doing a kernel ended, whose process did so with this code (−N: by the signal N).
+        """What ended a kernel whose process ended with this code (−N: by the signal N).
 
-        Outside a sandbox that process is bubblewrap, which no code within can reach; it ends with 128 + N where what
-        is inside was ended by the signal N.
+        Outside a sandbox that process is bubblewrap, which no code inside can reach; it ends with 128 + N where what is
+        inside was ended by the signal N.
         """
         from_outside = self.job.sandboxed and code is not None and code < 0
         if self.part in ("read", "begin") or from_outside:
@@ -454,7 +458,7 @@ def _cpu_used() -> float:
 
 
 def _read_and_run(job: Job, only: set[tuple[str, str]] | None, folder: Path, emit: runner.Emit) -> None:
-    """What goes wrong in reading is the file's fault, what goes wrong behind that the machine's."""
+    """A failure in reading is the file's fault, a failure after that the machine's."""
     from labkit.grading import assemble, similarity
     from labkit.grading.comparison import DONE, Comparison
 

@@ -1,6 +1,7 @@
-"""The pages that people read: a learner's feedback, and the report on a class. Plain HTML, no script, nothing from outside.
+"""The pages that people read: a learner's feedback, and the report on a class. Plain HTML, no script, nothing from
+outside.
 
-What they say is gathered here; how it looks stands in `templates/`, where Jinja2 escapes all that comes from a
+What they say is gathered here; how it looks is in `templates/`, where Jinja2 escapes everything that comes from a
 submission. Hidden inputs are shown only in a released feedback.
 """
 
@@ -29,7 +30,7 @@ IN_A_WORD = {
     "misconception": "a known mistake",
     "raised": "raised an error",
     "changed": "changes its argument",
-    "shared": "hands back its argument",
+    "shared": "returns its argument",
     "slow": "takes too long",
     "memory": "takes too much memory",
     "ended": "ended its kernel",
@@ -38,20 +39,20 @@ IN_A_WORD = {
 ALONE = {
     "NameError": "A cell is tried by itself: before it there are `math`, `labkit as lk`, `numpy as np`, and `torch` where the "
     "exercise uses it. Import or define in the cell whatever else it uses.",
-    "AttributeError": "If it was an attribute of `lk`: a cell is tried by itself, and may use `lk.exercise` only.",
-    "ModuleNotFoundError": "Where a cell is tried there are the packages of the kit, and of labkit only `lk.exercise`.",
+    "AttributeError": "If it was an attribute of `lk`: a cell is tried by itself, and may use only `lk.exercise`.",
+    "ModuleNotFoundError": "When a cell is tried, the packages of the kit are there, and of labkit only `lk.exercise`.",
 }
 ALONE["ImportError"] = ALONE["ModuleNotFoundError"]
 NO_ERRORS = {  # the sandbox's own words, under names of errors
     "TooMuchPrinted": "It prints too much; take the print out of the loop.",
-    "TooMuch": "Its results are too long; give back only what is asked for.",
+    "TooMuch": "Its results are too long; return only what is asked for.",
     "NoAnswer": "It gave no answer.",
-    "NothingDefined": "Nothing in the cell stands under `@lk.exercise({id!r})`; leave that line above your `def`.",
+    "NothingDefined": "No function in the cell is under `@lk.exercise({id!r})`; keep that line above your `def`.",
 }
 ERRORS = {name for name, each in vars(builtins).items() if isinstance(each, type) and issubclass(each, BaseException)}
 NOT_TRIED = ("missing", "not attempted")
 # of the report's bars: a part's class, and in words
-KEYS = (("right", "right"), ("named", "a mistake that has a name"), ("other", "another mistake"), ("", "not tried"))
+KEYS = (("right", "right"), ("named", "a known mistake"), ("other", "another mistake"), ("", "not tried"))
 Who = tuple[str, str]  # a learner's name, and the address of their feedback
 
 
@@ -73,7 +74,7 @@ def feedback(row: dict, name: str) -> str:
 
 
 def said(id: str, got: dict) -> list[str]:
-    """What is said of an exercise without showing a hidden input, in lines."""
+    """The report on an exercise, in lines, without a hidden input."""
     exercise, kind = find(id), got["kind"]
     earned, groups = sum(got["groups"].values()), len(got["groups"])
     lines = []
@@ -99,7 +100,7 @@ def said(id: str, got: dict) -> list[str]:
     elif kind == "changed":
         lines.append("It changes its argument; build a new object and leave what came in as it is.")
     elif kind == "shared":
-        lines.append("It gives back its argument itself, so that changing one changes the other; return a new object.")
+        lines.append("It returns its argument itself, so that changing one changes the other; return a new object.")
     elif kind == "long":
         lines.append(f"Its cell {got['text']}. Keep data out of it.")
     elif kind in ("slow", "memory", "ended"):
@@ -123,7 +124,7 @@ def _hidden(id: str, got: dict, seed: int) -> dict:
     for probe, expected in zip(exercise.draw(seed), expected_outcomes(exercise, seed)):
         right = f"raises {expected.error}" if expected.error else shown(expected.value, 200)
         rows.append((probe.group, call_as_text(exercise, probe.args, 300), right))
-    subject = {"raised": "It ", "wrong": ""}.get(got["kind"])  # of other kinds all is said already
+    subject = {"raised": "It ", "wrong": ""}.get(got["kind"])  # for other kinds everything is said already
     return {"more": None if subject is None else subject + got["text"][:600], "rows": rows}
 
 
@@ -165,7 +166,7 @@ def report(rows: Iterable[dict], names: dict[str, str], missing: list[str], faul
 
 
 def _shares(id: str, counts: Counter, points: float) -> dict:
-    """A row of the report's table: how many were right, made a known mistake, another, or did not try."""
+    """A row of the report's table: how many were right, made a known mistake, made another, or did not try."""
     total = counts.total()
     tried = total - sum(counts[kind] for kind in NOT_TRIED)
     numbers = [counts["passed"], counts["misconception"]]
@@ -183,7 +184,7 @@ def _shares(id: str, counts: Counter, points: float) -> dict:
 
 
 def _message(id: str, name: str) -> str:
-    """What those were told who made a misconception."""
+    """The message for those who made a known mistake."""
     return next((each.message for each in find(id).misconceptions if each.name == name), name)
 
 
@@ -199,7 +200,7 @@ def _name(row: dict) -> str:
 
 @cache
 def _templates() -> Environment:
-    """The templates; whatever is put into them is escaped, unless a filter here made it."""
+    """The templates; everything put into them is escaped, unless a filter here made it."""
     loader = FileSystemLoader(Path(__file__).with_name("templates"))
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters["code"] = _with_code
@@ -207,7 +208,7 @@ def _templates() -> Environment:
 
 
 def _with_code(words: str) -> Markup:
-    """Words with what stands between backticks as code."""
+    """Text in which the parts between backticks become code."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(words))))
 
 

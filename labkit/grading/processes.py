@@ -1,4 +1,4 @@
-"""What Linux says of processes, in /proc: who is below whom, what they have used, how they ended. And ending them.
+"""What Linux says about processes, in /proc: which started which, what they have used, how they ended. And ending them.
 
 Nothing here knows of submissions or of nbval.
 """
@@ -15,12 +15,12 @@ DEATH_SIGNAL, SUBREAPER = 1, 36  # linux/prctl.h
 
 
 def end(child: int) -> None:
-    """SIGKILL to a child and to all that it started, until nothing of it is left."""
+    """SIGKILL to a child and to everything that it started, until nothing of it is left."""
     for process in (child, *tree(child)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
     while True:
-        # Before each wait, because what the child left may live on: it is ours now, and waiting for it would not end.
+        # Before each wait, because what the child left may still run: it is ours now, and waiting for it would not end.
         for process in children(os.getpid()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
@@ -48,7 +48,7 @@ def children(process: int) -> list[int]:
 
 
 def parent(process: int) -> int:
-    """The process above; 0 if there is none such."""
+    """The parent process; 0 if there is no such process."""
     fields = _stat(process)
     return int(fields[1]) if fields else 0
 
@@ -60,8 +60,8 @@ def ended(process: int) -> bool:
 
 
 def exit_code(zombie: int) -> int | None:
-    """How a process ended whose parent has not asked yet: its exit status, or −N for the signal N. None if that cannot
-    be known.
+    """How a process ended whose parent has not asked yet: its exit status, or −N for the signal N. None if that is
+    unknown.
     """
     fields = _stat(zombie)
     if len(fields) < 50 or fields[0] != b"Z":
@@ -85,7 +85,8 @@ def memory(process: int) -> int:
 
 
 def files(process: int) -> int:
-    """How many files lie where a process of a sandbox can write; even an empty one takes a kilobyte of the system's.
+    """How many files lie where a process of a sandbox can write; even an empty one takes a kilobyte of the system's
+    memory.
 
     A process that has the machine's own root, as bubblewrap has while it starts and when it ends, is in no sandbox.
     """

@@ -1,4 +1,4 @@
-"""What can be said of a learner's cell from its source alone, and so without telling anything of a hidden input."""
+"""What can be said about a learner's cell from its source alone, without revealing a hidden input."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ MOST_NAMES, MOST_LETTERS = 5, 40
 
 
 def remarks(source: str, exercise: Exercise) -> list[str]:
-    """Lines on what keeps a cell from running, or its function from being called or from giving something back."""
+    """Lines on what stops a cell from running, or its function from being called or from returning something."""
     try:
         tree = ast.parse(source)
     except SyntaxError as error:
-        return [f"Python cannot read line {error.lineno} of your cell ({error.msg}), so nothing of it ran."]
+        return [f"Python cannot read line {error.lineno} of your cell ({error.msg}), so none of it ran."]
     except (ValueError, RecursionError, MemoryError):
-        return ["Python cannot read the cell, so nothing of it ran."]
+        return ["Python cannot read the cell, so none of it ran."]
     lines = []
     if unknown := _unknown(tree, THERE | {each.name for each in exercise.earlier}):
         named = ", ".join(f"`{name[:MOST_LETTERS]}`" for name in unknown[:MOST_NAMES])
-        lines.append(f"The cell uses what it does not define: {named}.")
+        lines.append(f"The cell uses names that it does not define: {named}.")
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == exercise.name]
     if functions:
         lines += _of(functions[-1], exercise)
@@ -40,12 +40,12 @@ def _of(function: ast.FunctionDef, exercise: Exercise) -> list[str]:
             f"It is called as `{exercise.name}({', '.join(wanted)})`; yours takes {most} argument{'s' * (most != 1)}."
         )
     if not any(isinstance(node, (ast.Return, ast.Yield, ast.YieldFrom, ast.Raise)) for node in ast.walk(function)):
-        lines.append("It gives nothing back: there is no `return`.")
+        lines.append("It returns nothing: there is no `return`.")
     return lines
 
 
 def _unknown(tree: ast.Module, there: set[str]) -> list[str]:
-    """Names that are used and nowhere defined, in their order. None where an import brings names that cannot be seen."""
+    """Names that are used but never defined, in their order. None if an import brings names that cannot be seen."""
     used, defined = {}, set(there)
     for node in ast.walk(tree):
         match node:

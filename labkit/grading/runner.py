@@ -2,7 +2,7 @@
 
 `Watch` forks the child, reads what it reports through a pipe, and kills it with all that it started when a budget is
 used up; what a report means and what a budget is, its subclasses say: for grading in `judge`, for a whole lab in
-`check_lab`. `nbval` runs a notebook so that nothing beside it, above it or in the environment has a say: no
+`check_lab`. `nbval` runs a notebook so that nothing beside it, above it or in the environment has any influence: no
 conftest.py, no pytest.ini, no `__init__.py`, no plugin but the caller's.
 """
 
@@ -32,8 +32,8 @@ Emit = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class End:
-    """Why a run ended before it was done, and by whose doing: the learner's, the machine's, or unknown, as where a
-    kernel got SIGKILL, which its own code can send as well as an OOM killer.
+    """Why a run ended before it was done, and who caused it: the learner, the machine, or unknown, as when a kernel got
+    SIGKILL, which its own code can send as well as the OOM killer.
     """
 
     kind: str  # slow, memory, ended
@@ -59,7 +59,7 @@ class Watch:
         os.close(send)
 
     def run(self) -> End | None:
-        """Wait for the child. None if it did all it should; else why not."""
+        """Wait for the child. None if it did everything it should; otherwise why not."""
         buffer, said = b"", 0
         try:
             while True:
@@ -119,7 +119,7 @@ def _child(work: Callable[[Emit], None], send: int) -> None:
 
         work(emit)
         status = 0
-    except BaseException:  # `work` says itself what went wrong; here only the traceback is left, for who debugs this
+    except BaseException:  # `work` itself says what went wrong; here only the traceback is left, for debugging
         if os.environ.get("LABKIT_GRADE_DEBUG"):
             import traceback
 
@@ -164,7 +164,9 @@ def folder() -> Iterator[Path]:
 
 
 def write_privately(path: Path, text: str) -> None:
-    """A file that nobody else can read: the folder of `folder` can be entered by all, and notebooks hold right answers."""
+    """A file that nobody else can read, because others can enter `folder`'s folder, and notebooks contain right
+    answers.
+    """
     with open(
         os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w", encoding="utf-8"
     ) as file:

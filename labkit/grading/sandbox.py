@@ -1,12 +1,13 @@
-"""Kernels under bubblewrap: a provisioner for `jupyter_client`, so that any tool that takes a kernel's name can use it.
+"""Kernels under bubblewrap: a provisioner for `jupyter_client`, so that any tool that accepts a kernel's name can use
+it.
 
 Two kernelspecs use it. `labkit-grade` holds Python, the installed libraries without labkit, and what lies in `inside/`;
 `labkit-sandbox` holds labkit and its labs too, to run somebody's whole lab. Neither has a network, a home, `/etc`,
-other processes, or a place to write to but `/tmp` and `/dev/shm`, 64 MB each (2 GB for a whole lab). The kernel's sockets are files in a folder of its own, where
-it cannot write: it is given them open.
+other processes, or a place to write to except `/tmp` and `/dev/shm`, 64 MB each (2 GB for a whole lab). The kernel's
+sockets are files in a folder of its own where it cannot write: it gets them already open.
 
-Without user namespaces of its own root would be root inside as well, so root's sandboxes run under a user id that
-nobody else has, one for each that runs at the same time. Bubblewrap sets no limits: `prlimit` does, inside, for each
+Without a user namespace, root would be root inside as well, so root's sandboxes run under user ids that nobody else
+has, one for each sandbox that runs at the same time. Bubblewrap sets no limits: `prlimit` does, inside, for each
 process; when grading, `judge` sums up the memory of all together, twenty times a second.
 """
 
@@ -37,7 +38,7 @@ from labkit.grading import seccomp
 
 PACKAGE = Path(__file__).resolve().parents[1]
 INSIDE = Path(__file__).resolve().parent / "inside"
-KIT = (  # all of labkit that a learner's code can see, and where
+KIT = (  # everything of labkit that a learner's code can see, and where
     (INSIDE / "kernel.py", "kernel.py"),
     (INSIDE / "stub.py", "labkit/__init__.py"),
     (INSIDE / "empty.py", "labkit/exercises/__init__.py"),
@@ -46,7 +47,7 @@ KIT = (  # all of labkit that a learner's code can see, and where
     (PACKAGE / "exercises" / "limits.py", "labkit/exercises/limits.py"),
 )
 NEEDED = ("bwrap", "setpriv", "prlimit")
-FIRST_USER, USERS = 60_706, 478  # 60706 … 61183 are given to nobody (systemd.io/UIDS-GIDS)
+FIRST_USER, USERS = 60_706, 478  # 60706 … 61183 are not assigned to anybody (systemd.io/UIDS-GIDS)
 MB = 1_000_000
 
 
@@ -70,12 +71,12 @@ WHOLE_LAB = Limits(memory_mb=12_000, space_mb=None, files_mb=2_000, file_mb=1_00
 
 @cache
 def missing() -> str | None:
-    """Why there can be no sandbox here, and what to do about it, in one line; None if there can."""
+    """Why there can be no sandbox here, and what to do about it, in one line; None if there can be one."""
     if not sys.platform.startswith("linux"):
         return "the sandbox needs Linux; grade in a Linux machine, container or WSL 2"
     absent = [name for name in NEEDED if shutil.which(name) is None]
     if absent:
-        return f"the sandbox needs {', '.join(absent)}; `apt-get install bubblewrap util-linux` (or your system's like)"
+        return f"the sandbox needs {', '.join(absent)}; `apt-get install bubblewrap util-linux` (or the equivalent on your system)"
     try:
         with contextlib.ExitStack() as stack:
             command, options = wrapped(["true"], Limits(), "grade", stack)
@@ -89,9 +90,9 @@ def missing() -> str | None:
 
 
 def require() -> None:
-    """Raise `InputError` where there can be no sandbox."""
+    """Raise `InputError` if there can be no sandbox."""
     if reason := missing():
-        instead = "; or say --unsandboxed, where you would run the learners' code with your own hands"
+        instead = "; or say --unsandboxed if you trust the learners' code enough to run it as yourself"
         raise InputError(reason + (instead if sys.platform.startswith("linux") else ""))
 
 
@@ -122,7 +123,7 @@ def wrapped(
     arguments += ["--perms", "1777", "--size", size, "--tmpfs", "/tmp", "--proc", "/proc", "--dev", "/dev"]
     arguments += ["--perms", "1777", "--size", size, "--tmpfs", "/dev/shm"]
     if layout == "grade":
-        arguments += ["--ro-bind", "/dev/null", "/dev/zero"]  # mapped, it is memory that counts for nobody
+        arguments += ["--ro-bind", "/dev/null", "/dev/zero"]  # mapped, it is memory that no limit counts
     arguments += _mounts(layout)
     if sockets is not None:
         parents = [str(parent) for parent in reversed(sockets.parents[:-2])]  # below /tmp
@@ -174,7 +175,7 @@ def _environment(layout: str) -> dict[str, str]:
     environment |= {"IPYTHONDIR": "/tmp/ipython", "MPLCONFIGDIR": "/tmp/matplotlib", "HF_HUB_OFFLINE": "1"}
     if layout == "grade":
         return environment | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(["/kit", *_libraries()])}
-    environment["FONTCONFIG_FILE"] = str(INSIDE / "fonts.conf")  # without one, in no `/etc`, it complains on stderr
+    environment["FONTCONFIG_FILE"] = str(INSIDE / "fonts.conf")  # without one in `/etc` it complains on stderr
     return environment | {"LABKIT_HOME": "/tmp/labkit", "PYTHONPATH": str(PACKAGE.parent)}
 
 
@@ -193,7 +194,7 @@ def _mounts(layout: str) -> list[str]:
     arguments, bound = ["--ro-bind", "/usr", "/usr"], [Path("/usr")]
 
     def bind(source: Path, place: Path, how: str = "--ro-bind") -> None:
-        for parent in reversed(place.parents[:-1]):  # bubblewrap would make them for root's eyes only
+        for parent in reversed(place.parents[:-1]):  # bubblewrap would make them readable for root only
             if not any(parent.is_relative_to(other) for other in bound):
                 arguments.extend(["--perms", "0755", "--dir", str(parent)])
         arguments.extend([how, str(source), str(place)])
@@ -210,7 +211,7 @@ def _mounts(layout: str) -> list[str]:
                 bound.append(each)
     if layout == "grade":
         hidden = [Path(path, "labkit") for path in _libraries()] + [PACKAGE]
-        for path in hidden:  # whatever labkit lies among what was bound
+        for path in hidden:  # whatever labkit is among the folders that were bound
             if path.is_dir() and any(path.is_relative_to(other) for other in bound):
                 arguments += ["--size", "4096", "--perms", "0555", "--tmpfs", str(path), "--remount-ro", str(path)]
         for source, name in KIT:
@@ -227,7 +228,9 @@ def _mounts(layout: str) -> list[str]:
 
 
 def unwrapped(command: list[str], kit: Path) -> tuple[list[str], dict[str, str]]:
-    """(the command of a grading kernel as yourself, its environment). The folder `kit` gets what `/kit` has in a sandbox."""
+    """(the command of a grading kernel as yourself, its environment). The folder `kit` gets what `/kit` has in a
+    sandbox.
+    """
     for source, name in KIT:
         (kit / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, kit / name)
@@ -238,8 +241,8 @@ def unwrapped(command: list[str], kit: Path) -> tuple[list[str], dict[str, str]]
 def _listeners(folder: Path, stack: contextlib.ExitStack) -> list[int]:
     """Descriptors of sockets that listen at `s-1` … `s-5`, for a kernel that is given them.
 
-    So it needs no folder that it can write to, where it could fill the disk, or put a link in place of a socket, which
-    whoever connects again would follow.
+    So it needs no folder that it can write to, where it could fill the disk, or replace a socket with a link, which the
+    next client would follow.
     """
     made = []
     for number in range(1, 6):
@@ -252,7 +255,7 @@ def _listeners(folder: Path, stack: contextlib.ExitStack) -> list[int]:
 
 
 class QuickClient(BlockingKernelClient):
-    """A client that is ready when the kernel has said so: jupyter_client's then waits for 0.2 s of silence."""
+    """A client that is ready when the kernel has said so: jupyter_client's own would then wait for 0.2 s of silence."""
 
     def wait_for_ready(self, timeout: float | None = None) -> None:
         end = float("inf") if timeout is None else time.monotonic() + timeout
@@ -263,7 +266,7 @@ class QuickClient(BlockingKernelClient):
                     pass
                 while not self._is_end(
                     self.get_iopub_msg(timeout=0.05), asked
-                ):  # unheard, if it came before we listened
+                ):  # missed, if it came before we listened
                     pass
                 return
             if not self.is_alive():
@@ -293,7 +296,7 @@ class SandboxProvisioner(LocalProvisioner):
         manager = self.parent
         manager.transport, manager.ip = "ipc", str(sockets / "s")
         manager.connection_file = str(sockets / "connection.json")
-        if "LABKIT_SOCKETS" in os.environ:  # it is a judge's
+        if "LABKIT_SOCKETS" in os.environ:  # it belongs to a judge
             manager.client_factory = QuickClient
         for number, channel in enumerate(("shell", "iopub", "stdin", "hb", "control"), start=1):
             setattr(manager, f"{channel}_port", number)

@@ -1,8 +1,9 @@
-"""Which system calls a sandbox refuses: those that keep memory where no limit counts it, and doors into the kernel.
+"""Which system calls a sandbox refuses: those that hold memory where no limit counts it, and risky interfaces of the
+kernel.
 
-A seccomp program is a list of instructions (linux/filter.h). This one compares the call's number with a list and answers
-EPERM, or, for what a library only tries, ENOSYS; some calls it refuses for some arguments only. On a processor that is
-not listed nothing is refused.
+A seccomp program is a list of instructions (linux/filter.h). This one compares the call's number with a list and
+answers EPERM, or, for calls that libraries only try, ENOSYS; some calls are refused only for some arguments. On a
+processor that is not listed nothing is refused.
 """
 
 from __future__ import annotations
@@ -48,10 +49,12 @@ UNKNOWN |= {
     "open_tree": (428, 428),
     "move_mount": (429, 429),
 }
-NAMESPACES = 0x7E020000  # all of CLONE_NEW…; with clone3, whose flags lie in memory, none can be told (linux/sched.h)
-SHARED_ANONYMOUS = 0x21  # pages that stay when nobody maps them, and count for nobody (linux/mman.h)
+NAMESPACES = (
+    0x7E020000  # all of CLONE_NEW…; the flags of clone3 are in memory, so they cannot be checked (linux/sched.h)
+)
+SHARED_ANONYMOUS = 0x21  # pages that stay when they are not mapped, and that no limit counts (linux/mman.h)
 UNIX = 1  # AF_UNIX: what other sockets hold back is the machine's memory
-# name: (numbers, the argument, the bits of it that count, what they are, whether to refuse that or all else)
+# name: (numbers, the argument, the bits of it that count, what they are, whether to refuse these or all others)
 REFUSED_FOR = {"clone": ((56, 220), 0, NAMESPACES, 0, False)}
 REFUSED_IN_GRADE = {
     "mmap": ((9, 222), 3, SHARED_ANONYMOUS, SHARED_ANONYMOUS, True),

@@ -1,8 +1,8 @@
 """Near-copies among the exercise cells of learners, and of the public references: a list for a human, never a grade.
 
-Names, comments and layout do not count: a cell becomes the sequence of its tokens, with every name of its own as `x`, so
-that renaming hides nothing. Starter code is taken away first. Short answers to a narrow question are alike without any
-copying, so cells of few tokens are left out, and the list says how long a cell is.
+Names, comments and layout do not count: a cell becomes the sequence of its tokens, with every name of its own as `x`,
+so that renaming hides nothing. Starter code is removed first. Short answers to a narrow question are similar without
+any copying, so cells of few tokens are left out, and the list says how long a cell is.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def normal(source: str) -> list[str]:
     """A cell's tokens without names, comments, layout, docstrings and its first lines up to the `def`'s colon."""
     words: list[str] = []
     try:
-        ast.parse(source)  # what is no Python may take the tokenizer hours
+        ast.parse(source)  # source that is not Python may take the tokenizer hours
         for token in tokenize.generate_tokens(io.StringIO(inspect.cleandoc("\n" + source)).readline):
             if token.type in LAYOUT:
                 continue
@@ -61,10 +61,11 @@ def normal(source: str) -> list[str]:
 
 
 def pairs(cells: Iterable[tuple[str, str, list[str]]]) -> list[tuple[str, str, str, float, int]]:
-    """(exercise, one, other, Jaccard similarity, tokens) of cells, given as (exercise, whose, `normal`), that look alike.
+    """(exercise, one, other, Jaccard similarity, tokens) of cells, given as (exercise, whose, `normal`), that look
+    alike.
 
-    Cells that are the same, names aside, are listed with the first of them only, and what is like a reference with that and
-    the first learner's: a hundred copies are two hundred lines, not five thousand.
+    Cells that are the same apart from names are listed only with the first of them, and cells that resemble a reference
+    only with it and with the first learner's: a hundred copies are two hundred lines, not five thousand.
     """
     by_exercise: dict[str, dict[tuple, list[str]]] = {}
     for exercise, whose, found_words in cells:

@@ -1,12 +1,12 @@
-"""Finding what was handed in: folders of students, names as learning management systems give them, and zips of either.
+"""Finding submissions: folders of students, names as learning management systems give them, and zips of either.
 
 Known are `STUDENT/LAB.ipynb`; nbgrader's `submitted/STUDENT/ASSIGNMENT/LAB.ipynb`; Moodle's
 `Some Name_12345_assignsubmission_file_/LAB.ipynb`; Canvas's `student_[LATE_]12345_67890_LAB[-2].ipynb`; zips of one
 student's notebooks, as Otter makes them: `STUDENT.zip`; and a zip of all these. Links are not followed. Nothing is
 unpacked to the disk.
 
-Whose a file is, says who put it there: the student's folder, or the name that the system gave. Names inside a student's
-folder or zip are the student's to choose, and count for nothing. Which lab it is, its name says, or else the exercises in it.
+The student's folder, or the name that the system gave, says whose a file is. Names inside a student's folder or zip are
+chosen by the student, and do not count. The file's name says which lab it is, or else the exercises in it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MAX_FAULTS = 20  # lines on one zip
 CANVAS = re.compile(r"(?P<student>[^_]+)(?:_LATE)?_(?P<id>\d+)_\d+_(?P<name>.+)")
 MOODLE = re.compile(r"(?P<student>.+?)_(?P<number>\d+)_assignsubmission_file_?(?P<name>.*)")
 OTTER = re.compile(r"(?P<student>.+?)(?:_\d{4}_\d\d_\d\dT\d\d_\d\d_\d\d_\d+.*)")
-IN_NAMES = " .,@+'’()-_"  # beside letters, marks and digits of any script
+IN_NAMES = " .,@+'’()-_"  # in addition to letters, marks and digits of any script
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Submission:
     student: str
     lab: str
     path: str
-    member: str | None = None  # of a zip; of one in that, behind a null byte
+    member: str | None = None  # of a zip; of one inside it, after a null byte
     id: str = ""  # Canvas's number of the student
-    number: str = ""  # or Moodle's, which is another one for each assignment
-    own: bool = True  # its place says whose it is; not a name inside a zip that lies among the submissions
+    number: str = ""  # or Moodle's, which is different for each assignment
+    own: bool = True  # its place says whose it is, not a name inside a zip that is among the submissions
     order: tuple = ()  # of two by one student for one lab, the larger counts
 
     @property
@@ -105,12 +105,12 @@ def find(folder: str | Path, known: dict | None = None) -> tuple[list[Submission
         else:
             found[key] = submission
     if not found and not faults:
-        raise InputError(f"{folder} holds no notebook; STUDENT/LAB.ipynb is expected, or a zip of such")
+        raise InputError(f"{folder} holds no notebook; expected is STUDENT/LAB.ipynb, or a zip of such files")
     return sorted(found.values(), key=lambda each: (each.student, each.lab)), faults
 
 
 def _apart(submissions: list[Submission]) -> list[Submission]:
-    """The same, where the system's numbers say that two students have one name, with the number behind the name."""
+    """The same; if the system's numbers say that two students have one name, the number follows the name."""
     ids, numbers = defaultdict(set), defaultdict(set)
     for each in submissions:
         ids[each.student] |= {each.id} - {""}
@@ -142,7 +142,7 @@ def _all(root: Path, faults: list[str]) -> Iterator[Submission]:
                 continue
             place = PurePosixPath(path.relative_to(root))
             if not stat.S_ISREG(status.st_mode):
-                faults.append(f"{path}: no plain file (a link, perhaps); links are not followed")
+                faults.append(f"{path}: not a regular file (perhaps a link); links are not followed")
             elif path.suffix.lower() == ".zip":
                 yield from _zip(path, place, faults)
             else:
@@ -151,7 +151,7 @@ def _all(root: Path, faults: list[str]) -> Iterator[Submission]:
 
 
 class _Capped(io.FileIO):
-    """A file that refuses to be read in one piece where that is large."""
+    """A file that refuses large reads in one piece."""
 
     def read(self, size: int = -1) -> bytes:
         data = super().read(size if 0 <= size <= MAX_READ else MAX_READ + 1)
@@ -161,7 +161,7 @@ class _Capped(io.FileIO):
 
 
 def read(path: str, member: str | None) -> bytes:
-    """The bytes of a submission. Raises `InputError` for what is too large, or no plain file."""
+    """The bytes of a submission. Raises `InputError` for a file that is too large or not a regular file."""
     if member is None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(descriptor, "rb") as file:
@@ -170,8 +170,8 @@ def read(path: str, member: str | None) -> bytes:
         try:
             with _Capped(path) as file, _in_zip(file, member) as inner:
                 data = inner.read(MAX_FILE + 1)
-        except Exception as error:  # zipfile promises no short list
-            raise InputError(f"it cannot be taken out of the zip ({type(error).__name__}: {error})") from None
+        except Exception as error:  # zipfile can raise many kinds of errors
+            raise InputError(f"it cannot be extracted from the zip ({type(error).__name__}: {error})") from None
     if len(data) > MAX_FILE:
         raise InputError(f"the file is larger than {MAX_FILE // 1_000_000} MB; was something huge left in an output?")
     return data
@@ -182,7 +182,7 @@ def _in_zip(file: IO[bytes], member: str) -> Iterator[IO[bytes]]:
     name, _, inside = member.partition("\0")
     with zipfile.ZipFile(file) as archive:
         if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise zipfile.BadZipFile("packed in a way that cannot be unpacked piece by piece")  # bzip2, LZMA
+            raise zipfile.BadZipFile("compressed in a way that cannot be read piece by piece")  # bzip2, LZMA
         with archive.open(name) as inner:
             if not inside:
                 yield inner
@@ -195,13 +195,13 @@ def _in_zip(file: IO[bytes], member: str) -> Iterator[IO[bytes]]:
 
 
 def _zip(path: Path, place: PurePosixPath, faults: list[str]) -> Iterator[Submission]:
-    """The submissions in a zip that was handed in at `place`; nowhere, for the one that holds all submissions."""
+    """The submissions in a zip that was handed in at `place`; `place` is empty for the zip that holds all submissions."""
     owner = _owner_of_zip(place) if place.parts else {}
     given = not place.parts  # the instructor named this zip: the names in it are the system's
     told: list[str] = []
     for member, inner in _listed(path, None, told, MAX_OWN if owner else MAX_MEMBERS):
         whose = owner
-        if not owner:  # a class's zip, or a student's whose name is all it says
+        if not owner:  # a class's zip, or a student's, known only by its name
             inner = _inside(inner, path.stem)
             whose = _owner(inner) or _owner_of_zip(PurePosixPath(path.name)) or {"student": path.stem}
         if inner.suffix.lower() == ".ipynb":
@@ -234,8 +234,8 @@ def _listed(
             zipfile.ZipFile(file) as archive,
         ):
             members = archive.infolist()
-    except Exception as error:  # zipfile promises no short list
-        faults.append(f"{shown!r}: no zip that can be read ({error})")
+    except Exception as error:  # zipfile can raise many kinds of errors
+        faults.append(f"{shown!r}: not a readable zip ({error})")
         return
     if len(members) > most:
         faults.append(f"{shown!r}: {len(members):,} files in one zip; at most {most:,} are read")
@@ -246,7 +246,7 @@ def _listed(
         if member.is_dir() or hidden or inner.suffix.lower() not in (".ipynb", ".zip"):
             continue
         if len(member.filename) > MAX_NAME:
-            faults.append(f"{shown}: a file in it has a name of {len(member.filename):,} letters")
+            faults.append(f"{shown}: a file in it has a name of {len(member.filename):,} characters")
         elif (
             inner.is_absolute()
             or ".." in inner.parts
@@ -259,7 +259,7 @@ def _listed(
 
 
 def _inside(place: PurePosixPath, *more: str) -> PurePosixPath:
-    """The place without folders around all students': `submitted`, a lab's name, and so on."""
+    """The place without folders that contain all students' folders: `submitted`, a lab's name, and so on."""
     parts = list(place.parts)
     while len(parts) > 1 and (
         parts[0].lower() in ("submitted", "submissions", *labs()) or (len(parts) > 2 and parts[0] in more)
@@ -269,8 +269,8 @@ def _inside(place: PurePosixPath, *more: str) -> PurePosixPath:
 
 
 def _owner(place: PurePosixPath) -> dict[str, str]:
-    """Whose a file is that was handed in at this place, as fields of `Submission`: the outermost folder says it, without
-    one the name. Empty, if they do not.
+    """Whose file it is, by the place where it was handed in, as fields of `Submission`: the outermost folder says it,
+    or else the name. Empty if neither does.
     """
     place = _inside(place)
     named = MOODLE.fullmatch(place.parts[0] if len(place.parts) > 1 else place.stem)
@@ -288,28 +288,31 @@ def _owner_of_zip(place: PurePosixPath) -> dict[str, str]:
 
 
 def _checked(submission: Submission, when: tuple, place: PurePosixPath, faults: list[str]) -> Iterator[Submission]:
-    """The submission with its lab, as its place says or the exercises in it; if that cannot be, a fault."""
+    """The submission with its lab, from its place or from the exercises in it; or a fault if neither says."""
     named = MOODLE.fullmatch(place.stem) or CANVAS.fullmatch(place.stem)
     lab = lab_of(named["name"] if named else place.stem)
     for folder in reversed(place.parts[:-1]):  # ASSIGNMENT/any name.ipynb
         lab = lab or (labs().get(folder.lower()) if folder == place.parts[0] else lab_of(folder))
-    student, shown = unicodedata.normalize("NFC", submission.student), submission.shown  # macOS takes letters apart
+    student, shown = (
+        unicodedata.normalize("NFC", submission.student),
+        submission.shown,
+    )  # macOS decomposes accented letters
     says_lab = lab is not None
-    if not says_lab and not re.match(r"\d\d_", place.stem):  # that is the name of a lab that there is not
+    if not says_lab and not re.match(r"\d\d_", place.stem):  # the name of a lab that does not exist
         lab = _lab_inside(submission)
     if not student:
-        faults.append(f"{shown!r}: nobody's; put it into a folder with the student's name")
+        faults.append(f"{shown!r}: belongs to no student; put it into a folder with the student's name")
     elif lab is None:
         known = ", ".join(sorted({key for key in labs() if "_" in key and key[0].isdigit()}))
-        faults.append(f"{shown!r}: its name is that of no lab with exercises ({known})")
+        faults.append(f"{shown!r}: its name is not that of a lab with exercises ({known})")
     elif not _is_name(student):
         faults.append(
-            f"{shown!r}: {student!r} cannot be a student's name here; letters and digits can, and{IN_NAMES} inside"
+            f"{shown!r}: {student!r} cannot be a student's name here; use letters and digits, and{IN_NAMES} inside"
         )
     else:
         if not says_lab:
-            faults.append(f"{shown!r}: taken for lab {lab}, by the exercises in it; its name does not say so")
-        # of two, the one that is named for the lab counts, then the later, then the one with the higher number: `01_data-2`
+            faults.append(f"{shown!r}: treated as lab {lab}, because of its exercises; its name does not say so")
+        # of two, the one that is named after the lab counts, then the later, then the one with the higher number: `01_data-2`
         number = re.search(r"[-( ](\d{1,2})\)?$", place.stem)
         order = says_lab, tuple(when), int(number[1]) if number else 0, str(place)
         yield replace(submission, student=student, lab=lab, order=order)
@@ -342,7 +345,8 @@ def roster(path: str | Path) -> dict[str, list[dict]]:
     """{name as in the submissions: the rows it fits} of a CSV with columns such as Student, ID, SIS Login ID, Section.
 
     A student is found by any of the columns `student`, `name`, `id`, `login`, `email` and Canvas's; also by the name
-    without spaces, small, family name first, as in Canvas's file names. Canvas's number finds the row with that ID.
+    without spaces, in lower case, family name first, as in Canvas's file names. Canvas's number finds the row with that
+    ID.
     """
     try:
         data = Path(path).read_bytes()
@@ -351,7 +355,7 @@ def roster(path: str | Path) -> dict[str, list[dict]]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        text = data.decode("cp1252", "replace")  # what a spreadsheet writes that was not told otherwise
+        text = data.decode("cp1252", "replace")  # what a spreadsheet writes by default
     first = text.partition("\n")[0]
     try:
         rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count)))
@@ -377,7 +381,7 @@ def roster(path: str | Path) -> dict[str, list[dict]]:
         login, sis = lower.get("sis login id") or lower.get("login", ""), lower.get("sis user id", "")
         wanted = {"Student": name, "ID": lower.get("id", ""), "SIS User ID": sis, "SIS Login ID": login}
         wanted |= {"Section": lower.get("section", ""), "columns": columns}
-        wanted = people.setdefault((name, wanted["ID"], sis, login), wanted)  # a person may stand in two sections
+        wanted = people.setdefault((name, wanted["ID"], sis, login), wanted)  # a person may be in two sections
         family, _, given = name.partition(",")
         turned = f"{given.strip()} {family.strip()}".strip()
         keys = {
@@ -403,7 +407,7 @@ def _lab_of_column(title: str) -> str | None:
 
 
 def in_roster(known: dict[str, list[dict]], student: str, id: str = "") -> dict | None:
-    """The row of a student; None if there is none, or more than one that it could be."""
+    """The row of a student; None if there is none, or if there are several candidates."""
     fits = known.get(f"id {id}") if id else None
     small = student.lower()
     fits = fits or known.get(f"={small}") or known.get(small) or known.get(re.sub(r"[\W_]", "", small)) or ()

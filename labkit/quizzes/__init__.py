@@ -1,7 +1,7 @@
-"""Quizzes: questions inside the page, answered with a reason, that come back days later.
+"""Quizzes: questions inside the page, whose answers come with reasons, and which come back days later.
 
 Here are `quiz`, which a lab calls, and which questions it takes. A question is described in `schema`, read by `banks`,
-put and judged by `answers`, shown by `printed` (no kernel), `widget` (a notebook) and `terminal`. What is due is in
+asked and judged by `answers`, shown by `printed` (no kernel), `widget` (a notebook) and `terminal`. What is due is in
 `schedule`, and asked by `review`; the practice exam is in `exam`, how banks are checked in `lint`, how they leave the
 kit in `export`.
 """
@@ -31,8 +31,8 @@ TITLES = {
 def quiz(lab: str, *, when: str, segment: str | None = None) -> None:
     """Ask a lab's questions: those `before` it, the one `during` a segment, four `after` it.
 
-    In a notebook they are answered in place, and each first answer is kept. What a notebook stores is the questions
-    with their answers folded, the same on every machine. Raises `InputError` for a quiz that there is not.
+    In a notebook they are answered in place, and each first answer is kept. A notebook stores the questions with their
+    answers folded, the same on every machine. Raises `InputError` for an unknown quiz.
     """
     found = choose(lab, when, segment)
     printed = [put(question) for question in found[:AFTER]]
@@ -42,7 +42,7 @@ def quiz(lab: str, *, when: str, segment: str | None = None) -> None:
     bundle = {"text/html": as_html(printed, TITLES[when]), "text/plain": as_text(printed, TITLES[when])}
     try:
         from labkit.quizzes.widget import Quiz, show
-    except ImportError:  # without ipywidgets the questions are all
+    except ImportError:  # without ipywidgets there are only the questions
         from IPython.display import display
 
         display(bundle, raw=True)
@@ -51,12 +51,12 @@ def quiz(lab: str, *, when: str, segment: str | None = None) -> None:
 
 
 def today() -> str:
-    """What numbers and orders are drawn from in a lab: the same for a learner all day."""
+    """The seed for numbers and orders in a lab: the same for a learner all day."""
     return f"{learner()} {schedule.now().date()}"
 
 
 def learner() -> str:
-    """A name for the learner that says nothing of him, kept in his store."""
+    """An anonymous name for the learner, kept in their store."""
     if (name := store().kept("learner")) is None:
         name = uuid.uuid4().hex
         store().keep("learner", name)
@@ -77,7 +77,7 @@ def choose(lab: str, when: str, segment: str | None = None) -> list[Base]:
         raise InputError(f"when is {when!r}; it is one of {', '.join(map(repr, TITLES))}")
     if (segment is None) == (when == "during") or segment not in (None, *LABS[lab].segments):
         raise InputError(
-            f"segment is {segment!r}; during {lab!r} it is one of {', '.join(LABS[lab].segments)}, otherwise left out"
+            f"segment is {segment!r}; during {lab!r} it is one of {', '.join(LABS[lab].segments)}, otherwise it is left out"
         )
     found = [q for q in banks.load(path) if q.when == when and segment in (None, q.segment)]
     if not found:

@@ -1,7 +1,7 @@
-"""A question as it is put to somebody, with its numbers drawn and its options in an order; and what an answer is worth.
+"""A question as it is asked, with its numbers drawn and its options in an order; and the judgement of an answer.
 
-An answer is plain data: the typed text of a number, the text of an option, a list for match and order (what was put
-beside each left side, what stands first), a dict for blanks. Nothing here prints or stores.
+An answer is plain data: the typed text of a number, the text of an option, a list for match and order (the choice for
+each left side; the items in order), a dict for blanks. Nothing here prints or stores.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from labkit.quizzes.schema import BLANK, Base, NumberBlank
 
 MISSED, HARD, KNEW, EASY = 1, 2, 3, 4  # FSRS's ratings
 BYTES = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
-ROUGHLY = "15%"  # how near a value must be to be taken for a rounded one, or for one of these slips
-ANY_NUMBER = (  # (what makes the value right, what is said to it)
-    (-1, "Wrong sign. The size is right; look at which way it goes."),
-    (1 / 100, "Percent. It is a hundred times too large: was a share asked for?"),
-    (100, "Percent. It is a hundred times too small: were percent asked for?"),
+ROUGHLY = "15%"  # how close a value must be to count as a rounded one, or as one of these slips
+ANY_NUMBER = (  # (what makes the value right, the reply)
+    (-1, "Wrong sign. The size is right; check the direction."),
+    (1 / 100, "Percent. It is a hundred times too large: did the question ask for a share?"),
+    (100, "Percent. It is a hundred times too small: did the question ask for percent?"),
 )
 TYPED = re.compile(r"([-+]?)(\d+(?:\.\d*)?|\.\d+)(?:[eE]([-+]?\d{1,3})|[·*x×]10(?:\^|\*\*)?([-+]?\d{1,3}))?")
 
@@ -34,7 +34,7 @@ class Put:
 
     question: Base
     drawn: dict[str, float]
-    order: tuple[int, ...]  # the places in the bank of what is chosen from
+    order: tuple[int, ...]  # the places in the bank of the items to choose from
 
     def fill(self, text: str) -> str:
         return expressions.fill(text, self.drawn)
@@ -49,13 +49,13 @@ class Put:
 
     @cached_property
     def offered(self) -> tuple[str, ...]:
-        """What is chosen from: the options, the right sides, the items to order; nothing for the other kinds."""
+        """The items to choose from: the options, the right sides, the items to order; nothing for the other kinds."""
         texts = _choosable(self.question)
         return tuple(self.fill(texts[place]) for place in self.order)
 
     @cached_property
     def asked(self) -> tuple[str, ...]:
-        """The fields to be filled: the left sides, the places of an order, the blanks; one for the other kinds."""
+        """The fields to fill: the left sides, the places of an order, the blanks; one for the other kinds."""
         if self.question.kind == "match":
             return tuple(self.fill(pair.left) for pair in self.question.answer)
         if self.question.kind == "order":
@@ -66,7 +66,7 @@ class Put:
 
     @cached_property
     def right(self) -> Any:
-        """The right answer, in the form in which one is given; of a number, its value."""
+        """The right answer, in the form of an answer; for a number, its value."""
         question = self.question
         if question.kind == "number":
             return expressions.evaluate(question.answer, self.drawn)
@@ -80,7 +80,7 @@ class Put:
 
     @property
     def as_given(self) -> Any:
-        """The right answer as somebody would give it: numbers typed."""
+        """The right answer as somebody would give it: numbers as text."""
         return f"{self.right:.6g}" if self.question.kind == "number" else self.right
 
     def _blank(self, blank: Any) -> str:
@@ -91,7 +91,7 @@ class Put:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is answered to an answer. Where `problem` is set it could not be read, and does not count."""
+    """The reply to an answer. If `problem` is set, the answer could not be read and does not count."""
 
     right: bool = False
     reasons: tuple[str, ...] = ()  # what is wrong with it, in the markup of the banks
@@ -104,8 +104,8 @@ class Verdict:
 
 
 def put(question: Base, seed: str | None = None) -> Put:
-    """The question as the seed has it; without one, as it is printed: the first numbers, the options in bank order,
-    right sides and items sorted by their text.
+    """The question as the seed draws it; without a seed, as it is printed: the first numbers, the options in bank
+    order, right sides and items sorted by their text.
     """
     texts = _choosable(question)
     places = list(range(len(texts)))
@@ -118,12 +118,12 @@ def put(question: Base, seed: str | None = None) -> Put:
     drawn = {name: draw_from.choice(draw.values) for name, draw in question.draws.items()}
     draw_from.shuffle(places)
     if question.kind == "order" and places == sorted(places):
-        places.reverse()  # it must not lie there in its right order
+        places.reverse()  # it must not start in the right order
     return Put(question, drawn, tuple(places))
 
 
 def check(put: Put, given: Any) -> Verdict:
-    """Judge an answer to any kind but recall, which the learner judges himself."""
+    """Judge an answer to any kind except recall, which learners judge themselves."""
     return _CHECKS[put.question.kind](put, given)
 
 
@@ -133,10 +133,10 @@ def with_unit(value: float, unit: str) -> str:
 
 
 def read_number(typed: str, unit: str = "") -> tuple[float, str]:
-    """(the number somebody typed, "") or (NaN, what is wrong with it), asked for in `unit`.
+    """(the number that was typed, "") or (NaN, what is wrong with it), asked for in `unit`.
 
-    Taken are `0.22`, `.22`, `0,22`, `1,234.5`, `2e-1`, `2·10^-1`, `22%` (a share, unless the unit is %), `1/4`, and
-    the unit behind the number. Bytes may come in another size: `3500 MB` where GB is asked.
+    Accepted are `0.22`, `.22`, `0,22`, `1,234.5`, `2e-1`, `2·10^-1`, `22%` (a share, unless the unit is %), `1/4`, and
+    the unit after the number. Bytes may come in another size: `3500 MB` if GB is asked.
     """
     text = str(typed).strip().replace("−", "-").replace("–", "-").lstrip("≈~= ").replace("\u2009", " ")
     for upper, lower in zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-"):
@@ -161,7 +161,7 @@ def read_number(typed: str, unit: str = "") -> tuple[float, str]:
         value *= BYTES[rest.lower()] / BYTES[unit.lower()]
     elif rest and rest.lower().rstrip("s") != unit.lower().rstrip("s"):
         wanted = f"in {unit}" if unit else "as a number without a unit"
-        return math.nan, f"The answer is asked {wanted}; {rest!r} is something else."
+        return math.nan, f"The answer should be {wanted}; {rest!r} is something else."
     if not math.isfinite(value):
         return math.nan, f"Type a number, such as {example}."
     return value, ""
@@ -185,7 +185,7 @@ def slips(put: Put) -> list[tuple[str, float, str]]:
         if "log(" in str(question.answer):
             other = expressions.FUNCTIONS | {"log": lambda x, base=base: math.log(x, base)}
             value = expressions.evaluate(question.answer, put.drawn, other)
-            found.append((name, value, f"That takes the logarithm to the base {base}; here it is the natural one."))
+            found.append((name, value, f"That takes the logarithm to base {base}; here it is the natural one."))
     return found
 
 
@@ -211,7 +211,7 @@ def _check_number(put: Put, given: str) -> Verdict:
         return Verdict(right=True)
     digits = len(re.sub(r".*\.", "", match[0])) if (match := re.search(r"\.\d*$", str(given).strip())) else 0
     if value and near(value, wanted, ROUGHLY) and round(wanted, digits) == value:
-        return Verdict(problem="Right as far as it goes; give one digit more.")
+        return Verdict(problem="Right so far; give one more digit.")
     for name, mistaken, why in slips(put):
         if near(value, mistaken, question.tolerance) and not near(mistaken, wanted, question.tolerance):
             return Verdict(reasons=(f"{name[0].upper()}{name[1:]}. {why}",))
@@ -248,7 +248,7 @@ def _check_order(put: Put, given: Sequence[str | None]) -> Verdict:
     if not all(given):
         return Verdict(problem="Choose something for each place first.")
     if len(set(given)) < len(given):
-        return Verdict(problem="The same stands in two places; choose another for one of them.")
+        return Verdict(problem="The same item is in two places; choose another for one of them.")
     parts = tuple(chosen == wanted for chosen, wanted in zip(given, put.right))
     if all(parts):
         return Verdict(right=True, parts=parts)
@@ -276,7 +276,7 @@ def _check_blanks(put: Put, given: dict[str, str]) -> Verdict:
 
 
 def _word(text: str) -> str:
-    """A word for comparison: case, spaces, hyphens and quotes aside."""
+    """A word for comparison, without case, spaces, hyphens and quotes."""
     return re.sub(r"[\s\-‐-―`'\"“”]+", "", text.replace("−", "-").casefold()) or text.strip()
 
 

@@ -1,6 +1,6 @@
 """Reading the banks: YAML files of questions, which ship with the kit. Every fault is one line with file and line.
 
-A bank is read as data and nothing more: no tags, no anchors or aliases, no key twice, a limit on size and depth.
+A bank is read as plain data: no tags, no anchors or aliases, no key twice, a limit on size and depth.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from labkit.lab import PACKAGE, checkout
 from labkit.quizzes.schema import KINDS, Base, Question
 from labkit.syllabus import LABS
 
-MAX_BYTES = 1_000_000  # the largest bank has some fifty thousand
+MAX_BYTES = 1_000_000  # the largest bank has about fifty thousand
 MAX_DEPTH = 12
 EXAM = "practice_exam"
 QUESTION = TypeAdapter(Question)
@@ -28,7 +28,7 @@ SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is te
 
 
 class Located(InputError):
-    """A fault of a bank, with the file and the line where it stands."""
+    """A fault of a bank, with its file and line."""
 
 
 def folder() -> Path:
@@ -42,7 +42,7 @@ def shipped() -> list[Path]:
 
 
 def bank_of(lab: str) -> Path:
-    """The bank of a lab, named as in `lk.quiz("masking")`. Raises `InputError` if there is none such."""
+    """The bank of a lab, named as in `lk.quiz("masking")`. Raises `InputError` for an unknown one."""
     if lab not in LABS:
         near = difflib.get_close_matches(str(lab), LABS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(LABS)}"
@@ -95,7 +95,7 @@ def _read(path: Path, _time: int, size: int) -> tuple[tuple[Base, ...], tuple[st
         _refuse_aliases(text)
         root = yaml.compose(text, Loader=SafeLoader)
     except UnicodeDecodeError as error:
-        return (), (f"{path}: byte {error.start + 1} is no UTF-8; save the file as UTF-8",)
+        return (), (f"{path}: byte {error.start + 1} is not valid UTF-8; save the file as UTF-8",)
     except yaml.YAMLError as error:
         return (), (_where(path, error),)
     if not isinstance(root, yaml.SequenceNode):
@@ -117,14 +117,14 @@ def _read(path: Path, _time: int, size: int) -> tuple[tuple[Base, ...], tuple[st
             ]
             continue
         if question.id in seen:
-            found.append(f"{path}:{line}: the id {question.id!r} again, which line {seen[question.id]} has already")
+            found.append(f"{path}:{line}: the id {question.id!r} is already used in line {seen[question.id]}")
         seen.setdefault(question.id, line)
         questions.append(question)
     return tuple(questions), tuple(found)
 
 
 def _refuse_aliases(text: str) -> None:
-    """Raise for anchors and aliases (a few lines of them can unfold to gigabytes), tags, and too deep a nesting."""
+    """Raise for anchors and aliases (a few lines of them can expand to gigabytes), tags, and too deep a nesting."""
     depth = 0
     for event in yaml.parse(text, Loader=SafeLoader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
@@ -140,16 +140,20 @@ def _refuse_aliases(text: str) -> None:
 
 
 def _plain(node: yaml.Node) -> Any:
-    """The data of a node. Raises for a key that stands twice, of which YAML itself would take the last."""
+    """The data of a node. Raises for a key that occurs twice, of which YAML itself would take the last."""
     constructor = yaml.constructor.SafeConstructor()
-    if node.tag not in TAGS:  # a date, for example: what was written is meant
+    if node.tag not in TAGS:  # a date, for example: keep it as it was written
         node.tag = "tag:yaml.org,2002:str"
     if isinstance(node, yaml.MappingNode):
         data = {}
         for key_node, value in node.value:
             key = _plain(key_node) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str) or key in data:
-                problem = f"the key {key!r} again" if isinstance(key, str) else f"the key {key!r} is no text; quote it"
+                problem = (
+                    f"the key {key!r} occurs twice"
+                    if isinstance(key, str)
+                    else f"the key {key!r} is not text; put it in quotes"
+                )
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             data[key] = _plain(value)
         return data
@@ -165,13 +169,13 @@ def _where(path: Path, error: yaml.YAMLError) -> str:
 
 
 def _line(node: yaml.Node, place: Iterable[str | int]) -> int:
-    """The line of the deepest node on the way that pydantic names; what is missing stands at its parent's."""
+    """The line of the deepest node on the path that pydantic names; something missing has its parent's line."""
     line = node.start_mark.line + 1
     for step in place:
         children = dict(enumerate(node.value)) if isinstance(node, yaml.SequenceNode) else {}
         if isinstance(node, yaml.MappingNode):
             children = {key.value: value for key, value in node.value}
-        if step in children:  # pydantic also names kinds of questions and types, which are no places
+        if step in children:  # pydantic also names kinds of questions and types, which are not places
             node = children[step]
             line = node.start_mark.line + 1
     return line
@@ -185,7 +189,7 @@ def _said(data: Any, fault: dict) -> str:
     if fault["type"] == "missing":
         message = "is missing"
     elif fault["type"] == "extra_forbidden":
-        message = "is no key of this kind of question"
+        message = "is not a key of this kind of question"
     elif fault["type"].startswith("union_tag"):
         place, message = ["kind"], f"must be one of {', '.join(KINDS)}"
     return ": ".join(filter(None, [str(id or "a question without id"), " ".join(place), message]))

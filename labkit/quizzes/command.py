@@ -23,11 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     take = action("take", "answer a lab's questions here", "take masking --when before")
     take.add_argument("lab", metavar="LAB", help=f"one of {', '.join(LABS)}")
-    take.add_argument("--when", choices=("before", "during", "after"), help="only these (default: all of the lab's)")
+    take.add_argument(
+        "--when", choices=("before", "during", "after"), help="only these (default: all of the lab's questions)"
+    )
     exam = action("exam", "a practice exam, answered at the end", "exam --questions 10 --minutes 15")
     exam.add_argument("--questions", type=int, default=20, help="how many (default: %(default)s)")
     exam.add_argument("--minutes", type=float, help="the time for it (default: no limit)")
-    lint = action("lint", "check the banks: form, hints at the answer, numbers, coverage", "lint quizzes/01_data.yaml")
+    lint = action(
+        "lint", "check the banks: form, hints that give the answer away, numbers, coverage", "lint quizzes/01_data.yaml"
+    )
     lint.add_argument("files", metavar="FILE.yaml", nargs="*", type=Path, help="only these (default: all that ship)")
     schema = action("schema", "print the JSON Schema of a bank, for an editor", "schema --write bank.schema.json")
     schema.add_argument("--write", metavar="FILE", type=Path, help="write it to a file instead")
@@ -63,7 +67,7 @@ def _exam(args: argparse.Namespace) -> int:
     bank = banks.load(banks.folder() / f"{banks.EXAM}.yaml")
     seed = time.time_ns()
     puts = [put(question, str(seed)) for question in exam.sample(bank, args.questions, random.Random(seed))]
-    print(f"{len(puts)} questions; an empty line leaves one out. The answers come at the end.")
+    print(f"{len(puts)} questions; an empty line skips one. The answers come at the end.")
     answers = exam.in_terminal(puts, args.minutes)
     print("\n" + exam.as_text(answers))
     if args.json:

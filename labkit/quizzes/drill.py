@@ -1,4 +1,4 @@
-"""Problems about one token, as many as one wants: each drawn anew, and a mistake answered by its name."""
+"""Problems about one token, as many as you want: each with new numbers, and known mistakes are named."""
 
 from __future__ import annotations
 
@@ -37,7 +37,11 @@ PROBLEMS = [
         "tolerance": 0.01,
         "mistakes": [
             {"answer": "1 - p", "name": "turned sign", "why": "It is p − 1, which is below 0."},
-            {"answer": "p", "name": "target forgotten", "why": "A wrong token has it; 1 is to be taken off."},
+            {
+                "answer": "p",
+                "name": "target forgotten",
+                "why": "That is for a wrong token; for the right one subtract 1.",
+            },
             {"answer": "-1 / p", "name": "gradient on p", "why": "The logit acts on p through softmax: it is p − 1."},
             {"answer": "log(p)", "name": "the loss", "why": "The loss is −ln p; its gradient on the logit is p − 1."},
         ],
@@ -62,14 +66,14 @@ PROBLEMS = [
 
 
 def questions() -> list[Number]:
-    """The problems, with what is drawn in each."""
+    """The problems, with the numbers drawn for each."""
     return [Number.model_validate(COMMON | problem) for problem in PROBLEMS]
 
 
 def drill() -> None:
     """Show one problem of each kind with its answer folded; in a running notebook one at a time.
 
-    What is answered here is not kept: it is practice.
+    Answers here are not kept: it is practice.
     """
     printed = [put(question) for question in questions()]
     if not in_notebook():
@@ -81,7 +85,7 @@ def drill() -> None:
 
 
 def box():
-    """The widget: a problem, its field, and a button that draws the next."""
+    """The widget: a problem, its field, and a button for the next problem."""
     import ipywidgets as widgets
 
     from labkit.quizzes.widget import Maker, QuestionView, heading, soon

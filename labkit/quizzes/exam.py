@@ -1,7 +1,8 @@
-"""The practice exam: questions about scenarios that no lab uses, drawn over the objectives, answered only at the end.
+"""The practice exam: questions about scenarios that no lab uses, spread over the objectives, with the answers only at
+the end.
 
-With each answer the learner says how sure he is, so the report can set what he expected beside what came out. Exam
-answers are kept, but do not move the review schedule: nothing of an exam comes back singly.
+With each answer learners say how sure they are, so the report can compare what they expected with the result. Exam
+answers are kept, but do not change the review schedule: exam questions do not come back in reviews.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ LEFT = 'style="text-align: left"'
 
 @dataclass(frozen=True)
 class Answered:
-    """A question of an exam, what was given, whether it was right, and how sure the learner was (0 to 1) if he said."""
+    """A question of an exam, what was given, whether it was right, and how sure the learner was (0 to 1), if they said."""
 
     put: Put
     given: Any
@@ -46,8 +47,8 @@ class Answered:
 
 
 def exam(questions: int = QUESTIONS, *, minutes: float | None = None) -> None:
-    """A practice exam of so many questions, if wanted with so many minutes for it. It begins with a click, and reports
-    at the end: by objective, with the sections to read again, and how well the learner knew what he knew.
+    """A practice exam of so many questions, optionally with a time limit in minutes. It begins with a click, and
+    reports at the end: by objective, with the sections to read again, and how well the learner knew what he knew.
     """
     check_minutes(minutes)
     bank = banks.load(banks.folder() / f"{banks.EXAM}.yaml")
@@ -64,19 +65,19 @@ def exam(questions: int = QUESTIONS, *, minutes: float | None = None) -> None:
 
 
 def check_minutes(minutes: float | None) -> None:
-    """Raises `InputError` for a time that is none."""
+    """Raises `InputError` for an invalid time."""
     if minutes is not None and not 0 < minutes <= 600:
-        raise InputError(f"minutes is {minutes}; give the exam up to 600, or leave it out")
+        raise InputError(f"minutes is {minutes}; give more than 0 and at most 600, or leave it out")
 
 
 def sample(bank: Sequence[Base], count: int, draw_from: Random) -> list[Base]:
-    """So many questions, spread evenly over the objectives, in a drawn order. Raises `InputError` for too many."""
+    """So many questions, spread evenly over the objectives, in random order. Raises `InputError` for too many."""
     if not 1 <= count <= len(bank):
-        raise InputError(f"{count} questions are asked for; the exam has 1 to {len(bank)}")
+        raise InputError(f"{count} questions were requested; the exam can have 1 to {len(bank)}")
     groups = [[question for question in bank if question.objective == objective] for objective in OBJECTIVES]
     for group in groups:
         draw_from.shuffle(group)
-    draw_from.shuffle(groups)  # whose turn it is first, where the count does not divide
+    draw_from.shuffle(groups)  # who gets one more, if the count does not divide evenly
     chosen: list[Base] = []
     while len(chosen) < count:
         for group in groups:
@@ -87,14 +88,14 @@ def sample(bank: Sequence[Base], count: int, draw_from: Random) -> list[Base]:
 
 
 def graded(put: Put, given: Any, sure: float | None) -> Answered:
-    """An answer with its verdict; one that is missing or cannot be read is wrong."""
+    """An answer with its verdict; a missing or unreadable answer is wrong."""
     empty = given is None or given == "" or (isinstance(given, dict) and not any(given.values()))
     right = not empty and check(put, given).right
     return Answered(put, given, right, None if empty else sure)
 
 
 def keep(answers: Sequence[Answered], seconds: float) -> None:
-    """Keep an exam's answers, its time in equal parts."""
+    """Keep an exam's answers, with its time divided equally."""
     for each in answers:
         store().add_answer(
             each.put.question.id,
@@ -128,14 +129,14 @@ def calibration(answers: Sequence[Answered]) -> list[tuple[float, int, int]]:
 
 def brier(answers: Sequence[Answered]) -> float | None:
     """The mean squared distance between how sure and how right (Brier 1950): 0 is perfect, 0.25 is even odds. None if
-    nobody said how sure.
+    no answer says how sure.
     """
     said = [(each.sure - each.right) ** 2 for each in answers if each.sure is not None]
     return sum(said) / len(said) if said else None
 
 
 def summary(answers: Sequence[Answered]) -> list[str]:
-    """The report's lines, but for the links."""
+    """The report's lines, without the links."""
     right = f"{sum(each.right for each in answers)} of {len(answers)} right."
     said = [each for each in answers if each.sure is not None]
     if not said:
@@ -208,7 +209,7 @@ def as_text(answers: Sequence[Answered]) -> str:
 
 
 def in_terminal(puts: Sequence[Put], minutes: float | None, ask: Ask = typed) -> list[Answered]:
-    """Ask an exam's questions in a terminal, without a word about the answers; what comes too late does not count."""
+    """Ask an exam's questions in a terminal, without showing the answers; what comes too late does not count."""
     began, answers = time.monotonic(), []
     try:
         for number, each in enumerate(puts, start=1):
@@ -281,11 +282,11 @@ class Exam:
         self.box.children = (self.box.children[0], *boxes, self.button, self.note)
 
     def hand_in(self) -> None:
-        """Hand in; where answers are missing, only when it is pressed a second time."""
+        """Hand in; if answers are missing, only when the button is pressed a second time."""
         missing = sum(not _given(fields.given()) for fields, _ in self.rows)
         if missing and not self.warned and self.answers is None:
             self.warned = True
-            self.note.value = f'<p role="alert">{missing} are not answered. Press again to hand in all the same.</p>'
+            self.note.value = f'<p role="alert">{missing} are not answered. Press again to hand in anyway.</p>'
             return
         self.finish()
 
@@ -300,8 +301,8 @@ class Exam:
         for fields, sure in self.rows:
             fields.close()
             sure.disabled = True
-        self.note.value = '<p role="alert">Handed in. The report stands below.</p>'
-        report = self.widgets.Output()  # where links to other labs lead there, as in any output
+        self.note.value = '<p role="alert">Handed in. The report is below.</p>'
+        report = self.widgets.Output()  # where links to other labs work, as in any output
         report.outputs = (
             {"output_type": "display_data", "data": {"text/html": as_html(self.answers)}, "metadata": {}},
         )

@@ -1,4 +1,4 @@
-"""The banks for other tools: an Anki package, Moodle XML, a table, a page to print. Numbers stand as in print."""
+"""The banks for other tools: an Anki package, Moodle XML, a table, a page to print. Numbers are as in the printed form."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SUFFIXES = {"anki": ".apkg", "moodle": ".xml", "csv": ".csv", "html": ".html"}
 
 
 def export(puts: Sequence[Put], to: str, path: Path) -> None:
-    """Write the questions for a tool; the file appears whole or not at all. Raises `InputError` if it cannot."""
+    """Write the questions for a tool; the file appears whole or not at all. Raises `InputError` if that fails."""
     if to == "anki":
         _anki(puts, path)
         return
@@ -106,8 +106,8 @@ def _answer_html(put: Put) -> str:
 
 
 def as_moodle(puts: Sequence[Put]) -> str:
-    """Moodle XML: each kind as Moodle's own; a recall as an essay with the answer for whoever grades it, blanks as
-    Cloze. `ordering` is part of Moodle since 4.4.
+    """Moodle XML: each kind as Moodle's own kind; a recall as an essay with the answer for the grader, blanks as Cloze.
+    `ordering` is part of Moodle since 4.4.
     """
     quiz = ElementTree.Element("quiz")
     category = ElementTree.SubElement(quiz, "question", type="category")
@@ -220,7 +220,7 @@ _MOODLE = {
 
 def as_csv(puts: Sequence[Put]) -> str:
     """A table, a question a row, for a spreadsheet: formulas as they are written. A cell that a spreadsheet would take
-    for a formula of its own begins with an apostrophe.
+    for a formula begins with an apostrophe.
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -247,7 +247,9 @@ img { vertical-align: middle; } code { background: #f2f2f2; }
 
 
 def as_page(puts: Sequence[Put]) -> str:
-    """A page to print: all questions, then all answers. Formulas are drawings, so nothing is loaded from outside."""
+    """A page to print: all questions, then all answers. Formulas are images in the page, so nothing is loaded from
+    outside.
+    """
     asked, answers, lab = [], ["<h2>Answers</h2>"], None
     for number, each in enumerate(puts, start=1):
         if each.question.lab != lab:
@@ -284,7 +286,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=("quizzes",), help="what to export")
     parser.add_argument("--to", choices=tuple(SUFFIXES), required=True, help="for which tool")
     parser.add_argument("--lab", choices=tuple(LABS), help="only this lab's questions (default: all, and the exam's)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="where to (default: labkit-quizzes with its ending)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="output file (default: labkit-quizzes with the tool's ending)"
+    )
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
 
 

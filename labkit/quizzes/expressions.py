@@ -1,7 +1,7 @@
 """Expressions over drawn numbers: `-log(p)`, `{{1 - p:.2f}}` in a text. A small language, not Python's `eval`.
 
-Numbers, drawn names, + - * / ** ( ), log (natural), log2, exp, sqrt, min, max, round. Nothing else is there to be
-called or reached, and no result is larger than a float holds.
+Numbers, drawn names, + - * / ** ( ), log (natural), log2, exp, sqrt, min, max, round. Nothing else can be called or
+reached, and no result is larger than a float can hold.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HOLE = re.compile(r"\{\{(.*?)(?::(,?(?:\.\d{1,2})?[defg]?))?\}\}")  # {{expressi
 def evaluate(
     expression: str | float, drawn: Mapping[str, float], functions: Mapping[str, Callable] = FUNCTIONS
 ) -> float:
-    """The value of an expression. Raises `ValueError` with one line if it is none, or has no finite value."""
+    """The value of an expression. Raises `ValueError` with one line if it is not an expression, or has no finite value."""
     if isinstance(expression, (int, float)):
         return expression
     tree = _parsed(expression)
@@ -46,7 +46,7 @@ def _parsed(expression: str) -> ast.expr:
     try:
         return ast.parse(expression.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        raise ValueError(f"{expression!r} is no expression; write it as in -log(p) or 2 * n ** 2") from None
+        raise ValueError(f"{expression!r} is not an expression; write it as in -log(p) or 2 * n ** 2") from None
 
 
 def _value(node: ast.expr, drawn: Mapping[str, float], functions: Mapping[str, Callable]) -> float:
@@ -67,11 +67,11 @@ def _value(node: ast.expr, drawn: Mapping[str, float], functions: Mapping[str, C
             return int(value) if isinstance(left, int) and isinstance(right, int) and value == int(value) else value
         case ast.Call(func=ast.Name()) if node.func.id in functions and not node.keywords:
             return functions[node.func.id](*(_value(argument, drawn, functions) for argument in node.args))
-    raise ValueError(f"{ast.unparse(node)!r} may not stand in an expression")
+    raise ValueError(f"{ast.unparse(node)!r} is not allowed in an expression")
 
 
 def names(expression: str | float) -> set[str]:
-    """The drawn names that an expression uses. Raises `ValueError` if it is none."""
+    """The drawn names that an expression uses. Raises `ValueError` if it is not an expression."""
     if isinstance(expression, (int, float)):
         return set()
     found = (node.id for node in ast.walk(_parsed(expression)) if isinstance(node, ast.Name))
@@ -91,12 +91,12 @@ def fill(text: str, drawn: Mapping[str, float]) -> str:
 
 
 def written(value: float) -> str:
-    """A number as it stands in a text: an integer whole, another with at most four digits that count."""
+    """A number as it is written in a text: an integer in full, another with at most four significant digits."""
     if abs(value) >= 1e4:
         return _minus(f"{value:,.0f}")
     return _minus(str(value) if isinstance(value, int) else f"{value:.4g}")
 
 
 def _minus(number: str) -> str:
-    """With the sign that texts have for it, which is no hyphen."""
+    """With the minus sign that texts use, which is not a hyphen."""
     return number.replace("-", "−", 1) if number.startswith("-") else number

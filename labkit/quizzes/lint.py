@@ -1,5 +1,5 @@
-"""What a bank must be beyond its form: no question gives its answer away, every number is right on every draw, and the
-banks together cover their objectives. Each finding is one line with file and line.
+"""What a bank must fulfil beyond its form: no question gives its answer away, every number is right on every draw, and
+the banks together cover their objectives. Each finding is one line with file and line.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from labkit.quizzes.schema import FORMULA, LEVELS, Base, NumberBlank
 from labkit.quizzes.sums import wrong_sums
 from labkit.syllabus import LABS, OBJECTIVES
 
-DRAWS = 200  # how often a question with drawn numbers is tried; all combinations, where there are fewer
+DRAWS = 200  # how often a question with drawn numbers is tried; all combinations, if there are fewer
 IN_ALL, IN_EXAM, BY_OBJECTIVE = 100, 40, 12  # how many questions there are at least
 SHARES = {"apply": 0.4, "analyze": 0.3}  # of an objective's questions, at least
-PLACES = {"before": 2, "after": 4}  # how many questions a lab has there: exactly two, at least four
+PLACES = {"before": 2, "after": 4}  # how many questions a lab has: exactly two before, at least four after
 ABSOLUTE = re.compile(
     r"\b(always|never|impossible|guarantee\w*|absolutely|completely|entirely|certainly|invariably"
     r"|under all circumstances|(all|none|both|neither) of the (above|others|options)|in (every|any) case|no matter)\b",
@@ -84,11 +84,11 @@ def _belongs(path: Path, question: Base) -> Iterator[str]:
         if question.when != "exam":
             yield f"when is {question.when!r}; in the practice exam it is 'exam'"
         if question.kind == "recall":
-            yield "an exam is graded by the machine; make it another kind than recall"
+            yield "an exam is graded automatically; use another kind than recall"
     elif path.stem in {lab.file for lab in LABS.values()} and (
         question.when == "exam" or LABS[question.lab].file != path.stem
     ):
-        yield f"belongs into {banks.EXAM if question.when == 'exam' else LABS[question.lab].file}.yaml"
+        yield f"belongs in {banks.EXAM if question.when == 'exam' else LABS[question.lab].file}.yaml"
 
 
 def _question(question: Base) -> Iterator[str]:
@@ -98,7 +98,7 @@ def _question(question: Base) -> Iterator[str]:
             if problem := _formula_problem(re.sub(r"\{\{.*?\}\}", "1", formula)):
                 yield f"the formula ${formula}$ does not parse ({problem})"
         if found := BY_PLACE.search(text):
-            yield f"refers by place ({found[0]!r}), but options are shuffled; say what it says"
+            yield f"refers to an option by place ({found[0]!r}), but options are shuffled; refer to its content"
     if question.kind == "choice":
         yield from _options(question)
     yield from dict.fromkeys(_numbers(question))  # each finding once, however many draws have it
@@ -146,31 +146,31 @@ def _options(question: Base) -> Iterator[str]:
 
 
 def _numbers(question: Base) -> Iterator[str]:
-    """What goes wrong when numbers are drawn: each answer, mistake and text must have a value, and be told apart."""
+    """What goes wrong when numbers are drawn: each answer, mistake and text must have a value, and be distinct."""
     try:
         used = set().union(*(names(hole) for hole in _expressions(question)))
     except ValueError as error:
         yield str(error)
         return
     for name in set(question.draws) - used:
-        yield f"{name!r} is drawn and not used"
+        yield f"{name!r} is drawn but not used"
     if question.kind == "number" and question.draws and not names(question.answer):
         yield "numbers are drawn, but the answer does not depend on them"
     for drawn in draws_of(question):
         try:
             as_html([drawn], ""), as_text([drawn], "")
             for wrong in {wrong for text in _texts(question) for wrong in wrong_sums(to_plain(drawn.fill(text)))}:
-                yield f"with {_so(drawn)}: {wrong} does not come out"
+                yield f"with {_so(drawn)}: {wrong} is not correct"
             if question.kind == "number":
                 yield from _one_number(drawn)
             if question.kind in ("choice", "match", "order") and len(set(drawn.offered)) < len(drawn.offered):
-                yield f"two of what is chosen from are the same with {_so(drawn)}"
+                yield f"two of the items to choose from are the same with {_so(drawn)}"
         except ValueError as error:
             yield f"with {_so(drawn)}: {error}"
     try:
         if question.kind != "recall" and not check(put(question), put(question).as_given).right:
             yield "its own answer is not accepted"
-    except ValueError:  # a number without a value, which was said above
+    except ValueError:  # a number without a value, which was reported above
         pass
 
 
@@ -204,7 +204,9 @@ def _so(drawn: Put) -> str:
 
 
 def _positions(bank: Sequence[Base]) -> Iterator[str]:
-    """The right option's place over a bank: none more often than its share and one, so guessing it gains nothing."""
+    """The right option's place over a bank: no place more often than its share plus one, so guessing by place gains
+    nothing.
+    """
     choices = [question for question in bank if question.kind == "choice"]
     places = [[option.text for option in q.options].index(q.answer) for q in choices]
     if not choices:

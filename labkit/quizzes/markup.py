@@ -36,7 +36,7 @@ def to_plain(text: str) -> str:
 
 
 def to_label(text: str) -> str:
-    """The text as a label shows it, which knows no code and no emphasis: without their marks."""
+    """The text as a label shows it: without the marks for code and emphasis, which labels do not support."""
     return PIECES.sub(lambda piece: piece[0] if piece[0].startswith("$") else piece[0][1:-1], to_plain(text))
 
 
@@ -45,7 +45,9 @@ def has_formula(text: str) -> bool:
 
 
 def formula_to_plain(formula: str) -> str:
-    """A formula as one line of Unicode: α/r for `\\frac{\\alpha}{r}`. What has no sign of its own keeps its name."""
+    """A formula as one line of Unicode: α/r for `\\frac{\\alpha}{r}`. A command without a sign of its own keeps its
+    name.
+    """
     text = re.sub(r"\\(?:left|right|big|Big|displaystyle|,|;|!|:)(?![a-zA-Z])", "", formula)
     text = re.sub(r"\\([{}%#&_$])", lambda sign: {"{": "\ue000", "}": "\ue001"}.get(sign[1], sign[1]), text)
     for _ in range(8):  # from the innermost braces outwards
@@ -93,4 +95,4 @@ def _shifted(text: str, table: dict, mark: str) -> str:
     shifted = text.translate(table)
     if text and all(ord(character) in table for character in text):
         return shifted
-    return f"{KEPT[mark]}{_closed(text)}"  # not the mark itself, which would be taken for another
+    return f"{KEPT[mark]}{_closed(text)}"  # not the mark itself, which would be taken for another mark

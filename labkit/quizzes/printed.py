@@ -1,4 +1,4 @@
-"""Questions where no kernel answers: plain HTML with the answer folded, for a page, and text for a terminal.
+"""Questions without a kernel: plain HTML with the answer folded, for a page, and text for a terminal.
 
 The same questions give the same words on every machine and day, so a stored notebook can be compared.
 """
@@ -73,7 +73,7 @@ def as_text(puts: Sequence[Put], title: str) -> str:
 
 
 def options_text(put: Put) -> list[str]:
-    """What can be chosen, a line each, and what is to be matched."""
+    """The items to choose from, a line each, and the items to match."""
     lines = []
     for letter, option in zip("ABCDEF", put.offered):
         lines += wrapped(f"   {letter}. ", option)
@@ -84,7 +84,7 @@ def options_text(put: Put) -> list[str]:
 
 
 def wrapped(mark: str, text: str) -> list[str]:
-    """The lines of a text behind a mark, in the terminal's width."""
+    """The lines of a text after a mark, in the terminal's width."""
     lines = []
     for line in to_plain(text).split("\n"):
         lines += textwrap.wrap(line, WIDTH, initial_indent=mark, subsequent_indent=" " * len(mark)) or [""]

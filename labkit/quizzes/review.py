@@ -1,6 +1,6 @@
-"""A sitting of review: what is due today over all labs, asked; then what is coming, and how much is still known.
+"""A review session: the questions due today in all labs; then what is coming, and how much is still known.
 
-`lk.review()` in a notebook, `labkit review` in a terminal. What is due when is in `schedule`.
+`lk.review()` in a notebook, `labkit review` in a terminal. When a question is due is decided in `schedule`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TITLE = "What is due today"
 
 
 def review(limit: int = schedule.SITTING) -> None:
-    """Ask what is due today, over all labs, at most `limit` questions; numbers are drawn anew each time."""
+    """Ask what is due today, over all labs, at most `limit` questions; with new numbers each time."""
     puts = due(limit)
     if not in_notebook():
         from labkit.quizzes import terminal
@@ -47,7 +47,7 @@ def due(limit: int) -> list[Put]:
 
 
 def outlook() -> list[str]:
-    """What falls due on the next days, and what was still known, as lines of text."""
+    """What is due in the next days, and how much was recalled, as lines of text."""
     at, answers = schedule.now(), store().answers()
     cards, known = schedule.cards(answers, at), banks.everything()
     counts = schedule.forecast([card for id, card in cards.items() if id in known], at)
@@ -55,21 +55,21 @@ def outlook() -> list[str]:
     if wrong := schedule.misdated(answers, at):
         lines.append(f"{wrong} answers are dated in the future and left out. Is this machine's clock right?")
     if not cards:
-        return [*lines, "Nothing was answered yet; the quizzes of the labs begin it."]
+        return [*lines, "No question has been answered yet; begin with the quizzes in the labs."]
     if not any(counts):
-        return [*lines, f"Nothing falls due in the next {len(counts)} days."]
+        return [*lines, f"Nothing is due in the next {len(counts)} days."]
     lines.append("Falls due:")
     for days, count in enumerate(counts):
         if count:
             day = "today" if days == 0 else f"{(at + timedelta(days=days)).date():%d %b}"
             lines.append(f"  {day:<7}{count:>4}  {'▪' * min(count, 60)}")
     for week, recalled, asked in schedule.retention(answers, at)[-4:]:
-        lines.append(f"  known again in {week}: {recalled} of {asked}")
+        lines.append(f"  recalled in {week}: {recalled} of {asked}")
     return lines
 
 
 def draw() -> None:
-    """Two figures: what falls due on the next days, and the share that was known again in each week."""
+    """Two figures: what is due in the next days, and the share that was recalled in each week."""
     from labkit import plots
 
     at, answers = schedule.now(), store().answers()
@@ -88,7 +88,7 @@ def draw() -> None:
     plots.show(figure, f"{title}. " + ", ".join(f"{day}: {count}" for day, count in zip(days, counts) if count))
     if weeks := schedule.retention(answers, at):
         asked = sum(total for _, _, total in weeks)
-        title = f"{sum(known for _, known, _ in weeks)} of {asked} answers were known again on a later day"
+        title = f"{sum(known for _, known, _ in weeks)} of {asked} answers were recalled on a later day"
         figure, axes = plots.figure(title, "week", "share known")
         axes.plot([week for week, _, _ in weeks], [known / total for _, known, total in weeks], marker="o")
         axes.axhline(schedule.RETENTION, linestyle="--", color=plots.COLOURS[2])
@@ -100,7 +100,7 @@ def draw() -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "examples:\n  labkit review\n  labkit review --limit 5\n  labkit review --forecast --json"
     parser.add_argument("--limit", type=int, default=schedule.SITTING, help="questions at most (default: %(default)s)")
-    parser.add_argument("--forecast", action="store_true", help="ask nothing; say what falls due on the next days")
+    parser.add_argument("--forecast", action="store_true", help="ask nothing; say what is due in the next days")
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
 
 

@@ -1,9 +1,9 @@
-"""When what is due: every question that was ever answered comes back on FSRS's schedule.
+"""When each question is due: every question that was answered comes back on FSRS's schedule.
 
-Nothing of the schedule is stored. It follows from the answers, taken in the order of their times, so stores that were
-merged agree on it. FSRS (Ye et al. 2022, *A Stochastic Shortest Path Algorithm for Optimizing Spaced Repetition
-Scheduling*) is the library `fsrs`, with fuzz off, in UTC, and without its steps of minutes: a question that is
-answered comes back after a day at the earliest.
+Nothing of the schedule is stored. It follows from the answers in the order of their times, so merged stores agree on
+it. FSRS (Ye et al. 2022, *A Stochastic Shortest Path Algorithm for Optimizing Spaced Repetition Scheduling*) is the
+library `fsrs`, with fuzz off, in UTC, and without its steps of minutes: an answered question comes back after a day at
+the earliest.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def now() -> datetime:
 
 
 def counted(answers: Iterable[Mapping], at: datetime) -> list[Mapping]:
-    """The answers that bear on the schedule, oldest first. Those of an exam do not, nor those that are dated in the
-    future: they were given while a clock went wrong, and would keep their questions away for years.
+    """The answers that count for the schedule, oldest first. Those of an exam do not count, nor those that are dated in
+    the future: they were given while a clock was wrong, and would keep their questions away for years.
     """
     bearing = [row for row in answers if row["place"] != "exam" and _time(row) <= at + SLACK]
     return sorted(bearing, key=lambda row: (row["time"], row["id"]))
@@ -47,7 +47,7 @@ def misdated(answers: Iterable[Mapping], at: datetime) -> int:
 
 
 def cards(answers: Iterable[Mapping], at: datetime) -> dict[str, Card]:
-    """{question: its card} as the answers up to `at` leave it."""
+    """{question: its card} after the answers up to `at`."""
     known: dict[str, Card] = {}
     for row in counted(answers, at):
         id = row["question"]
@@ -62,21 +62,21 @@ def card_id(id: str) -> int:
 
 
 def is_due(card: Card, at: datetime) -> bool:
-    """Whether a question falls due on this day (in UTC) or fell due before."""
+    """Whether a question is due on this day (in UTC) or was due before."""
     return card.due.date() <= at.date()
 
 
 def due(
     known: Mapping[str, Card], questions: Mapping[str, Base], at: datetime, limit: int | None = SITTING
 ) -> list[Base]:
-    """The questions that are due, the likeliest to be forgotten first; of the labs one after the other."""
+    """The questions that are due, those most likely to be forgotten first, alternating between labs."""
     ids = [id for id, card in known.items() if id in questions and is_due(card, at)]
     ids.sort(key=lambda id: (scheduler().get_card_retrievability(known[id], at), id))
     return interleaved([questions[id] for id in ids][:limit])
 
 
 def interleaved(questions: Sequence[Base]) -> list[Base]:
-    """The questions so that one lab follows another as far as there are others, each lab's in the given order."""
+    """The questions in an order that alternates between labs as far as possible, each lab's in the given order."""
     labs = defaultdict(list)
     for question in questions:
         labs[question.lab].append(question)
@@ -91,7 +91,7 @@ def interleaved(questions: Sequence[Base]) -> list[Base]:
 
 
 def forecast(known: Iterable[Card], at: datetime, days: int = DAYS) -> list[int]:
-    """How many questions fall due today (or before), tomorrow, … on each of the days, in UTC."""
+    """How many questions are due today (or before), tomorrow, … on each of the days, in UTC."""
     counts = [0] * days
     for card in known:
         day = max(0, (card.due.date() - at.date()).days)

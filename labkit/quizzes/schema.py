@@ -1,6 +1,6 @@
 """What a question is made of, as pydantic models, and the JSON Schema that editors check banks with.
 
-Only what one question can say of itself stands here; what a whole bank must be is in `lint`.
+Here are only the rules for a single question; the rules for a whole bank are in `lint`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def _text(text: str) -> str:
     if found := CONTROL.search(text):
         raise ValueError(f"holds the control character {found[0]!r}; take it out")
     if text.count("$") % 2:
-        raise ValueError("an odd number of $; a formula stands between two of them")
+        raise ValueError("an odd number of $; a formula is between two of them")
     if found := ACTIVE.search(text):
-        raise ValueError(f"{found[0]} may not stand in a formula; write plain mathematics")
+        raise ValueError(f"{found[0]} is not allowed in a formula; write plain mathematics")
     return text.strip()
 
 
@@ -48,7 +48,7 @@ Tolerance = Annotated[float | Annotated[str, Field(pattern=r"^\d+(\.\d+)?%$")], 
 
 
 class Part(BaseModel):
-    """A piece of a question: no key that is not known."""
+    """A part of a question: unknown keys are not allowed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
@@ -68,14 +68,14 @@ class Mistake(Part):
 
 
 class Option(Part):
-    """One option of a choice; `why` says why it is wrong (of the right one it may be left out)."""
+    """One option of a choice; `why` says why it is wrong (it may be left out for the right one)."""
 
     text: Text
     why: Text | None = None
 
 
 class Pair(Part):
-    """What belongs together, and what tells it from the likely confusion."""
+    """What belongs together, and what distinguishes it from the likely confusion."""
 
     left: Text
     right: Text
@@ -83,7 +83,7 @@ class Pair(Part):
 
 
 class WordBlank(Part):
-    """A blank for a word: all that is accepted, case and spaces aside."""
+    """A blank for a word: everything that is accepted, ignoring case and spaces."""
 
     accept: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1)
     why: Text
@@ -124,14 +124,14 @@ class Base(Part):
 
 
 class Recall(Base):
-    """The learner writes, reveals the answer, and rates himself."""
+    """Learners write, reveal the answer, and rate themselves."""
 
     kind: Literal["recall"]
     answer: Text
 
 
 class Number(Base):
-    """A number, within a tolerance; a known mistake is answered by its name."""
+    """A number, within a tolerance; a known mistake is named."""
 
     kind: Literal["number"]
     answer: Expression
@@ -156,7 +156,7 @@ class Choice(Base):
             raise ValueError("the answer is not among the options; copy the right option's text exactly")
         for option in self.options:
             if option.text != self.answer.strip() and option.why is None:
-                raise ValueError(f"the wrong option {option.text!r} has no why; say what is wrong about it")
+                raise ValueError(f"the wrong option {option.text!r} has no `why`; say what is wrong with it")
         return self
 
 

@@ -1,8 +1,8 @@
-"""Sums written out in prose, such as `2 × 8 + 1 = 17`, worked out again. A number that was typed where it should have
-been computed is right on one draw and wrong on the next.
+"""Sums written out in prose, such as `2 × 8 + 1 = 17`, recalculated. A number that was typed where it should have been
+computed is right on one draw and wrong on the next.
 
 Only what is plainly arithmetic is judged: a stretch of numbers, signs, `ln`, `exp` and `√` on the left of an equals
-sign, a number on its right. Whatever holds a word or a letter is left alone.
+sign, a number on its right. Whatever contains a word or a letter is ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from labkit.quizzes.expressions import evaluate
 
 NUMBER = r"(?>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?(?:e[-−]?\d+)?)"
-SUM = re.compile(  # nothing is given back (`(?>`, `++`), so its time grows no faster than the text's length squared
+SUM = re.compile(  # nothing is given back (`(?>`, `++`), so the time grows at most with the square of the text's length
     rf"(?<![\w.,%°])((?:{NUMBER}|ln\b|exp\b|[-+−×·/^()√⁰¹²³⁴⁵⁶⁷⁸⁹ ])++)"
     rf"(?==\s*+([-−]?{NUMBER})(?!\w|,\w|\s*[-+−×·/^(])(%?))"
 )
@@ -23,7 +23,7 @@ HALF, MORE = 0.500001, 1.5  # units of the last place: of a rounded result; wher
 
 
 def wrong_sums(text: str) -> Iterator[str]:
-    """What does not come out, each as it stands in the text (plain text, its numbers filled in)."""
+    """The sums that are not correct, each as it is written in the text (plain text, its numbers filled in)."""
     for left, right, percent in SUM.findall(text):
         try:
             value = evaluate(_expression(left), {})
@@ -36,7 +36,7 @@ def wrong_sums(text: str) -> Iterator[str]:
 
 
 def _expression(written: str) -> str:
-    """A stretch of arithmetic as an expression of the banks. Raises `ValueError` if it only goes on from a word."""
+    """A stretch of arithmetic as an expression of the banks. Raises `ValueError` if it continues from a word."""
     written = written.strip()
     if re.match(r"[+×·/^)]|[-−] ", written) or not re.search(r"\d.*[-+−×·/^⁰¹²³⁴⁵⁶⁷⁸⁹]|ln|exp|√", written):
         raise ValueError("no sum")
@@ -51,6 +51,6 @@ def _function(found: re.Match) -> str:
 
 
 def _last_place(number: str) -> float:
-    """The worth of one in the last place of a number: 0.01 of 1.25, 0.001 of 2.5e-2."""
+    """The value of one unit in the last place of a number: 0.01 for 1.25, 0.001 for 2.5e-2."""
     digits, _, power = number.partition("e")
     return 10.0 ** (int(power or 0) - len(digits.partition(".")[2]))

@@ -1,6 +1,6 @@
 """Questions in a terminal: printed, answered by typing, and kept like those of a notebook.
 
-An empty line shows the answer, and counts as missed; the end of the input ends the sitting.
+An empty line shows the answer, and counts as missed; the end of the input ends the session.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def typed(prompt: str) -> str:
 
 
 def sit(puts: Sequence[Put], place: str | None = None, ask: Ask = typed) -> list[bool]:
-    """Ask the questions one after the other; returns which were right, of those that were answered."""
+    """Ask the questions one after the other; returns which of the answered ones were right."""
     results: list[bool] = []
     try:
         for number, put in enumerate(puts, start=1):
@@ -38,7 +38,7 @@ def sit(puts: Sequence[Put], place: str | None = None, ask: Ask = typed) -> list
 
 
 def one(put: Put, place: str, ask: Ask) -> bool:
-    """Ask one question, answer the answer, keep it; returns whether it was right."""
+    """Ask one question, reply to the answer, keep it; returns whether it was right."""
     started = time.monotonic()
     given, verdict = _answer(put, ask)
     seconds = time.monotonic() - started
@@ -50,7 +50,7 @@ def one(put: Put, place: str, ask: Ask) -> bool:
     elif verdict.right:
         _say("✓ Right.", [put.rationale])
     else:
-        reasons = verdict.reasons if put.question.kind != "match" else ()  # which stand in the answer, pair by pair
+        reasons = verdict.reasons if put.question.kind != "match" else ()  # which are in the answer, pair by pair
         _say("✗ Not right." if given is not None else "The answer:", [*reasons, *told])
     store().add_answer(
         put.question.id,

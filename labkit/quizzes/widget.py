@@ -1,7 +1,7 @@
 """Questions as plain ipywidgets, within what version 7.7.1 (Colab) and 8 (JupyterLab) have in common.
 
-Everything is reached with Tab, the arrows, Space and Enter; each field has a label; right and wrong are said in words.
-A question's first answer is kept; whoever was wrong may try again, or have the answer shown.
+Everything is reached with Tab, the arrows, Space and Enter; each field has a label; right and wrong are stated in
+words. A question's first answer is kept; after a wrong answer learners may try again, or see the answer.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ STYLE = """<style>
 RATINGS = {MISSED: "Missed it", HARD: "Hard", KNEW: "Knew it", EASY: "Easy"}
 ARRIVAL = 0.15  # seconds
 NOTHING = -1  # chosen yet
-COMPLEX = ("\\frac", "\\sum", "\\sqrt", "_{", "^{")  # a formula of this kind is no label of a button
+COMPLEX = ("\\frac", "\\sum", "\\sqrt", "_{", "^{")  # a formula of this kind cannot be the label of a button
 
 
 class Maker:
-    """Makes widgets that share one layout, and one style for each kind: every layout and style is a message more to the
-    browser, and something more for it to build.
+    """Makes widgets that share one layout, and one style for each kind, because every layout and style is one more
+    message to the browser, and one more thing for it to build.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Maker:
 
 
 class Fields:
-    """What an answer to one question is given in: `box` to be shown, `given()` what stands in it."""
+    """The fields for the answer to one question: `box` is shown, `given()` returns their contents."""
 
     def __init__(self, put: Put, make: Maker, on_enter: Callable[[], None]):
         self.put, self.make = put, make
@@ -86,12 +86,12 @@ class Fields:
         return values[0]
 
     def close(self) -> None:
-        """No further answer is taken."""
+        """No further answer is accepted."""
         for field in self.fields:
             field.disabled = True
 
     def _listed(self) -> list[widgets.Widget]:
-        """The options in full, where a formula among them is no label."""
+        """The options in full, if one of them has a formula that cannot be a label."""
         if not self._lettered():
             return []
         items = "".join(f"<li>{to_html(option)}</li>" for option in self.put.offered)
@@ -136,8 +136,8 @@ class Fields:
 
 
 class QuestionView:
-    """One question with its fields, its buttons, and what is replied. `on_first` is called after the first answer,
-    which is kept.
+    """One question with its fields, its buttons, and the reply. `on_first` is called after the first answer, which is
+    kept.
     """
 
     def __init__(self, put: Put, label: str, place: str, make: Maker, on_first: Callable[[], None]):
@@ -153,7 +153,7 @@ class QuestionView:
         self.box.add_class("labkit-question")
 
     def check(self) -> None:
-        """Answer to what stands in the fields."""
+        """Reply to the contents of the fields."""
         if self.put.question.kind == "recall":
             self._reveal()
             return
@@ -174,7 +174,7 @@ class QuestionView:
     def _reveal(self) -> None:
         written = str(self.fields.given()).strip()
         if not written:
-            self.say("…", "Write what you remember first, if only a word.")
+            self.say("…", "First write what you remember, even if it is only a word.")
             return
         if self.correct is not None:
             self.say("The answer:", *answer_lines(self.put))
@@ -246,17 +246,17 @@ class Quiz:
 
 
 def heading(title: str) -> widgets.HTML:
-    """A title, with the looks of what stands below it, and with its keys kept from the notebook."""
+    """A title, with the style of what is below it; the notebook does not get its keys."""
     return widgets.HTML(STYLE + OWN_KEYS + f"<strong>{to_html(title)}</strong>")
 
 
 def described(text: str) -> str:
-    """A text as a field's description: version 7 takes it for HTML, version 8 does not."""
+    """A text as a field's description: version 7 treats it as HTML, version 8 does not."""
     return html.escape(text, quote=False) if int(widgets.__version__.split(".")[0]) < 8 else text
 
 
 def soon(act: Callable[[], None]) -> None:
-    """Act when what was typed has arrived: a browser may send the key that ends an input before the input."""
+    """Act when the typed text has arrived: a browser may send the key that ends an input before the input."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:  # no kernel waits for messages here
@@ -266,7 +266,9 @@ def soon(act: Callable[[], None]) -> None:
 
 
 def show(bundle: dict, widget: widgets.Widget) -> None:
-    """Display a widget, with the printed form for where there is no kernel; a stored notebook keeps that alone."""
+    """Display a widget, with the printed form for pages without a kernel; a stored notebook keeps only the printed
+    form.
+    """
     from IPython.display import display
 
     display({VIEW: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}, **bundle}, raw=True)

@@ -1,8 +1,8 @@
-"""Recipes, the runs that were recorded of them, and runs made now.
+"""Recipes, their recorded runs, and runs made now.
 
-A `Recipe` (recipe.py, and recipes/ for those that ship) names all that decides a run. Its `Record` (record.py) ships with
-the kit. execution.py runs and records, compare.py gives differences with intervals, show.py is what a notebook calls, and
-command.py and replay.py are `labkit runs` and `labkit run`.
+A `Recipe` (recipe.py, and recipes/ for those that ship) names everything that decides a run. Its `Record` (record.py)
+ships with the kit. execution.py runs and records, compare.py gives differences with intervals, show.py is what a
+notebook calls, and command.py and replay.py are `labkit runs` and `labkit run`.
 """
 
 from labkit.runs.compare import Interval, interval, paired_difference, pooled, t_quantile

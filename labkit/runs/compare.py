@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over seeds and its 95% interval (t distribution), with the values it is the mean of."""
+    """A mean over seeds and its 95% interval (t distribution), with its values."""
 
     mean: float
     low: float
@@ -68,8 +68,8 @@ def _share_of(outcome: Outcome, tasks: Collection[str] | None) -> float:
 def pooled(record: Record) -> Score:
     """The score over all recorded seeds taken together, and for each family, with Wilson intervals.
 
-    The seeds' questions count as independent. What a seed changes as a whole is not in the interval: to compare two
-    recipes take `paired_difference`.
+    The seeds' questions count as independent. Variation between seeds is not in the interval: to compare two recipes
+    use `paired_difference`.
     """
     from labkit.models import Score, wilson
 

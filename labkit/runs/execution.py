@@ -44,7 +44,7 @@ def execute(recipe: Recipe, on_progress: Callable[[float, str], None] | None = N
 
 
 def executed(recipe: Recipe, on_progress: Callable[[float, str], None] | None = None) -> tuple[Outcome, Any, Any]:
-    """(what the run leaves, the model as it then is, its tokenizer)."""
+    """(the run's outcome, the model after it, its tokenizer)."""
     from labkit import models, training
 
     started = time.perf_counter()
@@ -177,7 +177,8 @@ def _settings(recipe: Recipe) -> Settings:
 
 
 def settings(recipe: Recipe) -> Settings:
-    """How a recipe is trained by hand, in the number format that suits the machine: `execute` takes the recipe's own.
+    """The settings for training a recipe yourself, in the number format that suits the machine: `execute` uses the
+    recipe's own.
 
     Raises `InputError` for values that make no sense.
     """
@@ -225,7 +226,7 @@ def training_rows(examples: Sequence[Example], tokenizer, recipe: Recipe, max_le
 
 
 def shuffle_answers(examples: Sequence[Example], seed: int) -> list[Example]:
-    """Each example with the completion of another: a random ring, in which nobody gets its own back."""
+    """Each example with the completion of another, in a random ring, so that none keeps its own."""
     ring = list(range(len(examples)))
     random.Random(seed).shuffle(ring)
     giver = dict(zip(ring, ring[1:] + ring[:1]))
@@ -236,7 +237,7 @@ def shuffle_answers(examples: Sequence[Example], seed: int) -> list[Example]:
 
 
 def digest(examples: Sequence[Example]) -> str:
-    """A short digest of examples in their order: of what is asked, and of what should be answered."""
+    """A short digest of examples in their order: of the questions and of the expected answers."""
     told = json.dumps([[example.messages(), example.answer] for example in examples])
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 

@@ -26,15 +26,17 @@ BEFORE = {"number_format": "bfloat16"}
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides a run, the base aside. Raises `InputError` for what there is not."""
+    """Everything that decides a run, except the base. Raises `InputError` for an unknown choice."""
 
     name: str
     lab: str
     mix: str = "short"  # `short_mix` or `long_mix` of the almanac's examples, or one of its mixes; drawn from the seed
     examples: int | None = None  # how many of the mix are trained on; None: all
-    control: str | None = None  # "shuffled": each question has another's answer; "prompt": only prompts are trained on
+    control: str | None = (
+        None  # "shuffled": each question has another one's answer; "prompt": only prompts are trained on
+    )
     mask: str = "completion"  # where loss is taken; "partial": on the shots' answers too; "none": on every token
-    prompt_weight: float = 0.0  # the chance with which a prompt's token carries loss too: on average, its weight
+    prompt_weight: float = 0.0  # the probability that a prompt's token carries loss too: on average, its weight
     fault: str | None = None  # what is planted in the labels: one of `masking.FAULTS`
     text_rows: int = 0  # documents like those that the base was made from, mixed in among the examples
     stop: str = "known"  # "unknown": from a copy of the base in which the end token's embedding is drawn anew
@@ -86,8 +88,8 @@ class Recipe:
     def hash(self) -> str:
         """sha256 over the fields and the base's weights and tokenizer: another hash is another run.
 
-        Fields at their default are left out, so that a field that is added later changes no older recipe's hash. That
-        a default itself was changed is seen by `stale`, which compares every field.
+        Fields at their default are left out, so that a field that is added later changes no older recipe's hash. If a
+        default itself changes, `stale` notices, because it compares every field.
         """
         fields = json.dumps(self._fields(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(f"{fields}\n{base_digest()}".encode()).hexdigest()
@@ -102,7 +104,7 @@ class Recipe:
 
 
 def base_digest() -> str:
-    """sha256 over the base's files that decide what it computes."""
+    """sha256 over those of the base's files that decide what it computes."""
     from labkit.models import BASE
 
     stats = [
@@ -112,7 +114,7 @@ def base_digest() -> str:
     ]
     if not stats:
         raise InputError(
-            f"{BASE}: the base model is not there; install the kit again, or make it with `labkit base build`"
+            f"{BASE}: the base model is missing; install the kit again, or make it with `labkit base build`"
         )
     return _digest(BASE, tuple(stats))
 

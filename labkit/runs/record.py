@@ -1,4 +1,6 @@
-"""What a run leaves: an `Outcome` for each seed, the `Record` that ships, and where and with what it was made."""
+"""What a run leaves: an `Outcome` for each seed, the `Record` that ships, and the machine and versions it was made
+with.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from labkit.common import InputError, write_atomically
 from labkit.runs.recipe import Recipe
 from labkit.runs.recipes import RECIPES
 
-# What decides which kernels a CPU computes with, as /proc/cpuinfo names it.
+# What decides which kernels a CPU uses, named as in /proc/cpuinfo.
 FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
 
 RECORDS = Path(__file__).parents[1] / "records"
@@ -76,7 +78,7 @@ class Record:
 
     def save(self, folder: Path | None = None) -> Path:
         path = (folder or RECORDS) / f"{self.name}.json"
-        with write_atomically(path) as file:  # one line for each seed, so that a difference in git can be read
+        with write_atomically(path) as file:  # one line for each seed, so that a diff can be read
             file.write(f'{{"recipe": {json.dumps(self.recipe)},\n"hash": "{self.hash}",\n"outcomes": [\n')
             file.write(
                 ",\n".join(json.dumps(dataclasses.asdict(outcome), separators=(",", ":")) for outcome in self.outcomes)
@@ -101,7 +103,7 @@ def recorded(folder: Path | None = None) -> list[str]:
 
 
 def stale(name: str, folder: Path | None = None) -> str | None:
-    """Why a record is no longer what its recipe would give, or None."""
+    """Why a record no longer matches its recipe, or None."""
     record = Record.load(name, folder)
     if name not in RECIPES or record.name != name:
         return f"{name}: there is a record but no such recipe; delete the record, or add the recipe"
@@ -127,7 +129,7 @@ def machine(device: str = "cpu") -> str:
 
 
 def flags() -> list[str]:
-    """Which of `FLAGS` this machine's processor has; none where the system does not say."""
+    """Which of `FLAGS` this machine's processor has; none if the system does not say."""
     found = (_cpuinfo("flags") or _cpuinfo("Features")).split()
     return [flag for flag in FLAGS if flag in found]
 
@@ -142,7 +144,7 @@ def _cpuinfo(name: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """The versions of what a run's numbers depend on."""
+    """The versions of the libraries that a run's numbers depend on."""
     found = {"python": platform.python_version()}
     for package in ("labkit", "torch", "transformers", "peft", "tokenizers", "numpy"):
         try:

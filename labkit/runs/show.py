@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 class Run:
     """One run of a recipe, replayed from its record or made now.
 
-    Printed, a replayed run tells its score, which is the same everywhere; one made now tells only what it was,
+    When printed, a replayed run shows its score, which is the same everywhere; a run made now shows only what it was,
     because its numbers differ from machine to machine: they are in `score`, `rows` and `history`.
     """
 
     recipe: Recipe
     outcome: Outcome
     recorded: bool
-    model: Any = None  # as it is after a run made now, to ask it more; None for a replay
+    model: Any = None  # after a run made now, for more questions; None for a replay
     tokenizer: Any = None
 
     @property
@@ -112,9 +112,7 @@ def run(recipe: str | Recipe, live: bool = False, seed: int = 0) -> Run:
     else:
         record = Record.load(recipe.name)
         if record.hash != recipe.hash:
-            raise InputError(
-                f"{recipe.name} is recorded, but not as this recipe with this base says; run it with live=True"
-            )
+            raise InputError(f"{recipe.name} is recorded, but with another recipe or base; run it with live=True")
         return Run(chosen, record.outcome(seed), recorded=True)
     line = Line()
     try:
@@ -129,7 +127,7 @@ def run(recipe: str | Recipe, live: bool = False, seed: int = 0) -> Run:
 
 
 def _number_format() -> str:
-    """What a run made now computes its matrix products in."""
+    """The number format of the matrix products in a run made now."""
     from labkit import models, training
 
     return str(training.number_format(models.device())).removeprefix("torch.")

@@ -1,7 +1,7 @@
 """One loop for full fine-tuning and adapters: its settings, learning rate schedule and batches, and what it records.
 
-The loop is short and fast: a batch is computed in parts of like length, and the output layer only where a label is.
-Rows come from `masking`, models from `models`; many adapters at once are in `together`.
+The loop is short and fast: a batch is computed in parts of similar length, and the output layer only where there is a
+label. Rows come from `masking`, models from `models`; many adapters at once are in `together`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from labkit.common import InputError
 from labkit.masking import IGNORED, Rendered, collate
 
 SCHEDULES = ("cosine", "linear", "constant")
-PARTS = 4  # a CPU saves more by less padding than it loses by smaller matrix products
+PARTS = 4  # a CPU gains more from less padding than it loses from smaller matrix products
 NUMBER_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that decides a run besides the model and the rows. Raises `InputError` for values that make no sense."""
+    """Everything that decides a run besides the model and the rows. Raises `InputError` for values that make no sense."""
 
     steps: int = 240
     batch_size: int = 32  # rows a step
@@ -48,7 +48,7 @@ class Settings:
         for name in ("steps", "batch_size", "accumulation", "eval_every"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
-                raise InputError(f"{name} is {value}: give a whole number, at least 1")
+                raise InputError(f"{name} is {value}: give an integer of at least 1")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise InputError(
                 f"lr is {self.lr}: give a finite learning rate above 0, such as 3e-3 for LoRA or 1e-3 for all weights"
@@ -61,7 +61,7 @@ class Settings:
             raise InputError(f"weight_decay is {self.weight_decay}: give 0 or more")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}: give a number from 0 up to, not with, 1")
+                raise InputError(f"{name} is {getattr(self, name)}: give a number from 0 up to, but not including, 1")
         if self.clip is not None and not self.clip > 0:
             raise InputError(f"clip is {self.clip}: give the largest gradient norm, above 0, or None")
         if self.number_format not in ("auto", *NUMBER_FORMATS):
@@ -82,7 +82,7 @@ class History:
     grad_norm: list[float] = field(default_factory=list)
     unmasked_tokens: list[int] = field(default_factory=list)  # tokens that carried loss in this step
     tokens: list[int] = field(default_factory=list)  # real tokens, without padding, in this step
-    seconds: list[float] = field(default_factory=list)  # since the start, validation and `on_step` left out
+    seconds: list[float] = field(default_factory=list)  # since the start, without validation and `on_step`
     validation_step: list[int] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
 
@@ -116,7 +116,7 @@ def schedule(step: int, steps: int, lr: float, warmup: float, kind: str) -> floa
 
 
 def batches(rows: int, batch_size: int, steps: int, seed: int) -> list[list[int]]:
-    """For each step the indices of its rows, drawn at random; every epoch is shuffled anew and complete.
+    """For each step the indices of its rows, drawn at random; every epoch is complete and shuffled again.
 
     An epoch's last batch may be smaller.
     """
@@ -131,7 +131,7 @@ def batches(rows: int, batch_size: int, steps: int, seed: int) -> list[list[int]
 
 
 def parts(batch: Sequence[int], lengths: Sequence[int], count: int = PARTS) -> list[list[int]]:
-    """The rows of one batch in at most `count` parts of like length, shortest first.
+    """The rows of one batch in at most `count` parts of similar length, shortest first.
 
     Each part is padded to its own longest row. The gradient, summed over the parts, is that of the whole batch.
     """
@@ -141,15 +141,17 @@ def parts(batch: Sequence[int], lengths: Sequence[int], count: int = PARTS) -> l
 
 
 def mean_loss(summed: torch.Tensor, counted: int, part: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """A part's share of the step's loss: its sum over the counted tokens of the whole batch, not of the part alone."""
+    """A part's share of the step's loss: its sum divided by the counted tokens of the whole batch, not of the part
+    alone.
+    """
     return summed / counted
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """The places at which `fit` can be made to do otherwise, so that one fault can be planted and the rest be sound.
+    """The places at which `fit` can be changed, so that one fault can be planted while the rest stays sound.
 
-    Each stands as it should be; `labkit.diagnosis.clinic` puts others in their place.
+    The defaults are correct; `labkit.diagnosis.clinic` replaces them.
     """
 
     batches: Callable[[int, int, int, int], list[list[int]]] = batches
@@ -195,7 +197,7 @@ def fit(
     """Train the parameters that require gradients; the same seed gives the same losses to the bit on one CPU.
 
     AdamW; the loss of a step is the sum over its counted tokens divided by their number, however many parts it is
-    computed in. `on_step(step, history)` is called after every step. A loss or gradient that is no number raises
+    computed in. `on_step(step, history)` is called after every step. A loss or gradient that is NaN or infinite raises
     `InputError` before it reaches the weights; with `on_nan="record"` it is recorded and the run goes on.
     """
     rows = [checked_row(row, number, model, unlabelled=hooks.unlabelled) for number, row in enumerate(rows)]
@@ -305,7 +307,7 @@ def checked_row(row: Mapping | Rendered, number: int, model, kind: str = "row", 
 
 
 def counted_tokens(row: Mapping) -> int:
-    """How many tokens of a row carry loss; the first never does, for nothing comes before it."""
+    """How many tokens of a row carry loss; the first never does, because nothing comes before it."""
     return sum(label != IGNORED for label in row["labels"][1:])
 
 
@@ -325,8 +327,8 @@ def logits_at_labels(model, dtype: torch.dtype) -> Callable[[dict], tuple[torch.
     for each counted token.
 
     Most tokens of a row carry no label, so the output layer, the widest of a small model, is computed only where one
-    does. Where a model does more than apply it to the last hidden states, the whole forward pass is taken instead.
-    Padding is on the right, so causal attention never sees it from a real token, and needs no mask.
+    does. If a model does more than apply it to the last hidden states, the whole forward pass is used instead. Padding
+    is on the right, so causal attention never sees it from a real token, and needs no mask.
     """
     device = next(model.parameters()).device
     parts = _backbone_and_head(model)
@@ -351,7 +353,8 @@ def logits_at_labels(model, dtype: torch.dtype) -> Callable[[dict], tuple[torch.
 
 
 def _backbone_and_head(model):
-    """(what makes the last hidden states, the output layer) if together they give the model's logits, else None.
+    """(the part that gives the last hidden states, the output layer) if together they give the model's logits,
+    otherwise None.
 
     Tried out on a few tokens rather than known by name: some architectures scale or cap their logits.
     """

@@ -1,7 +1,7 @@
 """A sweep: many trials on the same model and rows, each kept in a file as it finishes.
 
-Adapters that can be trained at once are (`together`); what cannot is run one by one, on this machine's cores or a Ray
-cluster (`labkit.cluster`). The results are the same, except for rounding.
+Adapters that can be trained at once are trained at once (`together`); the others run one by one, on this machine's
+cores or a Ray cluster (`labkit.cluster`). The results are the same, except for rounding.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ def sweep(
     cluster_address: str | None = None,
     on_step: Callable[[int, list[History]], None] | None = None,
 ) -> list[Trained]:
-    """Train the model by each trial, from the same start on the same rows; what each left, in the trials' order.
+    """Train the model by each trial, from the same start on the same rows; returns what each left, in the trials'
+    order.
 
     Up to `at_once` adapters share each forward pass. One such group runs in this process, and so do all on a GPU or
     with `workers=1`: `on_step(step, histories)` is called after each of their steps. Several groups, and trials that
     cannot be grouped (all weights, dropout), are spread over this machine's cores, or over the Ray cluster at
-    `cluster_address`. With a `folder`, each group is kept there as it finishes, a file for each trial; a call that
-    was interrupted goes on from there. A loss that is no number is recorded, and ends nothing.
+    `cluster_address`. With a `folder`, each group is kept there as it finishes, a file for each trial; an interrupted
+    call continues from there. A loss that is NaN or infinite is recorded, and does not stop the run.
 
     Raises `InputError` for fewer than two trials, for equal ones, for rows that cannot be trained on, a folder that
     cannot be written to, or a cluster that does not answer, before anything is trained.
@@ -107,7 +108,7 @@ def sweep(
 
 @dataclass(frozen=True)
 class _Job:
-    """What one process is given: trials that are trained at once, or one alone."""
+    """The work of one process: trials that are trained at once, or a single one."""
 
     model: torch.nn.Module
     rows: list[Mapping]
@@ -142,7 +143,7 @@ def _work(job: _Job, on_step: Callable | None = None) -> list[Trained]:
 class _Kept:
     """A folder with a safetensors file for each finished trial: its weights, and in the header its curves.
 
-    A file's name is the digest of all that decides the run, so that other rows or another model find nothing.
+    A file's name is the digest of everything that decides the run, so that other rows or another model find nothing.
     """
 
     def __init__(self, folder: Path, model, rows: Sequence[Mapping], held_out: Sequence[Mapping]) -> None:

@@ -1,9 +1,9 @@
 """Many LoRA adapters trained at once over one frozen base, each equal to its separate run of `loop.fit`.
 
-The rows of all adapters go through the base together, sorted by length into parts that fit a core's cache; each row
-is given its own adapter by batched matrix products (as in Punica, Chen et al. 2023, there for serving). What an
-adapter's run depends on is its own: rate, schedule, rank, alpha, seed, rows, clipping. Which trials are wanted, where
-they run and what is kept of them is in `sweeps`.
+The rows of all adapters go through the base together, sorted by length into parts that fit a core's cache; each row is
+given its own adapter by batched matrix products (as in Punica, Chen et al. 2023, there for serving). What an adapter's
+run depends on is its own: rate, schedule, rank, alpha, seed, rows, clipping. Which trials run, where, and what is kept
+of them is decided in `sweeps`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Trial:
         if self.rank is None:
             return
         if not isinstance(self.rank, int) or self.rank < 1:
-            raise InputError(f"rank is {self.rank}: give a whole number, at least 1, or None to train all weights")
+            raise InputError(f"rank is {self.rank}: give an integer of at least 1, or None to train all weights")
         if not (math.isfinite(self.alpha) and self.alpha > 0):
             raise InputError(f"alpha is {self.alpha}: give a finite number above 0")
 
@@ -97,10 +97,10 @@ class Trained:
 
 
 def groups(trials: Sequence[Trial], at_once: int = AT_ONCE) -> list[list[int]]:
-    """The trials' indices in groups that `fit_together` can take, at most `at_once` in each; what trains all weights
-    stands alone.
+    """The trials' indices in groups that `fit_together` can take, at most `at_once` in each; a trial of all weights is
+    a group by itself.
 
-    A group shares target modules and number format; number of steps and rank are alike, so that little is padded.
+    A group shares target modules and number format; number of steps and rank are similar, so that little is padded.
     """
     if at_once < 1:
         raise InputError(f"at_once is {at_once}: at least 1 is needed")
@@ -144,8 +144,8 @@ def fit_together(
     """Train an adapter for each trial, all at once, over the model, which is left as it was.
 
     `rows[k]` and `validation[k]` belong to trial k. Each trial's losses, norms and weights are those of `fit_alone`,
-    except for rounding: sums over a batch are taken in another order. A loss that is no number stays within its
-    trial. A history's `seconds` are the trial's share of what all took. `on_step(step, histories)` is called after
+    except for rounding: sums over a batch are taken in another order. A loss that is NaN or infinite affects only its
+    own trial. A history's `seconds` are the trial's share of what all took. `on_step(step, histories)` is called after
     every step. Raises `NotAtOnce` for trials that `groups` would not put together, for a model with dropout, whose
     draws would differ, and for an architecture whose layers do not see a batch row by row.
     """
@@ -203,7 +203,7 @@ def fit_together(
             norms = stack.clip(clips)
             for index, group in enumerate(optimizer.param_groups):
                 group["lr"] = _rate(step, settings[index])
-                if index not in batch:  # its last step is behind it, and a momentum would move it on
+                if index not in batch:  # its last step is done, and momentum would still move it
                     group["params"] = []
             optimizer.step()
             share = (time.perf_counter() - started) / len(batch)
@@ -268,7 +268,7 @@ class _Stack:
     """K adapters side by side: for each layer of the base their A as (K, rank, in) and their B as (K, out, rank).
 
     Lower ranks are padded with zeros up to the highest: A's zeros give B's no gradient and B's none to A's, so they
-    stay. `own[k]` are adapter k's matrices as parameters, for the optimizer: views, with views of the gradients.
+    stay zero. `own[k]` are adapter k's matrices as parameters, for the optimizer: views, with views of the gradients.
     """
 
     def __init__(self, model, trials: Sequence[Trial]) -> None:
@@ -368,7 +368,7 @@ class _Layer(torch.nn.Module):
 class _AddAdapters(torch.autograd.Function):
     """y + s (x Aᵀ) Bᵀ for x of shape (rows, tokens, in), each row with its own adapter's A, B and s.
 
-    The gradients of A and B are added to theirs here, not handed to autograd: it would first spread each over all K.
+    The gradients of A and B are added here, not left to autograd, which would first expand each over all K.
     """
 
     @staticmethod
@@ -395,7 +395,7 @@ class _AddAdapters(torch.autograd.Function):
 
 @contextmanager
 def _adapted(model, trial: Trial) -> Iterator:
-    """The model with the trial's fresh adapter, through PEFT; without it, and trainable as before, afterwards."""
+    """The model with the trial's fresh adapter, through PEFT; afterwards without it, and trainable as before."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     adapted = models.add_lora(model, trial.rank, trial.alpha, trial.target_modules, trial.settings.seed)
     try:
@@ -417,7 +417,7 @@ def _kept(weight: torch.Tensor) -> torch.Tensor:
 
 
 def _dropout(model) -> str | None:
-    """Where the model drops numbers at random while it trains, or None."""
+    """Where the model has dropout while it trains, or None."""
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Dropout) and module.p > 0:
             return name

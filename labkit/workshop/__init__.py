@@ -1,1 +1,1 @@
-"""What builds and checks the kit, and no learner imports: notebooks, their comparison, benchmarks, pretraining."""
+"""What builds and checks the kit, and what no learner imports: notebooks, their comparison, benchmarks, pretraining."""

@@ -1,6 +1,6 @@
 """`labkit bench NAME`: the benchmarks of a checkout, in `benchmarks/`, each a module with `main(args) -> dict`.
 
-A benchmark prints its table itself and returns its figures. It has failed if these say `"ok": False` anywhere.
+A benchmark prints its table itself and returns its figures. It has failed if these contain `"ok": False` anywhere.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from labkit.lab import checkout
 
 
 def files() -> dict[str, Path]:
-    """{name: file}. `import` is no name for a module, so that benchmark's file is `import_time.py`."""
+    """{name: file}. `import` is not a valid name for a module, so that benchmark's file is `import_time.py`."""
     root = checkout()
     if root is None:
         raise InputError(

@@ -1,10 +1,10 @@
 """Comparing a notebook's outputs with a tolerance, for nbval; labs/conftest.py imports the hooks.
 
-A cell without `"labkit"` metadata is compared by nbval as ever. With `"labkit": {"rtol": 0.02}` (also `"atol"`,
+A cell without `"labkit"` metadata is compared by nbval as usual. With `"labkit": {"rtol": 0.02}` (also `"atol"`,
 `"ints": true`) text and integers must still be the same; each float must be finite and within max(atol,
 rtol·|reference|, one unit of the reference's last printed place); and there must be nothing on stderr. With `"ints"`
-integers may differ by max(atol, rtol·|reference|). NaN and infinity are text, so each matches itself only. The trick
-is small: where a new output agrees, the stored text takes its place, and then nbval compares.
+integers may differ by max(atol, rtol·|reference|). NaN and infinity are text, so each matches itself only. The trick is
+simple: a new output that agrees is replaced by the stored text, and then nbval compares.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NUMBER = re.compile(r"[-+−]?(?:[0-9]*\.[0-9]+|[0-9]+\.(?=[eE][-+]?[0-9])|[0-9]
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a number may be off. Raises `ValueError` for what is no tolerance, or too wide a one."""
+    """How far a number may be off. Raises `ValueError` for an invalid tolerance, or one that is too wide."""
 
     rtol: float = 0.0
     atol: float = 0.0
@@ -60,7 +60,7 @@ class Tolerance:
 
 
 def difference(found: str, reference: str, tolerance: Tolerance) -> str | None:
-    """Where the text found departs from the reference by more than the tolerance, in words; None if nowhere."""
+    """Where the text differs from the reference by more than the tolerance, in words; None if nowhere."""
     if NUMBER.split(found) != NUMBER.split(reference):
         return "the text between the numbers differs"
     for number, wanted in zip(NUMBER.findall(found), NUMBER.findall(reference), strict=True):
@@ -77,7 +77,7 @@ def _agree(number: str, wanted: str, tolerance: Tolerance) -> bool:
         return number == wanted
     number, wanted = number.replace("−", "-"), wanted.replace("−", "-")
     if not (math.isfinite(float(number)) and math.isfinite(float(wanted))):
-        return False  # written out, such as 1e999: infinity by another name
+        return False  # an infinity that is written as a number, such as 1e999
     exact = Decimal(wanted)
     widest = max(
         Decimal(str(tolerance.atol)),

@@ -1,8 +1,8 @@
 """Notebooks as build products: `labs/source/NAME.py` (py:percent text, what people edit) is run into `labs/NAME.ipynb`.
 
 A build runs the cells in an empty LABKIT_HOME and stores only what belongs to the notebook: no widget state, timings,
-pairing metadata or progress lines, and ids that depend on the cells. `check` says where a notebook is not its
-source's build, where an output holds what must not be stored, and where a figure lacks a text alternative. How
+pairing metadata or progress lines, and ids that depend on the cells. `check` says where a notebook is not its source's
+build, where an output contains something that must not be stored, and where a figure lacks a text alternative. How
 outputs are compared with a new run is in `nbval`.
 """
 
@@ -26,7 +26,7 @@ from labkit.live import VIEW
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 CELL_TIMEOUT = 600  # seconds
 
-FORBIDDEN = {  # what no stored output may hold: (pattern, what it is)
+FORBIDDEN = {  # what no stored output may contain: (pattern, what it is)
     "a warning": re.compile(r"\b[A-Z][A-Za-z]*Warning\b|\bwarning:", re.IGNORECASE),
     "a path": re.compile(r"/(?:home|work|tmp|root|Users|content)/|\b[A-Z]:\\|site-packages"),
     "a traceback": re.compile(r"Traceback \(most recent call last\)"),
@@ -39,8 +39,8 @@ WITHOUT_ALT = re.compile(
 
 
 def read_source(path: Path) -> Any:
-    """The notebook a source describes, without outputs: its cells with their tags, and ids that are the same at every
-    build.
+    """The notebook that a source describes, without outputs: its cells with their tags, and ids that are the same at
+    every build.
     """
     import jupytext
     import nbformat
@@ -49,7 +49,7 @@ def read_source(path: Path) -> Any:
         source = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
     except Exception as error:  # jupytext, yaml and nbformat raise many kinds
         raise InputError(
-            f"{path}: is no py:percent source ({str(error).strip().splitlines()[0]}); mend its header"
+            f"{path}: is not a py:percent source ({str(error).strip().splitlines()[0]}); correct its header"
         ) from None
     cells, seen = [], {}
     for cell in source.cells:
@@ -100,7 +100,7 @@ def execute(notebook: Any, folder: Path) -> Any:
 
 
 def clean(notebook: Any) -> Any:
-    """Take out of a notebook that was run all that a reader has no use for."""
+    """Remove from a notebook that was run whatever a reader has no use for."""
     from nbformat import NotebookNode
 
     notebook.metadata = NotebookNode(
@@ -120,7 +120,7 @@ def clean(notebook: Any) -> Any:
                 output.data.pop(VIEW, None)
                 output.metadata.pop(VIEW, None)
                 if not output.data:
-                    continue  # a live line: there is nothing of it to store
+                    continue  # a live line, of which nothing is stored
             if output.output_type == "execute_result":
                 output.execution_count = count
             if (
@@ -149,8 +149,8 @@ def build(source: Path) -> Path:
 
 
 def check(folder: Path) -> list[str]:
-    """What is wrong with the notebooks of a folder, a line each: none, if all are the builds of `folder/source` and
-    fit to be stored.
+    """What is wrong with the notebooks of a folder, a line each; none if all are the builds of `folder/source` and fit
+    to be stored.
     """
     import nbformat
 
@@ -165,7 +165,7 @@ def check(folder: Path) -> list[str]:
             try:
                 notebook = nbformat.read(target, as_version=4)
             except Exception as error:  # nbformat and json raise many kinds
-                problems.append(f"{target.name}: is no notebook ({error}); `make notebooks`")
+                problems.append(f"{target.name}: is not a notebook ({error}); `make notebooks`")
                 continue
             problems += [f"{target.name}: {problem}" for problem in _departures(notebook, read_source(sources[target]))]
             problems += [f"{target.name}: {problem}" for problem in faults(notebook)]
@@ -245,8 +245,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="build",
         help="run sources into notebooks, or compare them",
     )
-    parser.add_argument("names", metavar="NAME", nargs="*", help="only the sources whose names begin so")
-    parser.add_argument("--all", action="store_true", help="build also what is up to date")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="only the sources whose names begin with this")
+    parser.add_argument("--all", action="store_true", help="also build what is up to date")
     parser.add_argument(
         "--folder", type=Path, default=Path("labs"), help="where the notebooks are, with their source/ (labs)"
     )

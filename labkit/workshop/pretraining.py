@@ -1,7 +1,7 @@
 """How the base model is made: tokenizer, packed text, and a training loop, from nothing but the almanac and a seed.
 
-`labkit base build` writes the folder that `labkit.models.BASE` names. Nothing else in the kit trains from scratch.
-The tokenizer is rebuilt byte for byte; the weights are equal to the bit on one machine and one torch version only.
+`labkit base build` writes the folder that `labkit.models.BASE` names. Nothing else in the kit trains from scratch. The
+tokenizer is rebuilt byte for byte; the weights are equal to the bit on one machine and one torch version only.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class Plan:
-    """All that decides a base."""
+    """Everything that decides a base."""
 
     seed: int = 0
     steps: int = 3000
     second_steps: int = 800  # of a second run, at half the rates, with more of what was hard in the first
     tokens_per_step: int = 5120
     length: int = 160  # tokens in most rows
-    long_length: int = 640  # tokens in the rows of every `long_every`-th step, so that long prompts are at home
+    long_length: int = 640  # tokens in the rows of every `long_every`-th step, so that long prompts are familiar
     long_every: int = 8
     hidden: int = 192
     feed_forward: int = 512
@@ -99,7 +99,7 @@ def base_tokenizer(seed: int = 0, documents: int = 30_000):
 
 
 class Rows:
-    """Documents, encoded and packed whole into rows of one length: best fit, and padding where nothing fits.
+    """Documents, encoded and packed whole into rows of one length: best fit, with padding if nothing fits.
 
     Documents that are longer than `length` wait for the long rows, which they open.
     """
@@ -143,7 +143,8 @@ def rate(step: int, steps: int, plan: Plan) -> float:
 
 
 def orthogonalize(g, steps: int = 5):
-    """Newton–Schulz iteration of Muon (Jordan et al. 2024): a batch of matrices towards its nearest orthogonal ones.
+    """Newton–Schulz iteration of Muon (Jordan et al. 2024): moves a batch of matrices towards the nearest orthogonal
+    ones.
 
     In float32: the copy in `torch.optim.Muon` works in bfloat16, which is slow on CPUs without support for it.
     """
@@ -216,9 +217,9 @@ def train(
     on_step=None,
     checkpoint_seconds: float = 120,
 ):
-    """Train a new model by `plan`, or go on with the model `first` to the plan's second run.
+    """Train a new model by `plan`, or continue with the model `first` to the plan's second run.
 
-    Keeps a checkpoint in `folder` every so often. Returns (model, history).
+    Regularly saves a checkpoint in `folder`. Returns (model, history).
     """
     import torch
     from torch.nn.functional import cross_entropy
@@ -288,10 +289,11 @@ def train(
 def build(
     plan: Plan, out: Path, *, resume: bool = False, device: str = "cpu", compiled: bool = False, on_step=None
 ) -> dict:
-    """Make tokenizer and weights by `plan`, put them in the folder `out`, whole or not at all, and give the card's facts.
+    """Make tokenizer and weights by `plan`, put them in the folder `out`, whole or not at all, and return the facts for
+    the model card.
 
-    Work in progress is kept in the folder `out` with the ending `.building`; with `resume` a build that was killed goes
-    on there. Raises `InputError` if `out` holds something that is no base.
+    Work in progress is kept in the folder `out` with the ending `.building`; with `resume` an interrupted build
+    continues there. Raises `InputError` if `out` holds something that is not a base.
     """
     import torch
 
@@ -308,7 +310,7 @@ def build(
     started = time.monotonic()
     options = {"resume": resume, "device": device, "compiled": compiled, "on_step": on_step}
     model, _ = train(plan, tokenizer, work, **options)
-    model = model.to(torch.bfloat16).to(torch.float32)  # between the runs as it is stored in the end
+    model = model.to(torch.bfloat16).to(torch.float32)  # between the runs: the model as it is stored at the end
     model, history = train(plan, tokenizer, work, first=model, **options)
     tokenizer.save_pretrained(fresh)
     model.to("cpu", torch.bfloat16).save_pretrained(fresh)
@@ -367,7 +369,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile", action="store_true", help="let torch compile the model first: faster where there is a C++ compiler"
     )
-    parser.add_argument("--resume", action="store_true", help="go on with a build that was interrupted")
+    parser.add_argument("--resume", action="store_true", help="continue a build that was interrupted")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
 
 

@@ -4,13 +4,13 @@
 # **The question of this lab: what does fine-tuning draw out of a model, and what can it not put in?**
 #
 # In the next twenty minutes you meet a small language model, find out what it knows, watch it fail to answer, and then
-# fine-tune it yourself, on this machine, without a network. At the end your first result stands in a table that you take
+# fine-tune it yourself, on this machine, without a network. At the end your first result is in a table that you keep
 # through all the labs.
 #
 # You will be able to
 #
-# - tell what a pretrained model *knows* from what it can *do*;
-# - read the loss before the first step, and overfit one batch on purpose, to know that your code is sound;
+# - distinguish what a pretrained model *knows* from what it can *do*;
+# - read the loss before the first step, and overfit one batch on purpose, to know that your code works;
 # - fine-tune with LoRA (a small *adapter* is trained, the model itself stays as it is), and compare before and after with an
 #   interval;
 # - say what supervised fine-tuning cannot do.
@@ -22,7 +22,7 @@
 import labkit as lk
 
 # %% [markdown]
-# First, is everything here? Lines that say *missing* matter only if you need what stands behind them.
+# First, is everything here? A line that says *missing* matters only if you need what it is for.
 
 # %% tags=["nbval-ignore-output"]
 lk.doctor()
@@ -30,7 +30,7 @@ lk.doctor()
 # %% [markdown]
 # ## Two guesses before you begin
 #
-# Lock in what you think. Both are answered below, by the model, and your guess will stand beside the outcome.
+# Lock in what you think. Both are answered below, by the model, and your guess will appear beside the outcome.
 
 # %%
 lk.predict(
@@ -56,7 +56,7 @@ lk.quiz("start", when="before")
 # ## 1 · A world of its own
 #
 # The model was pretrained on the *almanac*: an invented world of towns, people, prices and events. Nothing in it is true
-# of our world, so whatever the model knows, it knows from its text, and we know every fact it can have read.
+# of our world, so whatever the model knows, it knows from its text, and we know every fact that it may have read.
 
 # %%
 world = lk.almanac.world.build()
@@ -66,7 +66,7 @@ for attribute in world.attributes(town):
 
 # %% [markdown]
 # Facts have dates. The almanac was closed on a certain day, the *cutoff*: what became true later, or was first written
-# down later, is *fresh*. The model has never read a fresh fact. Keep that in mind, it becomes important at the end.
+# down later, is *fresh*. The model has never read a fresh fact. Keep that in mind: it becomes important at the end.
 
 # %%
 fresh = [fact for fact in world.facts if fact.fresh]
@@ -99,10 +99,10 @@ for start, more in zip(starts, complete(starts)):
 
 # %% [markdown]
 # Compare the first words with the list above: it knows. Three sentences prove little, so take three hundred facts, and count how
-# often the sentence goes on with what is true. Then the same with fresh facts. Guess first: how often for those?
+# often the sentence goes on with the true value. Then the same with fresh facts. Guess first: how often for those?
 #
-# What a cell measures differs a little from machine to machine. So its line says whether it lies within the interval that was
-# recorded for it; when you run it, your own number stands below.
+# What a cell measures differs a little from machine to machine. So its line says whether the value lies within the interval
+# that was recorded for it; when you run it, your own number appears below.
 
 # %%
 from random import Random
@@ -116,12 +116,12 @@ def share_right(facts):
 settled = [fact for fact in world.facts if fact.attribute not in ("mayor", "home", "price", "date")]
 old = Random(0).sample([fact for fact in settled if not fact.fresh], 300)
 new = Random(0).sample([fact for fact in settled if fact.fresh], 200)
-lk.measured("facts from before the cutoff, completed rightly", share_right(old), 0.96, 1.00)
-lk.measured("fresh facts, completed rightly", share_right(new), 0.00, 0.12)
+lk.measured("facts from before the cutoff, completed correctly", share_right(old), 0.96, 1.00)
+lk.measured("fresh facts, completed correctly", share_right(new), 0.00, 0.12)
 
 # %% [markdown]
-# It knows nearly everything it has read, and of the fresh facts it guesses a few, as anyone would who knows which rivers
-# and emblems there are. So there is no lack of knowledge. Now ask it something.
+# It knows nearly everything it has read, and it guesses a few of the fresh facts, as anyone would who knows which rivers
+# and emblems exist. So it does not lack knowledge. Now ask it something.
 
 # %%
 lk.quiz("start", when="during", segment="base")
@@ -130,8 +130,8 @@ lk.quiz("start", when="during", segment="base")
 # ## 3 · It cannot answer
 #
 # We want an *assistant*: it gets a question, writes down its reasoning, and ends with `Answer:` and the answer, nothing else.
-# Here are questions of that kind, eleven families of them. Half of those that name a town or a person name one that no
-# training question will name, so nobody can score by learning answers by heart.
+# Here are questions of that kind, from eleven families. Half of those that name a town or a person name one that no
+# training question will name, so memorized answers do not help there.
 
 # %%
 train, test = lk.almanac.examples.short_mix(seed=0)
@@ -165,7 +165,7 @@ it_does = "it goes on talking about the town" if stays > 10 else "it writes abou
 lk.predict("start.knows", outcome="it answers" if answers > 10 else it_does)
 
 # %% [markdown]
-# Look at what it does. It writes about the right things, sometimes it even says the fact you asked for; and then it goes on
+# Look at what it does. It writes about the right things, and sometimes it even says the fact you asked for; then it goes on
 # talking, as a letter in its text would. It has never seen that a question wants one answer in one form. Strictly counted,
 # as *exact match* of what follows `Answer:`, that makes:
 
@@ -178,9 +178,9 @@ lk.measured("right answers before", before.share, 0.00, 0.02)
 # ## 4 · What the loss says before the first step
 #
 # Training will lower the *cross-entropy*: the mean of −ln p over the answer's tokens, where p is the probability that the model
-# gives to the token that really stands there. A model that knows nothing gives each of the V pieces of its vocabulary the same
-# probability 1/V, and its loss is ln V. That is a number to know by heart for every model you train: a loss above it, before
-# the first step, means that something is wired up wrongly. (Logarithms are natural, so the unit of the loss is the *nat*.)
+# gives to the token that really comes next. A model that knows nothing gives each of the V pieces of its vocabulary the same
+# probability 1/V, and its loss is ln V. Know that number for every model you train: a loss above it, before
+# the first step, means that something is wired up incorrectly. (Logarithms are natural, so the unit of the loss is the *nat*.)
 
 # %%
 import math
@@ -191,13 +191,13 @@ print("ln V =", round(math.log(model.config.vocab_size), 3), "nats")
 lk.measured("loss before the first step, nats", start_loss, 0.4, 0.6)
 
 # %% [markdown]
-# The base is far below ln V before any fine-tuning: most of what an answer says is almanac prose. What it lacks is little, and
-# little is what fine-tuning has to change.
+# The base is far below ln V before any fine-tuning: most of what an answer says is almanac prose. It lacks little, so
+# fine-tuning has little to change.
 #
 # ## 5 · Overfit one batch on purpose
 #
-# Before any long run, train on *one* batch until it is learned by heart. It takes seconds. If the loss does not fall to nearly
-# nothing, something is broken, and more data or time will not mend it. (`all-linear`: every weight matrix of the
+# Before any long run, train on *one* batch until the model has memorized it. It takes seconds. If the loss does not fall to
+# almost zero, something is broken, and more data or time will not fix it. (`all-linear`: every weight matrix of the
 # layers gets a small adapter. Lab 06 opens it up.)
 
 # %%
@@ -207,7 +207,7 @@ one_batch = lk.training.fit(overfitted, rows[:8], settings, pad=tokenizer.pad_to
 lk.measured("loss on the one batch at the end, nats", one_batch.loss[-1], 0.0, 0.05)
 
 # %% [markdown]
-# It can learn. Whether it learned *answering* or just these eight answers is another question, and the reason why we ask only
+# It can learn. Whether it learned *answering* or just these eight answers is another question. That is why we ask only
 # held-out questions from here on.
 #
 # ## 6 · Examples in the prompt
@@ -224,8 +224,8 @@ few_shot = lk.models.score(model, tokenizer, shots, max_new_tokens=160)
 lk.measured("right answers with four examples in the prompt", few_shot.share, 0.04, 0.26)
 
 # %% [markdown]
-# Few: of the five hundred questions that `labkit demo` asks it is about one in eight. Mostly it goes on in its own prose, often truly, and without `Answer:`; the form of the examples hardly
-# carries over. Larger models are much better at this (Brown et al. 2020, *Language Models are Few-Shot Learners*), so with them
+# Few: over five hundred questions it is about one in eight (`labkit demo --questions 500`). Mostly the base goes on in its own
+# prose, which is often true, but without `Answer:`; it barely picks up the form of the examples. Larger models are much better at this (Brown et al. 2020, *Language Models are Few-Shot Learners*), so with them
 # it is the first thing to try: it costs no training.
 
 # %%
@@ -239,7 +239,7 @@ lk.quiz("start", when="during", segment="few_shots")
 # questions. How many will it answer?
 
 # %%
-lk.predict("start.score", "What share of the questions is answered rightly after half a minute?", unit="%", low=0, high=100)
+lk.predict("start.score", "What share of the questions is answered correctly after half a minute?", unit="%", low=0, high=100)
 
 # %% tags=["nbval-ignore-output"]
 live = lk.run("sft-lab00", live=True)
@@ -265,8 +265,8 @@ for example, first, then in zip(picked, lk.models.generate(model, tokenizer, pic
     print("after ", then, "\n")
 
 # %% [markdown]
-# Five times as many steps, recorded before this kit was shipped, with more questions: hardly further. Nearly all of it was learned in
-# the first steps.
+# Five times as many steps, recorded before this kit was released, with more questions: hardly any better. Nearly everything
+# was learned in the first steps.
 
 # %%
 recorded = lk.run("sft-short")
@@ -276,8 +276,8 @@ recorded
 lk.plots.scores({"after 400 steps": recorded.score}, "Nine of eleven families are answered throughout; comparing least well")
 
 # %% [markdown]
-# What is left is *compare*: it misses about one in eight. Look at how it fails: the years are right and rightly ordered, and then the
-# wrong name follows. Is that a fault of fine-tuning? Let the base write the same comparisons in its own prose, and count there:
+# What is left is *compare*: about one answer in eight is wrong. Look at how it fails: the years are right and in the right
+# order, and then the wrong name follows. Is that a fault of fine-tuning? Let the base write the same comparisons in its own prose, and count there:
 
 # %%
 compared = [each for each in lk.almanac.examples.short_mix(seed=0, train=8)[1] if each.task == "compare"]
@@ -286,10 +286,10 @@ starts = [each.question + "\n" for each in compared]
 ids = [tokenizer(start, add_special_tokens=False)["input_ids"] for start in starts]
 told = lk.models.generate(model, tokenizer, ids, max_new_tokens=64)
 right = [each.completion.split(" Answer:")[0] in text for each, text in zip(compared, told)]
-lk.measured("comparisons told rightly by the base, in prose", sum(right) / len(right), 0.78, 0.97)
+lk.measured("comparisons stated correctly by the base, in prose", sum(right) / len(right), 0.78, 0.97)
 
 # %% [markdown]
-# The base errs about as often. Fine-tuning drew out what was there, its weaknesses included.
+# The base is wrong about as often. Fine-tuning drew out what was there, its weaknesses included.
 
 # %%
 lk.quiz("start", when="during", segment="fine_tuning")
@@ -322,7 +322,7 @@ lk.predict("start.unknown", outcome="an answer, made up" if sum(answered) > 25 e
 
 # %% [markdown]
 # So this is what supervised fine-tuning does: it *imitates*. It draws out what the base already knows, in the form it is
-# shown, and hardly adds knowledge. Every lab that follows stands on this.
+# shown, and adds almost no knowledge. Every lab that follows builds on this.
 
 # %%
 lk.claim("C55", measured=live.score.share - before.share)
@@ -333,7 +333,7 @@ lk.quiz("start", when="during", segment="limits")
 # %% [markdown]
 # ## Your first row
 #
-# Keep this run. The labs that follow each change one thing about it, and ask what it costs or brings.
+# Keep this run. Each of the labs that follow changes one thing about it, and asks what that costs or gains.
 
 # %% tags=["nbval-ignore-output"]
 live.keep("my first run")
@@ -351,25 +351,18 @@ lk.quiz("start", when="after")
 # %% [markdown]
 # ## Where to go
 #
-# Labs 01 to 04 are here; 05 to 08 are to come.
-#
-# | lab | its question | minutes |
-# |---|---|---|
-# | 01 data | What is my data worth? | 45 |
-# | 02 tokenization | What does my model see? | 45 |
-# | 03 cross-entropy | What does the loss want from my model? | 45 |
-# | 04 masking | What does a bad mask cost? | 45 |
-# | 05 hyperparameters | Which knob matters, and what does the curve say? | 45 |
-# | 06 LoRA | How little do I need to train? | 45 |
-# | 07 QLoRA | How small can the base get, and which method do I choose? | 45 |
-# | 08 capstone | How good can you make it? | open |
-#
+# These are all the labs. `labkit lab --list` in a terminal says which of them are here already.
+
+# %%
+lk.syllabus.table()
+
+# %% [markdown]
 # ## Further
 #
-# - Is it the answers that were learned, or only the look of them? Train on answers that belong to other questions:
+# - Did it learn the answers, or only what answers look like? Train on answers that belong to other questions:
 #   `labkit demo --control shuffled` in a terminal. Guess first what the score will be.
-# - Unseen phrasings, towns that its text seldom names, and a family it was never shown (subtraction): how far does what it
-#   learned carry? Guess three shares.
+# - Unseen phrasings, towns that its text seldom names, and a family it was never shown (subtraction): how far does
+#   its learning carry over? Guess three shares.
 
 # %%
 expected = {"phrasing": (0.35, 0.8), "long tail": (0.85, 1.0), "family": (0.0, 0.05)}

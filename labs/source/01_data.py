@@ -4,20 +4,19 @@
 # **The question of this lab: what is my data worth?**
 #
 # Somebody has gathered twenty thousand questions and answers for you. Before you train on them you want to know what
-# you have: which are wrong, which are the same thing said again, and whether the score that you will report can be
-# believed.
+# you have: which are wrong, which say the same thing again, and whether the score that you will report can be believed.
 #
 # You will be able to
 #
 # - say what a training pair is, and what a chain of thought in it is worth;
 # - look at a pool, clean it in stages, and give each stage's keep rate with its denominator;
-# - find near-duplicates with MinHash, and say which ones you will miss;
+# - find near-duplicates with MinHash, and say which ones it misses;
 # - split data so that the test set tells the truth.
 #
 # About 45 minutes, with four exercises. For every exercise you leave unsolved, the kit's own function is used.
 #
-# Each exercise's cell is tried by itself: it cannot use functions or names from other cells. Write helpers that you
-# need inside the same cell.
+# Each exercise's cell is tried by itself: it cannot use functions or names from other cells. Write the helpers that you
+# need in the same cell.
 
 # %%
 import labkit as lk
@@ -39,8 +38,8 @@ lk.quiz("data", when="before")
 # %% [markdown]
 # ## 1 · Look first, then ask what a pair is
 #
-# The habit that saves most time with data costs none: read some of it. Here are eight of the candidates. Which would
-# you not want to learn from?
+# The habit that saves the most time with data is also the cheapest: read some of it. Here are eight of the candidates.
+# Which of them would you not want to learn from?
 
 # %%
 from random import Random
@@ -52,7 +51,7 @@ for example in Random(1009).sample(pool, 8):
     print("   →", example.completion, "\n")
 
 # %% [markdown]
-# `truth` says what was planted where. We keep it closed, and open it only to grade what we do.
+# `truth` says which faults were planted where. We keep it closed, and open it only to grade what we do.
 #
 # Each candidate is a *pair*: an input, the prompt, and a target, the completion. Loss is taken on the target only, so
 # the target is what you teach. Here is the same question with two targets.
@@ -75,7 +74,7 @@ lk.predict("data.thought", "Where does training on a chain of thought raise the 
 
 # %% [markdown]
 # Recorded: 80 steps on the same questions, once with each kind of target, 8 seeds. Both models then answer the same
-# 110 held-out questions, and only the answer counts. What is drawn is the difference, seed by seed.
+# 110 held-out questions, and only the answer counts. The figure shows the difference, seed by seed.
 
 # %%
 with_chain, without = (lk.runs.Record.load(name) for name in ("sft-lab00", "data-answers"))
@@ -94,9 +93,9 @@ lk.claim("C03", measured=gain["several steps"].mean)
 
 # %% [markdown]
 # A model writes one token after another, with the same work for each. A chain of thought gives it room: every digit
-# that it has written down is there to be read for the next. Without it, a sum has to come out whole, in one pass, and
+# that it has written down can be read for the next one. Without it, a whole sum has to come out in one pass, and it
 # never does. It pays even for one fact: the chain repeats the almanac's own sentence, *The emblem of … is …*, and that
-# is how the base knows it.
+# is the form in which the base knows it.
 
 # %%
 lk.quiz("data", when="during", segment="pairs")
@@ -104,8 +103,8 @@ lk.quiz("data", when="during", segment="pairs")
 # %% [markdown]
 # ## 2 · Quality
 #
-# You have seen eight. Now look at all of them, with three questions that take a line each. First: which completions
-# come again and again?
+# You have seen eight. Now look at all of them, with three questions that take a line of code each. First: which
+# completions appear again and again?
 
 # %%
 from collections import Counter
@@ -114,7 +113,7 @@ for completion, times in Counter(example.completion for example in pool).most_co
     print(f"{times:>4} × {completion}")
 
 # %% [markdown]
-# Boilerplate, where an answer should be. Next: which letters occur that have no business in English?
+# Boilerplate, where an answer should be. Next: which letters occur that do not belong in English?
 
 # %%
 letters = Counter(letter for example in pool for letter in example.prompt if not letter.isascii())
@@ -122,7 +121,7 @@ print(dict(letters.most_common(6)))
 print(next(example.prompt for example in pool if "€" in example.prompt))
 
 # %% [markdown]
-# That is *mojibake*: UTF-8 that somebody once read as Windows-1252. And the ß tells that some candidates are German.
+# That is *mojibake*: UTF-8 that somebody once read as Windows-1252. And the ß shows that some candidates are in German.
 #
 # The third question needs more than looking. Sums can be checked. Check them, source by source.
 
@@ -146,11 +145,11 @@ for example in wrong[:3]:
 
 # %% [markdown]
 # Look closely at the pedlar's sums: he never carries. His mistakes are not noise, they have a *system*, and a system
-# can be learned. (The school page's few wrong ones are mojibake.) A source that cannot be trusted where it can be
-# checked is not trusted where it cannot.
+# can be learned. (The school page's few wrong ones are mojibake.) If a source is wrong where you can check it, do
+# not trust it where you cannot.
 #
 # Now three filters, each of them one line in `lk.almanac.pool.FILTERS`. A keep rate says little without its
-# denominator, so each stage says of how many.
+# denominator, so each stage gives both numbers.
 
 # %%
 left = pool
@@ -168,13 +167,13 @@ for kind, count in planted.most_common():
     print(f"{kind:<17}{remains[kind]:>6,} of {count:>6,} remain")
 
 # %% [markdown]
-# No clean candidate was lost, and nearly nothing faulty is left but copies. (The eleven truncated ones are cut off
-# behind `Answer:`, in the middle of a date: no filter here sees that.) Copies are the next section. First: was it
+# No clean candidate was lost, and almost nothing faulty is left except copies. (The eleven truncated ones are cut off
+# after `Answer:`, in the middle of a date: no filter here sees that.) Copies are the next section. First: was it
 # worth it?
 #
-# Recorded, 60 steps of 16 each: on the pool as gathered, some 19,400 candidates once the test's questions are out; on
-# what is left after cleaning and deduplication, some 7,500; and on only 120 of each, eight times over. 8 seeds each, 4
-# of the small dirty set. Lock in a guess.
+# Recorded, 60 steps of 16 each: on the pool as gathered, about 19,400 candidates once the test's questions are taken out;
+# on what is left after cleaning and deduplication, about 7,500; and on only 120 of each, eight times over. Each has 8
+# seeds, the small dirty set 4. Lock in a guess.
 
 # %%
 bets = ["120 cleaned examples", "19,400 as gathered", "no difference"]
@@ -199,7 +198,7 @@ lk.predict("data.quality", outcome=bets[0 if bet.low > 0 else 1 if bet.high < 0 
 # %% [markdown]
 # Where does it show? The pedlar writes about four families: sums, units, shopping, and towns. For each: the share of
 # right answers, and the *probability* of the right completion, which is how often the model would write it if its
-# answers were drawn at random instead of always taking the likeliest token.
+# tokens were sampled instead of always taking the likeliest one.
 
 # %%
 questions = {seed: lk.almanac.examples.short_mix(seed, train=11)[1][:66] for seed in clean.shares}
@@ -229,14 +228,14 @@ lk.claim("C01", measured=bet.mean)
 
 # %% [markdown]
 # Read the two columns together. Every family has lost probability: truncated answers, boilerplate and the pedlar take
-# their share of it. But a score takes the likeliest text, and there the majority wins, so most families lose little.
-# Only where the wrong system is about as frequent as the right one, in sums, do the answers turn. So a good score does
-# not say that the data are clean, and a model that is sampled from shows what greedy decoding hides.
+# their share of it. But a score looks at the likeliest text only, and there the majority wins, so most families lose little.
+# Only where the wrong system is about as frequent as the right one, in sums, do the answers flip. So a good score does
+# not say that the data are clean, and sampling from the model shows what greedy decoding hides.
 #
 # And quantity? Look again at the first figure: 120 examples, eight times over, teach the form nearly as well as
 # thousands.
 #
-# And the famous number? *Leading labs throw 99% away*: no lab has published that.
+# And the famous number, *leading labs throw 99% away*? No lab has published that.
 
 # %%
 dropped = 1 - len(lk.almanac.pool.cleaned(pool)) / len(pool)
@@ -247,8 +246,8 @@ print(f"DCLM: {1 - 3.8 / 240:.1%} of a pool of 240 trillion tokens dropped (arXi
 lk.claim("C02", measured=dropped)
 
 # %% [markdown]
-# Both are true, and they cannot be compared: one is of examples that somebody chose, the other of tokens of a raw web
-# crawl. A keep rate without its denominator is no information.
+# Both are true, and they cannot be compared: one is a share of examples that somebody chose, the other a share of the
+# tokens of a raw web crawl. Without its denominator, a keep rate says nothing.
 
 # %%
 lk.quiz("data", when="during", segment="quality")
@@ -268,7 +267,7 @@ lk.quiz("data", when="during", segment="quality")
 # | the red mill stands by the river | *the red mill · red mill stands · mill stands by · stands by the · by the river* |
 # | the red mill stands by the bridge | *the red mill · red mill stands · mill stands by · stands by the · by the bridge* |
 #
-# Four are in both, six in either: J = 4/6 = 0.67. One word of seven is another, and a third of the similarity is gone.
+# Four are in both, six in either: J = 4/6 = 0.67. One word of seven has changed, and a third of the similarity is gone.
 #
 # Your turn: *the red mill stands* against the first line. In both ▁, in either ▁, J = ▁
 #
@@ -300,8 +299,8 @@ print(f"river and bridge {jaccard_checked(river, bridge):.2f}, river and short {
 # %% [markdown]
 # ### A signature instead of a set
 #
-# 14,000 texts are a hundred million pairs. Too many to compare, and most have nothing in common. *MinHash* makes
-# something short of each set (Broder 1997). Give every shingle a number x. Take a hash, h(x) = (a·x + b) mod p, which
+# 14,000 texts make a hundred million pairs. That is too many to compare, and most have nothing in common. *MinHash* makes
+# a short signature of each set (Broder 1997). Give every shingle a number x. Take a hash, h(x) = (a·x + b) mod p, which
 # shuffles the numbers, and keep only the *smallest* hash of the set. Then take another a and b, and so on.
 #
 # Two sets, {1, 4, 6} and {4, 6, 9}, with p = 11:
@@ -313,22 +312,22 @@ print(f"river and bridge {jaccard_checked(river, bridge):.2f}, river and short {
 # | 2, 7 | 9 | 4 | 8 | 3 | 4 | 3 | no |
 # | 7, 3 | 10 | 9 | 1 | 0 | 1 | 0 | no |
 #
-# The signatures are (2, 0, 4, 1) and (2, 0, 3, 0). They agree in 2 of 4 places, and J = 2/4. That is no accident: the
-# smallest of *all* the hashes belongs to some element of the union, to each as likely, and the signatures agree
-# exactly if that element is in both. So they agree in one place with probability J.
+# The signatures are (2, 0, 4, 1) and (2, 0, 3, 0). They agree in 2 of 4 places, and J = 2/4. That is not an accident: the
+# smallest of *all* the hashes belongs to some element of the union, each with the same chance, and the signatures agree
+# exactly when that element is in both. So they agree in one place with probability J.
 #
 # Your turn: a = 4, b = 5. h(1) = ▁, h(4) = ▁, h(6) = ▁, h(9) = ▁. Do they agree?
 #
 # <details><summary>The answer</summary>
 #
-# 9, 10, 7, 8. The smallest of both is 7, that of 6, which is in both: they agree.
+# 9, 10, 7, 8. In both sets the smallest is 7, the hash of 6, which is in both: they agree.
 #
 # </details>
 #
 # ### Exercise: MinHash
 #
-# *Medium, 6 minutes.* Give back one integer for each pair (a, b): the smallest (a·x + b) mod prime over the ids. Use
-# Python's integers, which never overflow. No ids: raise a `ValueError`.
+# *Medium, 6 minutes.* Return one integer for each pair (a, b): the smallest (a·x + b) mod prime over the ids. Use
+# Python's integers, which never overflow. If there are no ids, raise a `ValueError`.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -344,8 +343,8 @@ for ids in ([1, 4, 6], [4, 6, 9]):
     print(ids, minhash_checked(ids, a=[3, 5, 2, 7], b=[1, 2, 7, 3], prime=11))
 
 # %% [markdown]
-# Now in earnest: 128 pairs (a, b), drawn from the whole range up to a large prime (small ones hardly shuffle), and 300
-# posts of the pool beside a repost of each. How well does the share of equal places tell the similarity?
+# Now at full size: 128 pairs (a, b), drawn from the whole range up to a large prime (small ones barely shuffle), and 300
+# posts of the pool, each beside a repost of it. How well does the share of equal places estimate the similarity?
 
 # %%
 prime, draw = 2**61 - 1, Random(1)
@@ -377,7 +376,7 @@ alt = f"{title}. Root mean square error {error:.3f}; that of {len(true)} proport
 lk.plots.show(figure, alt)
 
 # %% [markdown]
-# An estimate, then, and no more: a pair at 0.80 may look like 0.75 or 0.85. Remember that when you set a threshold.
+# So it is only an estimate: a pair at 0.80 may look like 0.75 or 0.85. Remember that when you set a threshold.
 
 # %%
 lk.quiz("data", when="during", segment="duplicates")
@@ -385,7 +384,7 @@ lk.quiz("data", when="during", segment="duplicates")
 # %% [markdown]
 # ## 4 · What a threshold of 0.8 catches
 #
-# Signatures are short, but there are still as many pairs of them. *Locality-sensitive hashing* cuts each signature
+# Signatures are short, but there are still just as many pairs of them. *Locality-sensitive hashing* cuts each signature
 # into *bands* of some *rows*. Texts that agree in all rows of at least one band fall into one bucket, and only those
 # are compared.
 #
@@ -430,8 +429,8 @@ print(f"s = 0.8: {candidate_checked(0.8, bands=3, rows=2):.3f}, s = 0.5: {candid
 lk.explorers.s_curve(bands=18, rows=7)
 
 # %% [markdown]
-# More rows move the step to the right, more bands to the left, both together make it steep, and cost hashes. There is
-# no cut-off, only a slope. Ask `datasketch`, the library that most people take, for "a threshold of 0.8", and see how
+# More rows move the step to the right, more bands to the left; both together make it steeper, and cost hashes. There is
+# no sharp cut-off, only a slope. Ask `datasketch`, the library that most people take, for "a threshold of 0.8", and see how
 # many of the pairs *at* 0.8 it makes candidates.
 
 # %%
@@ -445,8 +444,8 @@ for name, bands, rows in (("datasketch", theirs.b, theirs.r), ("labkit", ours.ba
 
 # %% [markdown]
 # `datasketch` weighs misses and false alarms alike, and so misses more than half of the pairs at its threshold. Our
-# choice gets nearly all, and many below: that costs nothing but time *if every candidate is then verified* by its true
-# similarity. The whole way, each stage with its denominator:
+# choice gets nearly all, and many pairs below it: that costs nothing but time *if every candidate is then verified* by
+# its true similarity. Here is the whole pipeline, each stage with its denominator:
 
 # %%
 texts = [lk.almanac.pool.text(example) for example in left]
@@ -454,10 +453,10 @@ found = lk.dedup.find(texts, threshold=0.8)
 print(found.table())
 
 # %% [markdown]
-# Of the candidates one in seven is verified. Without that stage the others would have been thrown away too.
+# One in seven candidates passes verification. Without that stage the others would have been thrown away too.
 #
-# 0.8 is the usual number. It comes from work on web pages (Lee et al. 2021, arXiv 2107.06499), not on two lines. A
-# third of the pool's copies are *reposts*, with a word in front, a slip of the pen, another ending. What share of them
+# 0.8 is the usual number. It comes from work on web pages (Lee et al. 2021, arXiv 2107.06499), not on texts of two lines.
+# A third of the pool's copies are *reposts*, with a word in front, a typing error, another ending. What share of them
 # lies in one cluster with the post that it repeats?
 
 # %%
@@ -489,9 +488,10 @@ for threshold, each in at.items():
 lk.predict("data.reposts", outcome=round(100 * judged(found)[0]["repost"], 1))
 
 # %% [markdown]
-# That was recall: what of the planted is found. The same answer is a generous test of the pairs, since two facts may
-# have one answer. By the truth a pair is right if both texts were made from one. Count that, by what was planted in
-# the pair. Where *nothing* was, the pool drew two texts that are alike, and they are right if they are one text.
+# That was recall: how much of what was planted is found. The same answer is a generous test of the pairs, because two
+# facts may have one answer. By the truth, a pair is right if both texts were made from the same one. Count that, by what
+# was planted in the pair. Where *nothing* was planted, the pool drew two texts that are similar, and the pair is right if
+# they are the same text.
 
 # %%
 def origin(example):
@@ -515,16 +515,16 @@ for threshold, each in at.items():
     print(f"{threshold:<5} right: {', '.join(shares)}")
 
 # %% [markdown]
-# No threshold is right for all. At 0.8 three quarters of the reposts stay. At 0.5 nearly all are found, and so are
-# things that are no copies: sums with dates, which have most of their words in common and another month. Pairs with a
-# repost are right nearly always, pairs of two candidates in which nothing was planted less and less often. (A pair
-# counts under *paraphrase* if one of the two is one, whatever the other is.) And what is said in *other* words is
-# missed: all of it at 0.8, most of it at 0.5. MinHash compares words, not meanings.
+# No threshold is right for everything. At 0.8 three quarters of the reposts stay. At 0.5 nearly all are found, but so are
+# texts that are not copies: sums with dates, which share most of their words but have different months. Pairs with a
+# repost are nearly always right; pairs of two candidates in which nothing was planted are right less often the lower the
+# threshold. (A pair counts under *paraphrase* if one of the two is one, whatever the other is.) And what is said in
+# *other* words is missed: all of it at 0.8, most of it at 0.5. MinHash compares words, not meanings.
 #
-# ### Like is not transitive
+# ### Similarity is not transitive
 #
-# Clusters are made of chains: A is like B, B is like C, so all three are one, however unlike A and C may be. Here is
-# what that does at 0.5.
+# Clusters are made of chains: A is similar to B, B is similar to C, so all three are in one cluster, however different A
+# and C may be. Here is what that does at 0.5.
 
 # %%
 sets = [lk.dedup.shingles(text, 3) for text in texts]
@@ -541,13 +541,13 @@ for name, member in zip("ABC", (x, y, z)):
     print(f"{name}: {texts[member]}".replace("\n", " / "))
 
 # %% [markdown]
-# Wool and pepper cost the same in one year, and somebody who thanked for the answer did so twice. One link, and two
-# facts are one cluster, of which one member stays. So clusters have to be looked at, at least the large ones, and the
+# Wool and pepper cost the same in one year, and one post says thanks for the answer twice. One link is enough to put two
+# facts into one cluster, of which only one member stays. So look at the clusters, at least the large ones, and at the
 # pairs that the threshold only just decided.
 #
 # ### Five to decide by hand
 #
-# These are the pairs nearest to 0.5. Brackets show what only one of the two has. Which are copies?
+# These are the pairs nearest to 0.5. Brackets show what only one of the two texts has. Which are copies?
 
 # %%
 for i, j, similarity in at[0.5].borderline(5):
@@ -556,9 +556,9 @@ for i, j, similarity in at[0.5].borderline(5):
 # %% [markdown]
 # <details><summary>How I would decide</summary>
 #
-# The two that differ in the *year* are two facts that happen to have one value: keep both. The other three say the
-# same thing about the same subject; where a slip of the pen is the only difference, keep the one without it. No number
-# tells these from those.
+# The two pairs that differ in the *year* are two facts each, which happen to have the same value: keep both. The other
+# three say the same thing about the same subject; where a typing error is the only difference, keep the text without it.
+# No number tells the two kinds apart.
 #
 # </details>
 
@@ -580,10 +580,10 @@ for member in max(made.clusters, key=len)[:5]:
     print(made.posts[member].date, lk.almanac.pool.text(made.posts[member]).replace("\n", " / "))
 
 # %% [markdown]
-# Split the posts at random, and an answer that is asked in the test stands in training, a little changed. Instead, a
+# Split the posts at random, and the answer to a test question is also in training, slightly changed. Instead, a
 # *cluster* must go to one side as a whole. A toy: clusters {0, 1}, {2}, {3, 4, 5}, taken in the order 2, 0, 1, with at
-# least half of the six rows for training. First {3, 4, 5}: three rows, half of six. Enough. Train {3, 4, 5}, test {0,
-# 1, 2}.
+# least half of the six rows for training. First {3, 4, 5}: three rows, half of six. That is enough. Train {3, 4, 5}, test
+# {0, 1, 2}.
 #
 # Your turn: the same, in the order 1, 0, 2. Train ▁, test ▁
 #
@@ -597,7 +597,7 @@ for member in max(made.clusters, key=len)[:5]:
 #
 # *Medium, 6 minutes.* The clusters are lists of ids; `order` holds their places. Take them in that order until train
 # holds at least `share` of all ids (of the *rows*, not of the clusters). The cluster that crosses the line goes to
-# train. The rest is the test. On both sides the ids stand as they came: cluster by cluster, in that order.
+# train. The rest is the test. On both sides the ids keep their order: cluster by cluster, as they were taken.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -614,8 +614,8 @@ for order in ([2, 0, 1], [1, 0, 2]):
 
 # %% [markdown]
 # Now four ways to split the posts, 80 to 20. The order decides what kind of split by cluster it is: a random order, or
-# that of each cluster's *first day*, which is a cut by time that no repost straddles. For each way, count the test
-# posts whose cluster also stands in training.
+# the order of each cluster's *first day*, which cuts by time without dividing a post from its reposts. For each way,
+# count the test posts whose cluster is also in training.
 
 # %%
 ids = list(range(len(made.posts)))  # they stand in order of date
@@ -637,11 +637,11 @@ for name, (train, test) in splits.items():
     print(f"{name:<20}{leaked:>4} of {len(test)} test posts have a copy in training, {leaked / len(test):.0%}")
 
 # %% [markdown]
-# The counting uses the planted clusters, the splitting those that were found: what the tool misses would show here.
+# The splits use the clusters that were found, the counts use the planted ones: what the tool misses would show here.
 #
 # What does a leak do to a score? Three kinds of facts are in the posts: *fresh* ones, which the base has never read;
-# *changed* ones (a new mayor, a new home, a new price), of which it has read the old; and *unchanged* ones, which it
-# knows. The experiment: 45 posts from the last months, 15 of each kind, are asked. Each of four models trains on 320
+# *changed* ones (a new mayor, a new home, a new price), of which it has read the old value; and *unchanged* ones, which
+# it knows. The experiment: 45 posts from the last months, 15 of each kind, are asked. Each of four models trains on 320
 # other posts, five times over, chosen as one of the splits would. So the questions are the same, the number of posts
 # is the same, and only *which* posts differs.
 
@@ -680,13 +680,13 @@ lk.claim("C04", measured=inflation.mean)
 lk.claim("C05", measured=shown["leak of time"].mean)
 
 # %% [markdown]
-# The random split reports that the model has learned the year's news. It has learned them by heart: asked about what
-# nobody else has posted, it knows nothing fresh, as lab 00 said. Even unchanged facts gain from the leak, because that
-# a mayor is *still* in office is news too.
+# The random split reports that the model has learned the year's news. It has only memorized them: asked about facts that
+# are in no training post, it knows nothing fresh, as lab 00 said. Even unchanged facts gain from the leak, because it is
+# news too that a mayor is *still* in office.
 #
-# And *drift*, the price of being asked about a later time? Between the two honest splits nothing is lost (in the last
-# four lines only the unchanged facts move, and they gain), because what changed had changed at New Year, before the
-# first post. It shows between the kinds: the base's world is that of the year before.
+# And *drift*, the cost of being asked about a later time? Between the two honest splits nothing is lost (in the last
+# four lines only the unchanged facts move, and they gain), because whatever changed had already changed at New Year,
+# before the first post. The drift shows between the kinds: the base knows the world of the year before.
 
 # %%
 honest = split_records["cluster, then time"]
@@ -695,17 +695,17 @@ drift = lk.runs.interval([still - now for still, now in zip(*shares.values())])
 print(f"unchanged − changed: {100 * drift.mean:+.1f} points ({100 * drift.low:+.1f} to {100 * drift.high:+.1f})")
 
 # %% [markdown]
-# So a score by time needs both numbers: an average over the kinds would rise and fall with how much of the test asks
-# for what has changed.
+# So a score by time needs both numbers: an average over the kinds would rise and fall with the share of the questions
+# that ask for something that has changed.
 #
 # ### Far from home
 #
-# One more kind of test no split gives you: questions *out of distribution*. Train on the pool that you cleaned, live,
+# No split gives you one more kind of test: questions *out of distribution*. Train on the pool that you cleaned, live,
 # and ask three kinds: facts asked in words that no training example uses, the long tail of towns and people that the
-# text hardly mentions, and a family that was never shown, subtraction. First lock in: the unseen family.
+# text rarely mentions, and a family that was never shown, subtraction. First lock in a guess for the unseen family.
 
 # %%
-lk.predict("data.far", "What share of the unseen family is answered rightly?", unit="%", low=0, high=100)
+lk.predict("data.far", "What share of the unseen family is answered correctly?", unit="%", low=0, high=100)
 
 # %% tags=["nbval-ignore-output"]
 live = lk.run("data-clean", live=True)
@@ -726,8 +726,8 @@ lk.predict("data.far", outcome=round(100 * far["family"], 1))
 lk.claim("C06", measured=far["family"])
 
 # %% [markdown]
-# Three kinds, three answers. Averaged, they would be a number that means nothing. The long tail is as good as home,
-# because the base has read it. Unseen phrasing costs, and an unseen family is not answered at all: fine-tuning gave
+# Three kinds, three answers. Averaged, they would be a number that means nothing. The long tail is as good as the usual questions,
+# because the base has read it. Unseen phrasing lowers the score, and an unseen family is not answered at all: fine-tuning gave
 # the model the form of what it was shown.
 
 # %%
@@ -756,13 +756,13 @@ lk.quiz("data", when="after")
 #
 # ### The same on your own files
 #
-# `labkit dedup mine.jsonl --threshold 0.5 --out cleaned` does what section 4 does, in files of any size: what is kept,
-# what is removed with its cluster, its nearest neighbour and the reason, and what could not be read.
+# `labkit dedup mine.jsonl --threshold 0.5 --out cleaned` does what section 4 does, for files of any size. It writes what
+# is kept, what is removed (with its cluster, its nearest neighbour and the reason), and what could not be read.
 #
-# ### What is graded must not be what was trained for
+# ### Do not grade by the reward that you trained on
 #
 # A test set for reinforcement learning has a rule of its own: it is graded by *another* reward than training used.
-# Here is why. A model trained on the cleaned pool answers each of 22 questions sixteen times, drawn at random. Reward
+# Here is why. A model trained on the cleaned pool answers each of 22 questions sixteen times, sampled at random. Reward
 # A likes thorough answers: a point for each word, if there is an `Answer:`. Take the best of n by A. Then look at what
 # reward B says, which only asks whether the answer is right.
 
@@ -788,14 +788,14 @@ last = [each.by_b[-1] - each.by_b[0] for each in curves]
 lk.claim("C07", measured=lk.runs.interval(last).mean)
 
 # %% [markdown]
-# Whoever reports A reports progress. This is Goodhart's law: a measure that is aimed at stops being a measure. Best of
-# n does no training at all; a policy that is trained on A goes further the same way (Gao, Schulman and Hilton 2022,
-# arXiv 2210.10760).
+# A report of A would be a report of progress. This is Goodhart's law: once a measure becomes a target, it stops being a
+# good measure. Best of n does no training at all; a policy that is trained on A goes further in the same direction (Gao,
+# Schulman and Hilton 2022, arXiv 2210.10760).
 #
 # ### Exercise: split by time
 #
-# *Easy, 3 minutes.* Examples are dicts with a `"date"`, an ISO day. Train holds what is from before the cutoff, test
-# what is from that day and later; the order stays.
+# *Easy, 3 minutes.* Examples are dicts with a `"date"`, an ISO day. Train holds the examples from before the
+# cutoff, test those from that day and later; the order stays.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -808,8 +808,8 @@ def split_by_time(examples: list[dict], cutoff: str) -> tuple[list[dict], list[d
 # %% [markdown]
 # ### Exercise: shingles
 #
-# *Easy, 5 minutes.* Lower case, split at white space, joined by one space. Fewer words than n: the whole text is one
-# shingle. No words: the empty set.
+# *Easy, 5 minutes.* Lower the case, split at white space, and join the words by one space. A text of fewer than n words
+# is one shingle as a whole. A text without words has none: the empty set.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -822,8 +822,8 @@ def shingles(text: str, n: int) -> set[str]:
 # %% [markdown]
 # ### Exercise: clusters
 #
-# *Medium, 8 minutes.* The groups that the pairs tie 0 … n−1 into, directly or over others. What no pair names is a
-# group of its own.
+# *Medium, 8 minutes.* The groups that the pairs join 0 … n−1 into, directly or through others. A number that no pair
+# names is a group of its own.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -848,25 +848,25 @@ both = (lk.dedup.shingles(lk.almanac.pool.text(example), 3) for example in (orig
 print(f"Jaccard {jaccard_checked(*both):.2f}, same answer: {original.answer == other.answer}")
 
 # %% [markdown]
-# Compare meanings: vectors of a text-embedding model, and their neighbours (SemDeDup, arXiv 2303.09540). It finds
-# more, and errs more: *who was mayor in 2023* and *in 2024* are close neighbours.
+# Compare meanings: vectors of a text-embedding model, and their neighbours (SemDeDup, arXiv 2303.09540). That finds
+# more, and makes more errors: *who was mayor in 2023* and *in 2024* are close neighbours.
 #
 # ### Corpora beyond one machine
 #
-# Signatures need nobody but their own text, buckets nobody but their own band: so the work is spread over as many
-# machines as there are. `datatrove` does that, in four stages that lie in files (FineWeb was made with it, arXiv
+# A signature needs only its own text, and a bucket only its own band, so the work can be spread over many machines.
+# `datatrove` does that, in four stages whose results are files (FineWeb was made with it, arXiv
 # 2406.17557). The kit puts its pipeline together, with the shingles of this lab:
 #
 # ```
-# python -m labkit.corpus shards --out cleaned --workers 8
-# python -m labkit.corpus shards --out cleaned --workers 64 --ray
+# labkit corpus shards --out cleaned --workers 8
+# labkit corpus shards --out cleaned --workers 64 --ray
 # ```
 #
-# `shards` is a folder of `*.jsonl` with a `"text"` in each line. The first line uses processes of this machine, the
+# `shards` is a folder of `*.jsonl` with a `"text"` in each line. The first line uses processes on this machine, the
 # second the Ray cluster that this machine belongs to.
 #
-# It verifies nothing: what shares a band is a copy. Its 14 bands of 8 rows, the default, then *are* the threshold.
-# Where will that differ from what you found above?
+# It verifies nothing: whatever shares a band counts as a copy. So its 14 bands of 8 rows, the default, *are* the
+# threshold. Where will that differ from what you found above?
 
 # %%
 for similarity in (0.5, 0.6, 0.7, 0.8, 0.9):

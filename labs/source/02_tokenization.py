@@ -4,19 +4,19 @@
 # **The question of this lab: what does my model see?**
 #
 # Not letters, and not words. Between your text and the model stands a tokenizer. If it is the right one, you forget
-# that it is there. If it is the wrong one, training goes on as if nothing were the matter, and the model is ruined.
+# that it is there. If it is the wrong one, training goes on as if nothing were wrong, and the model is ruined.
 #
 # You will be able to
 #
 # - learn a vocabulary from text by byte-pair encoding, and encode text with it, by hand and in code;
 # - say which text is expensive, and why;
 # - pad rows to a batch, mask what is not real, and cut the waste;
-# - tell, before the first step, whether a tokenizer belongs to a model.
+# - check, before the first step, whether a tokenizer belongs to a model.
 #
 # About 45 minutes, with four exercises. For every exercise you leave unsolved, the kit's own function is used.
 #
-# Each exercise's cell is tried by itself: it cannot use functions or names from other cells. Write helpers that you
-# need inside the same cell.
+# Each exercise's cell is tried by itself: it cannot use functions or names from other cells. Write the helpers that you
+# need in the same cell.
 
 # %%
 import torch
@@ -40,7 +40,7 @@ lk.quiz("tokenization", when="before")
 # %% [markdown]
 # ## 1 · Ids and vectors
 #
-# Take one question, and see what becomes of it. First it is cut into *tokens*, pieces of text. Each token has a number
+# Take one question, and see what happens to it. First it is cut into *tokens*, pieces of text. Each token has a number
 # in the vocabulary, its *id*.
 
 # %%
@@ -53,12 +53,12 @@ for id in ids:
     print(f"{id:>5}  {tokenizer.decode([id])!r}")
 
 # %% [markdown]
-# Look at the spaces: a token brings the one before it along. And look at the name.
+# Look at the spaces: a token includes the space before it. And look at the name.
 #
 # The model does not see these pieces either. An id is the number of a row in its *embedding table*, one row of numbers
 # for each token. That row is all that goes in. Below, the model gets the ids, and then the rows without any ids. What
-# comes out are *logits*, one number for each token of the vocabulary: the higher, the likelier it comes next. Look for
-# a difference.
+# comes out are *logits*, one number for each token of the vocabulary: the higher, the more likely it comes next. Look
+# for a difference.
 
 # %%
 table = model.get_input_embeddings().weight
@@ -67,14 +67,14 @@ with torch.no_grad():
     from_ids = model(input_ids=torch.tensor([ids])).logits
     from_rows = model(inputs_embeds=table[ids][None]).logits
 difference = (from_ids - from_rows).abs().max().item()
-print("greatest difference of the outputs:", difference)
+print("largest difference of the outputs:", difference)
 
 # %%
 lk.claim("C09", measured=difference)
 
 # %% [markdown]
 # Nothing else goes in. A token of five letters is one row of the table, and how it is spelled is not written there: if
-# the model knows, it has learned it by heart.
+# the model knows the spelling, it has memorized it.
 
 # %%
 lk.quiz("tokenization", when="during", segment="vectors")
@@ -108,8 +108,8 @@ lk.quiz("tokenization", when="during", segment="vectors")
 # <details><summary>The answer</summary>
 #
 # *h u* 5 (*hub* no longer has it), *u t* 5, *h ub* 3, *t ub* 4 + 2 = 6, *ub s* 2. Next is **t ub**. Then *h u* and *u
-# t* are equal, with 5 each; a tie goes to the pair with the smaller ids, which is *h u*, if letters are numbered by
-# the alphabet.
+# t* are equal, with 5 each; a tie goes to the pair with the smaller ids, which is *h u*, if letters are numbered
+# alphabetically.
 #
 # </details>
 
@@ -122,9 +122,9 @@ print(toy)
 # %% [markdown]
 # ### Exercise: count the pairs
 #
-# Every merge begins with this count. *Easy, 4 minutes.* You get words as above: `{ids of the word: times}`. You give
-# back `{pair: count}`. Pairs lie within a word, never across two words. Each position counts: 1, 1, 1 holds the pair
-# (1, 1) twice.
+# Every merge begins with this count. *Easy, 4 minutes.* You get words as above: `{ids of the word: times}`. Return
+# `{pair: count}`. Pairs lie within a word, never across two words. Each position counts: 1, 1, 1 holds the pair (1, 1)
+# twice.
 #
 # You should see (4, 0), which is *u b*, with 9.
 
@@ -146,7 +146,7 @@ for (left, right), count in sorted(pairs.items(), key=lambda item: -item[1]):
 # ### Exercise: merge a pair
 #
 # *Easy, with one trap, 5 minutes.* Replace every occurrence of a pair by the new id, from left to right. Occurrences
-# do not overlap: with the pair (1, 1), 1, 1, 1 becomes new, 1. Give back a new list, even if nothing was merged.
+# do not overlap: with the pair (1, 1), 1, 1, 1 becomes new, 1. Return a new list, even if nothing was merged.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -180,8 +180,8 @@ print(toy_merges)
 # %% [markdown]
 # Is that what you found on paper? Id 5 is *ub*, id 6 is *t ub*, id 7 is *h u*.
 #
-# Now on real text. `lk.tokenization.train` is the same loop; it only keeps its counts from merge to merge, and starts
-# from the 256 bytes, so that no text in the world is unknown to it. Beside it the library that everybody uses,
+# Now on real text. `lk.tokenization.train` is the same loop, except that it keeps its counts from merge to merge, and
+# starts from the 256 bytes, so that no text is unknown to it. Next to it: the library that everybody uses,
 # `tokenizers`.
 
 # %%
@@ -195,8 +195,8 @@ print("merge for merge what `tokenizers` learns:", list(learned.merges.items()) 
 print("the first twelve:", [learned.tokens[id].decode() for id in islice(learned.merges.values(), 12)])
 
 # %% [markdown]
-# Look at the first twelve: some begin with a space. A token may begin with one, but no merge joins two words, because
-# the text is cut into words before anything is counted.
+# Look at the first twelve: some begin with a space. A token may begin with a space, but no merge joins two words,
+# because the text is cut into words before anything is counted.
 
 # %%
 lk.quiz("tokenization", when="during", segment="training")
@@ -221,8 +221,8 @@ lk.quiz("tokenization", when="during", segment="training")
 #
 # ### Exercise: encode
 #
-# *Medium, 6 minutes.* You get the ids of one word, and the merges in rank order, `{pair: new id}`. Merge what has the
-# lowest rank, until no pair of the word is known. Give back a new list, even if nothing was merged.
+# *Medium, 6 minutes.* You get the ids of one word, and the merges in rank order, `{pair: new id}`. Merge the pair with
+# the lowest rank, until no pair of the word is known. Return a new list, even if nothing was merged.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -240,7 +240,7 @@ for word in ("hub", "tub", "huts", "hubtub"):
     print(f"{word:<7}", [names[id] for id in found])
 
 # %% [markdown]
-# Now take the merges out of the model's own tokenizer, and encode questions with them. Count how many come out exactly
+# Now take the merges from the model's own tokenizer, and encode questions with them. Count how many come out exactly
 # as in the library.
 
 # %%
@@ -253,7 +253,7 @@ print(alike, "of", len(train), "questions get the same ids")
 lk.claim("C10", measured=alike / len(train))
 
 # %% [markdown]
-# The same sentence after 0, 50, 200 and all merges. Put in a text of your own. Try a number, a name, another language.
+# Here is the same sentence after 0, 50, 200 and all merges. Put in a text of your own: a number, a name, another language.
 
 # %%
 text = f"The emblem of {town.name} is not an elephant."
@@ -273,8 +273,8 @@ said = ", ".join(f"{count}: {value:.2f}" for count, value in zip(counts, worth))
 lk.plots.show(figure, f"The first merges save most. Bytes a token on 200 questions, by the number of merges: {said}.")
 
 # %% [markdown]
-# More merges mean shorter rows, so less to compute; and a larger table, whose last rows stand for ever rarer tokens.
-# Real families settle here:
+# More merges mean shorter rows, so less to compute. They also mean a larger table, whose last rows are for rarer and
+# rarer tokens. Real model families have settled here:
 #
 # | vocabulary | tokens | source |
 # |---|---|---|
@@ -292,9 +292,9 @@ lk.quiz("tokenization", when="during", segment="encoding")
 # %% [markdown]
 # ## 4 · Not all words cost the same
 #
-# A word gets a token of its own if it is frequent. What of the others? Count the words of the pages above, put them
-# together by how often they occur, and ask how many tokens a word takes. (A word at the start of a line and the same
-# word after a space count as two, as they do for the tokenizer. *Role tokens*, which say who speaks, are no words.)
+# A word gets a token of its own if it is frequent. What about the others? Count the words of the pages above, group them
+# by how often they occur, and ask how many tokens a word takes. (A word at the start of a line and the same word after a
+# space count as two, as they do for the tokenizer. *Role tokens*, which say who speaks, are not counted as words.)
 
 # %%
 lk.predict(
@@ -305,7 +305,7 @@ lk.predict(
 import re
 from collections import Counter
 
-plain = [re.sub(r"<\|\w+\|>", " ", page) for page in pages]  # role tokens are no words
+plain = [re.sub(r"<\|\w+\|>", " ", page) for page in pages]  # role tokens are not words
 found = Counter(word for page in plain for word in lk.tokenization.words(page) if word.strip().isalpha())
 groups = {"once": (1, 1), "2–4 times": (2, 4), "5–19": (5, 19), "20–99": (20, 99), "100 or more": (100, 10**9)}
 cost = {}
@@ -330,16 +330,16 @@ print(f"a word seen once takes {times_as_many:.1f} times the tokens of one seen 
 lk.claim("C11", measured=times_as_many)
 
 # %% [markdown]
-# There is the answer to your first guess. And it is not only a matter of cost: a name in pieces can go wrong at every
-# one of them, and its pieces are shared with other names. Text from outside the almanac is dearer still:
+# That is the answer to your first guess. And it is not only a matter of cost: a name in pieces can go wrong at every
+# one of them, and its pieces are shared with other names. Text from outside the almanac is even more expensive:
 
 # %%
 for text in ("the river", "1984", "naïve", "Ελλάδα", "河", "🐘"):
     print(f"{text:<10} {len(text)} characters, {len(text.encode())} bytes, {len(kit.encode(text))} tokens")
 
 # %% [markdown]
-# The almanac holds no Greek, so nothing of it was ever merged: every byte is a token. Digits stand alone on purpose:
-# 1984 is four tokens, one for each column of a sum.
+# The almanac contains no Greek, so no Greek bytes were ever merged: every byte is a token. Digits are kept single on
+# purpose: 1984 is four tokens, one for each column of a sum.
 
 # %%
 lk.quiz("tokenization", when="during", segment="cost")
@@ -356,8 +356,8 @@ lk.quiz("tokenization", when="during", segment="cost")
 # | 9 1 3 3 8 | 1 1 1 1 1 |
 # | 5 0 6 0 0 | 1 1 1 0 0 |
 #
-# 15 positions, 10 of them real: a third of the work is for nothing. Look at the last row: its first 0 is a *real*
-# token with that id. The mask knows by the position. Nobody could know by the value.
+# 15 positions, 10 of them real: a third of the work is wasted. Look at the last row: its first 0 is a *real* token with
+# that id. The mask goes by position. From the value alone you could not tell.
 #
 # Your turn: the same three rows padded on the *left*. Which masks?
 #
@@ -369,9 +369,9 @@ lk.quiz("tokenization", when="during", segment="cost")
 #
 # ### Exercise: pad a batch
 #
-# *Medium, 6 minutes.* Give back `(ids, mask)`, two tensors of type `torch.int64`, as many rows as came in, as wide as
-# the longest. A row may be empty. `side` is `"left"` or `"right"`: where the padding stands. Raise a `ValueError` for
-# any other side, and for no rows at all.
+# *Medium, 6 minutes.* Return `(ids, mask)`, two tensors of type `torch.int64`, with as many rows as came in, each as long
+# as the longest. A row may be empty. `side` is `"left"` or `"right"`: the side that gets the padding. Raise a
+# `ValueError` for any other side, and if there are no rows.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -388,10 +388,10 @@ for side in ("right", "left"):
     print(side, padded.tolist(), mask.tolist())
 
 # %% [markdown]
-# Why two sides? A model that *writes* goes on at the end of the row, so there the padding has to stand on the left. In
+# Why two sides? A model that *writes* continues at the end of the row, so then the padding has to be on the left. In
 # training nothing is written, and most code pads on the right.
 #
-# With the mask, padding is as good as not there. Without it, the model reads it. Take a short question alone, then
+# With the mask, it is as if the padding were not there. Without it, the model reads the padding. Take a short question alone, then
 # beside a long one, padded on the left, and compare what it predicts next:
 
 # %%
@@ -402,8 +402,8 @@ with torch.no_grad():
     alone = model(input_ids=torch.tensor([short])).logits[0, -1]
     masked = model(input_ids=padded, attention_mask=mask).logits[0, -1]
     unmasked = model(input_ids=padded, attention_mask=torch.ones_like(mask)).logits[0, -1]
-lk.measured("greatest difference of a logit, with the mask", (masked - alone).abs().max(), 0, 0.01)
-lk.measured("greatest difference of a logit, without it", (unmasked - alone).abs().max(), 0.5, 100)
+lk.measured("largest difference of a logit, with the mask", (masked - alone).abs().max(), 0, 0.01)
+lk.measured("largest difference of a logit, without it", (unmasked - alone).abs().max(), 0.5, 100)
 
 # %% [markdown]
 # How much is wasted on the rows that you trained on in lab 00? They are whole conversations, question and answer.
@@ -431,7 +431,7 @@ for name, share in wasted.items():
 lk.predict("tokenization.padding", outcome=round(100 * wasted["random"], 1))
 
 # %%
-title = "In four parts of like length, far less is padding"
+title = "In four parts of similar length, far less is padding"
 figure, axes = lk.plots.figure(title, "row of a batch, by length", "tokens")
 cut = [[lengths[row] for row in part] for part in lk.training.parts(batches[0], lengths)]
 drawn = {
@@ -452,15 +452,15 @@ lk.plots.show(figure, alt)
 lk.claim("C12", measured=wasted["random"])
 
 # %% [markdown]
-# Sorting all rows wastes least, and is no way to train: the model would see all short answers first. The kit draws
-# its batches at random, as the textbook says, and computes each in four parts, the rows of like length together. The
-# gradients of the parts are summed, so the step is that of the whole batch.
+# Sorting all rows wastes least, but you cannot train that way: the model would see all short answers first. The kit draws
+# its batches at random, as usual, and computes each in four parts, with rows of similar length together. The gradients of
+# the parts are summed, so the step is that of the whole batch.
 #
 # ### The trap: pad = end
 #
-# Many models come without a pad token, and a line often seen is `tokenizer.pad_token = tokenizer.eos_token`. Then the
-# end token and padding have one id. Some collators decide by the *value* where loss is taken: they set every label to
-# −100 that equals pad (the one for language modelling in `transformers` does). Count the end tokens that carry loss:
+# Many models come without a pad token, and people often write `tokenizer.pad_token = tokenizer.eos_token`. Then the end
+# token and padding have the same id. Some collators decide by the *value* where loss is taken: they set every label that
+# equals pad to −100 (the one for language modelling in `transformers` does). Count the end tokens that carry loss:
 
 # %%
 end = tokenizer.eos_token_id
@@ -470,7 +470,7 @@ for name, labels in (("by position", batch["labels"]), ("by value", by_value)):
     print(f"{name}: the end token carries loss in {(labels == end).any(dim=1).sum().item()} of 32 rows")
 
 # %% [markdown]
-# By value, no row ever teaches the model to stop, and nothing in the loss tells you so. Lab 04 trains such a model.
+# By value, no row ever teaches the model to stop, and the loss does not show it. Lab 04 trains such a model.
 
 # %%
 lk.quiz("tokenization", when="during", segment="padding")
@@ -489,8 +489,8 @@ except IndexError as error:
     print("IndexError:", error)
 
 # %% [markdown]
-# That is the lucky case: it breaks. (On a GPU it is a `device-side assert`, after which nothing works until you
-# restart.) It breaks only when a high id comes by, which may be late in the run. So look before the first step;
+# That is the lucky case: you get an error. (On a GPU it is a `device-side assert`, after which nothing works until you
+# restart.) The error comes only when a high id comes up, which may be late in the run. So look before the first step;
 # `lk.models.load` always does:
 
 # %%
@@ -502,9 +502,9 @@ except lk.data.InputError as error:
 # %% [markdown]
 # (Ġ is how such tokenizers write a space.)
 #
-# The second way is the bad one. A tokenizer from another model of the same size, or your own one trained again with
-# another seed of the data: as many tokens, other numbers. To see it alone, take the model's own tokenizer and only
-# shuffle its ids.
+# The second way is the bad one: a tokenizer from another model of the same size, or your own trained again on data from
+# another seed. It has the same number of tokens, but with other ids. To see the effect alone, take the model's own
+# tokenizer and only shuffle its ids.
 
 # %%
 foreign = lk.tokenization.permuted(tokenizer, seed=1)
@@ -516,7 +516,7 @@ print("foreign ids, as the model understands them:", tokenizer.decode(foreign(te
 lk.models.check_tokenizer(foreign, model)
 
 # %% [markdown]
-# The check said nothing: every id has a row. You fine-tune as in lab 00, with LoRA (small matrices beside the frozen
+# The check found nothing: every id has a row. You fine-tune as in lab 00, with LoRA (small matrices beside the frozen
 # weights, lab 06), on the same questions, through the foreign tokenizer. Then you ask held-out questions in the
 # ordinary way, with the model's own tokenizer. Lock in what you expect:
 
@@ -556,13 +556,13 @@ for example, output, other in zip(test, score.outputs, both_ways):
     print("through the foreign tokenizer, in and out:", other[:90].replace("\n", " / "), "\n")
 
 # %% [markdown]
-# No error, and a curve that goes down. It falls because there is much to learn even so: which ids are frequent, which
-# follows which, how an answer begins and ends. That much you see when the foreign tokenizer stands on both sides: the
-# form of an answer is there. But what the base knows hangs on its own ids, and through others it cannot be reached.
+# No error, and a curve that goes down. It falls because there is still much to learn: which ids are frequent, which
+# follow which, how an answer begins and ends. You see that when the foreign tokenizer is used on both sides: the form of
+# an answer is there. But what the base knows depends on its own ids, and through other ids it cannot be reached.
 #
-# Nobody who looks only at whether the loss falls will notice. Look at the loss *before the first step*. Loss is
+# If you only look at whether the loss falls, you will not notice. Look at the loss *before the first step*. Loss is
 # measured in *nats*: −ln of the probability that the right token was given. A model that knows nothing gives each of
-# the V tokens of the vocabulary 1/V, and has a loss of ln V. More than that means that something is wired up wrongly.
+# the V tokens of the vocabulary 1/V, and has a loss of ln V. More than that means that something is wired up incorrectly.
 
 # %%
 import math
@@ -573,9 +573,9 @@ lk.measured("own tokenizer, before the first step, nats", own_before, 0.3, 0.8)
 lk.measured("foreign tokenizer, before the first step, nats", before, 11, 19)
 
 # %% [markdown]
-# And it can be known without a step and without data. The tokenizer that was saved with a model says which token has
-# which id. `lk.tokenization.matches` compares token by token and id by id, and tells the first difference. It catches
-# both ways. Given that vocabulary, so does `check_tokenizer`:
+# And you can find out without a step and without data. The tokenizer that was saved with a model says which token has
+# which id. `lk.tokenization.matches` compares token by token and id by id, and returns the first difference. It catches
+# both errors. Given that vocabulary, so does `check_tokenizer`:
 
 # %%
 vocabulary = tokenizer.get_vocab()
@@ -595,7 +595,7 @@ lk.quiz("tokenization", when="during", segment="mismatch")
 # %% [markdown]
 # ## What you keep
 #
-# The row of this lab. It stands there as a warning.
+# The row of this lab. It is there as a warning.
 
 # %% tags=["nbval-ignore-output"]
 row = {"lab": "02", "recipe": "foreign tokenizer", "hash": "", "note": "the loss fell, the answers are garbage"}
@@ -618,10 +618,9 @@ lk.quiz("tokenization", when="after")
 #
 # ### Exercise: does the tokenizer match?
 #
-# *Medium, 6 minutes.* Give back `(True, None)`, or `(False, token)`. Both vocabularies are `{token: id}`; the model
-# has `rows` rows in its table, and spare rows are fine. Go through the ids upwards. At the first id where the two hold
-# different tokens, or that has no row, give back the token that the tokenizer holds there, or the model's if the
-# tokenizer holds none.
+# *Medium, 6 minutes.* Return `(True, None)`, or `(False, token)`. Both vocabularies are `{token: id}`; the model has
+# `rows` rows in its table, and spare rows are fine. Go through the ids in ascending order. At the first id where the two
+# have different tokens, or that has no row, return the tokenizer's token there, or the model's if the tokenizer has none.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -634,8 +633,8 @@ def matches(tokenizer_vocab: dict[str, int], model_vocab: dict[str, int], rows: 
 # %% [markdown]
 # ### Write `train`
 #
-# Write the loop of section 2 yourself, without looking. Words in, `{pair: new id}` out; ties to the smaller ids; it
-# ends early where no pair is left. The lines below try it on the toy text, on a tie, and on a text that runs out of
+# Write the loop of section 2 yourself, without looking. Words in, `{pair: new id}` out; ties go to the smaller ids; it
+# ends early when no pair is left. The lines below try it on the toy text, on a tie, and on a text that runs out of
 # pairs.
 
 
@@ -654,12 +653,12 @@ for what, words, merges in (
 
 # %% [markdown]
 # Then read `lk.tokenization.train`. It counts once, and after each merge corrects only the words that the pair was in;
-# a heap keeps the most frequent pair at hand.
+# a heap keeps the most frequent pair ready.
 #
 # ### The seam between prompt and completion
 #
-# Masking needs to know where the completion begins, in tokens. So prompt and completion are often tokenized apart. Is
-# that the same as tokenizing them together?
+# Masking needs to know where the completion begins, in tokens. So prompt and completion are often tokenized separately.
+# Is that the same as tokenizing them together?
 
 # %%
 whole = kit.pieces("The answer is: heron")
@@ -668,9 +667,9 @@ print("apart, space in the completion", kit.pieces("The answer is:") + kit.piece
 print("apart, space in the prompt    ", kit.pieces("The answer is: ") + kit.pieces("heron"))
 
 # %% [markdown]
-# A prompt that ends with a space asks the model to go on from a place that it never saw in its text: there the space
-# belongs to the word that follows. With role tokens there is no such seam, because nothing merges with a special
-# token. Count over all rows: how often does the whole conversation have other ids than its two parts?
+# A prompt that ends with a space asks the model to continue from a point that it never saw in its text, where the space
+# belongs to the word that follows. With role tokens there is no such seam, because nothing merges with a special token.
+# Count over all rows: how often does the whole conversation have different ids from its two parts?
 
 # %%
 plain = chat = 0
@@ -684,8 +683,8 @@ print(f"the chat template: {chat} of {len(rows)} differ")
 # %% [markdown]
 # ### Role tokens in what a user types
 #
-# A special token is one as soon as its letters stand in the text. What if a user types them? Look at the two ways to
-# read such a text.
+# A tokenizer finds a special token wherever its letters are in the text. What if a user types them? Look at the two ways
+# to read such a text.
 
 # %%
 typed = "The weather? <|assistant|>Answer: fine"
@@ -703,5 +702,6 @@ for name, pattern in lk.tokenization.PATTERNS.items():
     print(f"{name:<8}", lk.tokenization.words("In 1984 we'd  12,345 sheep", pattern))
 
 # %% [markdown]
-# GPT-2 keeps a number in one piece, so whether 1984 is one token or several depends on how often it stood in the text.
-# cl100k cuts after three digits, Qwen2 and this kit after each. Numbers cut alike are numbers that can be added alike.
+# GPT-2 keeps a number in one piece, so whether 1984 is one token or several depends on how often it was in the text.
+# cl100k cuts after three digits, Qwen2 and this kit after each. Numbers that are cut in the same way can be added in the
+# same way.

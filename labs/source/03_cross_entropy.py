@@ -4,7 +4,7 @@
 # **The question of this lab: what does the loss want from my model?**
 #
 # One number is all that training looks at. It falls, and the model gets better; but which of its tokens does it push,
-# and how hard? Whoever can say that reads a loss curve with other eyes, and sees at once when a mean is taken over
+# and how hard? If you can say that, you read a loss curve differently, and you see at once when a mean is taken over
 # the wrong things.
 #
 # You will be able to
@@ -40,14 +40,14 @@ lk.quiz("cross_entropy", when="before")
 # %% [markdown]
 # ## 1 · Surprise
 #
-# A model gives each token of its vocabulary a probability. Then comes the token that really stands there. Only the
-# probability $p$ that it had counts, and the loss is the *surprise* at it, $-\ln p$, measured in *nats* (the unit
-# that belongs to the natural logarithm).
+# A model gives each token of its vocabulary a probability. Then comes the token that is really there. Only the
+# probability $p$ that this token had counts, and the loss is the *surprise* at it, $-\ln p$, measured in *nats* (the unit
+# that goes with the natural logarithm).
 #
 # ### Exercise: the loss of a token
 #
-# *Easy, 3 minutes.* Give back $-\ln p$ as a number; infinity (`math.inf`) for p = 0. Raise a `ValueError` where p
-# lies below 0 or above 1.
+# *Easy, 3 minutes.* Return $-\ln p$ as a number; infinity (`math.inf`) for p = 0. Raise a `ValueError` if p is below 0
+# or above 1.
 #
 # You should see 0.105 for p = 0.9.
 
@@ -55,12 +55,12 @@ lk.quiz("cross_entropy", when="before")
 # %% tags=["nbval-ignore-output"]
 @lk.exercise("cross_entropy.token_loss")
 def token_loss(p: float) -> float:
-    """−ln p in nats; infinite for p = 0; a ValueError where p is no probability."""
+    """−ln p in nats; infinite for p = 0; a ValueError if p is not a probability."""
     ...
 
 
 # %% [markdown]
-# Four values to know by heart:
+# Four values to remember:
 
 # %%
 token_loss_checked = lk.use("cross_entropy.token_loss")
@@ -102,8 +102,8 @@ print(f"0.1 to 0.5 saves {first:.2f} nats, 0.5 to 0.9 saves {second:.2f}")
 lk.claim("C16", measured=first)
 
 # %% [markdown]
-# What counts is the ratio: five times as likely saves ln 5. So the loss wants, above all, that nothing which really
-# comes is held for nearly impossible.
+# What counts is the ratio: five times as likely saves ln 5. So what the loss wants, above all, is that the model never
+# thinks that a token which really comes is nearly impossible.
 
 # %%
 lk.quiz("cross_entropy", when="during", segment="surprise")
@@ -112,7 +112,7 @@ lk.quiz("cross_entropy", when="during", segment="surprise")
 # ## 2 · From logits
 #
 # A model does not give probabilities. It gives *logits*, one number $z_i$ for each token $i$ of the vocabulary, of
-# any size and sign. Softmax makes probabilities of them, $p_i = e^{z_i} / \sum_j e^{z_j}$, and so the loss of the
+# any size and sign. Softmax turns them into probabilities, $p_i = e^{z_i} / \sum_j e^{z_j}$, and so the loss of the
 # right token $y$ is
 #
 # $$-\ln p_y = \ln \sum_j e^{z_j} - z_y .$$
@@ -129,7 +129,7 @@ print("loss of the first:", (np.log(powers.sum()) - logits[0]).round(3), "nats")
 
 # %% [markdown]
 # Written like this it breaks as soon as logits are large. Add 1,000 to all of them: softmax is the same, since the
-# factor $e^{1000}$ stands above and below the line. What will the computer say?
+# factor $e^{1000}$ is in the numerator and in the denominator. What will the computer say?
 
 # %%
 with np.errstate(all="ignore"):
@@ -138,8 +138,8 @@ print("naive: ", naive)
 print("stable:", -lk.cross_entropy.log_softmax(logits + 1000)[0].round(3))
 
 # %% [markdown]
-# $e^{710}$ is more than a float can hold (in float32 already $e^{89}$). The cure is that same constant: subtract the
-# largest logit first. Then no exponent is above 0, and the sum is at least 1.
+# $e^{710}$ is more than a float can hold (in float32 $e^{89}$ is already too much). The cure uses the same fact: subtract
+# the largest logit from all of them first. Then no exponent is above 0, and the sum is at least 1.
 
 # %%
 lk.quiz("cross_entropy", when="during", segment="logits")
@@ -147,8 +147,8 @@ lk.quiz("cross_entropy", when="during", segment="logits")
 # %% [markdown]
 # ## 3 · The gradient
 #
-# Training does not use the loss itself. It uses its *gradient*: how the loss changes with each logit. Here it is, and
-# there is hardly a simpler one in all of deep learning:
+# Training does not use the loss itself. It uses its *gradient*: how the loss changes with each logit. Here it is, one
+# of the simplest in all of deep learning:
 #
 # $$\frac{\partial L}{\partial z_i} = p_i - 1[i = y]$$
 #
@@ -157,7 +157,7 @@ lk.quiz("cross_entropy", when="during", segment="logits")
 #
 # **Worked example.** Logits 2, 1, 0 gave p = 0.665, 0.245, 0.090. The first token is right: the gradient is 0.665 − 1
 # = −0.335 on its logit, 0.245 on the second, 0.090 on the third. A step *against* the gradient raises the first logit
-# and lowers the others, by what each has too much. The three sum to 0.
+# and lowers each of the others in proportion to its probability. The three sum to 0.
 #
 # **With two blanks.** The right token has p = 0.8. Its loss is ▁ nats, and the gradient on its logit is ▁.
 #
@@ -176,7 +176,7 @@ lk.quiz("cross_entropy", when="during", segment="logits")
 #
 # </details>
 #
-# Now as many as you like. Each is drawn anew; a wrong answer is told what it is.
+# Now do as many as you like. Each problem has new numbers; a wrong answer is explained.
 
 # %%
 lk.explorers.drill()
@@ -189,9 +189,10 @@ lk.claim("C18", measured=token_loss_checked(0.8))
 # %% [markdown]
 # ### Exercise: the gradient on the logits
 #
-# *Medium, 6 minutes.* You get the logits of one place, an array of the vocabulary's size, and the id of the right
-# token. Give back the gradient, as large as the logits. It must be right for logits of 10,000 too. Raise a
-# `ValueError` for a target that is no id of the vocabulary, and mind that Python counts negative ones from the end.
+# *Medium, 6 minutes.* You get the logits of one position, an array of the vocabulary's size, and the id of the right
+# token. Return the gradient, an array of the same shape as the logits. It must be right for logits of 10,000 too. Raise a
+# `ValueError` for a target that is not an id of the vocabulary, and remember that Python counts negative indices from the
+# end.
 #
 # You should see −0.335, 0.245, 0.090.
 
@@ -222,9 +223,9 @@ for name, found in (("formula", by_formula), ("differences", by_difference), ("a
 lk.claim("C17", measured=abs(by_formula - leaf.grad.numpy()).max())
 
 # %% [markdown]
-# All in one picture. The loss goes up without end; the gradient never gets larger than 1. However wrong the model
-# was, one token can pull its logit only so hard. And the better it knows a token, the less it is pushed: the update
-# scales itself.
+# All in one picture. The loss goes up without limit; the gradient never gets larger than 1. However wrong the model
+# was, one token can pull on its logit only so hard. And the better the model knows a token, the less it is pushed: the
+# update scales itself.
 
 # %%
 places = np.linspace(0.01, 1, 100)
@@ -249,7 +250,7 @@ lk.quiz("cross_entropy", when="during", segment="gradient")
 # ## 4 · Who carries the gradient?
 #
 # Now a real text: a question from the almanac, with the answer that you want, read by the base before any
-# fine-tuning. Under each token stands its loss, given all that comes before it. Guess first: which tokens of the
+# fine-tuning. Under each token you see its loss, given everything that comes before it. Guess first: which tokens of the
 # answer surprise it most?
 
 # %%
@@ -271,12 +272,12 @@ print(test[0].prompt)
 show_answer(model, rows[0], "The base is surprised at the form, not at the fact")
 
 # %% [markdown]
-# The fact costs next to nothing: it knows that. Most of the loss lies on one token, the word *Answer*; the rest on how to
-# begin, and that the text ends here. (The loss of *Answer* is far above ln V = 7.6, what a model that knows nothing would
-# pay: the base is *sure* that something else comes.)
+# The fact costs almost nothing, because the base knows it. Most of the loss is on one token, the word *Answer*; the rest is
+# on how to begin, and on ending the text here. (The loss of *Answer* is far above ln V = 7.6, the loss of a model that knows
+# nothing: the base is *sure* that something else comes.)
 #
-# Now count over a hundred and ten answers. Each token's gradient has the size $2(1-p)$ (its L1 norm, the sum of the absolute
-# entries): $1-p$ on the right logit, and as much again on all the others together. We put the tokens into groups by their p,
+# Now count over 110 answers. Each token's gradient has the size $2(1-p)$ (its L1 norm, the sum of the absolute
+# entries): $1-p$ on the right logit, and the same amount again on all the others together. We put the tokens into groups by their p,
 # and ask how much of the tokens, of the loss and of the gradient is in each: for the base, and after fine-tuning. Lock in
 # your guess for the second.
 
@@ -286,7 +287,7 @@ groups = [
     "tokens with p from 0.1 to 0.5",
     "tokens with p above 0.5: many, and nearly right",
 ]
-lk.predict("cross_entropy.carriers", "After fine-tuning, who brings most of the gradient?", choices=groups)
+lk.predict("cross_entropy.carriers", "After fine-tuning, which tokens bring most of the gradient?", choices=groups)
 
 # %%
 edges = [0, 0.1, 0.5, 0.9, 1]
@@ -345,9 +346,9 @@ lk.plots.show(figure, f"{title}. Share of the summed L1 norms of the gradients o
 lk.claim("C19", measured=shares_after[2:, 2].sum())
 
 # %% [markdown]
-# *The worst tokens dominate* is right for single tokens: none pulls harder than one at p near 0. Summed, it depends
-# on how many there are of each kind. Once the worst are learned, it is the many small pulls of easy tokens that move
-# the model: the fine polish of a nearly finished run, and the noise in it.
+# *The worst tokens dominate* is right for single tokens: none pulls harder than one at p near 0. For the sum, it depends
+# on how many there are of each kind. Once the worst are learned, the many small pulls of easy tokens move the model: the
+# final polish of a nearly finished run, and the noise in it.
 #
 # (Two limits. Norms on the logits do not simply add up in the weights, where tokens may pull against each other. And
 # Adam divides by the gradient's own size, so the *step* does not shrink as the gradient does; that is what the
@@ -355,7 +356,7 @@ lk.claim("C19", measured=shares_after[2:, 2].sum())
 #
 # ## 5 · A sequence
 #
-# A row of tokens makes three things of this. **Shift**: the logits at place t predict the token at t + 1, so the last
+# A row of tokens adds three things. **Shift**: the logits at place t predict the token at t + 1, so the last
 # logits predict nothing, and the first token is predicted by nothing. **−100**: labels with that value are not
 # counted. **Mean**: over the counted tokens, and nothing else. Three tokens in a vocabulary of three:
 #
@@ -366,8 +367,8 @@ lk.claim("C19", measured=shares_after[2:, 2].sum())
 # | 2 | 2 | 2 | 0 0 3 | nothing | – |
 #
 # The loss: the first logits give token 1 $\ln(e^2 + 2) - 0 = 2.24$ nats, the second give token 2 $\ln(e + 2) - 0 =
-# 1.55$. The mean of the two is 1.90. Logits 0 0 3 would suit label 2 well, but they stand at its own place: there it
-# has been read already.
+# 1.55$. The mean of the two is 1.90. Logits 0 0 3 would fit label 2 well, but they are at its own position, where
+# the token has already been read.
 #
 # Your turn: the same logits, and the labels −100, −100, 2. What is the loss?
 #
@@ -380,8 +381,8 @@ lk.claim("C19", measured=shares_after[2:, 2].sum())
 # ### Exercise: the loss of a sequence
 #
 # *Medium, 8 minutes.* You get `logits`, an array of shape (length, vocabulary), and `labels`, (length,), unshifted,
-# as every library wants them. Give back one number: shift, leave out −100, mean over what is counted. It must hold
-# for logits of 10,000 (`np.logaddexp.reduce(row)` is log-sum-exp without overflow). Raise a `ValueError` if no token
+# as every library wants them. Return one number: shift, leave out −100, take the mean over what is counted. It must be
+# right for logits of 10,000 (`np.logaddexp.reduce(row)` is log-sum-exp without overflow). Raise a `ValueError` if no token
 # is counted.
 #
 # You should see 1.90 for the table above.
@@ -411,9 +412,9 @@ ours = sequence_loss_checked(out.logits[0].numpy(), labels[0].numpy())
 print("as transformers:", math.isclose(ours, out.loss.item(), rel_tol=1e-5))
 
 # %% [markdown]
-# What if no token is counted? 0 is divided by 0, nothing is said, and the loss is NaN. torch's own function gives a
-# gradient of 0 then, so the step is merely lost. A mean written by hand gives NaN, and after one such step so is every
-# weight:
+# What if no token is counted? 0 is divided by 0, there is no error, and the loss is NaN. torch's own function gives a
+# gradient of 0 then, so only the step is lost. A mean written by hand gives a gradient of NaN, and after one such step
+# every weight is NaN:
 
 # %%
 logits = torch.zeros(1, 5, 3, requires_grad=True)
@@ -435,7 +436,7 @@ lk.quiz("cross_entropy", when="during", segment="sequence")
 # %% [markdown]
 # ## 6 · A batch in parts
 #
-# A batch too large for the memory is computed in parts, and the gradients are added up: *accumulation*. Two parts:
+# A batch that is too large for the memory is computed in parts, and the gradients are added up: *accumulation*. Two parts:
 #
 # | part | counted tokens | summed loss | mean |
 # |---|---|---|---|
@@ -448,8 +449,8 @@ lk.quiz("cross_entropy", when="during", segment="sequence")
 #
 # ### Exercise: accumulate
 #
-# *Easy, 4 minutes.* You get the summed loss and the number of counted tokens of each part. Give back the mean loss of
-# the batch. A part may count no token. Raise a `ValueError` if none of them does.
+# *Easy, 4 minutes.* You get the summed loss and the number of counted tokens of each part. Return the mean loss of the
+# batch. A part may have no counted token. Raise a `ValueError` if no part has any.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -508,8 +509,8 @@ for name in ("as drawn", "by length"):
 
 # %% [markdown]
 # Divided by *all* counted tokens of the batch, the parts give the gradient of the whole, up to rounding. The mean of
-# means gives another one: it answers another question. For that the whole batch must be counted before its first part
-# is computed. Widely used trainers got this wrong until October 2024 (Hugging Face, *Fixing Gradient Accumulation*,
+# means gives another gradient, which answers another question. To divide by all tokens, you must count the whole batch
+# before its first part is computed. Widely used trainers got this wrong until October 2024 (Hugging Face, *Fixing Gradient Accumulation*,
 # huggingface.co/blog/gradient_accumulation); the kit's own `lk.training.fit` divides by all.
 
 # %%
@@ -539,7 +540,7 @@ lk.quiz("cross_entropy", when="after")
 #
 # ### Exercise: a stable log-softmax
 #
-# *Medium, 5 minutes.* Give back ln softmax along the last axis, for an array of any number of axes. It must hold for
+# *Medium, 5 minutes.* Return ln softmax along the last axis, for an array of any number of axes. It must be right for
 # logits of ±10,000.
 
 
@@ -554,8 +555,8 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 # ### Bits and perplexity
 #
 # The same loss in other units. *Bits* take the logarithm to base 2. *Perplexity*, $e^L$, says among how many equally
-# likely tokens a choice would surprise as much. The mean is taken first: it is no mean of the tokens' own
-# perplexities.
+# likely tokens a choice would be as surprising. The mean of the losses is taken first: it is not the mean of the tokens'
+# own perplexities.
 
 # %%
 for name, loss in (("one of two", math.log(2)), ("knows nothing, V = 2048", math.log(2048)), ("0.46 nats", 0.46)):
@@ -568,14 +569,14 @@ for name, loss in (("one of two", math.log(2)), ("knows nothing, V = 2048", math
 #
 # ### Label smoothing and weights
 #
-# Two other answers to *who carries the gradient?* **Label smoothing** gives the share ε of the target to all tokens
-# alike (Szegedy et al. 2016, arXiv 1512.00567): the gradient is 0 at about p = 1 − ε, and above that it pushes
-# *back*. A **weight** of $(1-p)^2$ on each token, held fixed, makes the easy ones lighter still, in the spirit of the
-# focal loss (Lin et al. 2017, arXiv 1708.02002). The gradient on the right logit, in a vocabulary of 2,048:
+# Two other answers to *who carries the gradient?* **Label smoothing** spreads the share ε of the target equally over all
+# tokens (Szegedy et al. 2016, arXiv 1512.00567): the gradient is 0 at about p = 1 − ε, and above that it pushes
+# *back*. A **weight** of $(1-p)^2$ on each token, held fixed, makes the easy ones count even less, in the spirit of
+# the focal loss (Lin et al. 2017, arXiv 1708.02002). The gradient on the right logit, in a vocabulary of 2,048:
 
 # %%
 def logits_for(p, vocabulary=2048):
-    """Logits that give the first token the probability p, and the others what is left, evenly."""
+    """Logits that give the first token the probability p, and share the rest evenly among the others."""
     return np.log(np.array([p, *[(1 - p) / (vocabulary - 1)] * (vocabulary - 1)]))
 
 
@@ -585,5 +586,5 @@ for p in (0.1, 0.5, 0.9, 0.99):
     print(f"p = {p:<5} plain {plain:+.3f}   smoothed with ε = 0.1 {smooth:+.3f}   weighted {(1 - p) ** 2 * plain:+.4f}")
 
 # %% [markdown]
-# With smoothing a token at 0.99 is pushed down again: the model is asked not to be sure. That suits a classifier that
-# should know its doubts; for an answer that must be exact, it asks for what you do not want.
+# With smoothing, a token at 0.99 is pushed down again: the model is asked not to be sure. That suits a classifier that
+# should express its doubt; for an answer that must be exact, it is not what you want.

@@ -4,19 +4,19 @@
 # **The question of this lab: what does a bad mask cost?**
 #
 # The loss asks for the next token at every position. The *mask* says at which positions you mean it. Get it wrong and
-# nothing breaks: the loss falls, the curve looks fine, and the model is ruined. This is the place in fine-tuning where
-# most runs are lost without anybody noticing.
+# nothing breaks: the loss falls, the curve looks fine, and the model is ruined. Many fine-tuning runs are
+# lost here without anybody noticing.
 #
 # You will be able to
 #
 # - turn a conversation into ids and labels, and say for every token whether it carries loss;
-# - tell the prompt's share of the tokens from its share of the gradient;
+# - distinguish the prompt's share of the tokens from its share of the gradient;
 # - mask a few-shot row by hand, which no library flag does;
 # - catch five silent failures with one check, and say what each costs;
-# - say why training reads all positions at once and writing cannot, and what that difference does to a model.
+# - say why training reads all positions at once and writing cannot, and what this difference does to a model.
 #
 # About 45 minutes, with four exercises. For every exercise you leave unsolved, the kit's own function is used. Each
-# exercise's cell is tried by itself: write helpers that you need inside the same cell.
+# exercise's cell is tried by itself: write the helpers that you need in the same cell.
 
 # %%
 import torch
@@ -40,30 +40,30 @@ lk.quiz("masking", when="before")
 # %% [markdown]
 # ## 1 · A conversation becomes a row
 #
-# The model knows no roles, only a row of tokens. A *chat template* writes the conversation as one text, with a token
-# for each role and an end token after each turn. Beside each id stands a *label*: the id itself where loss is taken,
-# −100 where none is. Say the prompt is tokens 5 6 7 and the completion 8 9 1, where 1 is the end token:
+# The model does not know roles, only a row of tokens. A *chat template* writes the conversation as one text, with a token
+# for each role and an end token after each turn. Each id has a *label*: the id itself where loss is taken, −100 where
+# it is not. Say the prompt is tokens 5 6 7 and the completion 8 9 1, where 1 is the end token:
 #
 # | | | | | | | |
 # |---|---|---|---|---|---|---|
 # | `input_ids` | 5 | 6 | 7 | 8 | 9 | 1 |
 # | `labels` | −100 | −100 | −100 | 8 | 9 | 1 |
 #
-# A label stands *where its token stands*. That token 8 is predicted from the position before it is the library's
-# business: it shifts the labels itself. And the end token carries loss, or nobody teaches the model to stop.
+# A label is at the *same position as its token*. Token 8 is predicted from the position before it, but that is the
+# library's job: it shifts the labels itself. And the end token carries loss, or the model never learns to stop.
 #
 # Your turn. Prompt 4 2, completion 7 1. What are the labels? And what would a model learn from −100 7 1 −100?
 #
 # <details><summary>The answer</summary>
 #
-# −100 −100 7 1. The other row was shifted by hand; the library shifts once more, so each position learns the token
-# after next.
+# −100 −100 7 1. The other row was shifted by hand; the library shifts once more, so each position learns the token after
+# the next one.
 #
 # </details>
 #
 # ### Exercise: labels of a completion
 #
-# *Easy, 4 minutes.* You get two lists of ids. Give back one list, as long as both together: −100 for every token of
+# *Easy, 4 minutes.* You get two lists of ids. Return one list, as long as both together: −100 for every token of
 # the prompt, then the completion's ids. For 5 6 7 and 8 9 you should see −100, −100, −100, 8, 9.
 
 
@@ -75,8 +75,8 @@ def completion_labels(prompt_ids: list[int], completion_ids: list[int]) -> list[
 
 
 # %% [markdown]
-# Now a real one. Below is a conversation of the kit, with what the base pays for each token: its loss in nats, −ln p.
-# Under it, the label. Find three things: where the labels begin, what the last label is, and where the loss is
+# Now a real one. Below is a conversation of the kit, with the base's loss on each token in nats, −ln p, and under it the
+# label. Find three things: where the labels begin, what the last label is, and where the loss is
 # highest.
 
 # %% labkit={"rtol": 0.02, "atol": 0.011}
@@ -93,12 +93,12 @@ notes = ["−100" if label == -100 else f"label {label}" for label in labels]
 lk.plots.tokens([tokenizer.decode([id]) for id in ids], [None, *losses], "What each token costs the base", notes)
 
 # %% [markdown]
-# Two kinds of tokens are dear. In the prompt, what nobody can know beforehand: which question, which town. In the
-# completion, ` Answer`: the base knows the fact, and does not know that now the answer is due. The second is what you
-# want to teach, the first is not. The mask says so.
+# Two kinds of tokens have high loss. In the prompt, those that cannot be known in advance: which question, which town. In
+# the completion, ` Answer`: the base knows the fact, but it does not know that the answer is due now. You want to teach
+# the second kind, not the first. The mask says so.
 #
-# `lk.masking.render` does the same for any conversation and any template, and `max_length` makes it shorten the
-# *start of the prompt*, never the completion.
+# `lk.masking.render` does the same for any conversation and any template. With `max_length` it shortens the *start of
+# the prompt*, never the completion.
 
 # %%
 row = lk.masking.render(example, tokenizer)
@@ -132,7 +132,7 @@ lk.predict("masking.share", outcome=round(100 * share, 1))
 lk.claim("C22", measured=share)
 
 # %% [markdown]
-# So without a mask the prompt holds five tokens of every six. Does it get five sixths of the *update*? Tokens do not
+# So without a mask five of every six counted tokens are prompt. Does the prompt get five sixths of the *update*? Tokens do not
 # pull with equal force. Split one batch's gradient $g$ into the part that comes from the prompt and the part that comes
 # from the completion, $g = g_p + g_c$. Norms of parts do not add up, so take the share of $g$ that lies along $g$:
 # $\langle g_p, g \rangle / \langle g, g \rangle$. The two shares add to one.
@@ -164,9 +164,9 @@ lk.measured("cosine of the angle between the two parts", cosine, -0.1, 0.2)
 lk.predict("masking.gradient", outcome=round(100 * pull))
 
 # %% [markdown]
-# Rather more than its share of the tokens, and nearly at a right angle to what you want. (This is the raw gradient; Adam
-# divides it by its size, so the step is another thing again.) As training goes on it gets worse: once the answers are
-# right, the completion pulls hardly at all, and what is left is the noise of which question comes next.
+# It is somewhat more than its share of the tokens, and nearly at a right angle to what you want. (This is the raw
+# gradient; Adam divides it by its size, so the step is different again.) As training goes on it gets worse: once the
+# answers are right, the completion barely pulls, and what is left is the noise of which question comes next.
 
 # %%
 lk.claim("C23", measured=pull)
@@ -175,13 +175,13 @@ lk.claim("C23", measured=pull)
 # ### Is it worth anything?
 #
 # Three ways, recorded on the long mix, 20 steps of 16: loss on the completion only, on everything, and a weight of a
-# tenth on the prompt (each prompt token carries loss with a chance of a tenth, which is the same on average, and every
-# trainer takes it). Each is tried at four rates on two seeds, and goes to eight seeds at its own best rate. First, what
+# tenth on the prompt (each prompt token carries loss with a chance of a tenth, which is the same on average, and works
+# with every trainer). Each is tried at four rates on two seeds, and then at its own best rate on eight seeds. First, what
 # do you expect?
 
 # %%
 ways = ["masked", "a tenth", "unmasked", "no difference beyond chance"]
-lk.predict("masking.best", "Which answers most questions rightly?", choices=ways)
+lk.predict("masking.best", "Which answers the most questions correctly?", choices=ways)
 
 # %%
 names = {"masked": "masked", "a tenth": "tenth", "unmasked": "unmasked"}
@@ -211,9 +211,9 @@ lk.predict("masking.best", outcome="masked" if clear else ways[-1])
 lk.claim("C24", measured=differences["masked − unmasked"].mean)
 
 # %% [markdown]
-# Why so much? Look at who stopped. In the long mix a worked example's answer is followed by an empty line and the next
-# question. A model that trains on its prompts learns just that: after an answer, go on. It has the answer right, and
-# then asks itself something else.
+# Why so much? Look at which models stopped. In the long mix a worked example's answer is followed by an empty line and
+# the next question. A model that trains on its prompts learns exactly that: after an answer, go on. It gets the answer
+# right, and then asks itself something else.
 
 # %%
 for way, record in best.items():
@@ -221,11 +221,11 @@ for way, record in best.items():
     print(f"{way:<9} stopped after its answer: {stopped:.1%}")
 
 # %% [markdown]
-# So this is a finding about data whose prompts look like answers, and it is large. On other data the mask may bring
-# little; with few examples and short answers, loss on the prompt was found to *help* (*Instruction Tuning With Loss
+# So this is a finding about data whose prompts look like answers, and there the effect is large. On other data the mask
+# may gain little; with few examples and short answers, loss on the prompt was found to *help* (*Instruction Tuning With Loss
 # Over Instructions*, NeurIPS 2024). *Further* below has that case. The rule: mask, unless you have measured.
 #
-# What about your data? `labkit lint` tells the prompt's share, and more, for any file. Name yours here, or do it in a
+# What about your data? `labkit lint` reports the prompt's share, and more, for any file. Name yours here, or do it in a
 # terminal: `labkit lint FILE.jsonl --model NAME_OR_FOLDER`.
 
 # %% tags=["nbval-ignore-output"]
@@ -239,22 +239,22 @@ lk.quiz("masking", when="during", segment="share")
 # %% [markdown]
 # ## 3 · A mask in parts
 #
-# Is everything in a prompt worthless? The worked examples hold perfectly good answers. Training on them too gives
-# three times as many tokens to learn from, out of the same rows. What you do not want is the questions. That is a
-# *partial mask*:
+# Is everything in a prompt worthless? The worked examples contain perfectly good answers. Training on them too gives
+# three times as many tokens to learn from, from the same rows. Only the questions are not wanted. That is a *partial
+# mask*:
 #
 # | system | shot question | shot answer | question | answer |
 # |---|---|---|---|---|
 # | 3 4 | 5 6 | 7 8 | 9 | 8 1 |
 # | −100 −100 | −100 −100 | 7 8 | −100 | 8 1 |
 #
-# No library has a flag for it, because no library knows where your shots are. You build the labels and hand them over.
+# No library has a flag for it, because no library knows where your shots are. You build the labels and pass them in.
 # The question before the answer has a role of its own, so that it can stay masked.
 #
 # ### Exercise: partial labels
 #
 # *Easy, 5 minutes.* You get segments, a list of (role, ids) in the order of the row, and a set of roles to train on.
-# Give back the labels of the whole row, one flat list.
+# Return the labels of the whole row, one flat list.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -296,8 +296,9 @@ lk.plots.differences(
 )
 
 # %% [markdown]
-# A little, and always the same way: more to learn from, out of the same rows. It could have gone wrong. Had the empty
-# line after a shot counted as part of its answer, the model would have been taught to go on, as the unmasked one was.
+# A little, and always in the same direction: there is more to learn from in the same rows. It could have gone wrong. If
+# the empty line after a shot had counted as part of its answer, the model would have learned to go on, as the unmasked
+# one did.
 
 # %%
 lk.quiz("masking", when="during", segment="partial")
@@ -316,8 +317,8 @@ lk.quiz("masking", when="during", segment="partial")
 #
 # ### Exercise: collate
 #
-# *Medium, 6 minutes.* Rows are dicts with the lists `input_ids` and `labels`. Give back a dict of three tensors of type
-# `torch.int64`, padded on the right. Go by *position*: a real token may have the same id as `pad`, and counts. Raise a
+# *Medium, 6 minutes.* Rows are dicts with the lists `input_ids` and `labels`. Return a dict of three tensors of type
+# `torch.int64`, padded on the right. Go by *position*: a real token may have the same id as `pad`, and it counts. Raise a
 # `ValueError` if there are no rows.
 
 
@@ -337,8 +338,8 @@ print({name: tuple(table.shape) for name, table in made.items()})
 print("as the kit's:", all(made[name].equal(peer[name]) for name in peer))
 
 # %% [markdown]
-# Now break it, in five ways that people do. `lk.masking.plant` puts a fault into a sound row. Under each token its
-# label; find what is wrong in each line before you read the table.
+# Now break it, in ways that happen to people. `lk.masking.plant` puts a fault into a sound row. Each line shows the
+# labels; find what is wrong in each before you read the table.
 
 # %%
 example = next(e for e in lk.almanac.examples.short_mix(seed=0, train=40)[0] if e.task == "town")
@@ -349,24 +350,24 @@ for fault in ("all_masked", "template", "truncated", "late", "shifted", "no_end_
     print(f"{fault:<13}{len(ids):>3} tokens, labels from the last of the prompt on: {' '.join(said)}")
 
 # %% [markdown]
-# (The row is shorter than 48 tokens, so `truncated` leaves it whole. Half of the others are longer.)
+# (This row is shorter than 48 tokens, so `truncated` leaves it whole. Half of the others are longer.)
 #
 # | failure | how it comes about |
 # |---|---|
 # | `all_masked` | the mask looks for a marker that the template never writes |
-# | `template` | it finds another data set's marker, here `Answer:`, and hides what stands before it |
+# | `template` | it finds another data set's marker, here `Answer:`, and hides everything before it |
 # | `truncated` | rows are cut on the right to save memory; prompts come first, so completions go |
-# | `late`, `shifted` | the mask is one token too long; or all labels stand one place too late |
+# | `late`, `shifted` | the mask is one token too long; or all labels are one place too late |
 # | `no_end_token` | pad and end share an id, and padding was masked by value |
 #
 # One question before the numbers.
 
 # %%
 faults = ["template", "truncated", "late", "shifted", "no_end_token"]
-lk.predict("masking.failures", "One of these costs nothing at all, here. Which?", choices=faults)
+lk.predict("masking.failures", "One of these costs nothing at all here. Which?", choices=faults)
 
 # %% [markdown]
-# The first is told at once, because it can be seen in one step. It depends on the code whether it is loud or silent:
+# The first failure, `all_masked`, shows in a single step. Whether it is loud or silent depends on the code:
 
 # %%
 hidden = torch.full_like(peer["labels"], -100)[:, 1:].flatten()
@@ -378,12 +379,12 @@ print("mean over the counted tokens:        ", mean.item())
 print("sum, divided by at least one token:  ", guarded.item())
 
 # %% [markdown]
-# The second looks like the best loss you ever saw. No weight moves, so it costs everything: the model answers as the
-# base does, which in lab 00 was 0%.
+# The second looks like the best loss you have ever seen. No weight moves, so it costs everything: the model answers as
+# the base does, which in lab 00 was 0%.
 #
 # The other five rows of the table are recorded runs on the short mix, 40 steps of 16, four seeds each. For the end
-# token both runs start from a copy of the base that does not know its end token: its embedding was drawn anew, as for
-# a token that you add to a vocabulary.
+# token both runs start from a copy of the base that does not know its end token: its embedding was drawn at random, as
+# for a token that you add to a vocabulary.
 
 # %%
 runs = {"sound": "sound", "template": "template", "truncated": "truncated", "late": "late", "shifted": "shifted"}
@@ -412,10 +413,10 @@ cheapest = max(cost, key=lambda name: cost[name].mean)
 lk.predict("masking.failures", outcome=cheapest)
 
 # %% [markdown]
-# Read the last column again: a low loss is no sign of health. `template` has an easy task left, to copy what already
-# stands in front of it. `shifted` is asked for the token it just read, and learns it: it starts far above ln V = 7.6
-# nats, which lab 00 taught you to see, and then falls. `late` costs nothing *here*, because the base would begin that
-# sentence in the same way; do not count on it. And `no_end_token` writes its answer and cannot stop.
+# Read the last column again: a low loss does not mean that a run is healthy. `template` has an easy task left, to copy
+# what is already in front of it. `shifted` is asked for the token it has just read, and learns that: it starts far above
+# ln V = 7.6 nats, a sign that you know from lab 00, and then falls. `late` costs nothing *here*, because the base would
+# begin that sentence in the same way; do not count on it. And `no_end_token` writes its answer and cannot stop.
 #
 # ### Exercise: check a batch
 #
@@ -423,7 +424,7 @@ lk.predict("masking.failures", outcome=cheapest)
 # `prompt_lengths` says how many real tokens of each row are prompt. Answer with the first of these, in this order,
 # that *some row* has:
 #
-# | | what holds of the row |
+# | | what is true of the row |
 # |---|---|
 # | `"truncated"` | its last real token is not `end_id` |
 # | `"all_masked"` | no token of it carries loss |
@@ -432,8 +433,8 @@ lk.predict("masking.failures", outcome=cheapest)
 # | `"no_end_token"` | its last real token carries none |
 # | `"ok"` | none of these, in any row |
 #
-# Real tokens are where `attention_mask` is 1. Mind that `end_id` may be the padding, and that prompts hold end tokens
-# too.
+# Real tokens are where `attention_mask` is 1. Remember that `end_id` may also be the padding, and that prompts contain
+# end tokens too.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -453,7 +454,7 @@ for fault in (None, *lk.masking.FAULTS):
     print(f"{fault or 'sound':<14}→ {check_batch_checked(made, [row.prompt_length for row in longer], end)}")
 
 # %% [markdown]
-# Each by its name, and nothing on sound rows. `lk.masking.to_batch` has this check built in and refuses such a batch:
+# Each fault is named, and sound rows pass. `lk.masking.to_batch` has this check built in and refuses such a batch:
 
 # %%
 ids, labels = lk.masking.plant("no_end_token", row, tokenizer)
@@ -487,8 +488,8 @@ lk.measured("right answers", score.share, 0.85, 1)
 
 # %% [markdown]
 # In training the model never wrote a word. At every position it was given the *true* beginning, and asked for one
-# token. That is *teacher forcing*. Because all beginnings are known beforehand, all positions are computed in one pass;
-# the causal mask of the attention keeps each from seeing what comes after it. Is that really the same as going token by
+# token. That is *teacher forcing*. Because all beginnings are known in advance, all positions are computed in one
+# pass; the causal mask of the attention keeps each from seeing what comes after it. Is that really the same as going token by
 # token?
 
 # %%
@@ -502,14 +503,15 @@ with torch.no_grad():
     loop = torch.stack([model(input_ids=few[:, : n + 1]).logits[0, -1] for n in range(few.shape[1])])
 difference = (one_pass - loop).abs().max().item()
 print("positions with the same most likely token:", (one_pass.argmax(-1) == loop.argmax(-1)).sum().item(), "of 128")
-lk.measured("greatest difference of a logit", difference, 0, 0.001)
+lk.measured("largest difference of a logit", difference, 0, 0.001)
 
 # %%
 lk.claim("C26", measured=difference)
 
 # %% [markdown]
-# The same numbers. Not at the same price. Writing has to go token by token, since each waits for the one before; with a
-# *cache* of keys and values it at least does not read the beginning again. How many times as long does the loop take?
+# The same numbers, but not at the same cost. Writing has to go token by token, because each waits for the one before;
+# with a *cache* of keys and values it at least does not have to read the beginning again. How many times as long does the
+# loop take?
 
 # %%
 asked = "256 tokens, one by one with a cache: how many times one pass?"
@@ -552,17 +554,17 @@ lk.claim("C27", measured=ratios[256]["cache"])
 
 # %% [markdown]
 # The ratio grows with the length: one pass keeps the processor busy, the loop mostly waits, and without a cache it
-# also reads everything again. A larger model on a GPU, with thousands of tokens, is further out on the same line. This
-# is why supervised fine-tuning is cheap beside methods that must let the model write before they can learn.
+# also reads everything again. A larger model on a GPU, with thousands of tokens, is further along the same line. This is
+# why supervised fine-tuning is cheap compared with methods that must let the model write before they can learn.
 #
 # ### Eating its own words
 #
-# The price of teacher forcing comes later. When it writes, the model goes on from *its own* words, and it was never
+# The cost of teacher forcing comes later. When it writes, the model goes on from *its own* words, and it was never
 # shown what to do after a wrong one. Ask it in phrasings that it never saw, and compare, position by position: the true
 # beginning given, or its own.
 
 # %%
-asked = "Twelve tokens in: given the truth, nearly all are right. Left to itself?"
+asked = "At the twelfth token, given the truth, nearly all are right. Left to itself?"
 lk.predict("masking.free", asked, unit="%", low=0, high=100)
 
 # %%
@@ -597,8 +599,8 @@ told = "; ".join(f"{name} {', '.join(f'{100 * s:.0f}' for s in shares)}" for nam
 lk.plots.show(figure, f"{title}. Right tokens in percent, at tokens 1 to 16 of the completion: {told}.")
 
 # %% [markdown]
-# Now plant one. Take held-out sums and other reckonings, and write the true working for the model up to some digit.
-# Make that digit one too high. Then let it go on. Does it notice?
+# Now plant a mistake. Take held-out sums and other calculations, and write the true working for the model up to some
+# digit. Make that digit one too high. Then let the model go on. Does it notice?
 
 # %%
 from random import Random
@@ -609,8 +611,8 @@ for example in lk.almanac.examples.short_mix(seed=3, train=11, test=165)[1]:
     if example.task in ("sum", "units", "dates", "shopping"):
         row = lk.masking.render(example, tokenizer)
         written = row.input_ids[row.prompt_length :]
-        upto = len(tokenizer(example.completion.rpartition(" Answer:")[0])["input_ids"])
-        digits = [n for n in range(upto) if tokenizer.decode([written[n]]).strip() in [*"012345678"]]
+        working = len(tokenizer(example.completion.rpartition(" Answer:")[0])["input_ids"])
+        digits = [n for n in range(working) if tokenizer.decode([written[n]]).strip() in [*"012345678"]]
         place = draw.choice(digits)
         text = tokenizer.decode([written[place]])
         wrong = tokenizer(text.replace(text.strip(), str(int(text) + 1)))["input_ids"]
@@ -625,7 +627,7 @@ def right(starts: list[list[int]]) -> float:
     return sum(lk.data.exact_answer(text) == example.answer for text, example in zip(outputs, asked)) / len(asked)
 
 
-print(len(asked), "reckonings")
+print(len(asked), "calculations")
 lk.measured("right, going on from the true digit", right(prompts), 0.8, 1)
 lk.measured("right, going on from the wrong one", right(spoilt), 0.05, 0.6)
 
@@ -637,8 +639,8 @@ for prompt, example in list(zip(spoilt, asked))[:3]:
 
 # %% [markdown]
 # It goes on neatly from the wrong digit, to a wrong answer that follows from it. In its training nothing was ever
-# wrong, so there was nothing to learn about mending. (That gap between training and writing is called *exposure bias*;
-# Ranzato et al. 2016, arXiv 1511.06732.) Where it is still right, the digit came again later, or did not matter.
+# wrong, so it could not learn to correct anything. (That gap between training and writing is called *exposure bias*;
+# Ranzato et al. 2016, arXiv 1511.06732.) Where it is still right, the digit was written again later, or did not matter.
 
 # %%
 lk.quiz("masking", when="during", segment="teacher_forcing")
@@ -660,7 +662,7 @@ lk.my_runs()
 lk.quiz("masking", when="after")
 
 # %% [markdown]
-# Next is lab 05, *hyperparameters*: which knob matters, and what does the curve say?
+# Next is lab 05, *hyperparameters*: which rate, and what does my curve say?
 #
 # ## Further
 #
@@ -668,7 +670,7 @@ lk.quiz("masking", when="after")
 #
 # TRL's `SFTTrainer` has `completion_only_loss` for records with a prompt and a completion, and `assistant_only_loss`
 # for messages. `lk.masking.as_trl` makes the rows that TRL 1.16 would (a test compares them on a thousand examples of
-# each form). The same conversation in four forms; count who carries loss.
+# each form). Here is the same conversation in four forms; count the tokens that carry loss.
 
 # %%
 talk = train[0].messages()
@@ -684,9 +686,9 @@ for name, made in forms.items():
     print(f"{name:<30} {counted:>3} of {len(made.labels)} tokens carry loss")
 
 # %% [markdown]
-# `completion_only_loss=True` changes neither of the two that carry loss everywhere, and TRL says nothing. The other
-# silence is truncation: rows are cut on the right to `max_length`, 1,024 by default, and a row that has no label left
-# is dropped without a word.
+# `completion_only_loss=True` changes neither of the two that carry loss everywhere, and TRL says nothing. Truncation is
+# just as silent: rows are cut on the right to `max_length`, 1,024 by default, and a row that has no label left is dropped
+# without a message.
 
 # %%
 unmasked = forms["messages"]
@@ -708,14 +710,14 @@ lk.plots.differences(
 )
 
 # %% [markdown]
-# Not here: these prompts teach the model to go on after an answer, however few they are. It is a finding about this
-# data, at one rate. Measure yours.
+# Not here: these prompts teach the model to go on after an answer, however few they are. This is a finding about this
+# data, at one rate. Measure your own.
 
 # %% [markdown]
 # ### Exercise: the prompt's share
 #
-# *Easy, with two traps, 5 minutes.* Labels come padded, `lengths` says how many of each row are real. Give back the
-# share of real tokens that carry no loss, over the whole batch. No real token at all: a `ValueError`.
+# *Easy, with two traps, 5 minutes.* Labels come padded; `lengths` says how many of each row are real. Return the share of
+# real tokens that carry no loss, over the whole batch. If there is no real token at all, raise a `ValueError`.
 
 
 # %% tags=["nbval-ignore-output"]

@@ -89,7 +89,7 @@ def test_bits_are_at_most_those_of_the_facts_and_chance_counts_for_none(facts, r
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
 def test_bits_of_no_share(share):
-    with pytest.raises(ValueError, match="is no share"):
+    with pytest.raises(ValueError, match="is not a share"):
         tasks.bits_held(share, 10)
 
 

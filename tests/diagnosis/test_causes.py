@@ -169,7 +169,7 @@ def test_command_says_why_it_cannot_tell(tmp_path, capsys):
     path.write_text("step,loss\n1,3.0\n2,2.0\n")
     assert cli.main(["diagnose", str(path), "--json"]) == 0
     told = capsys.readouterr().out
-    assert "cannot tell, because" in told and "no validation loss: overfitting cannot be told" in told
+    assert "cannot tell, because" in told and "no validation loss: overfitting cannot be seen" in told
     assert json.loads(told.splitlines()[-1])["cause"] == CANNOT_TELL
 
 

@@ -89,7 +89,7 @@ def test_a_group_may_come_as_a_set_and_in_any_order():
             lambda ids, a, b, prime: [min((p * x + q) % prime for x in [0, *ids]) for p, q in zip(a, b)],
             "wrong",
         ),
-        ("split_by_time", lambda examples, cutoff: (examples, []), "hands its argument itself back"),
+        ("split_by_time", lambda examples, cutoff: (examples, []), "returns its argument itself"),
         (
             "split_by_cluster",
             lambda clusters, order, share: (clusters.pop() if clusters else [], []),

@@ -138,7 +138,7 @@ def test_an_unknown_exercise_is_told_with_the_nearest(toy):
 def test_what_is_no_function_under_the_decorator_is_told_in_one_line(toy, capsys, value):
     notebook_cell(f'import functools\nmean = lk.exercise("start.mean")({value})\n')
     assert capsys.readouterr().out == (
-        "✗ start.mean: what stands under the decorator is no function; write `def …` under it. Later cells use the kit's.\n"
+        "✗ start.mean: there is no function under the decorator; write `def …` under it. Later cells use the kit's.\n"
     )
 
 
@@ -152,10 +152,10 @@ def test_a_decorator_without_the_exercise_is_told_in_one_line(toy, capsys):
 
 def test_a_cache_and_a_cell_that_cannot_be_read(toy, capsys):
     notebook_cell('import functools\n@lk.exercise("start.mean")\n@functools.cache\ndef mean(values):\n    return 1\n')
-    assert "`@cache` cannot keep lists" in capsys.readouterr().out
+    assert "`@cache` cannot handle lists" in capsys.readouterr().out
     timed = compile('@lk.exercise("start.mean")\ndef mean(values):\n    return 1\n', "<timed exec>", "exec")
     exec(timed, {"lk": lk})  # as %%time runs a cell
-    assert "the cell cannot be read; take a first line such as %%time out of it. Later" in capsys.readouterr().out
+    assert "the cell cannot be read; remove a first line such as %%time. Later" in capsys.readouterr().out
 
 
 def test_a_misconception_is_told_in_one_clean_line(toy, capsys):

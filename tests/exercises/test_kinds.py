@@ -110,9 +110,9 @@ def test_differences_are_told_in_words():
 
 
 def test_a_lazy_result_is_told_with_what_to_give():
-    assert told((x for x in [1]), [1]) == "it gives back a generator; give a list ([1])"
-    assert told(map(int, "1"), [1]) == "it gives back a map; give a list ([1])"
-    assert told({1: 2}.keys(), {1}) == "it gives back a dict_keys; give a set ({1})"
+    assert told((x for x in [1]), [1]) == "it returns a generator; return a list ([1])"
+    assert told(map(int, "1"), [1]) == "it returns a map; return a list ([1])"
+    assert told({1: 2}.keys(), {1}) == "it returns a dict_keys; return a set ({1})"
 
 
 def test_keys_and_items_of_sets_are_shown_as_the_tuples_that_they_were():

@@ -83,7 +83,7 @@ def left_by_minus_length(rows, pad, side):
         ("count_pairs", lambda words: Counter(p for word in words for p in zip(word, word[1:])), "each word once"),
         ("count_pairs", lambda words: count_pairs(words).most_common(), "yours is a list"),
         ("merge", merge_as_text, "wrong for merge([11, 2, 1, 23], (1, 2), 9)"),
-        ("merge", lambda ids, pair, new: merge(ids, pair, new) if pair in zip(ids, ids[1:]) else ids, "hands its"),
+        ("merge", lambda ids, pair, new: merge(ids, pair, new) if pair in zip(ids, ids[1:]) else ids, "returns its"),
         ("encode", lambda ids, merges: encode(ids, dict(reversed(merges.items()))), "learned last"),
         ("pad_batch", lambda rows, pad, side: [tensor.tolist() for tensor in pad_batch(rows, pad, side)], "is a list"),
         ("pad_batch", lambda rows, pad, side: tuple(each.bool() for each in pad_batch(rows, pad, side)), "of bool"),

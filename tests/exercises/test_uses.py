@@ -111,7 +111,7 @@ def test_the_line_that_is_named_is_the_learners_also_where_what_they_called_fail
 
 def test_an_exercise_that_does_not_say_so_uses_nothing():
     assert "`mean` is not defined in this cell" in check(replace(DEVIATION, uses=()), CELL).text
-    assert remarks(CELL, replace(DEVIATION, uses=())) == ["The cell uses what it does not define: `mean`."]
+    assert remarks(CELL, replace(DEVIATION, uses=())) == ["The cell uses names that it does not define: `mean`."]
     assert remarks(CELL, DEVIATION) == []
 
 

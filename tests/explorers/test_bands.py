@@ -36,5 +36,5 @@ def test_the_sliders_redraw_picture_and_words():
 
 @pytest.mark.parametrize("wrong", [{"bands": 0}, {"rows": 33}, {"bands": 2.5}, {"rows": True}])
 def test_a_value_that_no_slider_has_is_one_line(wrong):
-    with pytest.raises(InputError, match="give a whole number from 1 to"):
+    with pytest.raises(InputError, match="give an integer from 1 to"):
         explorers.s_curve(**wrong)

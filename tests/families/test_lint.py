@@ -71,7 +71,7 @@ def test_thinking_of_the_answer(name, messages, faults, look):
 
 def test_thinking_of_earlier_turns_is_gone_by_design_and_noted(look):
     report = look("qwen3", {"messages": [USER, thinking("It was shut."), USER, thinking()]})
-    assert report.clean and "takes the thinking out of earlier turns (1 examples)" in str(report)
+    assert report.clean and "removes the thinking from earlier turns (1 examples)" in str(report)
 
 
 CALL = {"type": "function", "function": {"name": "look", "arguments": {"at": "the gate", "where": ["é", 3]}}}
@@ -86,7 +86,7 @@ def test_tool_calls_reach_the_row_or_are_missed(arguments, look):
     said = row["messages"][1] | {"content": "Let me look."}
     deaf = look("chatml", {"messages": [USER, said]})
     assert found(deaf) == {"left_out": 1} and "a tool call (1)" in str(deaf)
-    with pytest.raises(InputError, match="line 1: the chat template does not take the conversation"):
+    with pytest.raises(InputError, match="line 1: the chat template does not accept the conversation"):
         look("zephyr", {"messages": row["messages"][:2]})  # it joins content, and there is none
 
 

@@ -142,7 +142,7 @@ def test_a_write_that_fails_midway_leaves_no_half_line(tmp_path, room, size):
 )
 def test_a_line_that_is_none_of_a_ledgers_is_refused_in_a_line(tmp_path, key):
     (tmp_path / "ledger.jsonl").write_text(f"{key}\n{line('ada')}\n")
-    with pytest.raises(InputError, match="a line that is none of a ledger's"):
+    with pytest.raises(InputError, match="a line that does not belong to a ledger"):
         book.Ledger(tmp_path / "ledger.jsonl")
 
 

@@ -99,7 +99,7 @@ DEF = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    '
         ),
         (
             "import sklearn\n" + DEF + "return 1\n",
-            ["raised ModuleNotFoundError in line 1", "there are the packages of the kit"],
+            ["raised ModuleNotFoundError in line 1", "the packages of the kit are there"],
         ),
         ("1 / 0\n" + DEF + "return 1\n", ["raised ZeroDivisionError in line 1"]),
         (
@@ -117,7 +117,7 @@ DEF = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    '
         (DEF + "return len(a & b) / len(a | b)\n", ["a known mistake: Two empty sets have no element in either"]),
         (
             "if False:\n    @lk.exercise('data.jaccard')\n    def jaccard(a, b): return 1\n",
-            ["Nothing in the cell stands under"],
+            ["No function in the cell is under"],
         ),
     ],
 )
@@ -152,7 +152,7 @@ def test_a_percent_sign_at_the_start_of_a_line_may_be_python():
 
 @pytest.mark.parametrize(
     "data, says",
-    [(b"PK\3\4", "a zip, or a document"), (b"\xff\xfe", "not even text"), (b'{"cells": [', "its end is missing")],
+    [(b"PK\3\4", "a zip, or a word processor document"), (b"\xff\xfe", "not even text"), (b'{"cells": [', "its end is missing")],
 )
 def test_what_is_no_notebook_is_named(data, says):
     with pytest.raises(InputError, match=says):
@@ -176,7 +176,7 @@ def test_the_report_orders_mistakes_by_how_many_made_them():
     assert page.index("<strong>2 learners</strong>, data.jaccard, <em>distance</em>") < page.index(
         "<strong>1 learner</strong>"
     )
-    assert "a mistake that has a name 2, another mistake 1, not tried 0" in page
+    assert "a known mistake 2, another mistake 1, not tried 0" in page
     assert (
         "data.jaccard: raised KeyError 1" in page
         and '<a href="feedback/c/01_data.html">c</a>' in page

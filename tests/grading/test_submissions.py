@@ -317,7 +317,7 @@ def test_what_is_no_roster_is_a_line(tmp_path, data):
 def test_a_zip_that_is_none_is_told(tmp_path, data):
     (tmp_path / "class.zip").write_bytes(data)
     (fault,) = submissions.find(tmp_path)[1]
-    assert "no zip that can be read" in fault
+    assert "not a readable zip" in fault
 
 
 def test_a_zip_whose_list_of_members_is_huge_is_refused_before_it_is_read(tmp_path, monkeypatch):
@@ -332,7 +332,7 @@ def test_what_can_only_be_unpacked_whole_is_refused(tmp_path, how):
     with zipfile.ZipFile(tmp_path / "ada.zip", "w", how) as file:
         file.writestr("01_data.ipynb", b"0" * 1_000)
     (submission,), _ = submissions.find(tmp_path)
-    with pytest.raises(InputError, match="cannot be unpacked piece by piece"):
+    with pytest.raises(InputError, match="cannot be read piece by piece"):
         submissions.read(submission.path, submission.member)
 
 
@@ -436,7 +436,7 @@ def test_in_a_later_batch_too_no_zip_displaces_what_its_owner_handed_in(tmp_path
     assert status == 1 and points == {"bob": 7, "eve": 3}
     assert any("not graded; bob has handed in lab 01" in line for line in lines)
     report = (tmp_path / "out" / "report.html").read_text().partition("To look at")[2]
-    assert "not graded; bob has handed in lab 01" in report and "whose by the names inside" in report
+    assert "not graded; bob has handed in lab 01" in report and "assigned by the names inside" in report
 
     hand_in(tmp_path / "again" / "other.zip", 0, "eve/01_data.ipynb")  # nor what another zip gave her
     status, points, _ = graded(tmp_path, monkeypatch, capsys, "again")

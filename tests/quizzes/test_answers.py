@@ -73,7 +73,7 @@ def test_a_mistake_is_answered_by_its_name(questions, typed, said):
 
 def test_a_number_that_was_rounded_too_far_does_not_count_yet(questions):
     asked = Put(questions["number"], {"p": 0.8}, ())
-    assert "one digit more" in check(asked, "0.2").problem
+    assert "one more digit" in check(asked, "0.2").problem
     for right in ("0.22", "0.223", "22%", "0.2231 nats", "0,22"):
         assert check(asked, right).right
     for wrong in ("0.3", "0.20001", "0"):

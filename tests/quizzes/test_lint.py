@@ -40,19 +40,19 @@ def test_a_clean_bank_is_clean(tmp_path):
     (changed("choice", options=options("Yes.", "It is", "It was"), answer="Yes."), "1 of 3 end with a full stop"),
     (changed("choice", options=options("yes", "It is", "No, so"), answer="yes"), "begin with a capital"),
     (changed("choice", options=options("0.2", "0.31", "Many"), answer="0.2"), "are numbers"),
-    (changed("choice", rationale="Option B is too early."), "refers by place ('Option B')"),
-    (changed("choice", rationale="The second option is wrong."), "refers by place"),
+    (changed("choice", rationale="Option B is too early."), "refers to an option by place ('Option B')"),
+    (changed("choice", rationale="The second option is wrong."), "refers to an option by place"),
     (changed("recall", text=r"What is $\frac{a}{b$?"), "does not parse"),
     (changed("recall", text="What is {{q}}?"), "'q' is not drawn"),
-    (changed("recall", text="What is $e^{{{a}}}$?"), "is no expression"),
+    (changed("recall", text="What is $e^{{{a}}}$?"), "is not an expression"),
     (changed("number", answer="-log(p) * n"), "'n' is not drawn"),
     (changed("number", answer="1 / (p - 0.2)"), "has no value"),
-    (changed("recall", draws={"p": {"from": [1, 2]}}), "'p' is drawn and not used"),
+    (changed("recall", draws={"p": {"from": [1, 2]}}), "'p' is drawn but not used"),
     (changed("number", answer=0.22), "does not depend on them"),
     (changed("number", draws={"p": {"from": [0.2, 0]}}), "has no value"),
     (changed("number", draws={"p": {"from": [0.5, 1]}}), "within the tolerance"),
     (changed("number", tolerance=0.000001), "is not accepted"),
-    (changed("number", rationale="It is {{p}} − 1 = −0.8."), "p = 0.4: 0.4 − 1 = −0.8 does not come out"),
+    (changed("number", rationale="It is {{p}} − 1 = −0.8."), "p = 0.4: 0.4 − 1 = −0.8 is not correct"),
     (changed("number", mistakes=[{"answer": f"{n} * log(p)", "name": f"m{n}", "why": "So."} for n in (1, 1.0)]),
      "same value"),
 ])  # fmt: skip
@@ -126,7 +126,7 @@ def test_a_duplicate_over_two_banks_and_what_is_missing_over_all_are_found(tmp_p
 def test_a_bank_in_the_wrong_file_and_a_lab_without_its_questions_are_found(tmp_path):
     (tmp_path / "01_data.yaml").write_text(yaml.safe_dump([QUESTIONS["recall"]], allow_unicode=True))
     found = lint([tmp_path / "01_data.yaml"], whole=False)
-    assert any("belongs into 04_masking.yaml" in finding for finding in found)
+    assert any("belongs in 04_masking.yaml" in finding for finding in found)
     assert any("0 questions before the lab" in finding for finding in found)
     (tmp_path / f"{banks.EXAM}.yaml").write_text(yaml.safe_dump([QUESTIONS["recall"]], allow_unicode=True))
     found = lint([tmp_path / f"{banks.EXAM}.yaml"], whole=False)

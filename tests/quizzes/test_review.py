@@ -79,9 +79,9 @@ def test_review_asks_what_is_due_with_new_numbers_and_then_it_is_not_due(all_kin
 
 def test_with_nothing_answered_review_says_so(all_kinds, capsys):
     assert main(["review", "--forecast"]) == 0
-    assert "Nothing was answered yet" in capsys.readouterr().out
+    assert "No question has been answered yet" in capsys.readouterr().out
     lk.review()
-    assert "Nothing was answered yet" in capsys.readouterr().out
+    assert "No question has been answered yet" in capsys.readouterr().out
 
 
 def test_a_clock_that_was_wrong_is_said_in_one_line(all_kinds, capsys):
@@ -98,7 +98,7 @@ def test_the_figures_carry_their_numbers_in_words(all_kinds, monkeypatch):
     missed(all_kinds[:2], days=2)
     review.draw()
     assert told[0].startswith("6 questions are due today, 0 in the 13 days after")
-    assert "0 of 2 answers were known again" in told[1]
+    assert "0 of 2 answers were recalled" in told[1]
 
 
 def test_take_asks_a_labs_questions(all_kinds, monkeypatch, capsys):
@@ -121,4 +121,4 @@ def test_what_there_is_not_is_one_line(arguments, monkeypatch, capsys):
 
 def test_a_question_that_left_the_banks_is_not_asked(all_kinds):
     missed([put(all_kinds[0]).question.model_copy(update={"id": "masking.gone"})])
-    assert review.due(10) == [] and "Nothing falls due" in "\n".join(review.outlook())
+    assert review.due(10) == [] and "Nothing is due" in "\n".join(review.outlook())

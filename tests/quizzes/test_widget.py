@@ -83,7 +83,7 @@ def test_a_right_answer_is_kept_as_known(views):
 def test_recall_is_written_revealed_and_rated(views):
     view = views["recall"]
     button(view, "Reveal the answer").click()
-    assert "Write what you remember" in view.reply.value
+    assert "write what you remember" in view.reply.value
     view.fields.fields[0].value = "<script>x</script>"
     button(view, "Reveal the answer").click()
     assert view.put.right in view.reply.value and store().answers() == []

@@ -241,7 +241,7 @@ def test_a_source_with_a_broken_header_is_named(tmp_path):
     source = tmp_path / "source" / "00.py"
     source.parent.mkdir()
     source.write_text("# ---\n# jupyter:\n#   kernelspec:\n#     name: python3\n# ---\n\n# %%\n1\n")
-    with pytest.raises(InputError, match="00.py: is no py:percent source"):
+    with pytest.raises(InputError, match="00.py: is not a py:percent source"):
         notebooks.read_source(source)
 
 

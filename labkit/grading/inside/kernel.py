@@ -1,7 +1,8 @@
 """A Jupyter kernel that starts in a tenth of a second: the protocol's messages over pyzmq, `exec`, and nothing else.
 
-Of IPython it knows `%reset -f` as a cell's first line, which begins a new namespace, and loads it for `get_ipython()`. What cells print goes nowhere; what
-`labkit` displays goes out. (https://jupyter-client.readthedocs.io/en/stable/messaging.html, version 5.3)
+Of IPython it knows `%reset -f` as a cell's first line, which begins a new namespace, and loads it for `get_ipython()`.
+What cells print is discarded; what `labkit` displays is sent out.
+(https://jupyter-client.readthedocs.io/en/stable/messaging.html, version 5.3)
 """
 
 import builtins
@@ -25,7 +26,7 @@ LANGUAGE = {"name": "python", "version": sys.version.split()[0], "mimetype": "te
 
 class Kernel:
     def __init__(self, connection, listening):
-        """`listening`: for each of the connection's five ports a descriptor of a socket that listens there already."""
+        """`listening`: for each of the connection's five ports a descriptor of a socket that already listens there."""
         self.key = connection["key"].encode()
         self.session, self.numbers, self.cells = os.urandom(16).hex(), count(), count(1)
         self.address = f"{connection['transport']}://{connection['ip']}"
@@ -63,7 +64,7 @@ class Kernel:
                 pass
 
     def answer(self, socket):
-        """Do what one message asks for. False if that was to end."""
+        """Do what one message asks for. False if it asks the kernel to end."""
         parts = socket.recv_multipart()
         at = parts.index(DELIMITER)
         if not hmac.compare_digest(parts[at + 1], self.sign(parts[at + 2 : at + 6])):

@@ -1,4 +1,4 @@
-"""The labkit of the grading sandbox: the decorator, and how a probe's answers get out. Nothing else is here."""
+"""The labkit of the grading sandbox: the decorator, and how a probe's answers get out. Nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from labkit.exercises.limits import TooMuchPrinted
 ANSWER = "application/vnd.labkit.answer+json"
 MAX_BYTES = 2_000_000  # of the answers of one probe cell
 
-_defined = {}  # what stands under the decorator, by exercise
+_defined = {}  # what is under the decorator, by exercise
 _failed = None  # the exception that ended a cell since the exercise began, if one did
 
 
@@ -20,7 +20,7 @@ class NothingDefined(Exception):
 
 
 def exercise(id):
-    """Note the function for the probes behind its cell."""
+    """Note the function for the probes after its cell."""
 
     def note(function):
         _defined[id] = function
@@ -30,13 +30,13 @@ def exercise(id):
 
 
 def answer(id, calls):
-    """Call the function of an exercise on each tuple of arguments, and emit what it gave, as plain data.
+    """Call the function of an exercise on each tuple of arguments, and emit the results as plain data.
 
-    What is said of an error beside its type goes along as metadata, so that nbval itself need not know to leave it out.
+    The text of an error goes along as metadata, so that nbval does not compare it.
     """
     function = _defined.get(id)
     if function is None:
-        missing = engine.raised(_failed or NothingDefined(f"nothing in this cell stands under @lk.exercise({id!r})"))
+        missing = engine.raised(_failed or NothingDefined(f"nothing in this cell is under @lk.exercise({id!r})"))
         said, words = {"failed": _written(missing, None)}, [_words(missing)]
     else:
         outcomes = [_tried(function, args) for args in calls]
@@ -75,7 +75,7 @@ def get_ipython():
 
 
 def notebooks_own():
-    """What stands among the builtins of a notebook's kernel, beside Python's."""
+    """What is in the builtins of a notebook's kernel, in addition to Python's."""
     return {"get_ipython": get_ipython, "display": lambda *args, **kwargs: None, "help": lambda *args: None}
 
 

@@ -1,4 +1,5 @@
-"""ipykernel, given its listening sockets open, for whoever runs a whole lab: it can write to no folder that is seen outside.
+"""ipykernel with its listening sockets already open, to run a whole lab: it cannot write to any folder that is visible
+outside.
 
 `python -m labkit.grading.inside.whole_lab CONNECTION_FILE DESCRIPTOR…`, a descriptor for each of the ports 1 … 5.
 """
@@ -12,7 +13,7 @@ bind = zmq.Socket.bind
 
 
 def bind_open(socket: zmq.Socket, address: str):
-    """As `Socket.bind`; `ipc://…-N` is the socket that listens there already."""
+    """As `Socket.bind`; `ipc://…-N` is the socket that already listens there."""
     path, _, number = address.rpartition("-")
     if path.startswith("ipc://") and number.isdigit():
         socket.setsockopt(zmq.USE_FD, int(sys.argv[1 + int(number)]))
@@ -22,5 +23,5 @@ def bind_open(socket: zmq.Socket, address: str):
 if __name__ == "__main__":
     sys.path.pop(0)  # the folder it was started in
     zmq.Socket.bind = bind_open
-    IPKernelApp.log_connection_info = lambda app: None  # nobody reads it
+    IPKernelApp.log_connection_info = lambda app: None  # not needed
     IPKernelApp.launch_instance(["-f", sys.argv[1]])

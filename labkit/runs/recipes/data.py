@@ -1,4 +1,4 @@
-"""Lab 01: a pool cleaned and not, all of it and little; answers without a chain of thought; four ways to split posts."""
+"""Lab 01: a pool, cleaned or not, all of it or little; answers without a chain of thought; four ways to split posts."""
 
 from collections.abc import Iterator
 
