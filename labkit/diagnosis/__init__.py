@@ -2,7 +2,8 @@
 
 `diagnose` is the plain function of lab 05's exercise. Around it: `formats` reads anybody's log, `signs` measures what
 is seen, `causes` says what fits and which test tells, `checks` are those tests, `clinic` plants faults in real runs,
-`record` keeps runs to measure all this on, `command` is `labkit diagnose`. Importing this loads nothing heavy.
+`record` keeps runs to measure all this on, `command` is `labkit diagnose`. The clinic that a learner visits: `patients`,
+the `knobs` that cure them, and the `measures` that show it. Importing this loads nothing heavy.
 """
 
 from __future__ import annotations
