@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 
 _NAMES = {  # name: the module that holds it
     "claim": "labkit.claims",
+    "clinic": "labkit.explorers.clinic",
     "device": "labkit.models",
     "exam": "labkit.quizzes.exam",
     "exercise": "labkit.exercises",

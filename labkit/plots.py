@@ -31,23 +31,33 @@ HATCHES = ("", "///", "...", "xx")
 
 
 def figure(title: str, x: str, y: str, size: tuple[float, float] = (7.0, 3.6)) -> tuple[Figure, Any]:
-    """An empty (figure, axes) in the kit's style: a title that states the message, and axes named with their units."""
+    """An empty (figure, axes) in the kit's style: a title that is the message, and axes named with their units."""
+    drawn, [axes] = panels(title, x, [y], size)
+    return drawn, axes
+
+
+def panels(title: str, x: str, ys: Sequence[str], size: tuple[float, float] | None = None) -> tuple[Figure, list]:
+    """An empty (figure, one axes for each name in `ys`) in the same style: under each other, over one x, the first
+    the tallest.
+    """
     logging.getLogger("matplotlib.font_manager").setLevel(
         logging.ERROR
     )  # on its first use it reports its font cache on stderr
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=size, facecolor="white", layout="constrained")
+    drawn = Figure(figsize=size or (7.0, 2.2 + 1.4 * len(ys)), facecolor="white", layout="constrained")
     FigureCanvasAgg(drawn)
-    axes = drawn.add_subplot()
-    axes.set_title(title, loc="left", fontsize=12)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    return drawn, axes
+    heights = {"height_ratios": [2.2, *[1] * (len(ys) - 1)]}
+    found = list(drawn.subplots(len(ys), 1, sharex=True, squeeze=False, gridspec_kw=heights)[:, 0])
+    found[0].set_title(title, loc="left", fontsize=12)
+    found[-1].set_xlabel(x)
+    for axes, y in zip(found, ys):
+        axes.set_ylabel(y)
+        axes.grid(color="#dddddd", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    return drawn, found
 
 
 def show(figure: Figure, alt: str) -> None:

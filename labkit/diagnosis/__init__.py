@@ -1,9 +1,9 @@
 """Diagnosis: what a run's log says about its health.
 
-`diagnose` is the plain function of lab 05's exercise. Around it: `formats` reads logs of many trainers, `signs`
-measures what can be seen in one, `causes` says what fits and which test decides, `checks` are those tests, `clinic`
-plants faults in real runs, `record` keeps the runs on which all this is measured, `command` is `labkit diagnose`.
-Importing this loads nothing heavy.
+`diagnose` is the plain function of lab 05's exercise. Around it: `formats` reads anybody's log, `signs` measures what
+is seen, `causes` says what fits and which test tells, `checks` are those tests, `clinic` plants faults in real runs,
+`record` keeps runs to measure all this on, `command` is `labkit diagnose`. The clinic that a learner visits: `patients`,
+the `knobs` that cure them, and the `measures` that show it. Importing this loads nothing heavy.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Six tests that distinguish causes, each run on a planned run of the clinic and answered in one line.
 
 What loss does the run begin with? How many tokens are counted? Does the same batch give the same loss later? How far
-did the weights move? Does an event keep its step or its sample when the batch size changes? Does it stay at a rate of
-almost zero? Each takes a function that makes the plan, so that the run can be repeated and changed.
+did the weights go? Does an event keep its step or its sample when the batch size changes? Does it survive a rate of
+nearly nothing? Each takes a function that makes the plan, so that it can be run afresh and otherwise; those that
+compare with the run itself also take its log (`usual`, as `clinic.run` gives it with a line each step), which saves
+running it again.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 
 from labkit.diagnosis import clinic
 from labkit.diagnosis.causes import FEW
 from labkit.diagnosis.clinic import Plan
+from labkit.diagnosis.measures import Log, losses_of, scatter_of
 from labkit.training import Hooks, Settings, fit
 
 Make = Callable[[], Plan]
@@ -59,9 +63,14 @@ def counted_tokens(make: Make) -> Result:
     counts = [sum(clinic.counted(made.rows[index]) for index in batch) for batch in made.order]
     empty = sum(clinic.counted(row) == 0 for row in made.rows)
     mean = sum(counts) / len(counts)
-    said = "enough" if mean >= FEW and not empty else f"{empty} rows have none" if empty else "few: the loss is noisy"
+    if empty:
+        said = f"{empty} of {len(made.rows)} rows have none"
+    else:
+        said = (
+            "enough, and no row is without any" if mean >= FEW else "few, so the loss is noisy; no row is without any"
+        )
     values = {"least": min(counts), "mean": mean, "most": max(counts), "empty_rows": empty}
-    line = f"counted tokens a batch: {min(counts)} to {max(counts)}, mean {mean:.0f}, {empty} of {len(made.rows)} rows none: {said}"
+    line = f"counted tokens a batch: {min(counts)} to {max(counts)}, mean {mean:.0f}: {said}"
     return Result("counted tokens", values, line)
 
 
@@ -79,9 +88,9 @@ def same_batch_twice(make: Make, steps: int = 8) -> Result:
     return Result("same batch twice", values, f"the same batch: {before:.4f}, {steps} steps later {after:.4f}; {said}")
 
 
-def distance(make: Make) -> Result:
-    """How far the trained weights moved, against what the rates allow, and what share of them changed at all."""
-    log = clinic.run(make())
+def distance(make: Make, usual: Log | None = None) -> Result:
+    """How far the trained weights went, against what the rates allow, and which share of them changed at all."""
+    log = usual or clinic.run(make())
     went, share = log["distance"][-1], log["share_changed"][-1]
     lines = zip(log["lr"], [0, *log["step"]], log["step"])
     allowed = sum(rate * (here - before) for rate, before, here in lines)
@@ -90,61 +99,66 @@ def distance(make: Make) -> Result:
     elif went == 0:
         said = "nothing was trained"
     elif share < 0.8:
-        said = "most updates were lost in rounding"
+        said = "updates were lost in rounding"
     elif went > allowed:
         said = "further than Adam's steps can go: its second moment forgets too fast, or is rounded to 0"
     elif went > 0.6 * allowed:
-        said = "in nearly a straight line: the steps are small for the distance that they have to go"
+        said = "in nearly a straight line: the steps are small for the way they have to go"
+    elif went < 0.1 * allowed:
+        said = "far less than that: to and fro more than onwards"
     else:
         said = "as in a run that turns on its way"
     values = {"distance": went, "sum_of_rates": allowed, "share_changed": share}
-    return Result(
-        "distance", values, f"moved {went:.2g} (sum of the rates {allowed:.2g}), {share:.0%} of the weights: {said}"
-    )
+    line = f"moved {went:.2g} a weight (the rates add up to {allowed:.2g}), {share:.0%} of the weights changed: {said}"
+    return Result("distance", values, line)
 
 
-def step_or_sample(make: Make) -> Result:
-    """Where the loss's largest event is with half the batch: at the same step, or at the same sample."""
+def step_or_sample(make: Make, usual: Log | None = None) -> Result:
+    """Where the loss's largest event stands with half the batch: at its step, or at its sample."""
     whole, half = make(), make()
     half.order = [batch[at : at + max(1, len(batch) // 2)] for batch in half.order for at in _halves(batch)]
     half.settings |= {"steps": len(half.order), "batch_size": max(1, half.settings["batch_size"] // 2)}
     half.setup = dataclasses.replace(half.setup, log_every=1)
     whole.setup = dataclasses.replace(whole.setup, log_every=1)
-    found = [event(clinic.run(each)["loss"]) for each in (whole, half)]
-    values = {
-        "step": math.nan if found[0] is None else found[0],
-        "step_at_half": math.nan if found[1] is None else found[1],
-    }
+    losses = [log["loss"] for log in (usual or clinic.run(whole), clinic.run(half))]
+    found = [event(each) for each in losses]
+    values = dict(zip(("step", "step_at_half"), [math.nan if step is None else step for step in found]))
     if None in found:
-        return Result(
-            "step or sample", values, "no event: neither a spike nor a lasting jump, with this batch or half of it"
-        )
+        line = "no event, neither a spike nor a jump, with this batch or with half of it"
+        return Result("step or sample", values, line)
     first, second = found
-    kept = "sample" if abs(second - 2 * first) <= abs(second - first) else "step"
-    cause = "something in the data" if kept == "sample" else "something in the schedule or the loop"
-    return Result(
-        "step or sample", values, f"at step {first}, with half the batch at step {second}: it keeps its {kept}, {cause}"
-    )
+    size = losses[0][first - 1] / _before(losses[0], first - 1)
+    what = f"the loss is suddenly {size:.1f} times as high" if math.isfinite(size) and size > 0 else "the numbers end"
+    if abs(second - 2 * first + 0.5) <= max(1.5, 0.05 * first):  # sample s is in step s/n, or in one of two of the half
+        said = "it keeps its sample, something in the data"
+    elif abs(second - first) <= max(1, 0.05 * first):
+        said = "it keeps its step, something in the schedule or the loop"
+    else:
+        said = "neither its step nor its sample is kept, so it is one of several, or chance"
+    return Result("step or sample", values, f"{what} at step {first}, with half the batch at step {second}: {said}")
 
 
-def survives_zero_rate(make: Make) -> Result:
-    """Whether scatter or spikes remain when almost nothing is learned: then they come from the data's order."""
-    usual, still = clinic.run(make()), make()
+def survives_zero_rate(make: Make, usual: Log | None = None) -> Result:
+    """Whether scatter or spikes are there when hardly anything is learned: then they are in the data's order."""
+    usual, still = usual or clinic.run(make()), make()
     still.settings["lr"] *= 1e-6
     still = clinic.run(still)
-    scatter = [_scatter(log["loss"]) for log in (usual, still)]
+    scatter = [scatter_of(losses_of(log)) for log in (usual, still)]
     if not math.isfinite(scatter[1]):
-        said = "NaN or infinity even at a rate of almost zero: it is not the rate"
+        said = "no numbers even at a rate of nothing: not the rate"
+    elif not math.isfinite(scatter[0]):
+        said = "the numbers stay: the learning ends them"
     elif scatter[1] > 0.5 * scatter[0] and scatter[1] > 0.03:
         said = "it stays: the data go up and down, not the learning"
     else:
         said = "it goes: it comes from the learning"
     values = {"scatter": scatter[0], "scatter_at_zero_rate": scatter[1]}
-    line = f"scatter of the loss {scatter[0]:.1%}, at a millionth of the rate {scatter[1]:.1%}: {said}"
+    first, second = (f"{each:.1%}" if math.isfinite(each) else "no number" for each in scatter)
+    line = f"scatter of the loss {first}, at a millionth of the rate {second}: {said}"
     return Result("rate of nearly 0", values, line)
 
 
-TESTS: dict[str, Callable[[Make], Result]] = {
+TESTS: dict[str, Callable[..., Result]] = {
     "first loss": first_loss,
     "counted tokens": counted_tokens,
     "same batch twice": same_batch_twice,
@@ -152,6 +166,12 @@ TESTS: dict[str, Callable[[Make], Result]] = {
     "step or sample": step_or_sample,
     "rate of nearly 0": survives_zero_rate,
 }
+
+
+def all_of(make: Make, usual: Log) -> dict[str, Result]:
+    """The six, by name, of a run whose log is known."""
+    alone = {name: TESTS[name](make) for name in ("first loss", "counted tokens", "same batch twice")}
+    return alone | {name: TESTS[name](make, usual) for name in ("distance", "step or sample", "rate of nearly 0")}
 
 
 def event(losses: list[float]) -> int | None:
@@ -162,12 +182,17 @@ def event(losses: list[float]) -> int | None:
         if not math.isfinite(loss) or (loss == 0 and place and losses[place - 1] > 0):
             return place + 1
     rises = {
-        place: losses[place] / sorted(losses[place - 5 : place])[2]
+        place: losses[place] / _before(losses, place)
         for place in range(max(5, len(losses) // 6), len(losses))
-        if sorted(losses[place - 5 : place])[2] > 0
+        if _before(losses, place) > 0
     }
     place = max(rises, key=rises.get, default=None)
     return None if place is None or rises[place] < 1.4 else place + 1
+
+
+def _before(losses: list[float], place: int) -> float:
+    """The median of the five losses before a place, or of those there are."""
+    return median(losses[max(0, place - 5) : place] or losses[:1])
 
 
 def trained_loss(made: Plan, rows: list[dict]) -> float:
@@ -188,13 +213,3 @@ def _train(made: Plan):
 
 def _halves(batch: list[int]) -> range:
     return range(0, len(batch), max(1, len(batch) // 2))
-
-
-def _scatter(losses: list[float]) -> float:
-    """Root mean square of the logarithm's second difference, in the last two thirds: it ignores a steady fall."""
-    later = losses[len(losses) // 3 :]
-    if any(not math.isfinite(loss) for loss in later):
-        return math.nan
-    logs = [math.log(max(loss, 1e-9)) for loss in later]
-    seconds = [(a - 2 * b + c) / math.sqrt(6) for a, b, c in zip(logs, logs[1:], logs[2:])]
-    return math.sqrt(sum(second**2 for second in seconds) / max(1, len(seconds)))

@@ -100,7 +100,7 @@ def record(setup: Setup, folder: Path = FOLDER, only: str | None = None) -> None
             continue
         started, case = time.perf_counter(), clinic.CASES[name]
         log = clinic.run(clinic.plan(setup, case, case.strengths[place], seed))
-        kept = {column: [_short(value) for value in values] for column, values in log.items()}
+        kept = {column: [short(value) for value in values] for column, values in log.items()}
         line = {"case": name, "cause": case.cause, "strength": place, "seed": seed, "log": kept}
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / f"{setup.name}.jsonl", "a", encoding="utf-8") as file:
@@ -108,8 +108,8 @@ def record(setup: Setup, folder: Path = FOLDER, only: str | None = None) -> None
         print(f"{setup.name} {name} {place} {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
 
 
-def _short(value: float) -> float | None:
-    """Four significant digits; NaN and infinity become None."""
+def short(value: float) -> float | None:
+    """Four significant digits; what is no number becomes None."""
     if isinstance(value, int):
         return value
     if not math.isfinite(value):

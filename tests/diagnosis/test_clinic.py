@@ -128,7 +128,7 @@ def test_first_loss(setup):
 def test_counted_tokens(setup):
     assert checks.counted_tokens(maker(setup, "all-masked")).values["most"] == 0
     broken = checks.counted_tokens(maker(setup, "broken-example", 0.5))
-    assert broken.values["empty_rows"] == 1 and "1 rows have none" in broken.line
+    assert broken.values["empty_rows"] == 1 and "1 of 48 rows have none" in broken.line
 
 
 def test_same_batch_twice(setup):
