@@ -5,6 +5,7 @@ ipywidgets with it.
 """
 
 from importlib import import_module
+from typing import Any
 
 from labkit.doctor import (
     doctor,
@@ -58,7 +59,7 @@ _MODULES = {  # name: its module
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in _NAMES:
         return getattr(import_module(_NAMES[name]), name)
     if name in _MODULES:

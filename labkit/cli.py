@@ -9,6 +9,7 @@ import difflib
 import os
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 import labkit
 from labkit.common import InputError, printable
@@ -53,7 +54,7 @@ def usage() -> str:
 class Parser(argparse.ArgumentParser):
     """Says in one line what is wrong with the arguments, as everything else that a user can get wrong is said."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; `{self.prog} --help` says what there is")
 
 
