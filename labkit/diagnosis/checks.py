@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from labkit.diagnosis import clinic
 from labkit.diagnosis.causes import FEW
 from labkit.diagnosis.clinic import Plan
-from labkit.training import Hooks, Settings, fit
+from labkit.training import History, Settings, fit
 
 Make = Callable[[], Plan]
 
@@ -119,7 +119,7 @@ def step_or_sample(make: Make) -> Result:
         return Result(
             "step or sample", values, "no event: neither a spike nor a lasting jump, with this batch or half of it"
         )
-    first, second = found
+    first, second = (step for step in found if step is not None)
     kept = "sample" if abs(second - 2 * first) <= abs(second - first) else "step"
     cause = "something in the data" if kept == "sample" else "something in the schedule or the loop"
     return Result(
@@ -131,8 +131,7 @@ def survives_zero_rate(make: Make) -> Result:
     """Whether scatter or spikes are there when hardly anything is learned: then they are in the data's order."""
     usual, still = clinic.run(make()), make()
     still.settings["lr"] *= 1e-6
-    still = clinic.run(still)
-    scatter = [_scatter(log["loss"]) for log in (usual, still)]
+    scatter = [_scatter(log["loss"]) for log in (usual, clinic.run(still))]
     if not math.isfinite(scatter[1]):
         said = "no numbers even at a rate of nothing: not the rate"
     elif scatter[1] > 0.5 * scatter[0] and scatter[1] > 0.03:
@@ -164,8 +163,10 @@ def event(losses: list[float]) -> int | None:
         for place in range(max(5, len(losses) // 6), len(losses))
         if sorted(losses[place - 5 : place])[2] > 0
     }
-    place = max(rises, key=rises.get, default=None)
-    return None if place is None or rises[place] < 1.4 else place + 1
+    if not rises:
+        return None
+    largest = max(rises, key=lambda place: rises[place])
+    return None if rises[largest] < 1.4 else largest + 1
 
 
 def trained_loss(made: Plan, rows: list[dict]) -> float:
@@ -177,8 +178,8 @@ def trained_loss(made: Plan, rows: list[dict]) -> float:
     return _train(made).loss[0]
 
 
-def _train(made: Plan):
-    hooks = Hooks(**{"batches": lambda *_: made.order, "unlabelled": True} | made.hooks)
+def _train(made: Plan) -> History:
+    hooks = clinic.hooks_of(made)
     rows = [{key: row[key] for key in ("input_ids", "labels")} for row in made.rows]
     pad = made.tokenizer.pad_token_id
     return fit(made.model, rows, Settings(**made.settings), pad=pad, on_nan="record", hooks=hooks)

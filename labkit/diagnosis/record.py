@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labkit.diagnosis.clinic import Setup
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parents[1] / "records" / "diagnosis"
 SMALL = "small"  # another base, made in minutes from the almanac's text: 3 layers, 128 wide
 
-DEVELOPMENT = {
+DEVELOPMENT: dict[str, dict[str, Any]] = {
     "digits-lora": {},
     "digits-all": {"trained": "all", "lr": 1e-3, "schedule": "linear", "eval_every": 8},
     "words-lora": {
@@ -36,7 +36,9 @@ DEVELOPMENT = {
         "schedule": "constant",
     },
 }
-HELD_OUT = {  # each differs from those above in what is learned, or in the base, or in which weights are trained
+HELD_OUT: dict[
+    str, dict[str, Any]
+] = {  # each differs from those above in what is learned, or in the base, or in which weights are trained
     "answers-lora": {"mix": "answers", "steps": 48, "batch_size": 8, "rank": 32, "lr": 2e-3},
     "small-all": {
         "mix": "digits",
