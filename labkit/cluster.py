@@ -33,7 +33,7 @@ class WorkError(RuntimeError):
     traceback.
     """
 
-    def __init__(self, message: str, details: str = "", index: int | None = None):
+    def __init__(self, message: str, details: str = "", index: int = 0):
         super().__init__(message)
         self.details, self.index = details, index
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -58,7 +58,7 @@ class Ledger:
         with open(self.path, "rb+") as file:
             for line in file:
                 try:
-                    row = json.loads(line) if line.endswith(b"\n") else None
+                    row: Any = json.loads(line) if line.endswith(b"\n") else None
                     key = (row["student"], row["lab"])
                     if not all(isinstance(part, str) for part in key):
                         raise TypeError
@@ -102,7 +102,7 @@ class Ledger:
         """Whether this has been graded. What failed by the machine's fault has not."""
         return key in self.latest and self.latest[key][1] == about
 
-    def rows(self, keys: Iterator[Key] | None = None) -> Iterator[dict[str, Any]]:
+    def rows(self, keys: Iterable[Key] | None = None) -> Iterator[dict[str, Any]]:
         """The newest line of each, sorted by student and lab; one at a time, so that any number fits."""
         if not self.latest:
             return
@@ -142,7 +142,7 @@ def canvas(rows: Callable[[], Iterator[dict]], path: Path, names: dict[str, str]
     With a roster as `known`, who is not in it is left out, and a column is named as its column for the lab. What could
     not be graded is left empty; what is outdated, by another of the same person, is left out.
     """
-    table: dict[str, tuple[dict, dict[str, float]]] = {}
+    table: dict[str, tuple[dict, dict[str, float | str]]] = {}
     possible: dict[str, float] = {}
     for row in rows():
         possible[row["lab"]] = row["possible"]

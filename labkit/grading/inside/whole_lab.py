@@ -4,6 +4,7 @@
 """
 
 import sys
+from typing import Any
 
 import zmq
 from ipykernel.kernelapp import IPKernelApp
@@ -11,7 +12,7 @@ from ipykernel.kernelapp import IPKernelApp
 bind = zmq.Socket.bind
 
 
-def bind_open(socket: zmq.Socket, address: str):
+def bind_open(socket: zmq.Socket, address: str) -> Any:
     """As `Socket.bind`; `ipc://…-N` is the socket that listens there already."""
     path, _, number = address.rpartition("-")
     if path.startswith("ipc://") and number.isdigit():
@@ -21,6 +22,6 @@ def bind_open(socket: zmq.Socket, address: str):
 
 if __name__ == "__main__":
     sys.path.pop(0)  # the folder it was started in
-    zmq.Socket.bind = bind_open
-    IPKernelApp.log_connection_info = lambda app: None  # nobody reads it
+    zmq.Socket.bind = bind_open  # type: ignore[assignment, method-assign]
+    IPKernelApp.log_connection_info = lambda app: None  # type: ignore[method-assign]  # nobody reads it
     IPKernelApp.launch_instance(["-f", sys.argv[1]])
