@@ -327,7 +327,7 @@ def _bucket_pairs(column: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarra
     return np.concatenate(first), np.concatenate(second), int((sizes * (sizes - 1) // 2).sum()) - tried
 
 
-def candidates(shingle_sets: Sequence[Iterable[str]], chosen: Scheme) -> tuple[np.ndarray, int]:
+def candidates(shingle_sets: Sequence[Collection[str]], chosen: Scheme) -> tuple[np.ndarray, int]:
     """`candidate_pairs` of sets of shingles, none of them empty."""
     a, b = permutation_numbers(chosen.permutations, chosen.seed)
     keys = [

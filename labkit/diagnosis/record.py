@@ -130,7 +130,7 @@ def small_base(folder: Path) -> Path:
         plan = Plan(hidden=128, feed_forward=320, layers=3, heads=4, steps=450, tokens_per_step=2560, long_every=10**9)
         tokenizer = models.load_tokenizer()
         folder.mkdir(parents=True, exist_ok=True)
-        model, _ = train(plan, tokenizer, folder)
+        model: Any = train(plan, tokenizer, folder)[0]
         model.to("cpu", torch.float32).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     return folder

@@ -174,7 +174,7 @@ def _start(
     return A, B
 
 
-def _uniform(bound, generator):
+def _uniform(bound: float, generator: torch.Generator) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda matrix: matrix.uniform_(-bound, bound, generator=generator)
 
 
