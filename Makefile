@@ -48,9 +48,10 @@ $(READY): pyproject.toml constraints.txt $(TORCH)
 lab: setup  ## copy the labs to my-labs/ and open JupyterLab (JUPYTER_ARGS="--no-browser --port=8899")
 	@$(VENV)/bin/labkit lab -- $(JUPYTER_ARGS)
 
-check: setup  ## ruff: the lint and the format
+check: setup  ## ruff: the lint and the format; mypy: the types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
 
 test-fast: setup  ## the tests of the package without attacks, real kernels and whole labs, two files at once
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --ignore=tests/grading --ignore=tests/test_labs.py \
@@ -71,5 +72,5 @@ notebooks: setup  ## run labs/source/*.py into labs/*.ipynb
 	$(VENV)/bin/labkit notebooks build
 
 clean:  ## remove caches and build products; keeps .venv and my-labs/
-	rm -rf build dist look-out .pytest_cache .hypothesis
+	rm -rf build dist look-out .pytest_cache .hypothesis .mypy_cache
 	find . -path ./$(VENV) -prune -o -path ./my-labs -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -print | xargs rm -rf

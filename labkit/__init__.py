@@ -6,6 +6,7 @@ ipywidgets with it.
 
 import os
 from importlib import import_module
+from typing import Any
 
 # Threads that wait for one another sleep instead of spinning: where they spin, a busy neighbour on the cores makes a
 # training step ten times as long (`labkit bench demo`). OpenMP reads this when torch is loaded; what is set stays.
@@ -64,7 +65,7 @@ _MODULES = {  # name: its module
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in _NAMES:
         return getattr(import_module(_NAMES[name]), name)
     if name in _MODULES:

@@ -13,12 +13,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from math import comb
+from pathlib import Path
 from statistics import mean
+from typing import TYPE_CHECKING, Any
 
 from labkit import cluster, runs
 from labkit.common import InputError, write_atomically
 from labkit.data import Example
 from labkit.runs import record as records
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from labkit.models import Model
 
 POLICY = "data-clean"  # the recipe whose model answers
 QUESTIONS, SAMPLES = 22, 16
@@ -51,8 +58,15 @@ def expected_best(by: Sequence[float], graded: Sequence[float], count: int) -> f
     return sum(comb(place, count - 1) / ways * graded[index] for place, index in enumerate(order))
 
 
-def sample(model, tokenizer, examples: Sequence[Example], count: int, seed: int, max_new_tokens: int = 128):
-    """`count` answers to each example, drawn at temperature 1 from all tokens; a list of lists of text."""
+def sample(
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    count: int,
+    seed: int,
+    max_new_tokens: int = 128,
+) -> list[list[str]]:
+    """`count` answers to each example, drawn at temperature 1 from all tokens."""
     import torch
 
     from labkit.masking import prompt_ids
@@ -63,13 +77,14 @@ def sample(model, tokenizer, examples: Sequence[Example], count: int, seed: int,
     texts: list[list[str]] = [[] for _ in examples]
     torch.manual_seed(seed)
     model.eval()
+    writer: Any = model  # `generate` is not in PreTrainedModel itself
     for start in range(0, len(order), 8):
         chosen = order[start : start + 8]
         ids, mask = pad_batch(
             [prompt_ids(examples[index], tokenizer) for index in chosen], tokenizer.pad_token_id, "left"
         )
         with torch.inference_mode():
-            written = model.generate(
+            written = writer.generate(
                 input_ids=ids.to(place),
                 attention_mask=mask.to(place),
                 do_sample=True,
@@ -122,7 +137,7 @@ def measure(seed: int) -> Curve:
     return curve(sample(result.model, result.tokenizer, questions, SAMPLES, seed), questions, seed)
 
 
-def place():
+def place() -> Path:
     """The record's file, beside those of the recipes."""
     return records.RECORDS / "best_of" / f"{POLICY}.json"
 
@@ -134,7 +149,9 @@ def recorded() -> list[Curve]:
     values = json.loads(place().read_text(encoding="utf-8"))
     if values["hash"] != runs.named(POLICY).hash:
         raise InputError(f"{POLICY} has changed since best of n was recorded; `python -m labkit.best_of` records it")
-    return [Curve(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in values["curves"]]
+    return [
+        Curve(row["seed"], tuple(row["counts"]), tuple(row["by_a"]), tuple(row["by_b"])) for row in values["curves"]
+    ]
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import difflib
 import os
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 import labkit
 from labkit.common import InputError, printable
@@ -57,7 +58,7 @@ def usage() -> str:
 class Parser(argparse.ArgumentParser):
     """Says in one line what is wrong with the arguments, like every other user error."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; `{self.prog} --help` lists the options")
 
 

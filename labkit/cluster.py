@@ -7,6 +7,7 @@ command line and a script without a main guard can all call this. Ray is importe
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import queue
@@ -17,7 +18,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from labkit.common import InputError
 
@@ -32,7 +33,7 @@ class WorkError(RuntimeError):
     traceback.
     """
 
-    def __init__(self, message: str, details: str = "", index: int | None = None):
+    def __init__(self, message: str, details: str = "", index: int = 0):
         super().__init__(message)
         self.details, self.index = details, index
 
@@ -102,21 +103,20 @@ class _Worker:
 
     def __init__(self) -> None:
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        own_group = (
-            {} if os.name == "nt" else {"start_new_session": True}
-        )  # Ctrl-C reaches the caller only, who stops the workers
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from labkit.cluster import _serve; _serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | ONE_THREAD | {"PYTHONPATH": path},
-            **own_group,
+            start_new_session=os.name != "nt",  # Ctrl-C reaches the caller only, who stops the workers
         )
+        assert self._process.stdin and self._process.stdout  # both are pipes
+        self._requests, self._replies = self._process.stdin, self._process.stdout
 
     def do(self, function: Callable, index: int, item: Any) -> Any:
         try:
-            _send(self._process.stdin, (function, item))
-            outcome = _receive(self._process.stdout)
+            _send(self._requests, (function, item))
+            outcome = _receive(self._replies)
         except (OSError, EOFError):
             outcome = False, "its process died; was there memory enough for it?", ""
         except (AttributeError, TypeError, pickle.PickleError) as error:
@@ -126,7 +126,7 @@ class _Worker:
     def stop(self) -> None:
         self._process.kill()
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in (self._requests, self._replies):
             try:
                 pipe.close()
             except OSError:  # what was still to be written no longer has a reader
@@ -168,13 +168,13 @@ def _unwrap(outcome: tuple, index: int, item: Any) -> Any:
     raise WorkError(f"item {index} ({shown}): {outcome[1]}", details=outcome[2], index=index)
 
 
-def _send(pipe: BinaryIO, value: Any) -> None:
+def _send(pipe: IO[bytes], value: Any) -> None:
     data = pickle.dumps(value)
     pipe.write(struct.pack("<Q", len(data)) + data)
     pipe.flush()
 
 
-def _receive(pipe: BinaryIO, raw: bool = False) -> Any:
+def _receive(pipe: IO[bytes], raw: bool = False) -> Any:
     head = pipe.read(8)
     if len(head) < 8:
         raise EOFError
@@ -219,7 +219,7 @@ def _connection(cluster: str) -> Iterator[Any]:
     mine = not ray.is_initialized()
     if mine:
         try:
-            ray.init(address=cluster, log_to_driver=False, logging_level="error")
+            ray.init(address=cluster, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # Ray raises many kinds, a plain Exception among them
             first_line = str(error).strip().splitlines()[0]
             raise InputError(

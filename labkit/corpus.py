@@ -19,6 +19,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from labkit.common import InputError, write_atomically
 from labkit.dedup_command import line_text, numbered_lines, rejected_row
@@ -36,7 +37,7 @@ def stages(
     bands: int = 14,
     rows: int = 8,
     seed: int = 1,
-):
+) -> list[tuple[list, int]]:
     """The four stages, each as (steps, tasks), as datatrove's executors take them; task n reads the n-th of `files`.
 
     A line is known by its number: lines without a usable text are passed on as empty documents, which have no
@@ -71,7 +72,7 @@ def stages(
 
         type, name = "reader", "lines"
 
-        def run(self, data=None, rank: int = 0, world_size: int = 1):
+        def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
             for number, _, size, raw in numbered_lines(folder / files[rank]):
                 try:
                     text = line_text(raw, size, keys)
@@ -84,13 +85,13 @@ def stages(
 
         type, name = "writer", "kept, removed, rejected"
 
-        def run(self, data=None, rank: int = 0, world_size: int = 1):
+        def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
             place = unpacked_name(files[rank])
             for side in SIDES:
                 (out / side / place).parent.mkdir(parents=True, exist_ok=True)
             removed = set(_numbers(out / "unfinished" / "clusters" / f"{rank:06d}.remove", "<I"))
             cluster = dict(_numbers(out / "unfinished" / "clusters" / f"{rank:06d}.clusters", "<2I"))
-            counts = Counter()
+            counts: Counter[str] = Counter()
             with (
                 write_atomically(out / "kept" / place) as kept,
                 write_atomically(out / "removed" / place) as gone,
@@ -133,7 +134,7 @@ def stages(
 
 
 def deduplicate(
-    folder: str | Path, out: str | Path, keys: tuple[str, ...] = (), ray: bool = False, workers: int = 1, **options
+    folder: str | Path, out: str | Path, keys: tuple[str, ...] = (), ray: bool = False, workers: int = 1, **options: int
 ) -> tuple[list[list[tuple[str, int]]], dict]:
     """(the clusters of at least two, each as (file, line) pairs with the one that stays first; the report).
 
@@ -244,7 +245,7 @@ def _stderr_in(path: Path) -> Iterator[None]:
         logger.remove()  # datatrove's, which writes to the file that is closed now
 
 
-def _numbers(path: Path, form: str) -> list[tuple[int, ...]]:
+def _numbers(path: Path, form: str) -> list[Any]:
     return list(struct.iter_unpack(form, path.read_bytes())) if path.is_file() else []
 
 

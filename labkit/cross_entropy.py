@@ -10,8 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+    Model: TypeAlias = PreTrainedModel | PeftModel
 
 # What a learner writes. Each is self-contained: its source runs with nothing but math and numpy.
 
@@ -132,7 +139,7 @@ def smoothed_gradient(logits: np.ndarray, target: int, smoothing: float) -> np.n
 # A model's losses on a text.
 
 
-def token_losses(model, ids: Sequence[int]) -> list[float | None]:
+def token_losses(model: Model, ids: Sequence[int]) -> list[float | None]:
     """The loss of each token of a text, given everything before it; the first has None, because nothing comes before
     it.
 
@@ -140,7 +147,8 @@ def token_losses(model, ids: Sequence[int]) -> list[float | None]:
     """
     import torch
 
-    rows = model.get_input_embeddings().weight.shape[0]
+    table: Any = model.get_input_embeddings()
+    rows = table.weight.shape[0]
     if not len(ids) or min(ids) < 0 or max(ids) >= rows:
         raise ValueError(f"give at least one id; each is one of 0 to {rows - 1}")
     row = torch.tensor([list(ids)], device=model.device)
@@ -150,7 +158,7 @@ def token_losses(model, ids: Sequence[int]) -> list[float | None]:
     return [None, *losses.tolist()]
 
 
-def counted_losses(model, rows: Iterable) -> list[float]:
+def counted_losses(model: Model, rows: Iterable) -> list[float]:
     """The losses of all tokens of `rows` (as `masking.render` makes them) whose label is not -100, in one list."""
     losses = []
     for row in rows:

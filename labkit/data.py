@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from labkit.common import InputError, as_json, write_atomically
 
@@ -169,10 +169,10 @@ def split_by_time(examples: list[dict], cutoff: str) -> tuple[list[dict], list[d
     """
     from datetime import date
 
-    days = {"the cutoff": cutoff} | {f"example {number}": row.get("date") for number, row in enumerate(examples)}
-    for name, day in days.items():
+    days = [("the cutoff", cutoff), *((f"example {number}", row.get("date")) for number, row in enumerate(examples))]
+    for name, day in days:
         try:
-            is_day = date.fromisoformat(day).isoformat() == day
+            is_day = day is not None and date.fromisoformat(day).isoformat() == day
         except (TypeError, ValueError):
             is_day = False
         if not is_day:
@@ -192,7 +192,8 @@ def split_by_cluster(clusters: list[list], order: list[int], share: float) -> tu
     if sorted(order) != list(range(len(clusters))):
         raise ValueError(f"the order must name each of the {len(clusters)} clusters once, by its place")
     total = sum(len(cluster) for cluster in clusters)
-    train, test = [], []
+    train: list = []
+    test: list = []
     for place in order:
         side = train if len(train) < share * total else test
         side.extend(clusters[place])
@@ -265,7 +266,7 @@ def opened(path: str | Path) -> Iterator[BinaryIO]:
             return
         try:
             with unpack(file) as unpacked:
-                yield unpacked
+                yield cast(BinaryIO, unpacked)
         except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
             raise InputError(f"{path}: the compressed file is cut off or broken ({error}); fetch it again") from None
         except OSError as error:
@@ -480,7 +481,7 @@ def _part(part: object) -> str:
     if isinstance(part, str):
         return part
     kind = part.get("type", "text") if isinstance(part, dict) else type(part).__name__
-    if kind == "text" and isinstance(part.get("text"), str):
+    if kind == "text" and isinstance(part, dict) and isinstance(part.get("text"), str):
         return part["text"]
     raise InputError(f'"content" holds a part of type {kind}; only text is trained on here, so take the line out')
 
@@ -507,7 +508,7 @@ DUE = {"user": ("assistant",), "assistant": ("user", "tool"), "tool": ("assistan
 def check_roles(messages: Sequence[dict]) -> None:
     """Raise `InputError` unless the roles make a conversation that ends with the assistant."""
     first = len(messages) > 0 and messages[0].get("role") in ("system", "developer")
-    before = None
+    before = ""
     for number, message in enumerate(messages[first:], start=1 + first):
         due = DUE.get(before, ("user",))
         if message.get("role") not in due:

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import chain
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -206,26 +207,33 @@ def scheme(
         raise InputError(f"permutations is {permutations:,}: at most {PERMUTATIONS:,} are possible")
     if not 0 <= seed < 2**32:
         raise InputError(f"the seed is {seed}: give one from 0 to {2**32 - 1}")
-    if bands is None and rows is None:
-        possible = [
-            Scheme(threshold, shingle, permutations, permutations // count, count, seed)
-            for count in range(permutations, 0, -1)
-        ]
-        for chosen in possible:
-            if chosen.recall >= RECALL:
-                return chosen
-        raise InputError(
-            f"no bands of {permutations} permutations find {RECALL:.0%} of the pairs at {threshold:g} "
-            f"(at best {possible[-1].recall:.0%}); take more permutations, or a higher threshold"
-        )
-    bands = bands or max(permutations // rows, 1)
-    rows = rows or max(permutations // bands, 1)
+    if rows is None:
+        if bands is None:
+            return _longest_rows(threshold, shingle, permutations, seed)
+        rows = max(permutations // bands, 1)
+    if bands is None:
+        bands = max(permutations // rows, 1)
     if bands * rows > permutations:
         raise InputError(
             f"{bands} bands of {rows} rows need {bands * rows} permutations, and there are {permutations}; "
             "take fewer bands or rows, or more permutations"
         )
     return Scheme(threshold, shingle, permutations, bands, rows, seed)
+
+
+def _longest_rows(threshold: float, shingle: int, permutations: int, seed: int) -> Scheme:
+    """The scheme with the longest rows whose recall is high enough."""
+    possible = [
+        Scheme(threshold, shingle, permutations, permutations // count, count, seed)
+        for count in range(permutations, 0, -1)
+    ]
+    for chosen in possible:
+        if chosen.recall >= RECALL:
+            return chosen
+    raise InputError(
+        f"no bands of {permutations} permutations find {RECALL:.0%} of the pairs at {threshold:g} "
+        f"(at best {possible[-1].recall:.0%}); take more permutations, or a higher threshold"
+    )
 
 
 def permutation_numbers(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -235,7 +243,7 @@ def permutation_numbers(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return a, draw.randint(0, 2**32, count, dtype=np.uint32)
 
 
-def shingle_ids(shingle_sets: Sequence[Iterable[str]]) -> tuple[np.ndarray, np.ndarray]:
+def shingle_ids(shingle_sets: Sequence[Collection[str]]) -> tuple[np.ndarray, np.ndarray]:
     """(the shingles' numbers, set after set, uint32; the sets' sizes, int64)."""
     sizes = np.fromiter(map(len, shingle_sets), np.int64, len(shingle_sets))
     raw = map(crc32, map(str.encode, chain.from_iterable(shingle_sets)))
@@ -251,7 +259,7 @@ def _mixed(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint32(16))
 
 
-def signatures(shingle_sets: Sequence[Iterable[str]], a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def signatures(shingle_sets: Sequence[Collection[str]], a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """uint32 of shape (sets, permutations): the MinHash of each set. Raises ValueError if a set is empty."""
     result = np.empty((len(a), len(shingle_sets)), np.uint32)
     for start in range(0, len(shingle_sets), BATCH):
@@ -323,7 +331,7 @@ def _bucket_pairs(column: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarra
     return np.concatenate(first), np.concatenate(second), int((sizes * (sizes - 1) // 2).sum()) - tried
 
 
-def candidates(shingle_sets: Sequence[Iterable[str]], chosen: Scheme) -> tuple[np.ndarray, int]:
+def candidates(shingle_sets: Sequence[Collection[str]], chosen: Scheme) -> tuple[np.ndarray, int]:
     """`candidate_pairs` of sets of shingles, none of them empty."""
     a, b = permutation_numbers(chosen.permutations, chosen.seed)
     keys = [
@@ -352,7 +360,7 @@ class Removal:
 
 
 def removals(
-    edges: Iterable[tuple[int, int, float, str]], prefer: Callable[[int], object] = lambda index: index
+    edges: Iterable[tuple[int, int, float, str]], prefer: Callable[[int], Any] = lambda index: index
 ) -> tuple[list[list[int]], list[Removal]]:
     """(the clusters of at least two, the documents to remove), both by their first index.
 

@@ -28,6 +28,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from zlib import crc32
 
 import numpy as np
@@ -187,7 +188,18 @@ def deduplicate(
 class _Run:
     """One call's way through the stages; what each has saved is not done again."""
 
-    def __init__(self, path, out, work, chosen, keys, keep, line: Line, reading: dedup.Reading, against: Path | None):
+    def __init__(
+        self,
+        path: Path,
+        out: Path,
+        work: Path,
+        chosen: dedup.Scheme,
+        keys: tuple[str, ...],
+        keep: str,
+        line: Line,
+        reading: dedup.Reading,
+        against: Path | None,
+    ) -> None:
         self.reading, self.against = reading, against
         self.path, self.out, self.work, self.line = path, out, work, line
         self.chosen, self.keys, self.keep = chosen, keys, keep
@@ -201,7 +213,7 @@ class _Run:
             shutil.rmtree(self.work)
             raise InputError(f"{self.path}: has no usable line; line {number}: {problem}")
         with self._timed("against"):
-            evaluation, compared = self._evaluation(documents) if self.against else ({}, 0)
+            evaluation, compared = self._evaluation(documents, self.against) if self.against else ({}, 0)
             if len(evaluation) == len(documents.line):
                 shutil.rmtree(self.work)
                 raise InputError(f"{self.path}: all of it is in {self.against}, so nothing would be kept")
@@ -288,12 +300,18 @@ class _Run:
         rejected = [tuple(row) for part in parts for row in json.loads(bytes(_member(part, "rejected")))]
         self.parts = parts
         return Documents(
-            *(column(name) for name in ("line", "offset", "size", "length", "exact", "asked", "characters")),
+            column("line"),
+            column("offset"),
+            column("size"),
+            column("length"),
+            column("exact"),
+            column("asked"),
+            column("characters"),
             rejected,
-            lines=number,
+            number,
         )
 
-    def _part(self, lines: list[tuple[int, int, int, bytes | None]], a: np.ndarray, b: np.ndarray) -> dict:
+    def _part(self, lines: list[tuple[int, int, int, bytes]], a: np.ndarray, b: np.ndarray) -> dict:
         """The arrays of one part."""
         rows, exact, asked, sets, rejected = [], [], [], [], []
         for number, offset, size, raw in lines:
@@ -318,14 +336,16 @@ class _Run:
 
     # Stage 2: what is in the evaluation file
 
-    def _evaluation(self, documents: Documents) -> tuple[dict[int, tuple[int, str, float]], int]:
+    def _evaluation(self, documents: Documents, against: Path) -> tuple[dict[int, tuple[int, str, float | None]], int]:
         """({document: (line of the evaluation file, why, similarity)}, how many documents that file has).
 
         A document is removed if it is a copy or a near-duplicate of one there, or asks what one there asks.
         """
-        lines, sets, exact, asked = [], [], {}, {}
+        lines, sets = [], []
+        exact: dict[bytes, int] = {}
+        asked: dict[bytes, int] = {}
         problem, unusable = "the file is empty", 0
-        for number, _, size, raw in numbered_lines(self.against):
+        for number, _, size, raw in numbered_lines(against):
             try:
                 whole, text, prompt = line_parts(raw, size, self.keys)
             except InputError as error:
@@ -338,14 +358,14 @@ class _Run:
             lines.append(number)
             sets.append(self.reading.shingles(text, self.chosen.shingle))
         if not lines:
-            raise InputError(f"{self.against}: has no usable line; {problem}")
+            raise InputError(f"{against}: has no usable line; {problem}")
         if unusable:
-            print(f"{self.against}: {unusable} unusable lines left out, such as {problem}", file=sys.stderr)
+            print(f"{against}: {unusable} unusable lines left out, such as {problem}", file=sys.stderr)
         found: dict[int, tuple[int, str, float | None]] = {}
         for hashes, table, why in ((documents.exact, exact, "exact"), (documents.asked, asked, "prompt")):
             for index, value in enumerate(hashes):
-                if (number := table.get(value.tobytes())) is not None:
-                    found.setdefault(index, (number, why, 1.0 if why == "exact" else None))
+                if (line := table.get(value.tobytes())) is not None:
+                    found.setdefault(index, (line, why, 1.0 if why == "exact" else None))
         factors = dedup.permutation_numbers(self.chosen.permutations, self.chosen.seed)
         keys = dedup.band_keys(dedup.signatures(sets, *factors), self.chosen.bands, self.chosen.rows)
         tried: set[tuple[int, int]] = set()
@@ -361,7 +381,7 @@ class _Run:
             texts = _Sets(file, documents, self.keys, self.chosen.shingle, self.reading)
             for index, place in sorted(tried):
                 value = dedup.jaccard(texts[index], sets[place])
-                if value >= self.chosen.threshold and value > (found[index][2] if index in found else 0.0):
+                if value >= self.chosen.threshold and value > (found[index][2] or 0.0 if index in found else 0.0):
                     found[index] = (lines[place], "near", value)
         return found, len(lines)
 
@@ -390,7 +410,7 @@ class _Run:
                 members, places = np.unique(near, return_inverse=True)
                 places = places.reshape(-1, 2)
                 group = np.empty(len(members), np.int64)
-                for number, tied in enumerate(dedup.clusters(len(members), places.tolist())):
+                for number, tied in enumerate(dedup.clusters(len(members), [(i, j) for i, j in places.tolist()])):
                     group[tied] = number
                 near = near[np.argsort(group[places[:, 0]], kind="stable")]
             with open(self.work / "pairs.tmp", "wb") as file:
@@ -466,7 +486,9 @@ class _Run:
 class _Sets:
     """The sets of shingles by document, read from the file on demand; the latest are kept in memory."""
 
-    def __init__(self, file, documents: Documents, keys: tuple[str, ...], shingle: int, reading: dedup.Reading):
+    def __init__(
+        self, file: BinaryIO, documents: Documents, keys: tuple[str, ...], shingle: int, reading: dedup.Reading
+    ) -> None:
         self._reading = reading
         self._file, self._keys, self._shingle = file, keys, shingle
         self._offset, self._size = documents.offset, documents.size

@@ -15,10 +15,16 @@ import textwrap
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labkit import dedup
 from labkit.common import InputError, peak_rss_mb, write_atomically
 from labkit.data import Example, checked_lines, load_examples, message_texts, split, split_by_cluster
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from labkit.models import Score
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,32 +126,34 @@ def main(args: argparse.Namespace) -> int:
             line.close()
             print(f"labkit: {said}", file=sys.stderr)
 
-        def ask(questions: list[Example], when: str):
+        def ask(questions: list[Example], when: str) -> Score:
             return models.score(
-                model,
+                adapted,
                 tokenizer,
                 questions,
                 max_new_tokens=recipe.max_new_tokens,
                 progress=lambda done, n: line.show(f"{when}: {done} of {n} questions", done / n),
             )
 
-        model = models.add_lora(model, args.rank, args.alpha, args.target_modules, args.seed)
-        trainable, total = models.count_parameters(model)
-        with model.disable_adapter():
+        adapted = models.add_lora(model, args.rank, args.alpha, args.target_modules, args.seed)
+        trainable, total = models.count_parameters(adapted)
+        with adapted.disable_adapter():
             before = ask(test, "before")
             shots = None if args.data else almanac.few_shot(test, args.seed)
-            few_shot = shots and ask(shots, "before, with four worked examples in the prompt")
+            few_shot = None if shots is None else ask(shots, "before, with four worked examples in the prompt")
 
         def on_step(step: int, history: training.History) -> None:
             left = history.seconds[-1] / step * (args.steps - step)
             line.show(f"step {step} of {args.steps}, loss {history.loss[-1]:.3f}, {left:.0f} s left", step / args.steps)
 
-        history = training.fit(model, rows, settings, pad=tokenizer.pad_token_id, validation=held_out, on_step=on_step)
+        history = training.fit(
+            adapted, rows, settings, pad=tokenizer.pad_token_id, validation=held_out, on_step=on_step
+        )
         after = ask(test, "after")
     finally:
         line.close()
     if args.out is not None:
-        models.save_adapter(model, args.out)
+        models.save_adapter(adapted, args.out)
     if args.picture is not None:
         with write_atomically(args.picture) as file:
             file.write(picture(test, before, few_shot, after, args.steps))
@@ -205,7 +213,7 @@ def held_out_part(own: list[Example], seed: int) -> tuple[list[Example], list[Ex
     )
 
 
-def check_prompts(asked: Sequence[Example], tokenizer, context: int | None) -> None:
+def check_prompts(asked: Sequence[Example], tokenizer: PreTrainedTokenizerBase, context: int | None) -> None:
     """Raise `InputError` for a prompt that fills the model's context: training may cut its start, but a question must
     be whole.
     """
@@ -221,7 +229,12 @@ def check_prompts(asked: Sequence[Example], tokenizer, context: int | None) -> N
 
 
 def placed(
-    error: InputError, where: str, own: list[Example], test: list[Example], tokenizer, context: int
+    error: InputError,
+    where: str,
+    own: list[Example],
+    test: list[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    context: int | None,
 ) -> InputError:
     """The error with the file, and with the line of the first example that raises it."""
     from labkit.masking import render
@@ -238,7 +251,15 @@ def placed(
     return InputError(f"{where}: {error}")
 
 
-def told(test: list[Example], before, few_shot, after, report: dict, context: int, args: argparse.Namespace) -> str:
+def told(
+    test: list[Example],
+    before: Score,
+    few_shot: Score | None,
+    after: Score,
+    report: dict,
+    context: int | None,
+    args: argparse.Namespace,
+) -> str:
     """The whole story as text: three questions with both answers, the table by task, and what it cost."""
     lines = []
     for index in three_of(test):

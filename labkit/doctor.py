@@ -15,6 +15,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 HEAD = ("what", "found", "supported", "verdict", "needed for")
 OK, MISSING, WRONG = "ok", "missing, optional", "wrong"
@@ -91,8 +95,8 @@ def check_python(version: tuple[int, int, int] = sys.version_info[:3]) -> Check:
     return Check("Python", ".".join(map(str, version)), supported, verdict, "everything")
 
 
-def check_package(requirement, version: str | None, extra: str | None = None) -> Check:
-    """`requirement`: a packaging Requirement; `extra`: the optional part that asks for it, None for a required one."""
+def check_package(requirement: "Requirement", version: str | None, extra: str | None = None) -> Check:
+    """`extra`: the optional part that asks for it, None for a required one."""
     purpose = "the labs" if extra is None else OPTIONAL[extra]
     supported = ", ".join(sorted(map(str, requirement.specifier), reverse=True))
     if version is None:
@@ -127,7 +131,7 @@ def check_packages() -> Iterator[Check]:
 
     from packaging.requirements import Requirement
 
-    declared = list(map(Requirement, requires("labkit")))
+    declared = list(map(Requirement, requires("labkit") or ()))
     seen = {"labkit"}  # an extra can name another extra
     for extra in (None, *OPTIONAL):
         for requirement in declared:
@@ -196,7 +200,7 @@ def check_sandbox() -> Check:
     try:
         from labkit.grading import sandbox
     except ImportError as error:
-        reason = f"needs {error.name}: pip install 'labkit[grade]'"
+        reason: str | None = f"needs {error.name}: pip install 'labkit[grade]'"
     else:
         reason = sandbox.missing()
     found = (output_of("bwrap", "--version") or "–").removeprefix("bubblewrap ")

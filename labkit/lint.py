@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labkit.common import InputError
 from labkit.data import Example, checked_rows, example_of, form_of
@@ -27,6 +28,9 @@ from labkit.masking import (
     prompt_share,
     turn_end,
 )
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 FINDINGS = {
     "all_masked": "no token is left that carries loss; such rows teach nothing, or are silently dropped",
@@ -73,7 +77,7 @@ class Report:
     @property
     def limit_of(self) -> str:
         """Whose limit is the smallest."""
-        return min((name for name, value in self.limits.items() if value), key=lambda name: self.limits[name])
+        return min((value, place, name) for place, (name, value) in enumerate(self.limits.items()) if value)[2]
 
     def __str__(self) -> str:
         others = [f"{name}: {value or 'none'}" for name, value in self.limits.items() if name != self.limit_of]
@@ -132,7 +136,7 @@ class _Item:
 
 def lint(
     data: str | Path | Iterable[Example],
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     max_length: int | None = None,
     plain: bool = False,
     ends: Collection[int] | None = None,
@@ -149,19 +153,23 @@ def lint(
     if max_length is not None and max_length < 1:
         raise InputError(f"max_length is {max_length} tokens: give at least 1")
     own = tokenizer.model_max_length
-    limits = {"TRL's default": TRL_LENGTH} if max_length is None else {"the length asked for": max_length}
-    limits |= {"the tokenizer's limit": own if own < 10**9 else None}  # one without a limit says 10 to the 30
-    limits |= {"the model's context": context}
+    limits: dict[str, int | None] = {
+        "TRL's default" if max_length is None else "the length asked for": max_length or TRL_LENGTH,
+        "the tokenizer's limit": own if own < 10**9 else None,  # one without a limit says 10 to the 30
+        "the model's context": context,
+    }
     max_length = min(limit for limit in limits.values() if limit)
-    from_file = isinstance(data, (str, Path))
-    where = f"{data}, " if from_file else ""
+    where = f"{data}, " if isinstance(data, (str, Path)) else ""
     bad_lines: dict[int, str] = {}
     findings: dict[str, list[str]] = {name: [] for name in FINDINGS}
     markers = {*MARKERS, *tokenizer.all_special_tokens} - THINKING
     rows, unended = [], None
-    lost, notes, asked = Counter(), _Notes(), _Asked()
-    for line, item in _file_items(data) if from_file else _items(data):
+    lost: Counter[str] = Counter()
+    notes, asked = _Notes(), _Asked()
+    for line, item in _file_items(data) if isinstance(data, (str, Path)) else _items(data):
         try:
+            if isinstance(item, InputError):
+                raise item
             row, start = _row(item, tokenizer, plain)
         except InputError as error:
             bad_lines[line] = str(error)
@@ -208,7 +216,7 @@ def lint(
     )
 
 
-def _items(examples: Iterable[Example]) -> Iterator[tuple[int, _Item]]:
+def _items(examples: Iterable[Example]) -> Iterator[tuple[int, _Item | InputError]]:
     for number, example in enumerate(examples, start=1):
         yield number, _Item(example.id, "examples", example)
 
@@ -228,10 +236,8 @@ def _file_items(path: str | Path) -> Iterator[tuple[int, _Item | InputError]]:
                 yield line, error
 
 
-def _row(item: _Item | InputError, tokenizer, plain: bool) -> tuple[Rendered, list[int]]:
+def _row(item: _Item, tokenizer: PreTrainedTokenizerBase, plain: bool) -> tuple[Rendered, list[int]]:
     """(the row that TRL makes of the item with its last message as the completion, the ids of its prompt alone)."""
-    if isinstance(item, InputError):
-        raise item
     if item.example is None:
         row, start = as_trl({"text": item.text}, tokenizer), []
     elif plain or (not tokenizer.chat_template and item.form not in ("messages", "conversations")):
@@ -253,10 +259,11 @@ PAD_IS_END = "padding and end share a token; mask padding by position, or the en
 class _Notes:
     """What is counted over the examples but is not a fault: where the loss is, and what a template changes by design."""
 
-    def __init__(self):
-        self.forms, self.earlier, self.trimmed, self.thoughts = Counter(), 0, 0, 0
+    def __init__(self) -> None:
+        self.forms: Counter[str] = Counter()
+        self.earlier, self.trimmed, self.thoughts = 0, 0, 0
 
-    def of(self, item: _Item, tokenizer, plain: bool) -> list[str]:
+    def of(self, item: _Item, tokenizer: PreTrainedTokenizerBase, plain: bool) -> list[str]:
         """Take an item in, and return what of it the chat template leaves out, each named without its number."""
         self.forms[item.form] += 1
         if item.example is None:
@@ -272,7 +279,7 @@ class _Notes:
         self.thoughts += bool(designed)  # of earlier turns: in use the model does not see it either
         return list(dict.fromkeys(name.partition(" in message")[0] for name in lost if name not in designed))
 
-    def told(self, tokenizer, plain: bool) -> list[str]:
+    def told(self, tokenizer: PreTrainedTokenizerBase, plain: bool) -> list[str]:
         lines = []
         if talks := self.forms["messages"] + self.forms["conversations"]:
             marks = "{% generation %}" in str(tokenizer.chat_template)
@@ -302,7 +309,7 @@ class _Notes:
 class _Asked:
     """What has been asked so far, and how it was answered."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.answers: dict[int, set[int]] = {}
         self.repeated = 0
 
@@ -322,12 +329,12 @@ class _Asked:
         return [f"{self.repeated} examples repeat {more}"] if self.repeated else []
 
 
-def _doubled(ids: list[int], tokenizer) -> bool:
+def _doubled(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> bool:
     begin, end = ids[:2], ids[-2:]
     return begin == [tokenizer.bos_token_id] * 2 or (len(ids) > 2 and end == [tokenizer.eos_token_id] * 2)
 
 
-def _ends(row: Rendered, tokenizer, ends: Collection[int]) -> str:
+def _ends(row: Rendered, tokenizer: PreTrainedTokenizerBase, ends: Collection[int]) -> str:
     """What to do about a row without an end token."""
     token = closing_token(row, tokenizer)
     stops = ", ".join(map(repr, tokenizer.convert_ids_to_tokens(list(ends)))) or "nothing, there is no end token"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import sys
+from typing import Any
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -57,14 +58,14 @@ def in_notebook() -> bool:
     return hasattr(shell, "kernel")
 
 
-def show_widget(widget) -> None:
+def show_widget(widget: Any) -> None:
     """Display a widget's view and nothing else, so that no notebook stores it."""
     from IPython.display import display
 
     display({VIEW: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}}, raw=True)
 
 
-def _widget():
+def _widget() -> Any:
     """A widget for HTML whose view is shown, or None where there is no notebook."""
     if not in_notebook():
         return None

@@ -129,9 +129,13 @@ def targeted(names: Iterable[str], targets: Sequence[str] | str) -> list[str]:
     return [name for name in names if any(f".{name}".endswith(f".{target}") for target in targets)]
 
 
-def linear_shapes(model: torch.nn.Module) -> dict[str, tuple[int, int]]:
-    """{full name: (out, in)} of a model's linear layers, the output layer included; as `count` takes them."""
+def linear_layers(model: torch.nn.Module) -> dict[str, torch.nn.Linear]:
+    """{full name: layer} of a model's linear layers, the output layer included."""
     import torch
 
-    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)}
-    return {name: (layer.out_features, layer.in_features) for name, layer in layers.items()}
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)}
+
+
+def linear_shapes(model: torch.nn.Module) -> dict[str, tuple[int, int]]:
+    """{full name: (out, in)} of a model's linear layers, the output layer included; as `count` takes them."""
+    return {name: (layer.out_features, layer.in_features) for name, layer in linear_layers(model).items()}

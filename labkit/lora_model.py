@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from labkit import lora
 from labkit.common import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class LoRALinear(torch.nn.Module):
@@ -44,16 +48,16 @@ def adapt(
 
     Targets as in `lora.count`. Raises `InputError` for what `lora.count` rejects.
     """
-    shapes = lora.linear_shapes(model)
+    layers = lora.linear_layers(model)
     try:
         lora.scale(alpha, rank, rank_stabilized=False)
-        lora.count(shapes, rank, targets)
+        lora.count(lora.linear_shapes(model), rank, targets if isinstance(targets, str) else list(targets))
     except ValueError as error:
         raise InputError(str(error)) from None
     model.requires_grad_(False)
-    chosen = lora.targeted(shapes, targets)
+    chosen = lora.targeted(layers, targets)
     for name in chosen:
-        model.set_submodule(name, LoRALinear(model.get_submodule(name), rank, alpha, generator))
+        model.set_submodule(name, LoRALinear(layers[name], rank, alpha, generator))
     return chosen
 
 
@@ -80,7 +84,7 @@ class Loading:
 
 
 @torch.no_grad()
-def loading(model: torch.nn.Module, init: bool | str = True, rank: int = 8) -> Loading:
+def loading(model: PreTrainedModel, init: bool | str = True, rank: int = 8) -> Loading:
     """Add an adapter of PEFT's initialization `init` to a copy of the model, and see what that moved.
 
     With True (A drawn, B zero) nothing moves, to the bit. "pissa" (Meng et al. 2024) and "olora" (Büyükakyüz 2024)
@@ -89,23 +93,23 @@ def loading(model: torch.nn.Module, init: bool | str = True, rank: int = 8) -> L
     """
     from labkit.models import add_lora
 
-    table = model.get_input_embeddings().weight
-    ids = torch.arange(min(32, len(table)), device=table.device)[None]  # any text will do
-    before, logits = copy.deepcopy(model), model(input_ids=ids).logits
+    ids = torch.arange(min(32, model.config.vocab_size), device=model.device)[None]  # any text will do
+    logits = model(input_ids=ids).logits
     adapted = add_lora(copy.deepcopy(model), rank, 2 * rank, init_lora_weights=init)
-    weights = [
-        (before.get_submodule(name).weight, adapted.get_base_model().get_submodule(name).base_layer.weight)
-        for name in lora.targeted(lora.linear_shapes(before), "all-linear")
-    ]
-    moved, whole = (
-        math.sqrt(sum(float(part.square().sum()) for part in parts))
-        for parts in ([after - before for before, after in weights], [before for before, _ in weights])
-    )
+    layers, under = lora.linear_layers(model), lora.linear_layers(adapted.get_base_model())
+    before = {name: layers[name].weight for name in lora.targeted(layers, "all-linear")}
+    moved = _norm(under[f"{name}.base_layer"].weight - weight for name, weight in before.items())
+    whole = _norm(before.values())
     with_adapter = adapted(input_ids=ids).logits
     with adapted.disable_adapter():
         without_adapter = adapted(input_ids=ids).logits
     distances = (float((after - logits).norm() / logits.norm()) for after in (with_adapter, without_adapter))
     return Loading(moved / whole, *distances)
+
+
+def _norm(parts: Iterable[torch.Tensor]) -> float:
+    """‖·‖_F of all parts together."""
+    return math.sqrt(sum(float(part.square().sum()) for part in parts))
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,9 @@ class Rounding:
     unmoved: float
 
 
-def rounding(W: torch.Tensor, A: torch.Tensor, B: torch.Tensor, alpha: float, dtype=torch.bfloat16) -> Rounding:
+def rounding(
+    W: torch.Tensor, A: torch.Tensor, B: torch.Tensor, alpha: float, dtype: torch.dtype = torch.bfloat16
+) -> Rounding:
     """Merge into W kept as `dtype`, and compare with the sum in float64."""
     W = W.to(dtype)
     change = lora.scale(alpha, len(A), rank_stabilized=False) * (B.double() @ A.double())

@@ -15,13 +15,14 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit.common import InputError
 from labkit.data import Example, check_roles, plain_message
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100  # the label that torch's cross-entropy leaves out
 
@@ -56,7 +57,7 @@ def partial_labels(segments: list[tuple[str, list[int]]], train_on: set[str]) ->
 # Where a turn ends
 
 
-def end_ids(tokenizer, generation_config=None) -> tuple[int, ...]:
+def end_ids(tokenizer: PreTrainedTokenizerBase, generation_config: object = None) -> tuple[int, ...]:
     """The tokens at which a turn ends: the tokenizer's end token, then those of the model's `generation_config`.
 
     Generation stops at any of them, as in transformers and in servers, so a row teaches the model to stop where it has
@@ -76,7 +77,7 @@ def turn_end(ids: Sequence[int], ends: Collection[int], start: int = 0) -> int |
     return next((place for place in range(start, len(ids)) if ids[place] in ends), None)
 
 
-def closing_token(row: Rendered, tokenizer) -> int | None:
+def closing_token(row: Rendered, tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The last of the tokenizer's special tokens in a row's completion, whether or not generation stops at it."""
     special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special} | {
         *tokenizer.all_special_ids
@@ -84,12 +85,14 @@ def closing_token(row: Rendered, tokenizer) -> int | None:
     return next((id for id in reversed(row.input_ids[row.prompt_length :]) if id in special), None)
 
 
-def prompt_ids(example: Example | Sequence[Mapping], tokenizer) -> list[int]:
+def prompt_ids(example: Example | Sequence[Mapping], tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The ids that a model gets before it answers: the conversation up to and including the assistant's role token."""
     return _encode(tokenizer, _prompt_text(tokenizer, _messages(example)[0], getattr(example, "tools", ())))
 
 
-def render(example: Example | Sequence[Mapping], tokenizer, max_length: int | None = None) -> Rendered:
+def render(
+    example: Example | Sequence[Mapping], tokenizer: PreTrainedTokenizerBase, max_length: int | None = None
+) -> Rendered:
     """Turn an example, or messages that end with the assistant's, into a row whose completion and end token carry
     loss.
 
@@ -118,7 +121,7 @@ def render(example: Example | Sequence[Mapping], tokenizer, max_length: int | No
     return Rendered(prompt + completion, labels, len(prompt), truncated=excess > 0, name=name)
 
 
-def segments(example: Example, tokenizer) -> list[tuple[str, list[int]]]:
+def segments(example: Example, tokenizer: PreTrainedTokenizerBase) -> list[tuple[str, list[int]]]:
     """An example's row as (role, ids) segments: system, shot question, shot answer, question, answer.
 
     The text is tokenized as a whole, and each token goes to the part that it begins in; an empty line between shots
@@ -148,7 +151,11 @@ def segments(example: Example, tokenizer) -> list[tuple[str, list[int]]]:
 
 
 def as_trl(
-    record: Mapping, tokenizer, max_length: int | None = None, assistant_only: bool = False, text: str = "text"
+    record: Mapping,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int | None = None,
+    assistant_only: bool = False,
+    text: str = "text",
 ) -> Rendered:
     """The row that TRL 1.16 makes of a record in one of its forms, with `completion_only_loss` left as it is.
 
@@ -182,7 +189,7 @@ def as_trl(
     return Rendered(ids[:max_length], labels[:max_length], length, max_length is not None and len(ids) > max_length)
 
 
-def chat_text(example: Example, tokenizer) -> str:
+def chat_text(example: Example, tokenizer: PreTrainedTokenizerBase) -> str:
     """The whole conversation as the chat template writes it."""
     return _template(tokenizer, example.messages(), False, example.tools)
 
@@ -193,7 +200,8 @@ def left_out(messages: Sequence[Mapping], text: str) -> tuple[list[str], list[st
     Named with the message's number: "the system message", "the thinking in message 4", "a tool call in message 2".
     White space inside is not compared, so a template may put thinking on lines of its own.
     """
-    flat, lost, trimmed, wanted = _flat(text), [], [], Counter()
+    flat, lost, trimmed = _flat(text), [], []
+    wanted: Counter[str] = Counter()
     for number, message in enumerate(messages, start=1):
         role = message["role"]
         name = "the system message" if role in ("system", "developer") else f"the {role}'s text in message {number}"
@@ -270,7 +278,7 @@ FAULTS = {  # what can be planted in a row; each happens in practice
 CUT = 48  # tokens; half of the short mix's rows are longer
 
 
-def plant(fault: str, row: Rendered, tokenizer) -> tuple[list[int], list[int]]:
+def plant(fault: str, row: Rendered, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
     """(ids, labels) of a sound row with one of `FAULTS` in it, for trying out what it costs and what catches it.
 
     Raises `InputError` for an unknown fault.
@@ -295,7 +303,7 @@ def plant(fault: str, row: Rendered, tokenizer) -> tuple[list[int], list[int]]:
     return ids, labels
 
 
-def collate(rows: list[dict], pad: int) -> dict[str, torch.Tensor]:
+def collate(rows: list, pad: int) -> dict[str, torch.Tensor]:
     """Rows to a batch: `input_ids`, `attention_mask`, `labels`, each int64 of shape (rows, longest row), padded on
     the right.
 
@@ -308,7 +316,7 @@ def collate(rows: list[dict], pad: int) -> dict[str, torch.Tensor]:
     rows = [row if hasattr(row, "keys") else vars(row) for row in rows]
     longest = max(len(row["input_ids"]) for row in rows)
 
-    def padded(lists, value):
+    def padded(lists: list, value: int) -> torch.Tensor:
         return torch.tensor([list(ids) + [value] * (longest - len(ids)) for ids in lists], dtype=torch.int64)
 
     return {
@@ -367,7 +375,7 @@ def to_batch(
                 f"{name}: {len(row.input_ids)} tokens and {len(row.labels)} labels; a row has at least one token, and "
                 "a label for each"
             )
-    batch = collate(rows, pad)
+    batch = collate(list(rows), pad)
     ends = {end} if isinstance(end, int) else set(end)
     found: dict[str, list[str]] = {}
     for name, row in zip(names, rows):
@@ -393,13 +401,13 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + more
 
 
-def _ended(text: str, tokenizer) -> str:
+def _ended(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
     if not tokenizer.eos_token:
         raise InputError("the tokenizer has no end token, so nothing can teach the model to stop; set its eos_token")
     return text if text.endswith(tokenizer.eos_token) else text + tokenizer.eos_token
 
 
-def _assistant_mask(tokenizer, record: Mapping) -> list[int]:
+def _assistant_mask(tokenizer: PreTrainedTokenizerBase, record: Mapping) -> list[int]:
     messages = record.get("messages") or [*record["prompt"], *record["completion"]]
     tools = record.get("tools") or ()
     written = _apply(tokenizer, messages, tools, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
@@ -424,15 +432,17 @@ def _messages(example: Example | Sequence[Mapping]) -> tuple[list[dict], list[di
     return messages[:-1], messages
 
 
-def _prompt_text(tokenizer, messages: list[dict], tools: Sequence[dict] = ()) -> str:
+def _prompt_text(tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: Sequence[dict] = ()) -> str:
     return _template(tokenizer, messages, True, tools)
 
 
-def _template(tokenizer, messages: list[dict], add_generation_prompt: bool, tools: Sequence[dict] = ()) -> str:
+def _template(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict], add_generation_prompt: bool, tools: Sequence[dict] = ()
+) -> str:
     return _apply(tokenizer, messages, tools, tokenize=False, add_generation_prompt=add_generation_prompt)
 
 
-def _apply(tokenizer, messages: list[dict], tools: Sequence[dict] = (), **how):
+def _apply(tokenizer: PreTrainedTokenizerBase, messages: list[dict], tools: Sequence[dict] = (), **how: Any) -> Any:
     """`apply_chat_template`; raises `InputError` for what the template refuses or cannot do."""
     from jinja2 import TemplateError
 
@@ -459,7 +469,7 @@ def _apply(tokenizer, messages: list[dict], tools: Sequence[dict] = (), **how):
         raise InputError(f"the chat template does not accept the conversation: {why}; change one of the two") from None
 
 
-def _encode(tokenizer, text: str) -> list[int]:
+def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False, verbose=False)[
         "input_ids"
     ]  # what is too long is reported elsewhere

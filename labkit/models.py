@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
 
@@ -23,6 +24,12 @@ from labkit.common import InputError
 from labkit.data import Example, exact_answer
 from labkit.masking import IGNORED, Rendered, closing_token, collate, end_ids, prompt_ids, render, turn_end
 from labkit.tokenization import matches
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    Model: TypeAlias = PreTrainedModel | PeftModel
 
 BASE = Path(__file__).parent / "almanac" / "base"
 MODEL_WANTED = "name a folder that save_pretrained wrote, or a model of the hub"
@@ -59,7 +66,9 @@ def device(name: str = "auto") -> torch.device:
 _device_named = device  # `load` has an argument of that name
 
 
-def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str | Path | None = None):
+def load(
+    name_or_folder: str | Path = BASE, device: str = "auto", adapter: str | Path | None = None
+) -> tuple[Model, PreTrainedTokenizerBase]:
     """(model, tokenizer) in float32 and evaluation mode, from a folder (offline) or the hub, with an adapter if one
     is named.
 
@@ -79,9 +88,10 @@ def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str |
     target = _device_named(device)
     with _quiet():
         try:
-            model, info = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 name_or_folder, dtype=torch.float32, local_files_only=is_folder, output_loading_info=True
             )
+            model, info = loaded
             tokenizer = AutoTokenizer.from_pretrained(name_or_folder, local_files_only=is_folder)
         except Exception as error:  # transformers raises many kinds for a folder or name it cannot use
             raise InputError(
@@ -109,7 +119,7 @@ def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str |
     return model.to(target).eval(), tokenizer
 
 
-def load_tokenizer(name_or_folder: str | Path = BASE):
+def load_tokenizer(name_or_folder: str | Path = BASE) -> PreTrainedTokenizerBase:
     """A model's tokenizer alone, from a folder (offline) or the hub. Raises `InputError` if there is none to load."""
     from transformers import AutoTokenizer
 
@@ -128,7 +138,7 @@ def load_tokenizer(name_or_folder: str | Path = BASE):
 class Conventions:
     """What a model's folder says about rows and generation, without its weights."""
 
-    tokenizer: object
+    tokenizer: PreTrainedTokenizerBase
     ends: tuple[int, ...]  # `masking.end_ids`
     context: int | None  # tokens; None where the config names no limit
 
@@ -152,13 +162,13 @@ def conventions(name_or_folder: str | Path = BASE) -> Conventions:
     return Conventions(tokenizer, end_ids(tokenizer, found.get("writing", config)), context_length(config))
 
 
-def context_length(config) -> int | None:
+def context_length(config: Any) -> int | None:
     """The most tokens that a model takes, according to its config; None for models without a limit, such as Mamba."""
     found = getattr(config and config.get_text_config(), "max_position_embeddings", None)
     return found if isinstance(found, int) and found > 0 else None
 
 
-def stop_where_rows_end(model, tokenizer, rows: Sequence[Rendered]) -> str | None:
+def stop_where_rows_end(model: Model, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Rendered]) -> str | None:
     """If no row ends with a token that the model stops at, make it stop at the token that the rows do end with.
 
     Returns a message to show before training, or None. Only the loaded model's `generation_config` changes. Raises
@@ -172,7 +182,7 @@ def stop_where_rows_end(model, tokenizer, rows: Sequence[Rendered]) -> str | Non
         )
     if any(turn_end(row.input_ids, ends, row.prompt_length) is not None for row in rows):
         return None
-    stops = ", ".join(map(repr, tokenizer.convert_ids_to_tokens(ends)))
+    stops = ", ".join(map(repr, tokenizer.convert_ids_to_tokens(list(ends))))
     token = closing_token(rows[0], tokenizer)
     if token is None:
         return f"no row holds an end token ({stops}), so the model never learns to stop; fix the chat template"
@@ -184,12 +194,14 @@ def stop_where_rows_end(model, tokenizer, rows: Sequence[Rendered]) -> str | Non
     )
 
 
-def check_tokenizer(tokenizer, model, vocabulary: Mapping[str, int] | None = None) -> None:
+def check_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, model: Model, vocabulary: Mapping[str, int] | None = None
+) -> None:
     """Raise `InputError` if the tokenizer has ids beyond the rows of the embedding table (spare rows are fine).
 
     With the `vocabulary` that was saved with the model, {token: id}, also if a token has a different id there.
     """
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = _embedding_table(model).shape[0]
     token, highest = max(tokenizer.get_vocab().items(), key=lambda item: item[1], default=("", -1))
     if highest < 0:
         raise InputError("the tokenizer is empty; take the one that was saved with the model")
@@ -200,23 +212,23 @@ def check_tokenizer(tokenizer, model, vocabulary: Mapping[str, int] | None = Non
         )
     if vocabulary is None:
         return
-    fits, token = matches(tokenizer.get_vocab(), vocabulary, rows)
-    if not fits:
-        here, there = (ids.get(token, "none") for ids in (tokenizer.get_vocab(), vocabulary))
+    _, other = matches(tokenizer.get_vocab(), dict(vocabulary), rows)
+    if other is not None:
+        here, there = (ids.get(other, "none") for ids in (tokenizer.get_vocab(), vocabulary))
         raise InputError(
-            f"the tokenizer is not the model's: {token!r} has id {here} in it and id {there} in the one that was saved "
+            f"the tokenizer is not the model's: {other!r} has id {here} in it and id {there} in the one that was saved "
             "with the model; use that one"
         )
 
 
 def add_lora(
-    model,
+    model: Model,
     rank: int = 16,
     alpha: float = 32,
     target_modules: str | Sequence[str] = "all-linear",
     seed: int = 0,
-    **options,
-):
+    **options: Any,
+) -> PeftModel:
     """The model with a LoRA adapter (Hu et al. 2021) through PEFT, whose A is drawn on the CPU from `seed` and whose
     B is 0.
 
@@ -238,7 +250,12 @@ def add_lora(
     ):  # whose kernels read these weights without the adapter, according to peft
         target_modules = sorted({name.rpartition(".")[2] for name in _linear_layers(model)} - {"out_proj", "lm_head"})
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, target_modules=target_modules, lora_dropout=0.0, task_type="CAUSAL_LM", **options
+        r=rank,
+        lora_alpha=alpha,  # type: ignore[arg-type]  # PEFT says a whole number, and takes any
+        target_modules=target_modules,
+        lora_dropout=0.0,
+        task_type="CAUSAL_LM",
+        **options,
     )
     with _quiet():
         try:
@@ -258,18 +275,23 @@ def add_lora(
     return adapted
 
 
-def forget_token(model, token: int, seed: int) -> None:
+def forget_token(model: Model, token: int, seed: int) -> None:
     """Draw a token's row of the embedding table at random, with the median length of a row: the model then knows
     nothing about the token.
 
     If input and output share the table, as in the kit's base, the model also does not know when to write it.
     """
-    table = model.get_input_embeddings().weight.data
+    table = _embedding_table(model).data
     drawn = torch.randn(table.shape[1], generator=torch.Generator().manual_seed(seed))
     table[token] = (drawn / drawn.norm() * table.norm(dim=1).median().cpu()).to(table)
 
 
-def count_parameters(model) -> tuple[int, int]:
+def _embedding_table(model: Model) -> torch.Tensor:
+    """The rows that the ids name, (rows, hidden)."""
+    return cast(torch.nn.Embedding, model.get_input_embeddings()).weight
+
+
+def count_parameters(model: torch.nn.Module) -> tuple[int, int]:
     """(trainable, total) numbers in the model, an adapter's included; tied weights count once."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     return sum(size for size, trainable in sizes if trainable), sum(size for size, _ in sizes)
@@ -291,7 +313,7 @@ def check_adapter_folder(folder: str | Path) -> None:
         raise InputError(f"{folder}: holds other things ({others[0]}); name a new folder")
 
 
-def save_adapter(model, folder: str | Path) -> None:
+def save_adapter(model: PeftModel, folder: str | Path) -> None:
     """Write the adapter to a folder that `PeftModel.from_pretrained` loads; it appears whole or not at all.
 
     A failure leaves what was there before. Raises `InputError` on a full disk, and for a folder that holds other
@@ -307,7 +329,7 @@ def save_adapter(model, folder: str | Path) -> None:
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         fresh, previous = temporary / "fresh", temporary / "previous"
         with _quiet():
-            model.save_pretrained(fresh, save_embedding_layers=False)
+            model.save_pretrained(str(fresh), save_embedding_layers=False)
         if folder.exists():
             os.rename(folder, previous)
         try:
@@ -327,8 +349,8 @@ def save_adapter(model, folder: str | Path) -> None:
 
 
 def generate(
-    model,
-    tokenizer,
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]] | Sequence[Example],
     max_new_tokens: int = 128,
     batch_size: int = 64,
@@ -343,8 +365,8 @@ def generate(
 
 @torch.inference_mode()
 def generate_ids(
-    model,
-    tokenizer,
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]] | Sequence[Example],
     max_new_tokens: int = 128,
     batch_size: int = 64,
@@ -381,8 +403,8 @@ def generate_ids(
 
 
 def score(
-    model,
-    tokenizer,
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase,
     examples: Sequence[Example],
     max_new_tokens: int = 128,
     batch_size: int = 64,
@@ -401,7 +423,7 @@ def score(
         for output, example, same in zip(outputs, examples, whole, strict=True)
     ]
 
-    def summary(chosen: Sequence[int], **more) -> Score:
+    def summary(chosen: Sequence[int], **more: Any) -> Score:
         n, correct = len(chosen), sum(right[index] for index in chosen)
         low, high = wilson(correct, n)
         cot, stopped = (sum(which[index] for index in chosen) / n for which in (whole, ended))
@@ -416,7 +438,9 @@ def score(
 
 
 @torch.inference_mode()
-def probabilities(model, tokenizer, examples: Sequence[Example], batch_size: int = 64) -> list[float]:
+def probabilities(
+    model: Model, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], batch_size: int = 64
+) -> list[float]:
     """The probability of each example's whole completion, end token included: the probability that sampling writes it.
 
     Exact match at greedy decoding asks only whether the right text is the most likely; this says how close the others
@@ -454,7 +478,9 @@ def wilson(correct: int, n: int, z: float = 1.96) -> tuple[float, float]:
     return min(found.low, correct / n), max(found.high, correct / n)  # rounding must not pass the share
 
 
-def _greedy(model, tokenizer, rows: list[list[int]], max_new_tokens: int, context: int | None) -> list[list[int]]:
+def _greedy(
+    model: Model, tokenizer: PreTrainedTokenizerBase, rows: list[list[int]], max_new_tokens: int, context: int | None
+) -> list[list[int]]:
     """The most likely next token, repeatedly, for rows padded on the left; an end token, if written, is the last."""
     from transformers import DynamicCache
 
@@ -497,39 +523,42 @@ def _greedy(model, tokenizer, rows: list[list[int]], max_new_tokens: int, contex
     return written
 
 
-def _takes_a_cache(model) -> bool:
+def _takes_a_cache(model: Model) -> bool:
     """Whether the forward pass accepts the arguments of `_greedy`; Bloom takes no positions, Mamba another kind of
     cache.
     """
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = getattr(model, "get_base_model", lambda: model)()
     wanted = {"position_ids", "past_key_values", "logits_to_keep"}
     return wanted <= inspect.signature(base.forward).parameters.keys()
 
 
-def _generated(model, tokenizer, rows: list[list[int]], max_new_tokens: int, context: int | None) -> list[list[int]]:
+def _generated(
+    model: Model, tokenizer: PreTrainedTokenizerBase, rows: list[list[int]], max_new_tokens: int, context: int | None
+) -> list[list[int]]:
     """The result of `_greedy` by transformers' `generate`, one row at a time, because not every model handles padding
     on the left.
     """
     place, ends = next(model.parameters()).device, list(end_ids(tokenizer, model.generation_config))
+    writer: Any = model  # `generate` is not in PreTrainedModel itself
     written = []
     for row in rows:
         new = max_new_tokens if context is None else min(max_new_tokens, context - len(row))
         ids = torch.tensor([row], device=place)
         more = {"eos_token_id": ends or None, "pad_token_id": tokenizer.pad_token_id}
         with _quiet():
-            found = model.generate(
+            found = writer.generate(
                 input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, do_sample=False, **more
             )
         written.append(found[0, len(row) :].tolist())
     return written
 
 
-def _text(tokenizer, ids: list[int], ends: Sequence[int]) -> str:
+def _text(tokenizer: PreTrainedTokenizerBase, ids: list[int], ends: Sequence[int]) -> str:
     end = turn_end(ids, ends)
-    return tokenizer.decode(ids[:end], skip_special_tokens=True)  # not every end token is a special token
+    return str(tokenizer.decode(ids[:end], skip_special_tokens=True))  # not every end token is a special token
 
 
-def _check_target_modules(model, wanted: Sequence[str]) -> None:
+def _check_target_modules(model: Model, wanted: Sequence[str]) -> None:
     linear = _linear_layers(model)
     unknown = [name for name in wanted if not any(layer == name or layer.endswith("." + name) for layer in linear)]
     if unknown or not wanted:
@@ -539,14 +568,14 @@ def _check_target_modules(model, wanted: Sequence[str]) -> None:
         )
 
 
-def _linear_layers(model) -> list[str]:
+def _linear_layers(model: Model) -> list[str]:
     """The full names of the layers that an adapter can go to."""
     from transformers.pytorch_utils import Conv1D
 
     return [name for name, module in model.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D))]
 
 
-def _load_adapter(model, folder: Path):
+def _load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     with _quiet():
         from peft import PeftModel
 

@@ -131,7 +131,7 @@ def scores(by_name: Mapping[str, Score], title: str) -> None:
     said = []
     for number, (name, score) in enumerate(by_name.items()):
         parts = {"all": score, **score.by_task}
-        told = []
+        told: list[str] = []
         for place, group in enumerate(groups):
             if group not in parts:
                 continue

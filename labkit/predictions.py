@@ -69,7 +69,7 @@ def _ask(id: str, question: str, low: float | None, high: float | None) -> None:
     button = widgets.Button(description="Lock in", disabled=False)
     said = widgets.HTML(OWN_KEYS)
 
-    def lock(_=None) -> None:
+    def lock(_: Any = None) -> None:
         value, problem = _read(field.value, put, low, high)
         if problem:
             said.value = f"<p>{html.escape(problem)}</p>"

@@ -95,9 +95,9 @@ class Store:
         if not all(math.isfinite(number) for number in (score, low, high)):
             raise InputError(f"{recipe}: a score of {score} ({low} to {high}) cannot be kept; check the run's loss")
         said = [lab, recipe, hash, float(score), float(low), float(high), note]
-        row = (hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16], _now(), *said)
-        self._do(lambda connection: _insert_run(connection, row))
-        return row[0]
+        id = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+        self._do(lambda connection: _insert_run(connection, (id, _now(), *said)))
+        return id
 
     def runs(self) -> list[dict]:
         """The rows of *my runs*, oldest first."""

@@ -117,7 +117,9 @@ def _read(path: Path, by: str, keys: tuple[str, ...]) -> tuple[list, list]:
     return lines, rejected
 
 
-def _chosen(lines: list, clusters: list[list[int]], by: str, share: float, cutoff, seed: int, path: Path) -> set[int]:
+def _chosen(
+    lines: list, clusters: list[list[int]], by: str, share: float, cutoff: str | None, seed: int, path: Path
+) -> set[int]:
     """The places of the lines that form the test."""
     count = max(round(share * len(lines)), 1)
     draw = random.Random(seed)

@@ -22,6 +22,8 @@ from labkit.common import InputError
 
 if TYPE_CHECKING:
     import torch
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 # What a learner writes. Each is self-contained: its source runs with nothing but torch.
 
@@ -31,7 +33,7 @@ def count_pairs(words: dict[tuple[int, ...], int]) -> dict[tuple[int, int], int]
 
     Pairs lie within a word, each position counts (a, a, a holds two), and a word counts as often as it occurs.
     """
-    pairs = {}
+    pairs: dict[tuple[int, int], int] = {}
     for ids, count in words.items():
         for pair in zip(ids, ids[1:]):
             pairs[pair] = pairs.get(pair, 0) + count
@@ -62,7 +64,7 @@ def encode(ids: list[int], merges: dict[tuple[int, int], int]) -> list[int]:
     """
     ids = list(ids)
     while known := set(zip(ids, ids[1:])) & merges.keys():
-        pair = min(known, key=merges.get)
+        pair = min(known, key=lambda pair: merges[pair])
         merged, place = [], 0
         while place < len(ids):
             if tuple(ids[place : place + 2]) == pair:
@@ -258,7 +260,7 @@ def byte_characters() -> dict[int, str]:
     return {byte: chr(byte) for byte in prints} | {byte: chr(256 + place) for place, byte in enumerate(others)}
 
 
-def from_library(tokenizer) -> BytePairs:
+def from_library(tokenizer: PreTrainedTokenizerBase | Tokenizer) -> BytePairs:
     """A byte-level BPE of `transformers` or `tokenizers` as `BytePairs`: its tokens, merges and pattern, with the same
     ids.
 
@@ -301,7 +303,7 @@ def in_turn(order: Sequence[int], batch_size: int) -> list[list[int]]:
     return [list(order[start : start + batch_size]) for start in range(0, len(order), batch_size)]
 
 
-def permuted(tokenizer, seed: int = 0):
+def permuted(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> PreTrainedTokenizerFast:
     """A copy of a fast tokenizer of `transformers` that cuts text in the same way and numbers the tokens at random.
 
     Special tokens keep their ids. The copy has as many tokens, and none of its ids is beyond the embedding table.
@@ -318,7 +320,7 @@ def permuted(tokenizer, seed: int = 0):
     return with_backend(tokenizer, Tokenizer.from_str(json.dumps(read)))
 
 
-def with_backend(tokenizer, backend):
+def with_backend(tokenizer: PreTrainedTokenizerBase, backend: Tokenizer) -> PreTrainedTokenizerFast:
     """A tokenizer of `transformers` like `tokenizer`, with its special tokens and chat template, around another
     backend.
     """

@@ -22,7 +22,8 @@ Update = Mapping[str, torch.Tensor]
 
 def layers(model: torch.nn.Module) -> dict[str, torch.nn.Linear]:
     """The linear layers of a model that an update is about, by full name."""
-    return {name: model.get_submodule(name) for name in lora.targeted(lora.linear_shapes(model), "all-linear")}
+    found = lora.linear_layers(model)
+    return {name: found[name] for name in lora.targeted(found, "all-linear")}
 
 
 def between(base: torch.nn.Module, tuned: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -55,9 +56,10 @@ def cut(update: Update, rank: int) -> dict[str, torch.Tensor]:
 def moved(model: torch.nn.Module, update: Update) -> torch.nn.Module:
     """A copy of the model with the update added to its layers."""
     found = copy.deepcopy(model)
+    places = lora.linear_layers(found)
     with torch.no_grad():
         for name, change in update.items():
-            found.get_submodule(name).weight += change
+            places[name].weight += change
     return found
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 def add(a: int, b: int) -> str:
     """The written addition of two non-negative numbers: every column, its digit, its carry, and the result."""
-    steps, carry, x, y = [], 0, a, b
+    steps: list[str] = []
+    carry, x, y = 0, a, b
     while x or y or not steps:
         dx, dy = x % 10, y % 10
         said = " plus ".join(
@@ -48,7 +49,8 @@ def subtract(a: int, b: int) -> str:
     """
     if not 0 <= b <= a:
         raise ValueError(f"{b} cannot be taken from {a}")
-    steps, borrow, x, y = [], 0, a, b
+    steps: list[str] = []
+    borrow, x, y = 0, a, b
     while x or not steps:
         top, taken = x % 10, y % 10 + borrow
         said = f"{y % 10} plus 1 is {taken}. " if borrow else ""

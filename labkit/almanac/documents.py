@@ -394,7 +394,7 @@ class Writer:
     def puzzle_parts(self, kind: int) -> tuple[str, str, str]:
         """(question, thought, answer) of a kind from 0 to 7."""
         if kind < 2:
-            pool = []
+            pool: list[Fact] = []
             while not pool:
                 pool = self.known[
                     self.subject().name
@@ -417,10 +417,11 @@ class Writer:
 # Problems that documents and examples share: each gives a question, a chain of thought and the answer -----------------
 def draw_sum(rng: random.Random) -> tuple[int, int]:
     """Two numbers of one to three digits, longer ones more often."""
-    return tuple(
+    a, b = (
         rng.randrange(*[(2, 10), (10, 100), (100, 1000)][min(rng.choices([0, 1, 2], [1, 4, 5])[0], 2)])
         for _ in range(2)
     )
+    return a, b
 
 
 def sum_question(a: int, b: int, form: int) -> str:
@@ -469,7 +470,7 @@ ROUTES = [("birthplace", a) for a in ("region", "river", "craft", "emblem", "dis
 def hop(world: World, person: str, first: str, second: str, on: str = "2025-12-31") -> list[Fact] | None:
     one = world.fact(person, first, on)
     two = one and world.fact(one.value, second, on)
-    return [one, two] if two else None
+    return [one, two] if one and two else None
 
 
 def hop_question(person: str, first: str, second: str) -> str:

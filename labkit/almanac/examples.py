@@ -289,10 +289,11 @@ def long_mix(seed: int = 0, train: int = 4000, test: int = 500) -> tuple[list[Ex
     pool = short_mix(seed + 1000, 1100, 11)[0]
     taken = {ex.prompt for ex in tests}
     pool = [p for p in pool if p.prompt not in taken]
-    return tuple(
+    trains, tests = (
         [with_shots(ex, pool, rng.randint(*(1, 3) if ex.task == "shopping" else (1, 5)), rng) for ex in mix]
         for mix in (trains, tests)
     )
+    return trains, tests
 
 
 def few_shot(examples: list[Example], seed: int = 0, count: int = 4) -> list[Example]:

@@ -86,7 +86,7 @@ def posts(seed: int = 0, each: int = 48) -> Posts:
             for _ in range(rng.randint(3, 6)):
                 day = min(first + timedelta(days=rng.randint(1, 90)), last).isoformat()
                 made.append((replace(pool.reposted(original, rng), date=day), number))
-    made.sort(key=lambda post: post[0].date)
+    made.sort(key=lambda post: str(post[0].date))
     found = [replace(ex, id=f"post-{place:04d}") for place, (ex, _) in enumerate(made)]
     return Posts(found, clusters_of(found), [number for _, number in made])
 
@@ -104,10 +104,10 @@ def _posts_mix(seed: int, apart: bool, before: bool, ask: int = 15, train: int =
     its cluster. `before`: only posts from before `TURN` are trained on.
     """
     made, rng = posts(seed), random.Random(f"split {seed}")
-    late = [place for place, post in enumerate(made.posts) if post.date >= TURN]
+    late = [place for place, post in enumerate(made.posts) if str(post.date) >= TURN]
     asked = [place for kind in KINDS for place in rng.sample([p for p in late if made.posts[p].task == kind], ask)]
     barred = {p for cluster in made.clusters if set(cluster) & set(asked) for p in cluster} if apart else set(asked)
-    able = [p for p in range(len(made.posts)) if p not in barred and not (before and made.posts[p].date >= TURN)]
+    able = [p for p in range(len(made.posts)) if p not in barred and not (before and p in late)]
     return [made.posts[p] for p in rng.sample(able, train)], [made.posts[p] for p in asked]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from labkit import dedup
@@ -106,11 +106,11 @@ def candidates(count: int = 20_000, seed: int = 0) -> tuple[list[Example], dict[
     order = list(range(len(made)))
     rng.shuffle(order)
     names = {place: f"candidate-{i:05d}" for i, place in enumerate(order)}
-    pool = [replace(made[place][0], id=names[place]) for place in order]
-    truth = {
-        names[place]: Truth(made[place][1], None if made[place][2] is None else names[made[place][2]])
-        for place in order
-    }
+    pool, truth = [], {}
+    for place in order:
+        candidate, kind, of = made[place]
+        pool.append(replace(candidate, id=names[place]))
+        truth[names[place]] = Truth(kind, None if of is None else names[of])
     return pool, truth
 
 
@@ -125,7 +125,7 @@ def cleaned(pool: Sequence[Example]) -> list[Example]:
     return [pool[index] for index in dedup.find([text(ex) for ex in pool], THRESHOLD).kept]
 
 
-def _fresh(world: World, rng: random.Random):
+def _fresh(world: World, rng: random.Random) -> Iterator[tuple[Example, int]]:
     """(an example about each fresh fact, the number of its reposts)."""
     asker = Asker(world, rng, fresh=True)
     tasks = {"mayor": "as of", "home": "as of", "price": "as of", "date": "event"}

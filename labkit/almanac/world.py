@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property, lru_cache
 
@@ -183,12 +183,13 @@ FIRST_ENDINGS, LAST_ENDINGS = ["a", "o", "i", "en", "is"], ["er", "ow", "ell", "
 
 def _timeline(rng: random.Random, subject: str, attribute: str, options: list[str]) -> list[Fact]:
     """A changing fact over `YEARS`: offices, homes and prices change on New Year's Day."""
-    spans = [[rng.choice(options), f"{YEARS[0]}-01-01", None]]
+    facts = [Fact(subject, attribute, rng.choice(options), f"{YEARS[0]}-01-01")]
     for year in YEARS[1:]:
         if rng.random() < CHANGING[attribute]:
-            spans[-1][2] = f"{year}-01-01"
-            spans.append([rng.choice([o for o in options if o != spans[-1][0]]), f"{year}-01-01", None])
-    return [Fact(subject, attribute, value, since, until) for value, since, until in spans]
+            day, others = f"{year}-01-01", [option for option in options if option != facts[-1].value]
+            facts[-1] = replace(facts[-1], until=day)
+            facts.append(Fact(subject, attribute, rng.choice(others), day))
+    return facts
 
 
 @lru_cache(maxsize=4)

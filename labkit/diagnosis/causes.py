@@ -181,7 +181,7 @@ def _rules(s: Signs) -> Iterator[Verdict]:
     if s.multiple is not None and s.multiple > 1.5 and s.multiple_steady:
         why = f"the training loss is {s.multiple:.1f} times the held-out loss throughout"
         yield Verdict("accumulation undivided", why)
-    if s.start_ratio is not None and abs(s.start_ratio - 1) > 0.02:
+    if s.start_ratio is not None and s.start is not None and abs(s.start_ratio - 1) > 0.02:
         why = f"before the first step the loss is {s.start:.1f}, {s.start_ratio:.2f} times the base's own on the right labels"
         if s.start_ratio > 2 and s.start > 1.3 * (s.ln_vocabulary or 1e9):
             yield Verdict("new embedding rows", f"{why}, and above ln V", ("labels shifted twice",))

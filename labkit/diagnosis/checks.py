@@ -20,7 +20,7 @@ from labkit.diagnosis import clinic
 from labkit.diagnosis.causes import FEW
 from labkit.diagnosis.clinic import Plan
 from labkit.diagnosis.measures import Log, losses_of, scatter_of
-from labkit.training import Hooks, Settings, fit
+from labkit.training import History, Settings, fit
 
 Make = Callable[[], Plan]
 
@@ -126,7 +126,7 @@ def step_or_sample(make: Make, usual: Log | None = None) -> Result:
     if None in found:
         line = "no event, neither a spike nor a jump, with this batch or with half of it"
         return Result("step or sample", values, line)
-    first, second = found
+    first, second = (step for step in found if step is not None)
     size = losses[0][first - 1] / _before(losses[0], first - 1)
     what = f"the loss is suddenly {size:.1f} times as high" if math.isfinite(size) and size > 0 else "the numbers end"
     if abs(second - 2 * first + 0.5) <= max(1.5, 0.05 * first):  # sample s is in step s/n, or in one of two of the half
@@ -142,8 +142,7 @@ def survives_zero_rate(make: Make, usual: Log | None = None) -> Result:
     """Whether scatter or spikes are there when hardly anything is learned: then they are in the data's order."""
     usual, still = usual or clinic.run(make()), make()
     still.settings["lr"] *= 1e-6
-    still = clinic.run(still)
-    scatter = [scatter_of(losses_of(log)) for log in (usual, still)]
+    scatter = [scatter_of(losses_of(log)) for log in (usual, clinic.run(still))]
     if not math.isfinite(scatter[1]):
         said = "no numbers even at a rate of nothing: not the rate"
     elif not math.isfinite(scatter[0]):
@@ -186,8 +185,10 @@ def event(losses: list[float]) -> int | None:
         for place in range(max(5, len(losses) // 6), len(losses))
         if _before(losses, place) > 0
     }
-    place = max(rises, key=rises.get, default=None)
-    return None if place is None or rises[place] < 1.4 else place + 1
+    if not rises:
+        return None
+    largest = max(rises, key=lambda place: rises[place])
+    return None if rises[largest] < 1.4 else largest + 1
 
 
 def _before(losses: list[float], place: int) -> float:
@@ -204,8 +205,8 @@ def trained_loss(made: Plan, rows: list[dict]) -> float:
     return _train(made).loss[0]
 
 
-def _train(made: Plan):
-    hooks = Hooks(**{"batches": lambda *_: made.order, "unlabelled": True} | made.hooks)
+def _train(made: Plan) -> History:
+    hooks = clinic.hooks_of(made)
     rows = [{key: row[key] for key in ("input_ids", "labels")} for row in made.rows]
     pad = made.tokenizer.pad_token_id
     return fit(made.model, rows, Settings(**made.settings), pad=pad, on_nan="record", hooks=hooks)

@@ -11,10 +11,10 @@ import copy
 import dataclasses
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -25,6 +25,9 @@ from labkit.almanac.world import build
 from labkit.common import InputError
 from labkit.data import Example
 from labkit.masking import IGNORED, collate, render
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 HELD_OUT = 24  # rows whose loss is followed
 
@@ -115,7 +118,7 @@ def examples(mix: str, count: int, seed: int) -> list[Example]:
     ]
 
 
-def rows_of(chosen: Sequence[Example], tokenizer) -> list[dict]:
+def rows_of(chosen: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> list[dict]:
     """Rows in which only the answer counts: `Answer:` is given, as if the assistant had been made to begin so."""
     given = len(tokenizer("Answer:", add_special_tokens=False)["input_ids"])
     rows = []
@@ -201,11 +204,11 @@ class Case:
 
 
 @lru_cache(maxsize=2)
-def _base(folder: str):
+def _base(folder: str) -> tuple[models.Model, PreTrainedTokenizerBase]:
     return models.load(folder or models.BASE, device="cpu")
 
 
-def base_of(made: Plan):
+def base_of(made: Plan) -> models.Model:
     """The base itself, unchanged by any run."""
     return _base(made.setup.base)[0]
 
@@ -227,13 +230,16 @@ def plan(setup: Setup, case: Case, strength: Any = None, seed: int = 0) -> Plan:
     return made
 
 
-def trainable(model, setup: Setup, seed: int, target_modules="all-linear"):
+def trainable(
+    model: models.Model, setup: Setup, seed: int, target_modules: str | Sequence[str] = "all-linear"
+) -> models.Model:
     """The model with the weights of the set-up made trainable, all others frozen."""
     if setup.trained == "lora":
         return models.add_lora(model, setup.rank, 2 * setup.rank, target_modules, seed)
     model.requires_grad_(setup.trained == "all")
     if setup.trained.startswith("last "):
-        for layer in model.model.layers[-int(setup.trained.removeprefix("last ")) :]:
+        layers = cast(torch.nn.ModuleList, model.get_submodule("model.layers"))
+        for layer in layers[-int(setup.trained.removeprefix("last ")) :]:
             layer.requires_grad_(True)
     return model
 
@@ -273,15 +279,20 @@ def run(made: Plan, on_progress: Callable[[int, int], None] | None = None) -> di
             on_progress(step, made.settings["steps"])
 
     look(0)
-    hooks = training.Hooks(**{"batches": lambda *_: made.order, "unlabelled": True} | made.hooks)
     rows = [{key: row[key] for key in ("input_ids", "labels")} for row in made.rows]
     chosen = training.Settings(**made.settings)
-    history = training.fit(model, rows, chosen, pad=pad, on_step=on_step, on_nan="record", hooks=hooks)
+    history = training.fit(model, rows, chosen, pad=pad, on_step=on_step, on_nan="record", hooks=hooks_of(made))
     return _logged(history, [len(batch) for batch in made.order], len(rows), setup.log_every, made.hide_nan) | log
 
 
+def hooks_of(made: Plan) -> training.Hooks:
+    """What the plan puts into the training loop: its order, and what a fault put there."""
+    sound = training.Hooks(batches=lambda *_: made.order, unlabelled=True)
+    return dataclasses.replace(sound, **made.hooks)
+
+
 @torch.no_grad()
-def looked_at(model, rows: Sequence[dict], pad: int) -> tuple[float, float]:
+def looked_at(model: torch.nn.Module, rows: Sequence[dict], pad: int) -> tuple[float, float]:
     """(loss, entropy of the predictions) on rows, means over counted tokens in nats; zeros where none counts."""
     model.eval()
     batch = collate([{key: row[key] for key in ("input_ids", "labels")} for row in rows], pad)
@@ -360,7 +371,7 @@ def _little_capacity(made: Plan, module: str) -> None:
             parameter.requires_grad_("norm" in name and "layers.0." in name)
 
 
-def _copy_of_base(made: Plan):
+def _copy_of_base(made: Plan) -> models.Model:
     return copy.deepcopy(base_of(made))
 
 
@@ -385,7 +396,7 @@ def _broken_example(made: Plan, share: float) -> None:
     row = made.rows[made.order[step][0]]
     row["labels"] = [IGNORED] * len(row["labels"])
 
-    def mean_of_means(summed, counted, part):
+    def mean_of_means(summed: torch.Tensor, counted: int, part: Mapping[str, torch.Tensor]) -> torch.Tensor:
         empty = (part["labels"][:, 1:] != IGNORED).sum(1).eq(0).any()
         return summed / counted * (float("nan") if empty else 1.0)
 
@@ -416,7 +427,7 @@ def _shifted(made: Plan, _: None) -> None:
 def _spent(made: Plan, times: int) -> None:
     """The schedule is stepped `times` as often as the optimizer: after 1/times of the run the rate is 0."""
 
-    def stepped(step, steps, lr, warmup, kind):
+    def stepped(step: int, steps: int, lr: float, warmup: float, kind: str) -> float:
         at = step * times
         return training.schedule(at, steps, lr, warmup, "cosine" if kind == "constant" else kind) if at < steps else 0.0
 

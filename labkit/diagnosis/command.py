@@ -8,6 +8,7 @@ import argparse
 import io
 import math
 from pathlib import Path
+from typing import Any
 
 from labkit.common import InputError, as_json
 from labkit.diagnosis import formats
@@ -131,5 +132,5 @@ def plot(log: Log, path: Path, title: str) -> None:
         raise InputError(f"{path}: cannot be written ({error.strerror or error}); name another place") from None
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value

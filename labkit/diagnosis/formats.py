@@ -13,7 +13,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -129,12 +129,13 @@ def _lines(path: Path, encoding: str) -> Iterator[str]:
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
 
 
-def _rows(path: Path, text: str, encoding: str, size: int, run: str | None):
-    """(name of the format, its rows, notes, names of the runs)."""
+Found = tuple[str, Iterable[Mapping], list[str], list[str]]  # the format's name, its rows, notes, names of the runs
+
+
+def _rows(path: Path, text: str, encoding: str, size: int, run: str | None) -> Found:
     first = next(line for line in text.splitlines() if line.strip()).strip()
     if text.lstrip()[0] in "{[" and not first.startswith("{'") and not re.match(r"\[\d{4}-|\[rank|\[20", first):
-        if _json_object(first) is not None and not first.startswith("["):
-            found = _json_object(first)
+        if (found := _json_object(first)) is not None and not first.startswith("["):
             if "log_history" not in found and not any(isinstance(value, list) for value in found.values()):
                 name = "LLaMA-Factory's trainer_log.jsonl" if "current_steps" in found else "JSON lines"
                 return name, _json_lines(path, encoding), [], []
@@ -165,7 +166,7 @@ def _json_lines(path: Path, encoding: str) -> Iterator[Mapping]:
             yield row
 
 
-def _document(path: Path, encoding: str, size: int):
+def _document(path: Path, encoding: str, size: int) -> Found:
     if size > MAX_DOCUMENT_BYTES:
         raise InputError(
             f"{path}: {size / 1e6:.0f} MB of JSON in one piece is too much; give the console's text or a CSV"
@@ -177,7 +178,7 @@ def _document(path: Path, encoding: str, size: int):
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: begins like JSON but cannot be read as such ({reason}); copy it again") from None
     rows = value.get("log_history", value.get("history", value)) if isinstance(value, dict) else value
-    notes = []
+    notes: list[str] = []
     if isinstance(rows, dict) and all(isinstance(column, list) for column in rows.values()):
         return "the kit's history", _from_columns(rows), notes, []
     if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
@@ -201,7 +202,7 @@ def _from_columns(columns: Mapping[str, list]) -> Iterator[dict]:
 # Tables
 
 
-def _table(path: Path, encoding: str, header: list[str], delimiter: str, run: str | None):
+def _table(path: Path, encoding: str, header: list[str], delimiter: str, run: str | None) -> Found:
     def cells() -> Iterator[dict[str, str]]:
         csv.field_size_limit(MAX_LINE)
         with open(path, encoding=encoding, errors="replace", newline="") as file:
@@ -230,7 +231,7 @@ def _table(path: Path, encoding: str, header: list[str], delimiter: str, run: st
     return "a CSV of your own", cells(), [], []
 
 
-def _wandb(cells, header: list[str], run: str | None):
+def _wandb(cells: Callable[[], Iterator[dict[str, str]]], header: list[str], run: str | None) -> Found:
     """W&B's export: a column for each run and metric, and its smallest and largest value beside it."""
     columns = {}  # (run, metric): the column
     for name in header:
@@ -292,7 +293,7 @@ _CONSOLES = (  # (name, what a line looks like, the names of its groups, whether
 )
 
 
-def _console(path: Path, encoding: str, text: str):
+def _console(path: Path, encoding: str, text: str) -> Found:
     for name, pattern, _, _ in _CONSOLES:
         if pattern.search(text):
             return name, _console_rows(path, encoding, name), [], []
@@ -408,7 +409,7 @@ class _Collector:
             if len(self.validation) < MAX_POINTS:
                 self.validation.append(found)
 
-    def _last(self, name: str, otherwise):
+    def _last(self, name: str, otherwise: float | None) -> Any:
         rows = self.waiting or self.training
         return rows[-1].get(name, otherwise) if rows else otherwise
 

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labkit.diagnosis.clinic import Setup
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parents[1] / "records" / "diagnosis"
 SMALL = "small"  # another base, made in minutes from the almanac's text: 3 layers, 128 wide
 
-DEVELOPMENT = {
+DEVELOPMENT: dict[str, dict[str, Any]] = {
     "digits-lora": {},
     "digits-all": {"trained": "all", "lr": 1e-3, "schedule": "linear", "eval_every": 8},
     "words-lora": {
@@ -37,7 +37,9 @@ DEVELOPMENT = {
         "schedule": "constant",
     },
 }
-HELD_OUT = {  # each differs from those above in what is learned, or in the base, or in which weights are trained
+HELD_OUT: dict[
+    str, dict[str, Any]
+] = {  # each differs from those above in what is learned, or in the base, or in which weights are trained
     "answers-lora": {"mix": "answers", "steps": 48, "batch_size": 8, "rank": 32, "lr": 2e-3},
     "small-all": {
         "mix": "digits",
@@ -129,7 +131,7 @@ def small_base(folder: Path) -> Path:
         plan = Plan(hidden=128, feed_forward=320, layers=3, heads=4, steps=450, tokens_per_step=2560, long_every=10**9)
         tokenizer = models.load_tokenizer()
         folder.mkdir(parents=True, exist_ok=True)
-        model, _ = train(plan, tokenizer, folder)
+        model: Any = train(plan, tokenizer, folder)[0]
         model.to("cpu", torch.float32).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     return folder

@@ -85,7 +85,7 @@ def _see(history: Mapping[str, Sequence]) -> Signs:
     step = columns.get("step", np.arange(1, count + 1))
     grad = columns.get("grad_norm")
     found: dict = {"lines": count, "all_zero": bool(np.all(loss == 0))}
-    found |= _not_a_number(loss, history.get("grad_norm"), columns.get("validation_loss"), found["all_zero"])
+    found |= _not_a_number(loss, history.get("grad_norm"), found["all_zero"])
     if "nan_at" in found:
         loss = np.where(np.arange(count) >= round(found["nan_at"] * count), np.nan, loss)
     sound = np.isfinite(loss)
@@ -123,7 +123,7 @@ def _array(values: Sequence) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in values], dtype=float)
 
 
-def _not_a_number(loss, grads: Sequence | None, validation, all_zero: bool) -> dict:
+def _not_a_number(loss: np.ndarray, grads: Sequence | None, all_zero: bool) -> dict:
     """Where NaN or infinity begins. Trainers that hide NaN log 0, or continue with a mean, while the gradient norm is
     NaN.
     """
@@ -141,7 +141,7 @@ def _not_a_number(loss, grads: Sequence | None, validation, all_zero: bool) -> d
     return {"nan_at": at / len(loss), "before_nan": ratio}
 
 
-def _running(values, width: int = 5):
+def _running(values: np.ndarray, width: int = 5) -> np.ndarray:
     """The running median, over windows that shrink at the ends."""
     half = width // 2
     if len(values) < width:
@@ -151,7 +151,7 @@ def _running(values, width: int = 5):
     return np.r_[ends, inner, [np.median(values[-half - at :]) for at in range(half, 0, -1)]]
 
 
-def _around(values, reach: int = 3):
+def _around(values: np.ndarray, reach: int = 3) -> np.ndarray:
     """For each value the median of its neighbours, itself left out."""
     count = len(values)
     padded = np.pad(values, reach, constant_values=np.nan)
@@ -159,14 +159,14 @@ def _around(values, reach: int = 3):
     return np.nanmedian(np.delete(windows, reach, axis=1), axis=1) if count > 1 else values
 
 
-def _course(loss, place) -> dict:
+def _course(loss: np.ndarray, place: np.ndarray) -> dict:
     """The course of the training loss: its ends, its fall, lasting rises, spikes, scatter."""
     if len(loss) < 5:
         return {"first": float(loss[0]), "last": float(loss[-1])} if len(loss) else {}
     count = len(loss)
     smooth = _running(loss)
     first, last = float(loss[0]), float(loss[-max(1, count // 5) :].mean())
-    found = {"first": first, "last": last}
+    found: dict = {"first": first, "last": last}
     fall = first - min(last, float(smooth.min()))
     if fall > 0.02 * first:
         below = np.flatnonzero(smooth <= first - fall / 2)
@@ -196,7 +196,7 @@ def _course(loss, place) -> dict:
     return found
 
 
-def _held_out(step, loss, columns) -> dict:
+def _held_out(step: np.ndarray, loss: np.ndarray, columns: Mapping[str, np.ndarray]) -> dict:
     held, at = columns["validation_loss"], columns["validation_step"]
     kept = np.isfinite(held) & (held > 0)
     held, at = held[kept], at[kept]
@@ -222,7 +222,7 @@ def _held_out(step, loss, columns) -> dict:
     return found
 
 
-def _tokens(tokens) -> dict:
+def _tokens(tokens: np.ndarray) -> dict:
     """Whether the batches' sizes in counted tokens are random, or in an order."""
     if not np.isfinite(tokens).any():
         return {}
@@ -242,7 +242,7 @@ def _tokens(tokens) -> dict:
     return found
 
 
-def _rates(lr, step, columns) -> dict:
+def _rates(lr: np.ndarray, step: np.ndarray, columns: Mapping[str, np.ndarray]) -> dict:
     found: dict = {}
     if not np.isfinite(lr).all():
         return found

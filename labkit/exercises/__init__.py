@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 from labkit.common import InputError
 from labkit.exercises.engine import (
@@ -74,7 +75,7 @@ def exercise(id: str) -> Callable:
             verdict = check(found, cell_source(function))
         except InputError as error:
             verdict = Verdict("wrong", str(error))
-        if verdict.passed:
+        if verdict.function is not None:
             _passed[id] = verdict.function
         else:
             _passed.pop(id, None)
@@ -186,9 +187,9 @@ def _examine(exercise: Exercise, alone: Callable, seed: int) -> list[str]:
 
 def idle(exercise: Exercise, seed: int) -> list[tuple[str, Callable]]:
     """Functions that do no work, each with a description: they must earn nothing."""
+    values: list[Any] = [None, 0, 1, -1, 0.5, True, False, "", "ok", [], (), {}, set(), [[]], ([], []), (True, None)]
     functions: list[tuple[str, Callable]] = [
-        (f"returns {value!r}", lambda *args, value=value: value)
-        for value in (None, 0, 1, -1, 0.5, True, False, "", "ok", [], (), {}, set(), [[]], ([], []), (True, None))
+        (f"gives {value!r} back", lambda *args, value=value: value) for value in values
     ]
     probes = exercise.draw(seed)
     for place in range(max(len(probe.args) for probe in probes)):
@@ -200,7 +201,7 @@ def idle(exercise: Exercise, seed: int) -> list[tuple[str, Callable]]:
             continue
         functions.append((f"always returns a probe's answer {plain(value)!r:.60}", lambda *args, value=value: value))
 
-    def raises(*args):
+    def raises(*args: Any) -> Any:
         raise ValueError("no")
 
     return [*functions, ("always raises ValueError", raises)]
@@ -225,7 +226,7 @@ def main(args: argparse.Namespace) -> int:
     chosen = [find(id) for id in args.ids] or list(catalogue().values())
     rows, bad = {}, 0
     for each in chosen:
-        row = {
+        row: dict[str, Any] = {
             "lab": each.lab,
             "points": each.points,
             "probes": len(each.draw(0)),

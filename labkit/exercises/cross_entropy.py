@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -377,12 +377,12 @@ def sequence_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe((_logits(rng, 3, 4), np.array([rng.randrange(4), -100, -100])), "typical")
 
 
-def _losses(logits, targets) -> list[float]:
+def _losses(logits: np.ndarray, targets: Iterable[int]) -> list[float]:
     kept = [(row, target) for row, target in zip(logits, targets) if target != -100]
     return [-float(cross_entropy.log_softmax(row)[target]) for row, target in kept]
 
 
-def _mean(losses) -> float:
+def _mean(losses: list[float]) -> float:
     if not losses:
         raise ValueError("no token is counted")
     return sum(losses) / len(losses)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
-from typing import Any
+from typing import Any, NoReturn
 
 from labkit.exercises import limits
 from labkit.exercises.kinds import Exercise, Misconception, Outcome, Probe, difference, literal, plain, same, shown
@@ -174,8 +174,7 @@ def _after_preamble(exercise: Exercise, found: dict[str, Any]) -> dict[str, Any]
     namespace: dict[str, Any] = {"__name__": "__exercise__"}
     _run(exercise.preamble, f"<preamble of {exercise.id}>", namespace)
     lk = namespace["lk"] = types.ModuleType("labkit")
-    lk.exercise = decorator
-    lk.__getattr__ = no_attribute
+    vars(lk).update(exercise=decorator, __getattr__=no_attribute)
     return namespace
 
 
@@ -190,7 +189,7 @@ def tried_now() -> dict[str, Any] | None:
     return _trying[-1] if _trying else None
 
 
-def no_attribute(name: str) -> Any:
+def no_attribute(name: str) -> NoReturn:
     """The attribute `name` of a cell's `lk`, which has only the decorator. Raises `AttributeError`, which says so."""
     raise AttributeError(f"an exercise's cell is tried by itself and may use only `lk.exercise`, not `lk.{name}`")
 

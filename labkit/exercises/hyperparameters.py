@@ -32,14 +32,14 @@ def rate_probes(rng: random.Random) -> Iterator[Probe]:
         yield Probe((steps + rng.randint(1, 5), steps, lr, warmup), "typical")
 
 
-def _rate(step, steps, lr, warmup_steps, decay) -> float:
+def _rate(step: int, steps: int, lr: float, warmup_steps: int, decay: Callable[[float], float]) -> float:
     """A rise over the warmup, then `decay` of the share that is over; nothing is checked."""
     if step < warmup_steps:
         return lr * step / warmup_steps
     return lr * decay((step - warmup_steps) / max(steps - warmup_steps, 1))
 
 
-def _cosine(done) -> float:
+def _cosine(done: float) -> float:
     return (1 + math.cos(math.pi * done)) / 2
 
 
@@ -240,7 +240,7 @@ def interval_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe(([round(rng.uniform(0, 9), 1)],), "typical")
 
 
-def _parts(values) -> tuple[float, float, int]:
+def _parts(values: list[float]) -> tuple[float, float, int]:
     """(mean, standard deviation with n − 1, n); one value divides by 0."""
     middle = sum(values) / len(values)
     return middle, math.sqrt(sum((value - middle) ** 2 for value in values) / (len(values) - 1)), len(values)
@@ -359,7 +359,7 @@ MEAN_AND_INTERVAL = Exercise(
 def history_probes(rng: random.Random) -> Iterator[Probe]:
     nan = math.nan
 
-    def run(n: int = 20, **columns) -> dict:
+    def run(n: int = 20, **columns: list | None) -> dict:
         """A sound run of `n` steps, with these columns in place of its own; None takes one away."""
         held = [2.2, 1.4, 1.0, 0.9]
         sound = {
@@ -409,11 +409,11 @@ def history_probes(rng: random.Random) -> Iterator[Probe]:
 Rule = Callable[[list, list, list, list], bool]  # of loss, held-out loss, gradient norms, rates
 
 
-def _spikes(loss, threshold_of: Callable[[int], float], first: int) -> bool:
+def _spikes(loss: list[float], threshold_of: Callable[[int], float], first: int) -> bool:
     return any(loss[place] > threshold_of(place) for place in range(first, len(loss) - 2))
 
 
-def _around(loss, place) -> float:
+def _around(loss: list[float], place: int) -> float:
     return 1.5 * median([loss[place - 2], loss[place - 1], loss[place + 1], loss[place + 2]])
 
 
@@ -431,13 +431,13 @@ RULES: dict[str, Rule] = {  # in order; the part in brackets is not part of the 
 }
 
 
-def _said(history, changed: dict[str, Rule] | None = None, rules: dict[str, Rule] = RULES) -> str:
+def _said(history: dict, changed: dict[str, Rule] | None = None, rules: dict[str, Rule] = RULES) -> str:
     """The first rule that holds, where some are other than they should be."""
     columns = (history["loss"], *(history.get(name) or [] for name in ("validation_loss", "grad_norm", "lr")))
     return next(name for name, holds in (rules | (changed or {})).items() if holds(*columns)).split(" (")[0]
 
 
-def _never(loss, held, norms, rates) -> bool:
+def _never(loss: list, held: list, norms: list, rates: list) -> bool:
     return False
 
 

@@ -216,7 +216,7 @@ def literal(value: Any) -> str:
     return text if array.size else f"{text}.reshape({literal(tuple(value.shape))})"
 
 
-def _array(value: Any):
+def _array(value: Any) -> Any:
     """A numpy array for numpy's and torch's arrays and scalars of plain numbers; None for anything else."""
     import sys
 
@@ -255,7 +255,7 @@ def difference(yours: Outcome, expected: Outcome, compare: Comparison) -> str | 
     if _is_other(yours.value):
         return f"it returns {yours.value['other']}; return {_kind(expected.value)} ({shown(expected.value)})"
     shape_a, shape_b = _shape(a), _shape(b)
-    if "array" in _tags(b) and shape_a is not None and shape_a != shape_b:
+    if "array" in _tags(b) and shape_a is not None and shape_b is not None and shape_a != shape_b:
         return f"shape {_tuple(shape_a)}, expected {_tuple(shape_b)}"
     kind_a, kind_b = _kind(yours.value), _kind(expected.value)
     if kind_a != kind_b and {kind_a, kind_b} != {"a list", "an array"}:  # those two are equivalent
@@ -277,9 +277,9 @@ def same(yours: Outcome, expected: Outcome, compare: Comparison) -> bool:
 
 
 def _same(a: Any, b: Any, compare: Comparison) -> bool:
-    numbers = _number(a), _number(b)
-    if None not in numbers:
-        return _close(*numbers, compare)
+    number_a, number_b = _number(a), _number(b)
+    if number_a is not None and number_b is not None:
+        return _close(number_a, number_b, compare)
     if isinstance(a, dict) and isinstance(b, dict):
         for tag in ("list", "set", "dict"):
             if tag in a and tag in b:
@@ -340,7 +340,7 @@ def _groups(value: Any) -> Any:
     if items is None:
         return value
     inner = [
-        {"list": _sorted(item.get("list", item.get("set", [])))}
+        {"list": _sorted(item["list"] if "list" in item else item["set"])}
         if isinstance(item, dict) and ("list" in item or "set" in item)
         else item
         for item in items
@@ -359,7 +359,7 @@ def _wrong_type(a: Any, b: Any, dtype: str) -> str | None:
             return f"yours is {_typed(a['dtype'])}, expected {_typed(wanted)}"
     if isinstance(a, dict) and isinstance(b, dict):
         if "list" in a and "list" in b:
-            pairs = zip(a["list"], b["list"])
+            pairs = list(zip(a["list"], b["list"]))
         elif "dict" in a and "dict" in b:
             others = {repr(key): item for key, item in a["dict"]}
             pairs = [(others[repr(key)], item) for key, item in b["dict"] if repr(key) in others]

@@ -18,6 +18,10 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 SECONDS = 5.0  # for a cell and all its probes
 MAX_PRINTED = 100_000  # characters
@@ -109,7 +113,7 @@ def _counted() -> Iterator[None]:
 def _alarm(seconds: float) -> Iterator[None]:
     over = rung = False
 
-    def ring(_, frame) -> None:
+    def ring(_: int, frame: FrameType | None) -> None:
         nonlocal rung
         if not over and (not rung or _in_a_cell(frame)):  # again only if a learner's `except` may have caught it
             rung = True
@@ -125,7 +129,7 @@ def _alarm(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _in_a_cell(frame) -> bool:
+def _in_a_cell(frame: FrameType | None) -> bool:
     while frame is not None:
         if frame.f_code.co_filename.startswith(CELL):
             return True
@@ -186,7 +190,7 @@ def exceeded_by_a_copy(work: Callable[[], None], seconds: float) -> str | None:
             os.kill(pid, signal.SIGKILL)
             _, status, used = os.wait4(pid, 0)
     code = os.waitstatus_to_exitcode(status)  # −N for the signal N
-    if code in (_SLOW, -signal.SIGXCPU) or (not ended and used.ru_utime > seconds / 5):
+    if code in (_SLOW, -signal.SIGXCPU) or (not ended and used and used.ru_utime > seconds / 5):
         return "slow"
     if code == _MEMORY or (ended and code == -signal.SIGKILL):
         return "memory"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def forward_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe((_drawn(rng, 2, 4), W, A[:1], B[:, :1], 0.5), "edges")  # rank 1
 
 
-def _update(x, A, B) -> torch.Tensor:
+def _update(x: torch.Tensor, A: torch.Tensor, B: torch.Tensor) -> torch.Tensor:
     return x @ A.T @ B.T
 
 
@@ -157,7 +157,13 @@ def start_probes(rng: random.Random) -> Iterator[Probe]:
     yield probe("typical", -1, 4, 4)
 
 
-def _start(rank, into, out, fill_a=None, fill_b=None) -> tuple[torch.Tensor, torch.Tensor]:
+def _start(
+    rank: int,
+    into: int,
+    out: int,
+    fill_a: Callable[[torch.Tensor], Any] | None = None,
+    fill_b: Callable[[torch.Tensor], Any] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(A, B), zero where nothing fills them; the rank is not checked."""
     import torch
 
@@ -168,7 +174,7 @@ def _start(rank, into, out, fill_a=None, fill_b=None) -> tuple[torch.Tensor, tor
     return A, B
 
 
-def _uniform(bound, generator):
+def _uniform(bound: float, generator: torch.Generator) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda matrix: matrix.uniform_(-bound, bound, generator=generator)
 
 
@@ -319,7 +325,9 @@ def count_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe((shapes, width + 1, "all-linear"), "typical")
 
 
-def _counted(shapes, rank, targets, each) -> int:
+def _counted(
+    shapes: dict[str, tuple[int, int]], rank: int, targets: list[str] | str, each: Callable[[int, int], int]
+) -> int:
     """The sum of `each(out, in)` over the targeted layers; nothing is checked."""
     return sum(each(*shapes[name]) for name in lora.targeted(shapes, targets))
 
@@ -593,14 +601,14 @@ def rank_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe((np.array([2.0, 1.0]), rng.choice([-0.2, 1.3])), "typical")
 
 
-def _needed(values, share, power=2.0, strictly=False, by_size=True) -> int:
-    values = np.asarray(values, dtype=float)
-    if not values.size or not 0 <= share <= 1:
+def _needed(values: list[float], share: float, power: float = 2.0, strictly: bool = False, by_size: bool = True) -> int:
+    sizes = np.asarray(values, dtype=float)
+    if not sizes.size or not 0 <= share <= 1:
         raise ValueError("values or share")
-    values = np.sort(values)[::-1] if by_size else values
-    held = np.concatenate([[0.0], np.cumsum(values**power)])
+    sizes = np.sort(sizes)[::-1] if by_size else sizes
+    held = np.concatenate([[0.0], np.cumsum(sizes**power)])
     enough = held > share * held[-1] if strictly else held >= share * held[-1]
-    return int(np.argmax(enough)) if enough.any() else len(values)
+    return int(np.argmax(enough)) if enough.any() else len(sizes)
 
 
 @mistake(

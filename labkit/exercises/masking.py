@@ -334,7 +334,7 @@ def collate_probes(rng: random.Random) -> Iterator[Probe]:
         yield Probe((rows, pad), "typical")
 
 
-def _checked_rows(rows):
+def _checked_rows(rows: list) -> None:
     if not rows:
         raise ValueError("no rows")
 

@@ -43,7 +43,7 @@ def _buttons(exercise: Exercise, verdict: Verdict) -> None:
     hints, details = widgets.HTML(OWN_KEYS), widgets.HTML()
     shown = 0
 
-    def climb(_) -> None:
+    def climb(_: object) -> None:
         nonlocal shown
         shown += 1
         hints.value = f"<ol>{''.join(f'<li>{_marked(text)}</li>' for text in exercise.hints[:shown])}</ol>"
@@ -57,7 +57,7 @@ def _buttons(exercise: Exercise, verdict: Verdict) -> None:
     if verdict.details:
         button = widgets.Button(description="Show the traceback", layout=wide)
 
-        def unfold(_) -> None:
+        def unfold(_: object) -> None:
             details.value = "" if details.value else f"<pre>{html.escape(verdict.details)}</pre>"
             button.description = "Hide the traceback" if details.value else "Show the traceback"
 

@@ -6,11 +6,12 @@ An explorer is called like a function, `lk.explorers.s_curve()`. It is made of p
 """
 
 from importlib import import_module
+from typing import Any
 
 _NAMES = {"s_curve": "labkit.explorers.bands", "drill": "labkit.quizzes.drill"}  # name: the module that holds it
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in _NAMES:
         return getattr(import_module(_NAMES[name]), name)
     raise AttributeError(f"module 'labkit.explorers' has no attribute {name!r}")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from labkit import plots
 from labkit.dedup import candidate_probability
 from labkit.explorers.frame import Explorer, Slider
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PLACES = [place / 100 for place in range(101)]
 TOLD = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -25,7 +30,7 @@ class SCurve(Explorer):
         self.permutations, self.threshold = permutations, threshold
         self.traits = {"bands": Slider("bands", 18, permutations), "rows": Slider("rows", 7, 32)}
 
-    def draw(self, bands: int, rows: int):
+    def draw(self, bands: int, rows: int) -> tuple[Figure, str]:
         title = f"{bands} bands of {rows} rows: half of the pairs at {half(bands, rows):.2f} are candidates"
         drawn, axes = plots.figure(title, "Jaccard similarity of a pair", "probability of being a candidate")
         axes.plot(PLACES, [candidate_probability(s, bands, rows) for s in PLACES], color=plots.COLOURS[0], linewidth=2)

@@ -28,7 +28,7 @@ class Slider:
     most: int
     least: int = 1
 
-    def widget(self):
+    def widget(self) -> Any:
         import ipywidgets as widgets
 
         return widgets.IntSlider(
@@ -46,11 +46,11 @@ class Explorer:
 
     traits: Mapping[str, Slider]  # by the name of `draw`'s argument
 
-    def draw(self, **values: Any) -> tuple[Figure, str]:
+    def draw(self, *_: Any, **values: Any) -> tuple[Figure, str]:
         """(figure, its text alternative, which carries the numbers) for the values of all controls."""
         raise NotImplementedError
 
-    def remark(self, **values: Any) -> str:
+    def remark(self, *_: Any, **values: Any) -> str:
         """What to say beside the alternative when a control was changed; empty if there is nothing to say."""
         return ""
 
@@ -69,7 +69,7 @@ class Explorer:
         if in_notebook():
             show_widget(self.controls())
 
-    def controls(self):
+    def controls(self) -> Any:
         """The controls, the picture, and what it says in words, as one widget."""
         import ipywidgets as widgets
 

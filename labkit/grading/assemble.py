@@ -134,13 +134,16 @@ def _without_unused(source: str, tree: ast.Module) -> str:
     lines = source.split("\n")
     for node in ast.walk(tree):
         match node:
-            case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Call(func=ast.Name(id="get_ipython")))) as call):
+            case ast.Expr(
+                value=ast.Call(func=ast.Attribute(value=ast.Call(func=ast.Name(id="get_ipython")), attr=attr)) as call,
+                end_col_offset=int() as end,
+            ):
                 name = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else None
-                if node.lineno == node.end_lineno and not (call.func.attr == "run_line_magic" and name in KEPT):
+                if node.lineno == node.end_lineno and not (attr == "run_line_magic" and name in KEPT):
                     line = lines[node.lineno - 1].encode()
                     # as many bytes, so that the rest of the line keeps its place
-                    filled = b"pass".ljust(node.end_col_offset - node.col_offset)
-                    lines[node.lineno - 1] = (line[: node.col_offset] + filled + line[node.end_col_offset :]).decode()
+                    filled = b"pass".ljust(end - node.col_offset)
+                    lines[node.lineno - 1] = (line[: node.col_offset] + filled + line[end:]).decode()
     return "\n".join(lines)
 
 
@@ -285,8 +288,6 @@ def _is_number(value: Any) -> bool:
 
 
 def _code(source: str, answers: dict | None = None) -> dict:
-    cell = {"cell_type": "code", "source": source, "metadata": {}, "outputs": [], "execution_count": None}
-    if answers is not None:
-        cell["execution_count"] = 1
-        cell["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": {ANSWER: answers}}]
-    return cell
+    shown = [] if answers is None else [{"output_type": "display_data", "metadata": {}, "data": {ANSWER: answers}}]
+    count = None if answers is None else 1
+    return {"cell_type": "code", "source": source, "metadata": {}, "outputs": shown, "execution_count": count}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -58,7 +58,7 @@ class Ledger:
         with open(self.path, "rb+") as file:
             for line in file:
                 try:
-                    row = json.loads(line) if line.endswith(b"\n") else None
+                    row: Any = json.loads(line) if line.endswith(b"\n") else None
                     key = (row["student"], row["lab"])
                     if not all(isinstance(part, str) for part in key):
                         raise TypeError
@@ -104,7 +104,7 @@ class Ledger:
         """Whether this has been graded. A failure of the machine does not count as graded."""
         return key in self.latest and self.latest[key][1] == about
 
-    def rows(self, keys: Iterator[Key] | None = None) -> Iterator[dict[str, Any]]:
+    def rows(self, keys: Iterable[Key] | None = None) -> Iterator[dict[str, Any]]:
         """The newest line of each, sorted by student and lab; one at a time, so that any number fits into memory."""
         if not self.latest:
             return
@@ -144,7 +144,7 @@ def canvas(rows: Callable[[], Iterator[dict]], path: Path, names: dict[str, str]
     With a roster as `known`, people who are not in it are left out, and a column is named like its column for the lab.
     What could not be graded is left empty; a line that another one of the same person replaces is left out.
     """
-    table: dict[str, tuple[dict, dict[str, float]]] = {}
+    table: dict[str, tuple[dict, dict[str, float | str]]] = {}
     possible: dict[str, float] = {}
     for row in rows():
         possible[row["lab"]] = row["possible"]

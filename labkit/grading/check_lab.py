@@ -203,7 +203,7 @@ def _copied(path: str) -> tuple[dict[str, Any], int]:
     notebook = json.loads(nbformat.writes(nbformat.reads(data.decode("utf-8-sig"), as_version=4)))
     cells, compared = [], 0
     for cell in notebook["cells"]:
-        kept = {
+        kept: dict[str, Any] = {
             "cell_type": "code" if cell["cell_type"] == "code" else "raw",
             "source": "".join(cell["source"]),
             "metadata": {},

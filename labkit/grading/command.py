@@ -222,8 +222,9 @@ def _grade(jobs: list[judge.Job], ledger: book.Ledger, args: argparse.Namespace)
                     judge.work, [left[i] for i in order], cluster=args.cluster, workers=args.workers, progress=done
                 )
             except cluster.WorkError as error:
-                if left.pop(order[error.index], None):
-                    alone.append(order[error.index])
+                number = order[error.index]
+                if left.pop(number, None):
+                    alone.append(number)
         for number in alone:
             try:
                 (result,) = cluster.map(judge.work, [jobs[number]], cluster=args.cluster, workers=1)
@@ -330,7 +331,7 @@ def _print(args: argparse.Namespace, gathered: _Gathered, graded: int, alike: in
     if args.canvas:
         if not gathered.known:
             print("canvas.csv has no IDs; for Canvas give the roster that it exports, as --roster FILE.csv")
-        columns = next((person["columns"] for person in gathered.people.values()), {})
+        columns: dict[str, str] = next((person["columns"] for person in gathered.people.values()), {})
         for lab in sorted(gathered.labs):
             print(f"canvas.csv: lab {lab} is the column {columns.get(lab, gathered.names[lab])!r}")
     for line in (*gathered.faults, *gathered.missing):
@@ -350,7 +351,7 @@ def _print(args: argparse.Namespace, gathered: _Gathered, graded: int, alike: in
 
 
 @contextlib.contextmanager
-def _alone(out: Path):
+def _alone(out: Path) -> Iterator[None]:
     """Refuse a second grading into the same folder, which would write the same ledger."""
     import fcntl
 

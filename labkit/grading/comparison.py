@@ -96,7 +96,7 @@ def verdict(exercise: Any, seed: int, answers: dict[str, list]) -> dict:
             outcomes[index], faults[index] = outcome, fault
     ordered = [outcomes[i] for i in sorted(outcomes)]
     said = decide(exercise, ordered, [faults[i] for i in sorted(outcomes)], seed)
-    row = {"kind": said.kind, "text": said.text.encode("utf-8", "replace").decode()[:MAX_TEXT]}
+    row: dict[str, Any] = {"kind": said.kind, "text": said.text.encode("utf-8", "replace").decode()[:MAX_TEXT]}
     if said.misconception:
         row["misconception"] = said.misconception
     if said.kind == "raised":

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import inspect
 import io
 import json
 import os
@@ -72,6 +73,7 @@ def work(job: Job) -> str:
     for _ in range(2):
         try:
             judge = _judge(os.getpid())
+            assert judge.stdin and judge.stdout  # both are pipes
             judge.stdin.write(json.dumps(dataclasses.asdict(job)) + "\n")
             judge.stdin.flush()
             line = judge.stdout.readline()
@@ -431,8 +433,8 @@ def reference(lab: str) -> str:
     from labkit.grading.assemble import lab_exercises
 
     folder, here = Path(exercises).parent, Path(__file__).parent
-    files = {Path(sys.modules[exercise.probes.__module__].__file__) for exercise in lab_exercises(lab)}
-    files |= {Path(sys.modules[exercise.reference.__module__].__file__) for exercise in lab_exercises(lab)}
+    parts = [part for exercise in lab_exercises(lab) for part in (exercise.probes, exercise.reference)]
+    files = {Path(inspect.getfile(sys.modules[part.__module__])) for part in parts}
     files |= {
         folder / "engine.py",
         folder / "kinds.py",

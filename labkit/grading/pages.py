@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import builtins
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -86,7 +86,9 @@ def said(id: str, got: dict) -> list[str]:
         lines.append("Not attempted: the function has no body yet.")
     elif kind == "misconception":
         known = {each.name: each.message for each in exercise.misconceptions}
-        lines += [f"Your results are those of a known mistake: {known.get(got.get('misconception'), '')}".rstrip(": ")]
+        lines += [
+            f"Your results are those of a known mistake: {known.get(got.get('misconception', ''), '')}".rstrip(": ")
+        ]
         lines.append(f"Hint: {exercise.hints[0]}")
     elif kind == "raised":
         line = f" in line {got['line']} of your cell" if got.get("line") else ""
@@ -133,7 +135,7 @@ def report(rows: Iterable[dict], names: dict[str, str], missing: list[str], faul
     kinds: dict[str, Counter] = {}
     mistakes: dict[tuple[str, str], list[Who]] = {}  # (exercise, misconception): who made it
     others: dict[str, dict[str, list[Who]]] = {}  # exercise: {in a word: who}
-    points: dict[str, float] = Counter()
+    points: dict[str, float] = defaultdict(float)
     learners, labs, count, unreadable = set(), set(), 0, []
     for row in rows:
         learners.add(row["student"])

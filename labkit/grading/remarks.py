@@ -46,7 +46,8 @@ def _of(function: ast.FunctionDef, exercise: Exercise) -> list[str]:
 
 def _unknown(tree: ast.Module, there: set[str]) -> list[str]:
     """Names that are used but never defined, in their order. None if an import brings names that cannot be seen."""
-    used, defined = {}, set(there)
+    used: dict[str, None] = {}
+    defined = set(there)
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=name, ctx=ast.Load()):

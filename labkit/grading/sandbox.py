@@ -293,7 +293,7 @@ class SandboxProvisioner(LocalProvisioner):
             tempfile.mkdtemp(prefix="lk-", dir=os.environ.get("LABKIT_SOCKETS", "/tmp"))
         )  # paths of ≤ 107 bytes
         self._held.callback(shutil.rmtree, sockets, ignore_errors=True)
-        manager = self.parent
+        manager: Any = self.parent
         manager.transport, manager.ip = "ipc", str(sockets / "s")
         manager.connection_file = str(sockets / "connection.json")
         if "LABKIT_SOCKETS" in os.environ:  # it belongs to a judge

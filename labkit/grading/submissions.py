@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from labkit.common import InputError
 from labkit.exercises import catalogue
@@ -59,10 +59,19 @@ class Submission:
         return self.path if self.member is None else f"{self.path}:{self.member}".replace("\0", ":")
 
 
+@dataclass(frozen=True)
+class Owner:
+    """Whose a file is, as its place says it: the fields of `Submission` by these names."""
+
+    student: str
+    id: str = ""
+    number: str = ""
+
+
 @cache
 def labs() -> dict[str, str]:
     """{a lab's name in small letters: its number}, for all labs that have exercises: 01, data, 01_data."""
-    names = {}
+    names: dict[str, str] = {}
     for exercise in catalogue().values():
         topic = exercise.id.split(".")[0]
         names |= {exercise.lab: exercise.lab, topic: exercise.lab, f"{exercise.lab}_{topic}": exercise.lab}
@@ -111,7 +120,8 @@ def find(folder: str | Path, known: dict | None = None) -> tuple[list[Submission
 
 def _apart(submissions: list[Submission]) -> list[Submission]:
     """The same; if the system's numbers say that two students have one name, the number follows the name."""
-    ids, numbers = defaultdict(set), defaultdict(set)
+    ids: dict[str, set[str]] = defaultdict(set)
+    numbers: dict[tuple[str, str], set[str]] = defaultdict(set)
     for each in submissions:
         ids[each.student] |= {each.id} - {""}
         numbers[each.student, each.lab] |= {each.number} - {""}
@@ -146,15 +156,16 @@ def _all(root: Path, faults: list[str]) -> Iterator[Submission]:
             elif path.suffix.lower() == ".zip":
                 yield from _zip(path, place, faults)
             else:
-                submission = Submission(**{"student": "", "lab": "", "path": str(path)} | _owner(place))
+                whose = _owner(place) or Owner("")
+                submission = Submission(whose.student, "", str(path), id=whose.id, number=whose.number)
                 yield from _checked(submission, time.localtime(min(max(status.st_mtime, 0), 2**32))[:6], place, faults)
 
 
 class _Capped(io.FileIO):
     """A file that refuses large reads in one piece."""
 
-    def read(self, size: int = -1) -> bytes:
-        data = super().read(size if 0 <= size <= MAX_READ else MAX_READ + 1)
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size if size is not None and 0 <= size <= MAX_READ else MAX_READ + 1)
         if len(data) > MAX_READ:
             raise zipfile.BadZipFile(f"its list of files takes more than {MAX_READ // 1_000_000} MB")
         return data
@@ -168,7 +179,7 @@ def read(path: str, member: str | None) -> bytes:
             data = file.read(MAX_FILE + 1)
     else:
         try:
-            with _Capped(path) as file, _in_zip(file, member) as inner:
+            with _Capped(path) as packed, _in_zip(packed, member) as inner:
                 data = inner.read(MAX_FILE + 1)
         except Exception as error:  # zipfile can raise many kinds of errors
             raise InputError(f"it cannot be extracted from the zip ({type(error).__name__}: {error})") from None
@@ -196,23 +207,24 @@ def _in_zip(file: IO[bytes], member: str) -> Iterator[IO[bytes]]:
 
 def _zip(path: Path, place: PurePosixPath, faults: list[str]) -> Iterator[Submission]:
     """The submissions in a zip that was handed in at `place`; `place` is empty for the zip that holds all submissions."""
-    owner = _owner_of_zip(place) if place.parts else {}
+    owner = _owner_of_zip(place) if place.parts else None
     given = not place.parts  # the instructor named this zip: the names in it are the system's
     told: list[str] = []
     for member, inner in _listed(path, None, told, MAX_OWN if owner else MAX_MEMBERS):
         whose = owner
         if not owner:  # a class's zip, or a student's, known only by its name
             inner = _inside(inner, path.stem)
-            whose = _owner(inner) or _owner_of_zip(PurePosixPath(path.name)) or {"student": path.stem}
+            whose = _owner(inner) or _owner_of_zip(PurePosixPath(path.name))
+        whose = whose or Owner(path.stem)
         if inner.suffix.lower() == ".ipynb":
-            own = given or bool(owner) or whose == {"student": path.stem}
-            submission = Submission(lab="", path=str(path), member=member.filename, own=own, **whose)
+            own = given or bool(owner) or whose == Owner(path.stem)
+            submission = Submission(whose.student, "", str(path), member.filename, whose.id, whose.number, own)
             yield from _checked(submission, member.date_time, place.parent / inner, told)
             continue
-        whose = owner or _owner_of_zip(inner) or {"student": inner.stem}
+        whose, own = owner or _owner_of_zip(inner) or Owner(inner.stem), given or bool(owner)
         for nested, deeper in _listed(path, member.filename, told, MAX_OWN):
             name = f"{member.filename}\0{nested.filename}"
-            submission = Submission(lab="", path=str(path), member=name, own=given or bool(owner), **whose)
+            submission = Submission(whose.student, "", str(path), name, whose.id, whose.number, own)
             if deeper.suffix.lower() == ".ipynb":
                 yield from _checked(submission, nested.date_time, place.parent / inner.parent / deeper, told)
             else:
@@ -268,23 +280,21 @@ def _inside(place: PurePosixPath, *more: str) -> PurePosixPath:
     return PurePosixPath(*parts)
 
 
-def _owner(place: PurePosixPath) -> dict[str, str]:
-    """Whose file it is, by the place where it was handed in, as fields of `Submission`: the outermost folder says it,
-    or else the name. Empty if neither does.
-    """
+def _owner(place: PurePosixPath) -> Owner | None:
+    """Whose file it is, by the place where it was handed in: the outermost folder says it,; otherwise the name.  None if neither does."""
     place = _inside(place)
     named = MOODLE.fullmatch(place.parts[0] if len(place.parts) > 1 else place.stem)
     if named:
-        return {"student": named["student"], "number": named["number"]}
+        return Owner(named["student"], number=named["number"])
     if len(place.parts) > 1:
-        return {"student": place.parts[0]}
+        return Owner(place.parts[0])
     named = CANVAS.fullmatch(place.stem)
-    return {"student": named["student"], "id": named["id"]} if named else {}
+    return Owner(named["student"], named["id"]) if named else None
 
 
-def _owner_of_zip(place: PurePosixPath) -> dict[str, str]:
+def _owner_of_zip(place: PurePosixPath) -> Owner | None:
     otter = OTTER.fullmatch(place.stem)
-    return _owner(place) or ({"student": otter["student"]} if otter else {})
+    return _owner(place) or (Owner(otter["student"]) if otter else None)
 
 
 def _checked(submission: Submission, when: tuple, place: PurePosixPath, faults: list[str]) -> Iterator[Submission]:
@@ -379,7 +389,7 @@ def roster(path: str | Path) -> dict[str, list[dict]]:
         if not name or name.lower().strip() in ("points possible", "student, test"):
             continue
         login, sis = lower.get("sis login id") or lower.get("login", ""), lower.get("sis user id", "")
-        wanted = {"Student": name, "ID": lower.get("id", ""), "SIS User ID": sis, "SIS Login ID": login}
+        wanted: dict[str, Any] = {"Student": name, "ID": lower.get("id", ""), "SIS User ID": sis, "SIS Login ID": login}
         wanted |= {"Section": lower.get("section", ""), "columns": columns}
         wanted = people.setdefault((name, wanted["ID"], sis, login), wanted)  # a person may be in two sections
         family, _, given = name.partition(",")
@@ -410,5 +420,5 @@ def in_roster(known: dict[str, list[dict]], student: str, id: str = "") -> dict 
     """The row of a student; None if there is none, or if there are several candidates."""
     fits = known.get(f"id {id}") if id else None
     small = student.lower()
-    fits = fits or known.get(f"={small}") or known.get(small) or known.get(re.sub(r"[\W_]", "", small)) or ()
-    return fits[0] if len(fits) == 1 else None
+    fits = fits or known.get(f"={small}") or known.get(small) or known.get(re.sub(r"[\W_]", "", small))
+    return fits[0] if fits and len(fits) == 1 else None

@@ -17,7 +17,7 @@ from labkit.progress import store
 from labkit.quizzes import banks, schedule
 from labkit.quizzes.answers import put
 from labkit.quizzes.printed import as_html, as_text
-from labkit.quizzes.schema import Base
+from labkit.quizzes.schema import Question
 from labkit.syllabus import LABS
 
 AFTER = 4  # questions after a lab
@@ -63,14 +63,14 @@ def learner() -> str:
     return name
 
 
-def most_due(questions: Sequence[Base]) -> list[Base]:
+def most_due(questions: Sequence[Question]) -> list[Question]:
     """The questions that are due first, then those never asked, then the others; otherwise in the given order."""
     at = schedule.now()
     cards = schedule.cards(store().answers(), at) if len(questions) > AFTER else {}
     return sorted(questions, key=lambda q: 1 if q.id not in cards else 0 if schedule.is_due(cards[q.id], at) else 2)
 
 
-def choose(lab: str, when: str, segment: str | None = None) -> list[Base]:
+def choose(lab: str, when: str, segment: str | None = None) -> list[Question]:
     """The questions of a quiz, in bank order. Raises `InputError` if there are none."""
     path = banks.bank_of(lab)
     if when not in TITLES:

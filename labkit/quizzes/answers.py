@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from labkit.quizzes import expressions
-from labkit.quizzes.schema import BLANK, Base, NumberBlank
+from labkit.quizzes.schema import BLANK, Blanks, Choice, Match, Number, NumberBlank, Order, Question
 
 MISSED, HARD, KNEW, EASY = 1, 2, 3, 4  # FSRS's ratings
 BYTES = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
@@ -32,7 +32,7 @@ TYPED = re.compile(r"([-+]?)(\d+(?:\.\d*)?|\.\d+)(?:[eE]([-+]?\d{1,3})|[·*x×]1
 class Put:
     """A question with `drawn` numbers, and with its options, right sides or items in the given order."""
 
-    question: Base
+    question: Question
     drawn: dict[str, float]
     order: tuple[int, ...]  # the places in the bank of the items to choose from
 
@@ -103,7 +103,7 @@ class Verdict:
         return KNEW if self.right else MISSED
 
 
-def put(question: Base, seed: str | None = None) -> Put:
+def put(question: Question, seed: str | None = None) -> Put:
     """The question as the seed draws it; without a seed, as it is printed: the first numbers, the options in bank
     order, right sides and items sorted by their text.
     """
@@ -124,7 +124,18 @@ def put(question: Base, seed: str | None = None) -> Put:
 
 def check(put: Put, given: Any) -> Verdict:
     """Judge an answer to any kind except recall, which learners judge themselves."""
-    return _CHECKS[put.question.kind](put, given)
+    match put.question:
+        case Number() as question:
+            return _check_number(put, question, given)
+        case Choice() as question:
+            return _check_choice(put, question, given)
+        case Match() as question:
+            return _check_match(put, question, given)
+        case Order():
+            return _check_order(put, given)
+        case Blanks() as question:
+            return _check_blanks(put, question, given)
+    raise ValueError(f"{put.question.id} is a recall: its answer is judged by whoever gave it")
 
 
 def with_unit(value: float, unit: str) -> str:
@@ -174,9 +185,8 @@ def near(value: float, wanted: float, tolerance: float | str) -> bool:
     return abs(value - wanted) <= room + 1e-9 * max(abs(wanted), abs(room))
 
 
-def slips(put: Put) -> list[tuple[str, float, str]]:
+def slips(put: Put, question: Number) -> list[tuple[str, float, str]]:
     """(name, value, why) of the known mistakes about a number: the bank's own, then other logarithms."""
-    question = put.question
     found = [
         (mistake.name, expressions.evaluate(mistake.answer, put.drawn), put.fill(mistake.why))
         for mistake in question.mistakes
@@ -194,7 +204,7 @@ def _typed(match: re.Match) -> float:
     return float(f"{sign}{digits}e{exponent or power or 0}")
 
 
-def _choosable(question: Base) -> list[str]:
+def _choosable(question: Question) -> list[str]:
     if question.kind == "choice":
         return [option.text for option in question.options]
     if question.kind == "match":
@@ -202,8 +212,8 @@ def _choosable(question: Base) -> list[str]:
     return list(question.answer) if question.kind == "order" else []
 
 
-def _check_number(put: Put, given: str) -> Verdict:
-    question, wanted = put.question, put.right
+def _check_number(put: Put, question: Number, given: str) -> Verdict:
+    wanted = put.right
     value, problem = read_number(given, question.unit)
     if problem:
         return Verdict(problem=problem)
@@ -212,7 +222,7 @@ def _check_number(put: Put, given: str) -> Verdict:
     digits = len(re.sub(r".*\.", "", match[0])) if (match := re.search(r"\.\d*$", str(given).strip())) else 0
     if value and near(value, wanted, ROUGHLY) and round(wanted, digits) == value:
         return Verdict(problem="Right so far; give one more digit.")
-    for name, mistaken, why in slips(put):
+    for name, mistaken, why in slips(put, question):
         if near(value, mistaken, question.tolerance) and not near(mistaken, wanted, question.tolerance):
             return Verdict(reasons=(f"{name[0].upper()}{name[1:]}. {why}",))
     for factor, reason in ANY_NUMBER:
@@ -221,16 +231,16 @@ def _check_number(put: Put, given: str) -> Verdict:
     return Verdict(reasons=(f"It is too {'high' if value > wanted else 'low'}.",))
 
 
-def _check_choice(put: Put, given: str) -> Verdict:
+def _check_choice(put: Put, question: Choice, given: str) -> Verdict:
     if given not in put.offered:
         return Verdict(problem="Choose one of them first.")
     if given == put.right:
         return Verdict(right=True)
-    chosen = put.question.options[put.order[put.offered.index(given)]]
-    return Verdict(reasons=(put.fill(chosen.why),))
+    chosen = question.options[put.order[put.offered.index(given)]]
+    return Verdict(reasons=(put.fill(chosen.why or ""),))
 
 
-def _check_match(put: Put, given: Sequence[str | None]) -> Verdict:
+def _check_match(put: Put, question: Match, given: Sequence[str | None]) -> Verdict:
     if not all(given):
         return Verdict(problem="Choose something for each of them first.")
     parts = tuple(chosen == wanted for chosen, wanted in zip(given, put.right))
@@ -238,7 +248,7 @@ def _check_match(put: Put, given: Sequence[str | None]) -> Verdict:
         right=all(parts),
         reasons=tuple(
             f"{put.fill(pair.left)}: {put.fill(pair.why)}"
-            for pair, part in zip(put.question.answer, parts) if not part
+            for pair, part in zip(question.answer, parts) if not part
         ),
         parts=parts,
     )  # fmt: skip
@@ -257,9 +267,10 @@ def _check_order(put: Put, given: Sequence[str | None]) -> Verdict:
     return Verdict(reasons=(f"“{early[1]}” comes before “{early[0]}”.",), parts=parts)
 
 
-def _check_blanks(put: Put, given: dict[str, str]) -> Verdict:
+def _check_blanks(put: Put, question: Blanks, given: dict[str, str]) -> Verdict:
     parts, reasons = [], []
-    for number, (name, blank) in enumerate(((name, put.question.answer[name]) for name in put.asked), start=1):
+    for number, name in enumerate(put.asked, start=1):
+        blank = question.answer[name]
         typed = str(given.get(name) or "").strip()
         if not typed:
             return Verdict(problem=f"Fill in blank {number} first.")
@@ -278,12 +289,3 @@ def _check_blanks(put: Put, given: dict[str, str]) -> Verdict:
 def _word(text: str) -> str:
     """A word for comparison, without case, spaces, hyphens and quotes."""
     return re.sub(r"[\s\-‐-―`'\"“”]+", "", text.replace("−", "-").casefold()) or text.strip()
-
-
-_CHECKS = {
-    "number": _check_number,
-    "choice": _check_choice,
-    "match": _check_match,
-    "order": _check_order,
-    "blanks": _check_blanks,
-}

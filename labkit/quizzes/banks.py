@@ -9,20 +9,23 @@ import difflib
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from labkit.common import InputError
 from labkit.lab import PACKAGE, checkout
-from labkit.quizzes.schema import KINDS, Base, Question
+from labkit.quizzes.schema import KINDS, Question
 from labkit.syllabus import LABS
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 MAX_BYTES = 1_000_000  # the largest bank has about fifty thousand
 MAX_DEPTH = 12
 EXAM = "practice_exam"
-QUESTION = TypeAdapter(Question)
+QUESTION: TypeAdapter[Question] = TypeAdapter(Question)
 TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")}
 SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is ten times as fast
 
@@ -50,7 +53,7 @@ def bank_of(lab: str) -> Path:
     return folder() / f"{LABS[lab].file}.yaml"
 
 
-def load(path: Path) -> tuple[Base, ...]:
+def load(path: Path) -> tuple[Question, ...]:
     """The questions of a bank. Raises `Located` for the first fault."""
     try:
         status = path.stat()
@@ -71,14 +74,14 @@ def faults(path: Path) -> list[str]:
     return list(_read(path, status.st_mtime_ns, status.st_size)[1])
 
 
-def everything() -> dict[str, Base]:
+def everything() -> dict[str, Question]:
     """All questions that ship, by id, in the order of the labs."""
     return {question.id: question for path in shipped() for question in load(path)}
 
 
 def lines(path: Path) -> dict[str, int]:
     """{id: the line its question begins in}, of a bank without faults."""
-    root = yaml.compose(path.read_text(encoding="utf-8"), Loader=SafeLoader)
+    root: Any = yaml.compose(path.read_text(encoding="utf-8"), Loader=SafeLoader)
     return {
         value.value: item.start_mark.line + 1
         for item in root.value for key, value in item.value if key.value == "id"
@@ -86,7 +89,7 @@ def lines(path: Path) -> dict[str, int]:
 
 
 @lru_cache(maxsize=32)
-def _read(path: Path, _time: int, size: int) -> tuple[tuple[Base, ...], tuple[str, ...]]:
+def _read(path: Path, _time: int, size: int) -> tuple[tuple[Question, ...], tuple[str, ...]]:
     """(questions, faults) of a file as it is at this time."""
     if size > MAX_BYTES:
         return (), (f"{path}: {size / 1e6:.1f} MB; a bank has at most {MAX_BYTES / 1e6:.0f}",)
@@ -100,7 +103,8 @@ def _read(path: Path, _time: int, size: int) -> tuple[tuple[Base, ...], tuple[st
         return (), (_where(path, error),)
     if not isinstance(root, yaml.SequenceNode):
         return (), (f"{path}:1: a bank is a list of questions, each with `- id: …`",)
-    questions, found, seen = [], [], {}
+    questions, found = [], []
+    seen: dict[str, int] = {}
     for item in root.value:
         line = item.start_mark.line + 1
         try:
@@ -126,7 +130,8 @@ def _read(path: Path, _time: int, size: int) -> tuple[tuple[Base, ...], tuple[st
 def _refuse_aliases(text: str) -> None:
     """Raise for anchors and aliases (a few lines of them can expand to gigabytes), tags, and too deep a nesting."""
     depth = 0
-    for event in yaml.parse(text, Loader=SafeLoader):
+    events: Iterable[Any] = yaml.parse(text, Loader=SafeLoader)
+    for event in events:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             problem = "an anchor or alias; write the text out"
         elif getattr(event, "tag", None):
@@ -181,7 +186,7 @@ def _line(node: yaml.Node, place: Iterable[str | int]) -> int:
     return line
 
 
-def _said(data: Any, fault: dict) -> str:
+def _said(data: Any, fault: ErrorDetails) -> str:
     """One fault in words: the question's id, the key, what is wrong."""
     id = data.get("id") if isinstance(data, dict) else None
     place = [str(step) for step in fault["loc"] if step not in KINDS and step not in ("WordBlank", "NumberBlank")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count, cycle
+from typing import Any
 
 from labkit.live import in_notebook
 from labkit.quizzes import today
@@ -84,21 +85,21 @@ def drill() -> None:
     show({"text/html": as_html(printed, TITLE), "text/plain": as_text(printed, TITLE)}, box())
 
 
-def box():
+def box() -> Any:
     """The widget: a problem, its field, and a button for the next problem."""
     import ipywidgets as widgets
 
     from labkit.quizzes.widget import Maker, QuestionView, heading, soon
 
     class Practice(QuestionView):
-        def _count(self, correct, rating, given) -> None:
+        def _count(self, correct: bool, rating: int, given: Any) -> None:
             """Keep nothing."""
 
     drawn = zip(count(1), cycle(questions()))
     make = Maker()
     place, another = widgets.VBox([]), make(widgets.Button, description="Another one")
 
-    def draw(_=None) -> None:
+    def draw() -> None:
         number, question = next(drawn)
         problem = put(question, f"{today()} {number}")
         place.children = (Practice(problem, f"Problem {number}.", "drill", make, lambda: None).box,)

@@ -27,7 +27,7 @@ from labkit.quizzes import banks
 from labkit.quizzes.answers import KNEW, MISSED, Put, check, put
 from labkit.quizzes.markup import to_html
 from labkit.quizzes.printed import answer_lines, options_text, wrapped
-from labkit.quizzes.schema import Base
+from labkit.quizzes.schema import Question
 from labkit.quizzes.terminal import Ask, read, typed
 from labkit.syllabus import LABS, OBJECTIVES
 
@@ -70,7 +70,7 @@ def check_minutes(minutes: float | None) -> None:
         raise InputError(f"minutes is {minutes}; give more than 0 and at most 600, or leave it out")
 
 
-def sample(bank: Sequence[Base], count: int, draw_from: Random) -> list[Base]:
+def sample(bank: Sequence[Question], count: int, draw_from: Random) -> list[Question]:
     """So many questions, spread evenly over the objectives, in random order. Raises `InputError` for too many."""
     if not 1 <= count <= len(bank):
         raise InputError(f"{count} questions were requested; the exam can have 1 to {len(bank)}")
@@ -78,7 +78,7 @@ def sample(bank: Sequence[Base], count: int, draw_from: Random) -> list[Base]:
     for group in groups:
         draw_from.shuffle(group)
     draw_from.shuffle(groups)  # who gets one more, if the count does not divide evenly
-    chosen: list[Base] = []
+    chosen: list[Question] = []
     while len(chosen) < count:
         for group in groups:
             if group and len(chosen) < count:
@@ -107,7 +107,7 @@ def keep(answers: Sequence[Answered], seconds: float) -> None:
         )
 
 
-def by_objective(answers: Sequence[Answered]) -> list[tuple[str, int, int, list[Base]]]:
+def by_objective(answers: Sequence[Answered]) -> list[tuple[str, int, int, list[Question]]]:
     """[(objective, right, asked, the questions that were missed)]."""
     groups = defaultdict(list)
     for each in answers:
@@ -141,7 +141,7 @@ def summary(answers: Sequence[Answered]) -> list[str]:
     said = [each for each in answers if each.sure is not None]
     if not said:
         return [right]
-    expected = sum(each.sure for each in said)
+    expected = sum(each.sure or 0.0 for each in said)
     return [
         f"{right} Of {len(said)} you said how sure you were: {expected:.1f} expected, "
         f"{sum(each.right for each in said)} right.",
@@ -150,7 +150,7 @@ def summary(answers: Sequence[Answered]) -> list[str]:
     ]
 
 
-def section(question: Base) -> tuple[str, str]:
+def section(question: Question) -> tuple[str, str]:
     """(the heading to read again, its address relative to a lab; "" where that lab is not there)."""
     file = LABS[question.lab].file
     wanted = question.section or question.segment.replace("_", " ")
@@ -247,13 +247,13 @@ class Exam:
         self.button = widgets.Button(description="Begin", layout=widgets.Layout(width="10em"))
         self.button.on_click(self._press)
         self.rows: list[tuple] = []
-        self.timer = None
+        self.timer: asyncio.TimerHandle | None = None
         self.began = 0.0
         self.warned = False
         self.box = widgets.VBox([heading(title), self.button, self.note])
         self.box.add_class("labkit-quiz")
 
-    def _press(self, _) -> None:
+    def _press(self, _: object) -> None:
         from labkit.quizzes.widget import soon
 
         soon(self.hand_in if self.rows else self.begin)

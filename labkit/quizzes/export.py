@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from labkit.common import InputError, write_atomically
 from labkit.quizzes import banks
@@ -21,7 +22,7 @@ from labkit.quizzes.answers import Put, put
 from labkit.quizzes.expressions import evaluate
 from labkit.quizzes.markup import to_html, to_plain
 from labkit.quizzes.printed import answer_lines
-from labkit.quizzes.schema import BLANK, FORMULA, NumberBlank
+from labkit.quizzes.schema import BLANK, FORMULA, Blanks, Choice, Match, Number, NumberBlank, Order, Recall
 from labkit.syllabus import LABS
 
 MODEL_ID, DECK_ID = 1_607_392_319, 2_059_400_110  # Anki knows a note's type and a deck by these; they never change
@@ -53,7 +54,7 @@ def _anki(puts: Sequence[Put], path: Path) -> None:
         templates=[{"name": "Card", "qfmt": "{{Question}}", "afmt": "{{FrontSide}}<hr id=answer>{{Answer}}"}],
         css=".card { font-family: sans-serif; font-size: 18px; text-align: left; max-width: 40em; margin: auto; }",
     )
-    decks = {}
+    decks: dict[str, genanki.Deck] = {}
     for each in puts:
         question = each.question
         name = banks.EXAM if question.when == "exam" else LABS[question.lab].file
@@ -113,12 +114,29 @@ def as_moodle(puts: Sequence[Put]) -> str:
     category = ElementTree.SubElement(quiz, "question", type="category")
     _moodle_text(category, "category", "$course$/top/labkit", None)
     for each in puts:
-        _MOODLE[each.question.kind](quiz, each)
+        _moodle(quiz, each)
     ElementTree.indent(quiz, " ")
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(quiz, encoding="unicode") + "\n"
 
 
-def _moodle_question(quiz, put: Put, kind: str, text: str | None = None):
+def _moodle(quiz: Element, put: Put) -> None:
+    """One question as Moodle's own kind."""
+    match put.question:
+        case Number() as question:
+            _moodle_number(quiz, put, question)
+        case Choice() as question:
+            _moodle_choice(quiz, put, question)
+        case Match():
+            _moodle_match(quiz, put)
+        case Order():
+            _moodle_order(quiz, put)
+        case Blanks() as question:
+            _moodle_blanks(quiz, put, question)
+        case Recall():
+            _moodle_recall(quiz, put)
+
+
+def _moodle_question(quiz: Element, put: Put, kind: str, text: str | None = None) -> Element:
     node = ElementTree.SubElement(quiz, "question", type=kind)
     _moodle_text(node, "name", put.question.id, None)
     _moodle_text(node, "questiontext", f"<p>{to_html(put.text)}</p>" if text is None else text)
@@ -130,42 +148,42 @@ def _moodle_question(quiz, put: Put, kind: str, text: str | None = None):
     return node
 
 
-def _moodle_text(node, name: str, text: str, form: str | None = "html", **attributes: str):
-    child = ElementTree.SubElement(node, name, **({"format": form} if form else {}), **attributes)
+def _moodle_text(node: Element, name: str, text: str, form: str | None = "html", **attributes: str) -> Element:
+    child = ElementTree.SubElement(node, name, ({"format": form} if form else {}) | attributes)
     ElementTree.SubElement(child, "text").text = text if form is None else _for_mathjax(text)
     return child
 
 
-def _moodle_number(quiz, put: Put) -> None:
+def _moodle_number(quiz: Element, put: Put, question: Number) -> None:
     node = _moodle_question(quiz, put, "numerical")
-    room = _room(put.right, put.question.tolerance)
+    room = _room(put.right, question.tolerance)
     right = _moodle_text(node, "answer", f"{put.right:.10g}", "moodle_auto_format", fraction="100")
     ElementTree.SubElement(right, "tolerance").text = f"{room:.6g}"
     _moodle_text(right, "feedback", "")
-    for mistake in put.question.mistakes:
+    for mistake in question.mistakes:
         value = evaluate(mistake.answer, put.drawn)
         wrong = _moodle_text(node, "answer", f"{value:.10g}", "moodle_auto_format", fraction="0")
-        ElementTree.SubElement(wrong, "tolerance").text = f"{_room(value, put.question.tolerance):.6g}"
+        ElementTree.SubElement(wrong, "tolerance").text = f"{_room(value, question.tolerance):.6g}"
         _moodle_text(wrong, "feedback", f"{to_html(mistake.name)}: {to_html(put.fill(mistake.why))}")
-    if put.question.unit:
+    if question.unit:
         units = ElementTree.SubElement(node, "units")
         unit = ElementTree.SubElement(units, "unit")
         ElementTree.SubElement(unit, "multiplier").text = "1"
-        ElementTree.SubElement(unit, "unit_name").text = put.question.unit
+        ElementTree.SubElement(unit, "unit_name").text = question.unit
         ElementTree.SubElement(node, "unitgradingtype").text = "0"  # a unit may be given, and is not graded
 
 
-def _moodle_choice(quiz, put: Put) -> None:
+def _moodle_choice(quiz: Element, put: Put, question: Choice) -> None:
     node = _moodle_question(quiz, put, "multichoice")
     ElementTree.SubElement(node, "single").text = "true"
     ElementTree.SubElement(node, "shuffleanswers").text = "true"
-    for option in put.question.options:
-        right = option.text == put.question.answer
+    for option in question.options:
+        right = option.text == question.answer
         answer = _moodle_text(node, "answer", to_html(put.fill(option.text)), fraction="100" if right else "0")
         _moodle_text(answer, "feedback", to_html(put.fill(option.why or "")))
 
 
-def _moodle_match(quiz, put: Put) -> None:
+def _moodle_match(quiz: Element, put: Put) -> None:
     node = _moodle_question(quiz, put, "matching")
     ElementTree.SubElement(node, "shuffleanswers").text = "true"
     for left, right in zip(put.asked, put.right):
@@ -174,7 +192,7 @@ def _moodle_match(quiz, put: Put) -> None:
         ElementTree.SubElement(answer, "text").text = to_plain(right)  # Moodle shows these in a list, as plain text
 
 
-def _moodle_order(quiz, put: Put) -> None:
+def _moodle_order(quiz: Element, put: Put) -> None:
     node = _moodle_question(quiz, put, "ordering")
     ElementTree.SubElement(node, "layouttype").text = "VERTICAL"
     ElementTree.SubElement(node, "selecttype").text = "ALL"
@@ -182,9 +200,9 @@ def _moodle_order(quiz, put: Put) -> None:
         _moodle_text(node, "answer", to_html(item), fraction=f"{place}.0000000")
 
 
-def _moodle_blanks(quiz, put: Put) -> None:
+def _moodle_blanks(quiz: Element, put: Put, question: Blanks) -> None:
     def cloze(blank: re.Match) -> str:
-        part = put.question.answer[blank[1]]
+        part = question.answer[blank[1]]
         if isinstance(part, NumberBlank):
             value = evaluate(part.value, put.drawn)
             return "{1:NUMERICAL:=" + f"{value:.10g}:{_room(value, part.tolerance):.6g}" + "}"
@@ -198,7 +216,7 @@ def _moodle_blanks(quiz, put: Put) -> None:
     _moodle_question(quiz, put, "cloze", f"<p>{''.join(pieces)}{to_html(put.text[end:])}</p>")
 
 
-def _moodle_recall(quiz, put: Put) -> None:
+def _moodle_recall(quiz: Element, put: Put) -> None:
     node = _moodle_question(quiz, put, "essay")
     ElementTree.SubElement(node, "responseformat").text = "plain"
     _moodle_text(node, "graderinfo", f"<p>{to_html(put.right)}</p>")
@@ -207,12 +225,6 @@ def _moodle_recall(quiz, put: Put) -> None:
 def _room(value: float, tolerance: float | str) -> float:
     share = str(tolerance).endswith("%")
     return float(str(tolerance).rstrip("%")) / 100 * abs(value) if share else float(tolerance)
-
-
-_MOODLE = {
-    "number": _moodle_number, "choice": _moodle_choice, "match": _moodle_match, "order": _moodle_order,
-    "blanks": _moodle_blanks, "recall": _moodle_recall,
-}  # fmt: skip
 
 
 # A table and a page

@@ -16,7 +16,7 @@ LONGEST = 200  # characters of an expression
 FUNCTIONS: dict[str, Callable[..., float]] = {
     "log": math.log, "log2": math.log2, "exp": math.exp, "sqrt": math.sqrt, "min": min, "max": max, "round": round,
 }  # fmt: skip
-OPERATORS = {
+OPERATORS: dict[type[ast.operator | ast.unaryop], Callable[..., float]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.Pow: math.pow,  # of floats: a power of integers could take all of the memory
     ast.USub: operator.neg, ast.UAdd: operator.pos,
@@ -53,8 +53,8 @@ def _value(node: ast.expr, drawn: Mapping[str, float], functions: Mapping[str, C
     match node:
         case ast.Constant(value=bool()):
             pass
-        case ast.Constant(value=int() | float()) if abs(node.value) < 1e15:
-            return node.value
+        case ast.Constant(value=int() | float() as number) if abs(number) < 1e15:
+            return number
         case ast.Name() if node.id in drawn:
             return drawn[node.id]
         case ast.Name():
@@ -65,8 +65,8 @@ def _value(node: ast.expr, drawn: Mapping[str, float], functions: Mapping[str, C
             left, right = (_value(side, drawn, functions) for side in (node.left, node.right))
             value = OPERATORS[type(node.op)](left, right)
             return int(value) if isinstance(left, int) and isinstance(right, int) and value == int(value) else value
-        case ast.Call(func=ast.Name()) if node.func.id in functions and not node.keywords:
-            return functions[node.func.id](*(_value(argument, drawn, functions) for argument in node.args))
+        case ast.Call(func=ast.Name(id=name)) if name in functions and not node.keywords:
+            return functions[name](*(_value(argument, drawn, functions) for argument in node.args))
     raise ValueError(f"{ast.unparse(node)!r} is not allowed in an expression")
 
 

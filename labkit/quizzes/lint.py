@@ -7,17 +7,18 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, product
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from labkit.quizzes import banks
 from labkit.quizzes.answers import Put, check, near, put
 from labkit.quizzes.expressions import evaluate, names
 from labkit.quizzes.markup import to_plain
 from labkit.quizzes.printed import as_html, as_text
-from labkit.quizzes.schema import FORMULA, LEVELS, Base, NumberBlank
+from labkit.quizzes.schema import FORMULA, LEVELS, Choice, Number, NumberBlank, Question
 from labkit.quizzes.sums import wrong_sums
 from labkit.syllabus import LABS, OBJECTIVES
 
@@ -39,7 +40,9 @@ BY_PLACE = re.compile(
 
 def lint(paths: Sequence[Path], whole: bool = True) -> list[str]:
     """The findings in these banks; with `whole`, also what all banks together lack."""
-    found, questions, where = [], {}, {}
+    found: list[str] = []
+    questions: dict[str, Question] = {}
+    where: dict[str, str] = {}
     for path in paths:
         if faults := banks.faults(path):
             found += faults
@@ -56,7 +59,7 @@ def lint(paths: Sequence[Path], whole: bool = True) -> list[str]:
     return found + ([f"quizzes: {finding}" for finding in _coverage(list(questions.values()))] if whole else [])
 
 
-def tally(questions: Sequence[Base]) -> dict[str, dict[str, int]]:
+def tally(questions: Sequence[Question]) -> dict[str, dict[str, int]]:
     """{objective: {"labs": how many of the labs' questions; of these each level; "exam": how many of the exam's}}."""
     counts = {name: dict.fromkeys(("labs", *LEVELS, "exam"), 0) for name in OBJECTIVES}
     for question in questions:
@@ -66,9 +69,10 @@ def tally(questions: Sequence[Base]) -> dict[str, dict[str, int]]:
     return counts
 
 
-def draws_of(question: Base) -> Iterator[Put]:
+def draws_of(question: Question) -> Iterator[Put]:
     """The question with every combination of its numbers, or with 200 drawn ones where there are more."""
     values = [draw.values for draw in question.draws.values()]
+    chosen: Iterable[Sequence[float]]
     if math.prod(map(len, values)) <= DRAWS:
         chosen = product(*values)
     else:
@@ -79,7 +83,7 @@ def draws_of(question: Base) -> Iterator[Put]:
         yield Put(question, dict(zip(question.draws, drawn)), order)
 
 
-def _belongs(path: Path, question: Base) -> Iterator[str]:
+def _belongs(path: Path, question: Question) -> Iterator[str]:
     if path.stem == banks.EXAM:
         if question.when != "exam":
             yield f"when is {question.when!r}; in the practice exam it is 'exam'"
@@ -91,7 +95,7 @@ def _belongs(path: Path, question: Base) -> Iterator[str]:
         yield f"belongs in {banks.EXAM if question.when == 'exam' else LABS[question.lab].file}.yaml"
 
 
-def _question(question: Base) -> Iterator[str]:
+def _question(question: Question) -> Iterator[str]:
     """What is wrong with one question."""
     for text in _texts(question):
         for formula in FORMULA.findall(text):
@@ -104,8 +108,8 @@ def _question(question: Base) -> Iterator[str]:
     yield from dict.fromkeys(_numbers(question))  # each finding once, however many draws have it
 
 
-def _texts(question: Base) -> Iterator[str]:
-    def within(value) -> Iterator[str]:
+def _texts(question: Question) -> Iterator[str]:
+    def within(value: Any) -> Iterator[str]:
         if isinstance(value, str):
             yield value
         for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
@@ -126,7 +130,7 @@ def _formula_problem(formula: str) -> str:
     return ""
 
 
-def _options(question: Base) -> Iterator[str]:
+def _options(question: Choice) -> Iterator[str]:
     texts = [option.text for option in question.options]
     wrong = [text for text in texts if text != question.answer]
     if len(question.answer) > max(map(len, wrong)):
@@ -145,7 +149,7 @@ def _options(question: Base) -> Iterator[str]:
             yield f"the options are not of one kind: {len(having)} of {len(alike)} {kind}"
 
 
-def _numbers(question: Base) -> Iterator[str]:
+def _numbers(question: Question) -> Iterator[str]:
     """What goes wrong when numbers are drawn: each answer, mistake and text must have a value, and be distinct."""
     try:
         used = set().union(*(names(hole) for hole in _expressions(question)))
@@ -162,7 +166,7 @@ def _numbers(question: Base) -> Iterator[str]:
             for wrong in {wrong for text in _texts(question) for wrong in wrong_sums(to_plain(drawn.fill(text)))}:
                 yield f"with {_so(drawn)}: {wrong} is not correct"
             if question.kind == "number":
-                yield from _one_number(drawn)
+                yield from _one_number(drawn, question)
             if question.kind in ("choice", "match", "order") and len(set(drawn.offered)) < len(drawn.offered):
                 yield f"two of the items to choose from are the same with {_so(drawn)}"
         except ValueError as error:
@@ -174,7 +178,7 @@ def _numbers(question: Base) -> Iterator[str]:
         pass
 
 
-def _expressions(question: Base) -> Iterator[str]:
+def _expressions(question: Question) -> Iterator[str]:
     from labkit.quizzes.expressions import HOLE
 
     for text in (*_texts(question), *(str(getattr(question, "section", "") or ""),)):
@@ -185,8 +189,8 @@ def _expressions(question: Base) -> Iterator[str]:
         yield from (str(blank.value) for blank in question.answer.values() if isinstance(blank, NumberBlank))
 
 
-def _one_number(drawn: Put) -> Iterator[str]:
-    question, wanted = drawn.question, drawn.right
+def _one_number(drawn: Put, question: Number) -> Iterator[str]:
+    wanted = drawn.right
     for digits in (4, 6):
         if not check(drawn, f"{wanted:.{digits}g}").right:
             yield f"with {_so(drawn)}: the answer {wanted:.{digits}g} is not accepted; widen the tolerance"
@@ -203,7 +207,7 @@ def _so(drawn: Put) -> str:
     return ", ".join(f"{name} = {value}" for name, value in drawn.drawn.items()) or "its numbers"
 
 
-def _positions(bank: Sequence[Base]) -> Iterator[str]:
+def _positions(bank: Sequence[Question]) -> Iterator[str]:
     """The right option's place over a bank: no place more often than its share plus one, so guessing by place gains
     nothing.
     """
@@ -220,7 +224,7 @@ def _positions(bank: Sequence[Base]) -> Iterator[str]:
         yield f"the right option is the shortest in {shortest} of {len(choices)} questions; vary it"
 
 
-def _places(path: Path, bank: Sequence[Base]) -> Iterator[str]:
+def _places(path: Path, bank: Sequence[Question]) -> Iterator[str]:
     """Two questions before a lab, one in each segment, at least four after."""
     for lab in LABS.values():
         if lab.file != path.stem:
@@ -236,7 +240,7 @@ def _places(path: Path, bank: Sequence[Base]) -> Iterator[str]:
                 yield f"{during[segment]} questions during the segment {segment!r}; there is one"
 
 
-def _coverage(questions: Sequence[Base]) -> Iterator[str]:
+def _coverage(questions: Sequence[Question]) -> Iterator[str]:
     """What the banks together lack."""
     counts = tally(questions)
     for group, least in (("labs", IN_ALL), ("exam", IN_EXAM)):

@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from fsrs import Card, Rating, Scheduler
 
-from labkit.quizzes.schema import Base
+from labkit.quizzes.schema import Question
 
 RETENTION = 0.9  # a question comes back when it is recalled with this probability
 SLACK = timedelta(days=1)  # two machines' clocks may differ by this much
@@ -67,22 +67,22 @@ def is_due(card: Card, at: datetime) -> bool:
 
 
 def due(
-    known: Mapping[str, Card], questions: Mapping[str, Base], at: datetime, limit: int | None = SITTING
-) -> list[Base]:
+    known: Mapping[str, Card], questions: Mapping[str, Question], at: datetime, limit: int | None = SITTING
+) -> list[Question]:
     """The questions that are due, those most likely to be forgotten first, alternating between labs."""
     ids = [id for id, card in known.items() if id in questions and is_due(card, at)]
     ids.sort(key=lambda id: (scheduler().get_card_retrievability(known[id], at), id))
     return interleaved([questions[id] for id in ids][:limit])
 
 
-def interleaved(questions: Sequence[Base]) -> list[Base]:
+def interleaved(questions: Sequence[Question]) -> list[Question]:
     """The questions in an order that alternates between labs as far as possible, each lab's in the given order."""
     labs = defaultdict(list)
     for question in questions:
         labs[question.lab].append(question)
-    taken: list[Base] = []
+    taken: list[Question] = []
     while labs:
-        last = taken[-1].lab if taken else None
+        last = taken[-1].lab if taken else ""
         lab = max((lab for lab in labs if lab != last), key=lambda lab: len(labs[lab]), default=last)
         taken.append(labs[lab].pop(0))
         if not labs[lab]:

@@ -6,14 +6,21 @@ Here are only the rules for a single question; the rules for a whole bank are in
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from labkit.quizzes import expressions
 from labkit.syllabus import LABS, OBJECTIVES
 
-LEVELS = ("remember", "apply", "analyze")
+Level = Literal["remember", "apply", "analyze"]
+LEVELS: tuple[str, ...] = get_args(Level)
+if TYPE_CHECKING:
+    Lab: TypeAlias = str
+    Objective: TypeAlias = str
+else:  # what the syllabus has, for pydantic and the schema
+    Lab = Literal[tuple(LABS)]
+    Objective = Literal[tuple(OBJECTIVES)]
 BLANK = re.compile(r"\[\[(\w+)\]\]")
 CONTROL = re.compile(r"[^\S\n ]|[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 FORMULA = re.compile(r"\$([^$]+)\$")
@@ -102,16 +109,15 @@ class Base(Part):
     """What every question has."""
 
     id: str = Field(pattern=r"^[a-z_]+\.[a-z0-9_]+$", description="lab.name; for the practice exam exam.name")
-    lab: Literal[tuple(LABS)]
+    lab: Lab
     segment: str = Field(description="the part of the lab it belongs to")
-    objective: Literal[tuple(OBJECTIVES)]
+    objective: Objective
     when: Literal["before", "during", "after", "exam"]
-    level: Literal[LEVELS]
+    level: Level
     text: Text = Field(description="`code`, *emphasis*, $formula$, {{drawn expression:.2f}}")
     rationale: Text = Field(description="why the answer is right, in one to three sentences")
     section: str | None = Field(None, description="heading of the lab to read again; default: the segment")
     draws: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Draw] = Field({}, description="numbers to draw")
-    shape: ClassVar[str]
 
     @model_validator(mode="after")
     def _belongs(self) -> Base:
@@ -202,9 +208,7 @@ class Blanks(Base):
 
 
 KINDS = {"recall": Recall, "number": Number, "choice": Choice, "match": Match, "order": Order, "blanks": Blanks}
-Question = Annotated[  # the union of all kinds
-    Union[tuple(Annotated[kind, Tag(name)] for name, kind in KINDS.items())], Field(discriminator="kind")  # noqa: UP007
-]
+Question: TypeAlias = Annotated[Recall | Number | Choice | Match | Order | Blanks, Field(discriminator="kind")]
 
 
 class Bank(RootModel[list[Question]]):

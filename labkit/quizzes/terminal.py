@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from labkit.progress import store
 from labkit.quizzes.answers import EASY, HARD, KNEW, MISSED, Put, Verdict, check
@@ -63,7 +64,7 @@ def one(put: Put, place: str, ask: Ask) -> bool:
     return rating != MISSED
 
 
-def _answer(put: Put, ask: Ask):
+def _answer(put: Put, ask: Ask) -> tuple[Any, Verdict]:
     """(what was given, the verdict on it); (None, a wrong one) after an empty line."""
     while True:
         given = read(put, ask)
@@ -77,14 +78,14 @@ def _answer(put: Put, ask: Ask):
         print(f"   … {verdict.problem}")
 
 
-def read(put: Put, ask: Ask):
+def read(put: Put, ask: Ask) -> Any:
     """What somebody types, in the form that `answers.check` takes; None for an empty line."""
     kind, letters = put.question.kind, LETTERS[: len(put.offered)]
     if kind == "blanks":
-        given = {name: ask(f"   blank ({number}): ").strip() for number, name in enumerate(put.asked, start=1)}
-        return given if any(given.values()) else None
+        filled = {name: ask(f"   blank ({number}): ").strip() for number, name in enumerate(put.asked, start=1)}
+        return filled if any(filled.values()) else None
     if kind in ("number", "recall"):
-        unit = f" in {put.question.unit}" if kind == "number" and put.question.unit else ""
+        unit = f" in {put.question.unit}" if put.question.kind == "number" and put.question.unit else ""
         return ask(f"   your answer{unit}: ").strip() or None
     count = 1 if kind == "choice" else len(put.asked)
     what = {"choice": "the letter", "match": f"the letters for 1 to {count}", "order": "the letters in order"}[kind]

@@ -71,7 +71,7 @@ class Fields:
         self.fields = getattr(self, f"_{put.question.kind}")()
         for field in self.fields:
             if isinstance(field, widgets.Text):
-                field.on_msg(lambda _, content, __: content.get("event") == "submit" and soon(on_enter))
+                field.on_msg(lambda _, content, __: soon(on_enter) if content.get("event") == "submit" else None)
         self.box: list[widgets.Widget] = [*self._listed(), *self.fields]
 
     def given(self) -> Any:
@@ -120,11 +120,12 @@ class Fields:
         return [self._pick(place) for place in self.put.asked]
 
     def _blanks(self) -> list[widgets.Widget]:
-        return [self._line(f"Blank ({number})", getattr(self.put.question.answer[name], "unit", ""))
+        answer = self.put.question.answer if self.put.question.kind == "blanks" else {}
+        return [self._line(f"Blank ({number})", getattr(answer[name], "unit", ""))
                 for number, name in enumerate(self.put.asked, start=1)]  # fmt: skip
 
     def _number(self) -> list[widgets.Widget]:
-        return [self._line("Your answer", self.put.question.unit, "a number")]
+        return [self._line("Your answer", getattr(self.put.question, "unit", ""), "a number")]
 
     def _recall(self) -> list[widgets.Widget]:
         asked = {"description": "Your answer", "placeholder": "from memory", "rows": 3}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labkit.common import InputError
 from labkit.runs.record import Outcome, Record
@@ -73,7 +73,7 @@ def pooled(record: Record) -> Score:
     """
     from labkit.models import Score, wilson
 
-    def summed(parts: Sequence[dict], **more) -> Score:
+    def summed(parts: Sequence[dict], **more: Any) -> Score:
         n, correct = (sum(part[key] for part in parts) for key in ("n", "correct"))
         return Score(n, correct, correct / n, *wilson(correct, n), **more)
 

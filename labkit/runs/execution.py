@@ -31,6 +31,8 @@ from labkit.runs.recipe import Recipe
 from labkit.runs.record import SCORED, Outcome, Record, flags, machine, recorded, versions
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from labkit.models import Score
     from labkit.training import History, Settings
 
@@ -200,7 +202,12 @@ def mix(recipe: Recipe) -> tuple[list[Example], list[Example]]:
     return train[: recipe.examples], test
 
 
-def training_rows(examples: Sequence[Example], tokenizer, recipe: Recipe, max_length: int | None = None) -> list[dict]:
+def training_rows(
+    examples: Sequence[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: Recipe,
+    max_length: int | None = None,
+) -> list[dict]:
     """What a recipe trains on: examples as ids and labels, under its mask and its control."""
     if recipe.control == "shuffled":
         examples = shuffle_answers(examples, recipe.seed)

@@ -21,7 +21,7 @@ FORMATS = ("float32", "bfloat16")
 
 
 # Recorded before recipes named their number format, on a processor with AVX512-BF16 (tests/test_records.py shows it).
-BEFORE = {"number_format": "bfloat16"}
+BEFORE = "bfloat16"
 
 
 @dataclass(frozen=True)

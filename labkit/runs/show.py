@@ -39,10 +39,11 @@ class Run:
     def score(self) -> Score:
         from labkit.models import Score
 
-        def score(values: dict, **more) -> Score:
-            return Score(**{name: math.nan if value is None else value for name, value in values.items()}, **more)
+        def known(values: dict) -> dict[str, Any]:
+            return {name: math.nan if value is None else value for name, value in values.items()}
 
-        return score(self.outcome.score, by_task={task: score(values) for task, values in self.outcome.by_task.items()})
+        by_task = {task: Score(**known(values)) for task, values in self.outcome.by_task.items()}
+        return Score(**known(self.outcome.score), by_task=by_task)
 
     @property
     def history(self) -> History:

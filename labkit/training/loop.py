@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ import torch.nn.functional as F
 
 from labkit.common import InputError
 from labkit.masking import IGNORED, Rendered, collate
+
+Row: TypeAlias = Mapping | Rendered  # `input_ids` and `labels`, equally long
 
 SCHEDULES = ("cosine", "linear", "constant")
 PARTS = 4  # a CPU gains more from less padding than it loses from smaller matrix products
@@ -96,7 +99,10 @@ class History:
     @classmethod
     def from_dict(cls, values: Mapping[str, Sequence]) -> History:
         """The inverse of `as_dict`; None becomes NaN."""
-        return cls(**{name: [math.nan if value is None else value for value in row] for name, row in values.items()})
+        rows: dict[str, list] = {
+            name: [math.nan if value is None else value for value in row] for name, row in values.items()
+        }
+        return cls(**rows)
 
 
 def schedule(step: int, steps: int, lr: float, warmup: float, kind: str) -> float:
@@ -184,12 +190,12 @@ def number_format(device: torch.device | str) -> torch.dtype:
 
 
 def fit(
-    model,
-    rows: Sequence[Mapping | Rendered],
+    model: torch.nn.Module,
+    rows: Sequence[Row],
     settings: Settings,
     *,
     pad: int,
-    validation: Sequence[Mapping | Rendered] | None = None,
+    validation: Sequence[Row] | None = None,
     on_step: Callable[[int, History], None] | None = None,
     on_nan: str = "raise",
     hooks: Hooks = Hooks(),
@@ -200,8 +206,8 @@ def fit(
     computed in. `on_step(step, history)` is called after every step. A loss or gradient that is NaN or infinite raises
     `InputError` before it reaches the weights; with `on_nan="record"` it is recorded and the run goes on.
     """
-    rows = [checked_row(row, number, model, unlabelled=hooks.unlabelled) for number, row in enumerate(rows)]
-    validation = [checked_row(row, number, model, "validation row") for number, row in enumerate(validation or [])]
+    taught = [checked_row(row, number, model, unlabelled=hooks.unlabelled) for number, row in enumerate(rows)]
+    held_out = [checked_row(row, number, model, "validation row") for number, row in enumerate(validation or [])]
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
         raise InputError("no parameter of the model is trainable; add an adapter, or set requires_grad")
@@ -223,18 +229,18 @@ def fit(
 
     def validate(step: int) -> None:
         history.validation_step.append(step)
-        history.validation_loss.append(evaluate(model, validation, pad=pad, dtype=dtype))
+        history.validation_loss.append(evaluate(model, held_out, pad=pad, dtype=dtype))
         model.train()
 
     model.train()
-    if validation and settings.eval_every:
+    if held_out and settings.eval_every:
         validate(0)
-    lengths = [len(row["input_ids"]) for row in rows]
+    lengths = [len(row["input_ids"]) for row in taught]
     count = max(settings.accumulation, hooks.parts if device.type == "cpu" else 1)
-    order = hooks.batches(len(rows), settings.batch_size, settings.steps, settings.seed)
+    order = hooks.batches(len(taught), settings.batch_size, settings.steps, settings.seed)
     for step, chosen in enumerate(order):
         started = time.perf_counter()
-        batch = [rows[index] for index in chosen]
+        batch = [taught[index] for index in chosen]
         counted = sum(counted_tokens(row) for row in batch)
         rate = hooks.schedule(step, settings.steps, settings.lr, settings.warmup, settings.schedule)
         for group in optimizer.param_groups:
@@ -243,7 +249,7 @@ def fit(
         optimizer.zero_grad(set_to_none=True)
         loss = 0.0
         for part in parts(chosen, lengths, count):
-            collated = collate([rows[index] for index in part], pad)
+            collated = collate([taught[index] for index in part], pad)
             mean = hooks.mean_loss(summed_loss(collated), counted, collated)
             mean.backward()
             loss += mean.item()
@@ -267,7 +273,7 @@ def fit(
         history.tokens.append(sum(len(row["input_ids"]) for row in batch))
         history.seconds.append(seconds)
         due = step + 1 == settings.steps or (settings.eval_every and (step + 1) % settings.eval_every == 0)
-        if validation and due:
+        if held_out and due:
             validate(step + 1)
         if on_step is not None:
             on_step(step + 1, history)
@@ -277,22 +283,28 @@ def fit(
 
 @torch.no_grad()
 def evaluate(
-    model, rows: Sequence[Mapping | Rendered], *, pad: int, batch_size: int = 64, dtype=torch.float32
+    model: torch.nn.Module,
+    rows: Sequence[Row],
+    *,
+    pad: int,
+    batch_size: int = 64,
+    dtype: torch.dtype = torch.float32,
 ) -> float:
     """The loss on rows, in nats per counted token; leaves the model in evaluation mode."""
-    rows = [checked_row(row, number, model) for number, row in enumerate(rows)]
-    rows.sort(key=lambda row: len(row["input_ids"]))
-    if not rows:
+    asked = [checked_row(row, number, model) for number, row in enumerate(rows)]
+    asked.sort(key=lambda row: len(row["input_ids"]))
+    if not asked:
         raise InputError("there are no rows to evaluate on")
     model.eval()
     summed_loss = _summed_loss(model, dtype)
     total = sum(
-        summed_loss(collate(rows[start : start + batch_size], pad)).item() for start in range(0, len(rows), batch_size)
+        summed_loss(collate(asked[start : start + batch_size], pad)).item()
+        for start in range(0, len(asked), batch_size)
     )
-    return total / sum(counted_tokens(row) for row in rows)
+    return total / sum(counted_tokens(row) for row in asked)
 
 
-def checked_row(row: Mapping | Rendered, number: int, model, kind: str = "row", unlabelled: bool = False) -> Mapping:
+def checked_row(row: Row, number: int, model: torch.nn.Module, kind: str = "row", unlabelled: bool = False) -> Mapping:
     """The row as a mapping, if it can be trained on."""
     row = row if isinstance(row, Mapping) else vars(row)
     context = getattr(model.config, "max_position_embeddings", None)
@@ -311,7 +323,7 @@ def counted_tokens(row: Mapping) -> int:
     return sum(label != IGNORED for label in row["labels"][1:])
 
 
-def _summed_loss(model, dtype: torch.dtype) -> Callable[[dict], torch.Tensor]:
+def _summed_loss(model: torch.nn.Module, dtype: torch.dtype) -> Callable[[dict], torch.Tensor]:
     """A function from a batch to the cross-entropy summed over its counted tokens."""
     forward = logits_at_labels(model, dtype)
 
@@ -322,7 +334,9 @@ def _summed_loss(model, dtype: torch.dtype) -> Callable[[dict], torch.Tensor]:
     return summed_loss
 
 
-def logits_at_labels(model, dtype: torch.dtype) -> Callable[[dict], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+def logits_at_labels(
+    model: torch.nn.Module, dtype: torch.dtype
+) -> Callable[[dict], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """A function from a batch to (logits in float32, the labels they should predict, the row each is in), one line
     for each counted token.
 
@@ -352,13 +366,13 @@ def logits_at_labels(model, dtype: torch.dtype) -> Callable[[dict], tuple[torch.
     return forward
 
 
-def _backbone_and_head(model):
+def _backbone_and_head(model: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Module] | None:
     """(the part that gives the last hidden states, the output layer) if together they give the model's logits,
     otherwise None.
 
     Tried out on a few tokens rather than known by name: some architectures scale or cap their logits.
     """
-    whole = model.get_base_model() if hasattr(model, "get_base_model") else model
+    whole: Any = getattr(model, "get_base_model", lambda: model)()
     backbone = getattr(whole, getattr(whole, "base_model_prefix", "") or "model", None)
     head = whole.get_output_embeddings() if hasattr(whole, "get_output_embeddings") else None
     if backbone is None or head is None:

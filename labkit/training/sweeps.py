@@ -14,23 +14,27 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from labkit import cluster
 from labkit.common import InputError, write_atomically
 from labkit.live import Line
-from labkit.training.loop import History, Settings, checked_row
+from labkit.training.loop import History, Row, Settings, checked_row
 from labkit.training.together import AT_ONCE, NotAtOnce, Trained, Trial, fit_alone, fit_together, groups
+
+if TYPE_CHECKING:
+    from labkit.models import Model
 
 
 def sweep(
-    model,
-    rows: Sequence,
+    model: Model,
+    rows: Sequence[Row],
     trials: Sequence[Trial],
     *,
     pad: int,
-    validation: Sequence | None = None,
+    validation: Sequence[Row] | None = None,
     folder: str | Path | None = None,
     at_once: int = AT_ONCE,
     workers: int | None = None,
@@ -55,13 +59,14 @@ def sweep(
     (most, times), *_ = Counter(trials).most_common(1)
     if times > 1:
         raise InputError(f"{times} of the trials are the same ({most}): give each another rate, rank, alpha or seed")
-    rows = [checked_row(row, number, model) for number, row in enumerate(rows)]
+    taught = [checked_row(row, number, model) for number, row in enumerate(rows)]
     held_out = [checked_row(row, number, model, "validation row") for number, row in enumerate(validation or [])]
-    if not rows:
+    if not taught:
         raise InputError("there are no rows to train on")
-    kept = None if folder is None else _Kept(Path(folder).expanduser(), model, rows, held_out)
-    found: list[Trained | None] = [None if kept is None else kept.load(trial) for trial in trials]
-    missing = [index for index, trained in enumerate(found) if trained is None]
+    kept = None if folder is None else _Kept(Path(folder).expanduser(), model, taught, held_out)
+    earlier = {} if kept is None else {index: kept.load(trial) for index, trial in enumerate(trials)}
+    found = {index: trained for index, trained in earlier.items() if trained is not None}
+    missing = [index for index in range(len(trials)) if index not in found]
     chosen = [[missing[place] for place in group] for group in groups([trials[i] for i in missing], at_once)]
     here = cluster_address is None and (
         workers == 1 or (workers is None and len(chosen) <= 1) or next(model.parameters()).device.type != "cpu"
@@ -73,8 +78,7 @@ def sweep(
             found[index] = trained
             if kept is not None:
                 kept.save(trained)
-        done = sum(trained is not None for trained in found)
-        line.show(f"{done} of {len(trials)} runs are done", done / len(trials))
+        line.show(f"{len(found)} of {len(trials)} runs are done", len(found) / len(trials))
 
     def watched(number: int) -> Callable:
         group = [trials[index] for index in chosen[number]]
@@ -91,7 +95,7 @@ def sweep(
 
         return told
 
-    jobs = [_Job(model, rows, held_out, pad, [trials[index] for index in group]) for group in chosen]
+    jobs = [_Job(model, taught, held_out, pad, [trials[index] for index in group]) for group in chosen]
     try:
         if here:
             for number, job in enumerate(jobs):
@@ -103,14 +107,14 @@ def sweep(
             cluster.map(_work, jobs, cluster=cluster_address, workers=workers, progress=keep)
     finally:
         line.close()
-    return found
+    return [found[index] for index in range(len(trials))]
 
 
 @dataclass(frozen=True)
 class _Job:
     """The work of one process: trials that are trained at once, or a single one."""
 
-    model: torch.nn.Module
+    model: Model
     rows: list[Mapping]
     held_out: list[Mapping]
     pad: int
@@ -146,7 +150,7 @@ class _Kept:
     A file's name is the digest of everything that decides the run, so that other rows or another model find nothing.
     """
 
-    def __init__(self, folder: Path, model, rows: Sequence[Mapping], held_out: Sequence[Mapping]) -> None:
+    def __init__(self, folder: Path, model: Model, rows: Sequence[Mapping], held_out: Sequence[Mapping]) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,7 @@ from labkit.common import InputError
 from labkit.masking import collate
 from labkit.training.loop import (
     History,
+    Row,
     Settings,
     batches,
     checked_row,
@@ -32,6 +34,11 @@ from labkit.training.loop import (
     schedule,
     seed_everything,
 )
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+    from labkit.models import Model
 
 
 class NotAtOnce(InputError):
@@ -77,7 +84,7 @@ class Trained:
     weights: dict[str, torch.Tensor]
 
     @contextmanager
-    def on(self, model) -> Iterator:
+    def on(self, model: Model) -> Iterator[Model]:
         """The model with these weights, as `models.add_lora` and `fit` would leave it: to score, or to save.
 
         An adapter is taken off the model afterwards; all weights are put into a copy.
@@ -90,8 +97,8 @@ class Trained:
         from peft import set_peft_model_state_dict
 
         with _adapted(model, self.trial) as adapted:
-            unknown = set_peft_model_state_dict(adapted, self.weights).unexpected_keys
-            if unknown:
+            loaded: Any = set_peft_model_state_dict(adapted, self.weights)
+            if unknown := loaded.unexpected_keys:
                 raise InputError(f"the adapter does not fit the model, which has no {unknown[0]}; take its own base")
             yield adapted.eval()
 
@@ -117,11 +124,17 @@ def groups(trials: Sequence[Trial], at_once: int = AT_ONCE) -> list[list[int]]:
 
 
 def fit_alone(
-    model, trial: Trial, rows: Sequence, *, pad: int, validation: Sequence | None = None, on_step=None
+    model: Model,
+    trial: Trial,
+    rows: Sequence[Row],
+    *,
+    pad: int,
+    validation: Sequence[Row] | None = None,
+    on_step: Callable[[int, History], None] | None = None,
 ) -> Trained:
     """One trial through `fit`: an adapter on the model, taken off afterwards, or all weights of a copy."""
 
-    def trained(adapted) -> History:
+    def trained(adapted: torch.nn.Module) -> History:
         return fit(adapted, rows, trial.settings, pad=pad, validation=validation, on_step=on_step, on_nan="record")
 
     if trial.rank is None:
@@ -133,12 +146,12 @@ def fit_alone(
 
 
 def fit_together(
-    model,
+    model: Model,
     trials: Sequence[Trial],
-    rows: Sequence[Sequence],
+    rows: Sequence[Sequence[Row]],
     *,
     pad: int,
-    validation: Sequence[Sequence] | None = None,
+    validation: Sequence[Sequence[Row]] | None = None,
     on_step: Callable[[int, list[History]], None] | None = None,
 ) -> list[Trained]:
     """Train an adapter for each trial, all at once, over the model, which is left as it was.
@@ -153,7 +166,7 @@ def fit_together(
         raise NotAtOnce("these trials cannot be trained at once: give adapters of the same modules and number format")
     if (where := _dropout(model)) is not None:
         raise NotAtOnce(f"the model has dropout ({where}): its draws at once are not those of separate runs; run alone")
-    rows = [[checked_row(row, number, model) for number, row in enumerate(own)] for own in rows]
+    taught = [[checked_row(row, number, model) for number, row in enumerate(own)] for own in rows]
     held_out = [
         [checked_row(row, number, model, "validation row") for number, row in enumerate(own)]
         for own in validation or [()] * len(trials)
@@ -172,7 +185,7 @@ def fit_together(
     clips = torch.tensor([math.inf if chosen.clip is None else chosen.clip for chosen in settings], device=device)
     orders = [
         batches(len(own), chosen.batch_size, chosen.steps, chosen.seed)
-        for own, chosen in zip(rows, settings, strict=True)
+        for own, chosen in zip(taught, settings, strict=True)
     ]
     histories = [History() for _ in trials]
     with stack.on(model):
@@ -194,7 +207,7 @@ def fit_together(
         for step in range(max(chosen.steps for chosen in settings)):
             started = time.perf_counter()
             batch = {
-                index: [rows[index][row] for row in orders[index][step]]
+                index: [taught[index][row] for row in orders[index][step]]
                 for index, chosen in enumerate(settings)
                 if step < chosen.steps
             }
@@ -252,9 +265,9 @@ def _losses(stack: _Stack, forward: Callable, chosen: dict[int, list], pad: int)
     return {index: summed[index].item() for index in chosen}
 
 
-def _parts(pairs: Sequence[tuple], tokens: int) -> Iterator[list[tuple]]:
+def _parts(pairs: Sequence[tuple[int, Mapping]], tokens: int) -> Iterator[list[tuple[int, Mapping]]]:
     """(adapter, row) pairs, shortest rows first, in parts that padded hold at most `tokens`, or one row."""
-    part: list[tuple] = []
+    part: list[tuple[int, Mapping]] = []
     for pair in sorted(pairs, key=lambda pair: len(pair[1]["input_ids"])):
         if part and (len(part) + 1) * len(pair[1]["input_ids"]) > tokens:
             yield part
@@ -271,14 +284,15 @@ class _Stack:
     stay zero. `own[k]` are adapter k's matrices as parameters, for the optimizer: views, with views of the gradients.
     """
 
-    def __init__(self, model, trials: Sequence[Trial]) -> None:
+    def __init__(self, model: Model, trials: Sequence[Trial]) -> None:
         self.device = next(model.parameters()).device
-        self.ranks = [trial.rank for trial in trials]
+        self.ranks = [trial.rank or 0 for trial in trials]
         self.layers: dict[str, _Layer] = {}
         scales = [0.0] * len(trials)
         for index, trial in enumerate(trials):
             with _adapted(model, trial) as adapted:
-                for name, layer in adapted.get_base_model().named_modules():
+                named: Iterable[tuple[str, Any]] = adapted.get_base_model().named_modules()
+                for name, layer in named:
                     if not hasattr(layer, "lora_A"):
                         continue
                     a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
@@ -302,17 +316,18 @@ class _Stack:
 
         Returns the norms before, (K,).
         """
-        norms = torch.stack([torch.linalg.vector_norm(stack.grad, dim=(1, 2)) for stack in self.stacks]).norm(dim=0)
+        gradients = [_gradient(stack) for stack in self.stacks]
+        norms = torch.stack([torch.linalg.vector_norm(each, dim=(1, 2)) for each in gradients]).norm(dim=0)
         factor = torch.where(highest.isinf(), 1.0, (highest / (norms + 1e-6)).clamp(max=1.0))
-        for stack in self.stacks:
-            stack.grad.mul_(factor[:, None, None])
+        for each in gradients:
+            each.mul_(factor[:, None, None])
         return norms
 
     def zero_gradient(self) -> None:
-        torch._foreach_zero_([stack.grad for stack in self.stacks])
+        torch._foreach_zero_([_gradient(stack) for stack in self.stacks])
 
     @contextmanager
-    def on(self, model) -> Iterator[None]:
+    def on(self, model: Model) -> Iterator[None]:
         """The model with the adapters' layers around its own, which it gets back afterwards."""
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         try:
@@ -338,14 +353,23 @@ class _Stack:
         return weights
 
 
+def _gradient(stack: torch.nn.Parameter) -> torch.Tensor:
+    """A stack's gradient, which is there from the start and never taken away."""
+    assert stack.grad is not None
+    return stack.grad
+
+
 def _view(stack: torch.nn.Parameter, index: int) -> torch.nn.Parameter:
     view = torch.nn.Parameter(stack.data[index])
-    view.grad = stack.grad[index]
+    view.grad = _gradient(stack)[index]
     return view
 
 
 class _Layer(torch.nn.Module):
     """A layer of the base, and what the adapter of each row adds to its output."""
+
+    a: torch.nn.Parameter
+    b: torch.nn.Parameter
 
     def __init__(self, stack: _Stack, count: int, rank: int, wide: int, high: int) -> None:
         super().__init__()
@@ -357,6 +381,7 @@ class _Layer(torch.nn.Module):
             self.register_parameter(name, numbers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert self.base is not None  # the layer stands in the model only while it has one
         if x.ndim != 3 or len(x) != len(self.stack.rows):
             raise NotAtOnce(
                 f"a layer is given shape {tuple(x.shape)} for {len(self.stack.rows)} rows: this architecture's "
@@ -372,7 +397,15 @@ class _AddAdapters(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x, y, a, b, scale, rows):
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        y: torch.Tensor,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        scale: torch.Tensor,
+        rows: torch.Tensor,
+    ) -> torch.Tensor:
         own_a, own_b = a.index_select(0, rows).to(y.dtype), b.index_select(0, rows).to(y.dtype)
         x = x.to(y.dtype)
         u = torch.bmm(x, own_a.mT).mul_(scale)
@@ -384,7 +417,7 @@ class _AddAdapters(torch.autograd.Function):
         return y.baddbmm_(u, own_b.mT)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, u, a, b, scale, rows = ctx.saved_tensors
         of_a, of_b = ctx.gradients
         of_u = torch.bmm(gradient, b).mul_(scale)
@@ -394,10 +427,11 @@ class _AddAdapters(torch.autograd.Function):
 
 
 @contextmanager
-def _adapted(model, trial: Trial) -> Iterator:
+def _adapted(model: Model, trial: Trial) -> Iterator[PeftModel]:
     """The model with the trial's fresh adapter, through PEFT; afterwards without it, and trainable as before."""
+    assert trial.rank is not None
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    adapted = models.add_lora(model, trial.rank, trial.alpha, trial.target_modules, trial.settings.seed)
+    adapted: Any = models.add_lora(model, trial.rank, trial.alpha, trial.target_modules, trial.settings.seed)
     try:
         yield adapted
     finally:
@@ -406,7 +440,7 @@ def _adapted(model, trial: Trial) -> Iterator:
             parameter.requires_grad = True
 
 
-def _adapter_weights(adapted) -> dict[str, torch.Tensor]:
+def _adapter_weights(adapted: PeftModel) -> dict[str, torch.Tensor]:
     from peft import get_peft_model_state_dict
 
     return {name: _kept(weight) for name, weight in get_peft_model_state_dict(adapted).items()}
@@ -416,7 +450,7 @@ def _kept(weight: torch.Tensor) -> torch.Tensor:
     return weight.detach().to("cpu", copy=True).contiguous()
 
 
-def _dropout(model) -> str | None:
+def _dropout(model: torch.nn.Module) -> str | None:
     """Where the model has dropout while it trains, or None."""
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Dropout) and module.p > 0:

@@ -25,6 +25,7 @@ def files() -> dict[str, Path]:
 
 def load(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"benchmarks.{path.stem}", path)
+    assert spec and spec.loader  # of a file that ends in .py there are both
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

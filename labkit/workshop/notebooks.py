@@ -51,7 +51,8 @@ def read_source(path: Path) -> Any:
         raise InputError(
             f"{path}: is not a py:percent source ({str(error).strip().splitlines()[0]}); correct its header"
         ) from None
-    cells, seen = [], {}
+    cells = []
+    seen: dict[str, int] = {}
     for cell in source.cells:
         for note in ("lines_to_next_cell", "lines_to_end_of_cell_marker"):  # how jupytext remembers blank lines
             cell.metadata.pop(note, None)
@@ -114,7 +115,7 @@ def clean(notebook: Any) -> Any:
     for count, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), start=1):
         cell.metadata.pop("execution", None)
         cell.execution_count = count
-        kept = []
+        kept: list[Any] = []
         for output in cell.outputs:
             if "data" in output:
                 output.data.pop(VIEW, None)

@@ -14,13 +14,22 @@ import random
 import re
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from labkit.almanac import world as almanac
 from labkit.almanac.documents import SECOND, Writer
 from labkit.common import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from tokenizers import Tokenizer
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+OnStep: TypeAlias = Callable[[int, list[float]], None]  # (the step just done, all losses so far)
 
 SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
 VOCABULARY, CONTEXT = 2048, 1024
@@ -56,8 +65,8 @@ class Plan:
     decay: float = 0.5  # the last share of the steps, over which the rate falls to zero in a straight line
 
 
-def train_tokenizer(documents: Iterable[str], size: int = VOCABULARY):
-    """A byte-level BPE over `documents`; digits stand alone; returns a `tokenizers.Tokenizer`."""
+def train_tokenizer(documents: Iterable[str], size: int = VOCABULARY) -> Tokenizer:
+    """A byte-level BPE over `documents`; digits stand alone."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     from labkit.tokenization import WORDS
@@ -80,7 +89,7 @@ def train_tokenizer(documents: Iterable[str], size: int = VOCABULARY):
     return tokenizer
 
 
-def base_tokenizer(seed: int = 0, documents: int = 30_000):
+def base_tokenizer(seed: int = 0, documents: int = 30_000) -> PreTrainedTokenizerFast:
     """The kit's tokenizer as `transformers` loads it, trained on the first `documents` of the almanac."""
     from transformers import PreTrainedTokenizerFast
 
@@ -104,8 +113,15 @@ class Rows:
     Documents that are longer than `length` wait for the long rows, which they open.
     """
 
-    def __init__(self, tokenizer, seed: int | str, length: int, weights: dict[str, int] | None = None) -> None:
-        self.tokenizer, self.length = tokenizer, length
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        seed: int | str,
+        length: int,
+        weights: dict[str, int] | None = None,
+    ) -> None:
+        self.tokenizer: Any = tokenizer  # a fast one
+        self.length = length
         self.writer = Writer(almanac.build(), random.Random(f"documents {seed}"), weights)
         self.short: list[list[int]] = []
         self.long: list[list[int]] = []
@@ -142,7 +158,7 @@ def rate(step: int, steps: int, plan: Plan) -> float:
     return min(1.0, (step + 1) / max(rise, 1), (steps - step) / max(fall, 1))
 
 
-def orthogonalize(g, steps: int = 5):
+def orthogonalize(g: torch.Tensor, steps: int = 5) -> torch.Tensor:
     """Newton–Schulz iteration of Muon (Jordan et al. 2024): moves a batch of matrices towards the nearest orthogonal
     ones.
 
@@ -161,7 +177,7 @@ def orthogonalize(g, steps: int = 5):
 class Muon:
     """Momentum, then `orthogonalize`, on matrices of equal shape at once. Same update rule as `torch.optim.Muon`."""
 
-    def __init__(self, parameters, momentum: float = 0.95) -> None:
+    def __init__(self, parameters: Iterable[torch.nn.Parameter], momentum: float = 0.95) -> None:
         self.momentum = momentum
         shapes: dict[tuple, list] = {}
         for p in parameters:
@@ -182,7 +198,7 @@ class Muon:
                     p.grad = None
 
 
-def new_model(plan: Plan):
+def new_model(plan: Plan) -> LlamaForCausalLM:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -200,23 +216,23 @@ def new_model(plan: Plan):
             pad_token_id=0,
             eos_token_id=1,
             bos_token_id=None,
-            attn_implementation="sdpa",
+            attn_implementation="sdpa",  # type: ignore[call-arg]  # every config takes it
         )
     )
 
 
 def train(
     plan: Plan,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     folder: Path,
     *,
-    first=None,
+    first: LlamaForCausalLM | None = None,
     resume: bool = False,
     device: str = "cpu",
     compiled: bool = False,
-    on_step=None,
+    on_step: OnStep | None = None,
     checkpoint_seconds: float = 120,
-):
+) -> tuple[LlamaForCausalLM, list[float]]:
     """Train a new model by `plan`, or continue with the model `first` to the plan's second run.
 
     Regularly saves a checkpoint in `folder`. Returns (model, history).
@@ -226,7 +242,8 @@ def train(
 
     second = first is not None
     steps, peak = (plan.second_steps, 0.5) if second else (plan.steps, 1.0)
-    model = (first if second else new_model(plan)).to(device).train()
+    model: Any = new_model(plan) if first is None else first
+    model = model.to(device).train()
     matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if not any(p is m for m in matrices)]
     muon, adam = Muon(matrices), torch.optim.AdamW(others, lr=plan.other_lr, betas=(0.9, 0.95), weight_decay=0.0)
@@ -287,7 +304,13 @@ def train(
 
 
 def build(
-    plan: Plan, out: Path, *, resume: bool = False, device: str = "cpu", compiled: bool = False, on_step=None
+    plan: Plan,
+    out: Path,
+    *,
+    resume: bool = False,
+    device: str = "cpu",
+    compiled: bool = False,
+    on_step: OnStep | None = None,
 ) -> dict:
     """Make tokenizer and weights by `plan`, put them in the folder `out`, whole or not at all, and return the facts for
     the model card.
@@ -308,10 +331,10 @@ def build(
     fresh.mkdir(parents=True, exist_ok=True)
     tokenizer = base_tokenizer(plan.seed)
     started = time.monotonic()
-    options = {"resume": resume, "device": device, "compiled": compiled, "on_step": on_step}
-    model, _ = train(plan, tokenizer, work, **options)
+    make = partial(train, plan, tokenizer, work, resume=resume, device=device, compiled=compiled, on_step=on_step)
+    model: Any = make()[0]
     model = model.to(torch.bfloat16).to(torch.float32)  # between the runs: the model as it is stored at the end
-    model, history = train(plan, tokenizer, work, first=model, **options)
+    model, history = make(first=model)
     tokenizer.save_pretrained(fresh)
     model.to("cpu", torch.bfloat16).save_pretrained(fresh)
     (fresh / "model.safetensors").chmod(0o644)
@@ -384,7 +407,8 @@ def main(args: argparse.Namespace) -> int:
     first: list[int] = []
 
     def on_step(step: int, history: list[float]) -> None:
-        first or first.append(step - 1)
+        if not first:
+            first.append(step - 1)
         left = (time.monotonic() - started) / (step - first[0]) * (total - step)
         line.show(
             f"step {step} of {total}, loss {sum(history[-20:]) / len(history[-20:]):.3f}, {left / 60:.0f} min left",

@@ -49,6 +49,15 @@ def test_every_known_mistake_is_taken_by_one_exercise(topic):
     assert written == taken and written
 
 
+@pytest.mark.parametrize("topic", dict.fromkeys(each.topic for each in CATALOGUE.values()))
+def test_nothing_but_a_known_mistake_is_written_without_types(topic):
+    """mypy is told to let such functions be in these files; all others there have types."""
+    module = getattr(exercises, topic)
+    own = [each for each in vars(module).values() if inspect.isfunction(each) and each.__module__ == module.__name__]
+    complete = [each for each in own if {*inspect.signature(each).parameters, "return"} <= each.__annotations__.keys()]
+    assert own and own == complete
+
+
 def test_a_new_labs_file_is_found_by_its_topic_alone(tmp_path, monkeypatch):
     (tmp_path / "capstone.py").write_text("from toy_exercise import TOY\n")
     monkeypatch.setattr(exercises, "__path__", [*exercises.__path__, str(tmp_path)])

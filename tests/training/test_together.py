@@ -79,7 +79,7 @@ def test_first_gradients_equal_those_of_separate_runs(model, rows, monkeypatch):
         assert len(ours) == len(theirs)
         for our, their in zip(ours, theirs, strict=True):
             kept = our[tuple(map(slice, their.shape))]  # without the padding of the rank
-            assert (kept - their).norm() <= 1e-6 * their.norm() and their.norm() > 0
+            assert (kept - their).norm() <= 3e-6 * their.norm() and their.norm() > 0
             assert our.count_nonzero() == kept.count_nonzero(), trial
 
 

@@ -5,6 +5,8 @@ What cells print is discarded; what `labkit` displays is sent out.
 (https://jupyter-client.readthedocs.io/en/stable/messaging.html, version 5.3)
 """
 
+from __future__ import annotations
+
 import builtins
 import hashlib
 import hmac
@@ -15,6 +17,7 @@ import sys
 import threading
 from datetime import UTC, datetime
 from itertools import count
+from typing import Any
 
 import zmq
 
@@ -25,7 +28,7 @@ LANGUAGE = {"name": "python", "version": sys.version.split()[0], "mimetype": "te
 
 
 class Kernel:
-    def __init__(self, connection, listening):
+    def __init__(self, connection: dict[str, Any], listening: list[int]) -> None:
         """`listening`: for each of the connection's five ports a descriptor of a socket that already listens there."""
         self.key = connection["key"].encode()
         self.session, self.numbers, self.cells = os.urandom(16).hex(), count(), count(1)
@@ -44,13 +47,14 @@ class Kernel:
             socket.linger = 1000
             socket.setsockopt(zmq.USE_FD, listening[connection[name + "_port"] - 1])
             socket.bind(f"{self.address}-{connection[name + '_port']}")
-        self.parent, self.namespace = {}, {}
+        self.parent: dict[str, Any] = {}
+        self.namespace: dict[str, Any] = {}
         vars(builtins).update(labkit.notebooks_own())
         labkit._display = lambda bundle, metadata=None: self.publish(
             "display_data", {"data": bundle, "metadata": metadata or {}}
         )
 
-    def run(self):
+    def run(self) -> None:
         threading.Thread(target=lambda: zmq.proxy(self.heart, self.heart), daemon=True).start()
         poller = zmq.Poller()
         poller.register(self.shell, zmq.POLLIN)
@@ -63,7 +67,7 @@ class Kernel:
             except KeyboardInterrupt:
                 pass
 
-    def answer(self, socket):
+    def answer(self, socket: zmq.Socket) -> bool:
         """Do what one message asks for. False if it asks the kernel to end."""
         parts = socket.recv_multipart()
         at = parts.index(DELIMITER)
@@ -74,7 +78,7 @@ class Kernel:
         self.publish("status", {"execution_state": "busy"})
         if kind == "kernel_info_request":
             about = {"protocol_version": "5.3", "implementation": "labkit", "implementation_version": "1", "banner": ""}
-            reply = {"status": "ok", **about, "language_info": LANGUAGE}
+            reply: dict[str, Any] = {"status": "ok", **about, "language_info": LANGUAGE}
         elif kind == "execute_request":
             reply = self.execute(content["code"])
         else:
@@ -83,7 +87,7 @@ class Kernel:
         self.publish("status", {"execution_state": "idle"})
         return kind != "shutdown_request"
 
-    def execute(self, source):
+    def execute(self, source: str) -> dict[str, Any]:
         number = next(self.cells)
         name = f"<cell {number}>"
         if source.startswith("%reset -f\n"):
@@ -93,7 +97,7 @@ class Kernel:
             labkit._defined.clear()
             labkit._failed = None
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-        error = None
+        error: BaseException | None = None
         try:
             exec(compile(source, name, "exec", dont_inherit=True), self.namespace)
         except BaseException as raised:  # whatever the cell raises; what `exit()` raises too
@@ -104,10 +108,10 @@ class Kernel:
         self.publish("error", said)
         return {"status": "error", "execution_count": number, **said}
 
-    def publish(self, kind, content):
+    def publish(self, kind: str, content: dict[str, Any]) -> None:
         self.send(self.iopub, kind, content, [kind.encode()])
 
-    def send(self, socket, kind, content, identities):
+    def send(self, socket: zmq.Socket, kind: str, content: dict[str, Any], identities: list[bytes]) -> None:
         header = {
             "msg_id": f"{self.session}_{next(self.numbers)}",
             "msg_type": kind,
@@ -119,7 +123,7 @@ class Kernel:
         parts = [json.dumps(part).encode() for part in (header, self.parent, {}, content)]
         socket.send_multipart([*identities, DELIMITER, self.sign(parts), *parts])
 
-    def sign(self, parts):
+    def sign(self, parts: list[bytes]) -> bytes:
         return hmac.new(self.key, b"".join(parts), hashlib.sha256).hexdigest().encode()
 
 

@@ -5,6 +5,7 @@ outside.
 """
 
 import sys
+from typing import Any
 
 import zmq
 from ipykernel.kernelapp import IPKernelApp
@@ -12,7 +13,7 @@ from ipykernel.kernelapp import IPKernelApp
 bind = zmq.Socket.bind
 
 
-def bind_open(socket: zmq.Socket, address: str):
+def bind_open(socket: zmq.Socket, address: str) -> Any:
     """As `Socket.bind`; `ipc://…-N` is the socket that already listens there."""
     path, _, number = address.rpartition("-")
     if path.startswith("ipc://") and number.isdigit():
@@ -22,6 +23,6 @@ def bind_open(socket: zmq.Socket, address: str):
 
 if __name__ == "__main__":
     sys.path.pop(0)  # the folder it was started in
-    zmq.Socket.bind = bind_open
-    IPKernelApp.log_connection_info = lambda app: None  # not needed
+    zmq.Socket.bind = bind_open  # type: ignore[assignment, method-assign]
+    IPKernelApp.log_connection_info = lambda app: None  # type: ignore[method-assign]  # not needed
     IPKernelApp.launch_instance(["-f", sys.argv[1]])
