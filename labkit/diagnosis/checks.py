@@ -149,6 +149,8 @@ def survives_zero_rate(make: Make, usual: Log | None = None) -> Result:
         said = "the numbers stay: the learning ends them"
     elif scatter[1] > 0.5 * scatter[0] and scatter[1] > 0.03:
         said = "it stays: the data go up and down, not the learning"
+    elif scatter[1] > 0.1:
+        said = "a part of it stays: that part is in the data, not in the learning"
     else:
         said = "it goes: it comes from the learning"
     values = {"scatter": scatter[0], "scatter_at_zero_rate": scatter[1]}

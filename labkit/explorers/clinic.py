@@ -11,6 +11,7 @@ import html
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from labkit import plots
@@ -32,6 +33,7 @@ Log = dict[str, list]
 
 KEY = "clinic:"
 NONE = "none"
+ITEM = "– "  # begins a line of a list
 TESTS = {
     "first loss": "the loss before the first step, beside ln V and the base's own",
     "counted tokens": "how many tokens carry loss, batch by batch",
@@ -208,7 +210,7 @@ def height(logs: Sequence[Log]) -> tuple[float | None, float | None]:
 def note(axes: Any, text: str, low: bool = False) -> None:
     """A remark in a corner of a panel."""
     axes.annotate(
-        text, (0.02, 0.04 if low else 0.95), xycoords="axes fraction", va="bottom" if low else "top", fontsize=9
+        text, (0.13, 0.04 if low else 0.95), xycoords="axes fraction", va="bottom" if low else "top", fontsize=9
     )
 
 
@@ -260,12 +262,13 @@ def said_of_diagnosis(chart: Chart, named: str, first: str | None = None) -> Ite
     yield f"✗ You said: {label(named)}. It is: *{label(chart.cause)}*."
     if first == chart.cause:
         yield "Your first diagnosis was right. What in the tests made you change it?"
-    would = f"{label(named)[0].upper()}{label(named)[1:]} would have shown {patients.shows(named)}."
-    yield f"{would} {chart.who.neighbours.get(named, '')}".strip()
+    yield f"{label(named)[0].upper()}{label(named)[1:]} would have shown {patients.shows(named)}"
 
 
-def said_of_test(chart: Chart, named: str) -> Iterator[str]:
-    """Whether the test that was named first tells this cause from its neighbours, and which does."""
+def said_of_test(chart: Chart, named: str, seen: Sequence[str]) -> Iterator[str]:
+    """Whether the test that was named first tells this cause from its neighbours, and which does; what it gave, unless
+    it is among those `seen`.
+    """
     tells = chart.who.tells
     if named in tells:
         yield f"✓ *{named}* tells: {tells[named]}" if named != NONE else f"✓ No test is needed: {tells[named]}"
@@ -274,7 +277,7 @@ def said_of_test(chart: Chart, named: str) -> Iterator[str]:
     wrong = f"*{named}* does not tell it from its neighbours." if named != NONE else "The curves alone do not tell it."
     yield f"✗ {wrong}"
     yield f"*{best}* does: {tells[best]}" if best != NONE else f"No test is needed: {tells[best]}"
-    if best != NONE:
+    if best != NONE and best not in seen:
         yield test_line(chart, best)
 
 
@@ -283,7 +286,7 @@ def said_of_case(chart: Chart) -> Iterator[str]:
     yield f"Planted: {chart.who.planted}"
     yield f"Why the curve looks so: {chart.who.why}"
     yield "Much the same curve comes from:"
-    yield from (f"– *{label(cause)}*. {told}" for cause, told in chart.who.neighbours.items())
+    yield from (f"{ITEM}*{label(cause)}*. {told}" for cause, told in chart.who.neighbours.items())
 
 
 def said_of_run(chart: Chart, knob: str, again: Log) -> Iterator[str]:
@@ -349,7 +352,15 @@ def as_text(chart: Chart) -> str:
 
 
 def paragraphs(lines: Sequence[str]) -> str:
-    return "".join(f"<p>{to_html(line)}</p>" for line in lines)
+    """The lines as HTML: paragraphs, and a list of those that begin as an item."""
+    parts = []
+    for items, group in groupby(lines, key=lambda line: line.startswith(ITEM)):
+        told = [to_html(line.removeprefix(ITEM)) for line in group]
+        if items:
+            parts.append(f"<ul style='margin: 4px 0'>{''.join(f'<li>{line}</li>' for line in told)}</ul>")
+        else:
+            parts += [f"<p style='margin: 4px 0'>{line}</p>" for line in told]
+    return "".join(parts)
 
 
 # In a running notebook
@@ -380,6 +391,8 @@ class Visit:
 
         self.chart, self.number, self.widgets, self.make = chart, chart.who.number, widgets, Maker()
         self.again: tuple[str, Log] | None = None  # the last run with a knob turned
+        self.picture, self.words = self._picture()
+        self.new_picture, self.new_words = self._picture()  # with that run's curves over the old ones
         self.box = widgets.VBox([heading(chart.title), self._text(paragraphs([chart.intro])), *self._curves()])
         self.box.add_class("labkit-quiz")
         self.cause = self._pick("Diagnosis", [(label(cause), cause) for cause in CAUSES])
@@ -396,11 +409,12 @@ class Visit:
         causes = "".join(f"<li>{to_html(f'*{label(name)}*: {cause.text}')}</li>" for name, cause in CAUSES.items())
         tests = "".join(f"<li>{to_html(f'*{test}*: {text}')}</li>" for test, text in TESTS.items())
         self.parts = {
-            "cause": self._part(CAUSE_ASKED, causes, self.cause, self.commit, self.said["cause"]),
-            "test": self._part(TEST_ASKED, tests, self.test, self.see, self.said["test"]),
+            "cause": self._part(CAUSE_ASKED, causes, self.cause, self._row(self.commit), self.said["cause"]),
+            "test": self._part(TEST_ASKED, tests, self.test, self._row(self.see), self.said["test"]),
             "case": self._part(CHANGE_ASKED, "", self.other, self._row(self.change, self.reveal), self.said["case"]),
             "knob": self._part(KNOB_ASKED, "", self.knob, self._row(self.run, self.recorded), self.said["knob"]),
         }
+        self.parts["knob"].children += (self.new_picture, self.new_words)
         self._open("cause")
         self._resume()
 
@@ -413,7 +427,7 @@ class Visit:
         return self.widgets.HTML()
 
     def _row(self, *children):
-        return self.make(self.widgets.HBox, list(children))
+        return self.widgets.HBox(list(children), layout={"flex_flow": "row wrap"})
 
     def _pick(self, name: str, options: list[tuple[str, str]]):
         options = [("choose …", ""), *options]
@@ -449,22 +463,33 @@ class Visit:
             name: widgets.Checkbox(value=False, description=text, indent=False, layout={"width": "auto"})
             for name, text in EXTRAS.items()
         }
-        self.picture = widgets.Image(format="png", layout={"max_width": "672px", "display": "none"})
-        self.words = widgets.HTML()
         for control in (self.axis, *self.extras.values()):
             control.observe(self._draw, "value")
         asked = self._text("<p>The training loss is above. What else would you see?</p>")
         return [asked, self.axis, self._row(*self.extras.values()), self.picture, self.words]
 
+    def _picture(self) -> tuple:
+        """An image that is not shown yet, and what it says in words."""
+        image = self.widgets.Image(format="png", layout={"max_width": "672px", "display": "none"})
+        return image, self.widgets.HTML()
+
     def _draw(self, _: object = None) -> None:
+        self._draw_on(self.picture, self.words)
+        self._draw_again()
+
+    def _draw_again(self) -> None:
+        if self.again is not None:
+            knob, log = self.again
+            self._draw_on(self.new_picture, self.new_words, log, KNOBS[knob].text)
+
+    def _draw_on(self, picture: Any, words: Any, again: Log | None = None, knob: str = "") -> None:
         extras = [name for name, box in self.extras.items() if box.value]
-        knob, again = self.again if self.again else ("", None)
-        figure, alt = self.chart.figure(self.axis.value, extras, again, KNOBS[knob].text if knob else "")
+        figure, alt = self.chart.figure(self.axis.value, extras, again, knob)
         png = io.BytesIO()
         figure.savefig(png, format="png", dpi=96)
-        self.picture.value = png.getvalue()
-        self.picture.layout.display = ""
-        self.words.value = f"<details><summary>The figure in words</summary><p>{html.escape(alt)}</p></details>"
+        picture.value = png.getvalue()
+        picture.layout.display = ""
+        words.value = f"<details><summary>The figure in words</summary><p>{html.escape(alt)}</p></details>"
 
     # The dialogue
 
@@ -534,7 +559,7 @@ class Visit:
         self.other.disabled = self.change.disabled = self.reveal.disabled = True
         first = now["diagnosis"] if now["changed"] else None
         told = [*said_of_diagnosis(self.chart, now["changed"] or now["diagnosis"], first)]
-        told += [*said_of_test(self.chart, now["tests"][0]), *said_of_case(self.chart)]
+        told += [*said_of_test(self.chart, now["tests"][0], now["tests"]), *said_of_case(self.chart)]
         self._say("case", told if store().lasting else [*told, "This is not kept: its file cannot be written."])
         self._open("knob")
 
@@ -565,9 +590,10 @@ class Visit:
         self.said["knob"].value = f"<div>{bar} {text}</div>"
 
     def _show_recorded(self) -> None:
-        self._show(self.chart.who.knobs[0], self.chart.record["rerun"], ["Recorded."])
+        right = self.chart.who.knobs[0]
+        self._show(right, self.chart.record["rerun"], [f"Recorded, with {KNOBS[right].text}."])
 
     def _show(self, knob: str, again: Log, before: Sequence[str] = ()) -> None:
         self.again = (knob, again)
-        self._draw()
-        self._say("knob", [*before, *said_of_run(self.chart, knob, again), "The new curve is in the picture above."])
+        self._draw_again()
+        self._say("knob", [*before, *said_of_run(self.chart, knob, again)])

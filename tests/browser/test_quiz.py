@@ -2,16 +2,9 @@
 
 import json
 import os
-import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-import nbformat
 import pytest
 
 from labkit.progress import Store
@@ -27,74 +20,18 @@ from labkit.quizzes import banks
 questions = list(banks.load(Path({str(BANK)!r})))
 quizzes.choose, quizzes.AFTER = lambda *given: list(questions), 10
 """
-FOCUS = """() => { const e = document.activeElement;
-  return [!!e.closest('.labkit-quiz'), e.tagName, e.type || '', e.textContent] }"""
 LIMIT = 0.3  # seconds until ten questions are on the screen
 
 
 @pytest.fixture
-def notebook(tmp_path):
-    """The address of a notebook in JupyterLab: a cell to begin, one with a quiz of each kind."""
-    cells = [nbformat.v4.new_code_cell(SETUP), nbformat.v4.new_code_cell('lk.quiz("masking", when="before")')]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), tmp_path / "quiz.ipynb")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0"]
-    options.append("--IdentityProvider.token=")
-    homes = {name: str(tmp_path / name) for name in ("LABKIT_HOME", "JUPYTER_CONFIG_DIR", "JUPYTERLAB_WORKSPACES_DIR")}
-    with open(tmp_path / "log", "w") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *options], cwd=tmp_path, env=os.environ | homes, stdout=log, stderr=log
-        )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"{address}/api/status", timeout=5)
-                break
-            except (urllib.error.URLError, ConnectionError):
-                assert server.poll() is None, (tmp_path / "log").read_text()
-                time.sleep(0.5)
-        yield f"{address}/lab/tree/quiz.ipynb"
-    finally:
-        server.kill()
-        server.wait()
+def cells():
+    """A cell to begin, one with a quiz of each kind."""
+    return [SETUP, 'lk.quiz("masking", when="before")']
 
 
 @pytest.fixture
-def page(notebook):
-    """The notebook with both cells run."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium") or shutil.which("google-chrome"), args=["--no-sandbox"]
-        )
-        page = browser.new_page(viewport={"width": 1100, "height": 1900})
-        page.goto(notebook)
-        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=90_000)
-        page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=60_000)
-        run_all(page)
-        yield page
-        browser.close()
-
-
-def run_all(page) -> None:
-    """Run both cells. JupyterLab may drop what is run before its kernel has answered, so it is tried again."""
-    from playwright.sync_api import TimeoutError
-
-    for left in (2, 1, 0):
-        page.locator(".jp-InputPrompt").first.click()
-        page.click(".lm-MenuBar >> text=Run")
-        page.click("text=Run All Cells")
-        try:
-            page.wait_for_selector(".labkit-quiz .labkit-question >> nth=5", timeout=30_000)
-            return
-        except TimeoutError:
-            if not left:
-                raise
+def ready():
+    return ".labkit-quiz .labkit-question >> nth=5"
 
 
 def replies(page, count: int) -> list[str]:
@@ -103,18 +40,9 @@ def replies(page, count: int) -> list[str]:
     return page.locator(".labkit-reply").all_inner_texts()
 
 
-def test_every_kind_is_answered_by_keyboard(page, tmp_path):
+def test_every_kind_is_answered_by_keyboard(page, tab_to, tmp_path):
     keys = page.keyboard
     cells = page.locator(".jp-Notebook .jp-Cell").count()
-
-    def tab_to(*wanted: str) -> None:
-        for _ in range(12):
-            keys.press("Tab")
-            inside, tag, kind, text = page.evaluate(FOCUS)
-            if inside and (kind in wanted or tag in wanted or text in wanted):
-                return
-        raise AssertionError(f"no {wanted} is reached with Tab; the focus is on {page.evaluate(FOCUS)}")
-
     page.locator(".jp-InputPrompt").nth(1).click()
     tab_to("text")
     keys.type("12345 nats")

@@ -96,9 +96,10 @@ def test_a_wrong_answer_is_met_by_name(chart, wrong):
 
 def test_a_neighbour_is_answered_with_what_tells_it_apart(chart):
     neighbour, told = next(iter(chart.who.neighbours.items()))
-    said = until_revealed(Visit(chart), neighbour, next(iter(chart.who.tells)))
-    first = said.split("Planted:")[0]
-    assert told[:20] in first and f"✓ <em>{next(iter(chart.who.tells))}</em> tells" in first
+    best = next(iter(chart.who.tells))
+    said = until_revealed(Visit(chart), neighbour, best)
+    assert f"<em>{neighbour}</em>. {told[:20]}" in said and f"✓ <em>{best}</em> tells" in said
+    assert chart.record["tests"][best]["line"] not in said  # it stands above already
 
 
 def test_the_diagnosis_may_be_changed_once(chart, wrong):
@@ -228,7 +229,7 @@ def test_it_is_run_again_with_a_knob_turned(tiny):
     name, again = visit.again
     assert name == "shuffle" and len(again["loss"]) == 8 and again["loss"] != tiny.log["loss"]
     assert re.search(r"Held-out loss at the end: [\d.]+ before, [\d.]+ with rows shuffled", visit.said["knob"].value)
-    assert "with rows shuffled, by step" in visit.words.value and not visit.run.disabled
+    assert "with rows shuffled, by step" in visit.new_words.value and visit.words.value == "" and not visit.run.disabled
     assert kept(NUMBER)["knobs"] == ["shuffle"]
 
 
