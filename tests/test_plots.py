@@ -85,7 +85,8 @@ def test_several_curves_are_named_and_told_apart_without_colour(shown, monkeypat
 
 
 @pytest.mark.parametrize(
-    "loss, words", [([math.nan], "not a number at any step"), ([3.0], "3.00 at step 1"), ([], "not a number at any step")]
+    "loss, words",
+    [([math.nan], "not a number at any step"), ([3.0], "3.00 at step 1"), ([], "not a number at any step")],
 )
 def test_odd_curves_are_drawn_too(shown, loss, words):
     plots.loss_curve(history(loss), "Odd")

@@ -152,7 +152,11 @@ def test_a_percent_sign_at_the_start_of_a_line_may_be_python():
 
 @pytest.mark.parametrize(
     "data, says",
-    [(b"PK\3\4", "a zip, or a word processor document"), (b"\xff\xfe", "not even text"), (b'{"cells": [', "its end is missing")],
+    [
+        (b"PK\3\4", "a zip, or a word processor document"),
+        (b"\xff\xfe", "not even text"),
+        (b'{"cells": [', "its end is missing"),
+    ],
 )
 def test_what_is_no_notebook_is_named(data, says):
     with pytest.raises(InputError, match=says):
