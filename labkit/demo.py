@@ -307,11 +307,11 @@ def check_picture(path: str) -> None:
 
 
 def picture(test: Sequence[Example], before, few_shot, after, steps: int) -> str:
-    """An SVG of the scores as bars and of three questions with what was written to them, word for word but for its length.
+    """An SVG with the scores as bars, and three questions with the answers, verbatim but shortened.
 
     The background is white, so that it reads the same on a light and a dark page; its title is the text alternative.
     """
-    scores = {"before": before, "with four worked examples": few_shot, f"after {steps} steps of LoRA": after}
+    scores = {"before": before, "before, with four worked examples": few_shot, f"after {steps} steps of LoRA": after}
     scores = {name: score for name, score in scores.items() if score}
     said = ", ".join(f"{name} {score.share:.1%}" for name, score in scores.items())
     title = f"Right answers to {after.n} held-out questions: {said}. Below, three of the questions with both answers."
@@ -345,7 +345,7 @@ def picture(test: Sequence[Example], before, few_shot, after, steps: int) -> str
 <title>{html.escape(title)}</title>
 <style>
 .head {{ font: bold 14px sans-serif; fill: #1f2328; }} .text {{ font: 13px sans-serif; fill: #57606a; }}
-.said {{ font: 12.5px monospace; fill: #1f2328; }} .full {{ fill: #eaeef2; }} .befor, .with {{ fill: #8c959f; }} .after {{ fill: #0969da; }}
+.said {{ font: 12.5px monospace; fill: #1f2328; }} .full {{ fill: #eaeef2; }} .befor {{ fill: #8c959f; }} .after {{ fill: #0969da; }}
 </style>
 <rect x="0.5" y="0.5" width="799" height="{y - 1}" rx="8" fill="#ffffff" stroke="#d0d7de"/>
 {chr(10).join(shapes)}
