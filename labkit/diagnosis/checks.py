@@ -110,7 +110,7 @@ def distance(make: Make, usual: Log | None = None) -> Result:
         said = "as in a run that turns on its way"
     values = {"distance": went, "sum_of_rates": allowed, "share_changed": share}
     line = f"moved {went:.2g} a weight (the rates add up to {allowed:.2g}), {share:.0%} of the weights changed: {said}"
-    return Result("distance", values, line)
+    return Result("distance", values, line if math.isfinite(went) else said)
 
 
 def step_or_sample(make: Make, usual: Log | None = None) -> Result:
@@ -147,6 +147,8 @@ def survives_zero_rate(make: Make, usual: Log | None = None) -> Result:
         said = "no numbers even at a rate of nothing: not the rate"
     elif not math.isfinite(scatter[0]):
         said = "the numbers stay: the learning ends them"
+    elif not any(scatter):
+        said = "the loss is the same at every step"
     elif scatter[1] > 0.5 * scatter[0] and scatter[1] > 0.03:
         said = "it stays: the data go up and down, not the learning"
     elif scatter[1] > 0.1:

@@ -59,7 +59,7 @@ UNITS = {
     "entropy": "entropy\n(nats)",
 }
 CAUSE_ASKED = "What is the cause?"
-TEST_ASKED = "Which test would tell it from its neighbours?"
+TEST_ASKED = "Which test would tell it from causes whose curve looks the same?"
 CHANGE_ASKED = "Does that change your diagnosis? You may change it once."
 KNOB_ASKED = "Which knob would you turn?"
 WINDOWS = 16  # in which a curve is told in words
@@ -274,7 +274,11 @@ def said_of_test(chart: Chart, named: str, seen: Sequence[str]) -> Iterator[str]
         yield f"✓ *{named}* tells: {tells[named]}" if named != NONE else f"✓ No test is needed: {tells[named]}"
         return
     best = next(iter(tells))
-    wrong = f"*{named}* does not tell it from its neighbours." if named != NONE else "The curves alone do not tell it."
+    wrong = (
+        f"*{named}* does not tell it from causes whose curve looks the same."
+        if named != NONE
+        else "The curves alone do not tell it."
+    )
     yield f"✗ {wrong}"
     yield f"*{best}* does: {tells[best]}" if best != NONE else f"No test is needed: {tells[best]}"
     if best != NONE and best not in seen:

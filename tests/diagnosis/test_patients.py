@@ -43,7 +43,7 @@ def test_the_right_knob_cures(number):
     measure = MEASURES[who.measure].of
     sick, cured = measure(record["log"]), measure(record["rerun"])
     if record["cause"] == "sound":
-        assert cured == pytest.approx(sick, rel=0.15)
+        assert cured == pytest.approx(sick, rel=0.25)  # by as much as seeds differ
     else:
         assert math.isfinite(cured) and (not math.isfinite(sick) or cured < 0.9 * sick)
 
