@@ -92,6 +92,18 @@ def patient(number: int) -> Patient:
     return there[number]
 
 
+def causes_by_claim() -> dict[str, list[str]]:
+    """{id of a claim about a symptom, C32 to C37: the different causes that patients with this symptom have}."""
+    from labkit.diagnosis.clinic import CASES
+
+    found: dict[str, list[str]] = {}
+    for who in patients().values():
+        case = CASES[who.fault]
+        if case.symptom and case.cause not in found.setdefault(case.symptom, []):
+            found[case.symptom].append(case.cause)
+    return {claim: sorted(found[claim]) for claim in sorted(found)}
+
+
 def shows(cause: str) -> str:
     """What a cause shows in a run's curves and tests: completes "it would have shown"."""
     return _table()["causes"][cause]

@@ -561,8 +561,10 @@ lk.clinic(4)
 # What all patients of the clinic say about the chapter's six symptoms:
 
 # %%
-for id, causes in lk.diagnosis.patients.causes_by_claim().items():
-    print(f"{', '.join(causes)}")
+from labkit.diagnosis import patients
+
+for id, causes in patients.causes_by_claim().items():
+    print(f"\nThis symptom had {len(causes)} causes: {', '.join(causes)}")
     lk.claim(id, measured=len(causes))
 
 # %%
@@ -669,10 +671,10 @@ lk.quiz("hyperparameters", when="after")
 #
 # ### More patients
 #
-# About five minutes each. One of them is healthy.
+# About five minutes each. One of them is healthy. To see one alone, write `lk.clinic(11)`.
 
 # %%
-for number in range(5, lk.diagnosis.patients.COUNT + 1):
+for number in range(5, len(patients.patients()) + 1):
     lk.clinic(number)
 
 # %% [markdown]

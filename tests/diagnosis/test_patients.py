@@ -187,3 +187,9 @@ def test_a_record_is_made_once_and_again_when_its_patient_changes(tiny, tmp_path
     with pytest.raises(SystemExit):
         patients.main(["2"])
     assert "give a whole number from 1 to 1" in capsys.readouterr().err
+
+
+def test_each_symptom_of_the_chapter_has_at_least_two_causes_among_the_patients():
+    found = patients.causes_by_claim()
+    assert list(found) == ["C32", "C33", "C34", "C35", "C36", "C37"]
+    assert all(len(causes) >= 2 for causes in found.values())
