@@ -57,7 +57,7 @@ class Plan:
 
 
 def train_tokenizer(documents: Iterable[str], size: int = VOCABULARY):
-    """A byte-level BPE over `documents`; digits stand alone; returns a `tokenizers.Tokenizer`."""
+    """A byte-level BPE over `documents`; digits are single; returns a `tokenizers.Tokenizer`."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     from labkit.tokenization import WORDS
