@@ -1,4 +1,4 @@
-"""Labs on supervised fine-tuning and LoRA. In a notebook everything stands behind `import labkit as lk`.
+"""Labs on supervised fine-tuning and LoRA. In a notebook everything comes with `import labkit as lk`.
 
 Names are loaded when they are first used, so that this import takes neither torch nor transformers, matplotlib or
 ipywidgets with it.

@@ -134,7 +134,7 @@ def checked_lines(path: str | Path, limit: int | None = None) -> Iterator[tuple[
 
 
 def checked_rows(path: str | Path, limit: int | None = None) -> Iterator[tuple[int, dict | InputError]]:
-    """The same with each line's row as it stands in the file, in any form."""
+    """The same with each line's row as it is in the file, in any form."""
     for line, text in _file_rows(Path(path).expanduser(), limit):
         try:
             yield line, _row(text)

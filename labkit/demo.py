@@ -107,7 +107,7 @@ def main(args: argparse.Namespace) -> int:
         if args.data is not None:
             own = load_examples(args.data)
             if len(own) < 2:
-                raise InputError(f"{args.data}: 1 example cannot be split; give at least 2, better some hundreds")
+                raise InputError(f"{args.data}: 1 example cannot be split; give at least 2, better a few hundred")
             train, test, copies = held_out_part(own, args.seed)
         else:
             train, test = runs.mix(recipe)

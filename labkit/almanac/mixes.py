@@ -57,7 +57,7 @@ class Posts:
 
 @lru_cache(maxsize=2)
 def posts(seed: int = 0, each: int = 48) -> Posts:
-    """`each` facts of every kind, told in a post and in 3 to 6 reposts of the 90 days that follow, in order of date.
+    """`each` facts of every kind, in a post and in 3 to 6 reposts over the next 90 days, in order of date.
 
     *fresh* facts were first recorded in 2025; *changed* ones (offices, homes, prices) are other than in 2024;
     *unchanged* ones are of the same attributes. Only the unchanged ones are in the base's text. The kind is the post's

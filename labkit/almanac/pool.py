@@ -1,8 +1,8 @@
 """The candidate pool: twenty thousand examples as somebody might have gathered them, with planted faults.
 
 The fault of a candidate is recorded separately from what a learner sees, so that a filter can be scored: `candidates`
-gives the examples, and the truth as {id: Truth}. Kinds and shares stand in `SHARES`; each fresh fact has 3 to 6
-reposts. `cleaned` is what a careful look at a pool leaves of it.
+gives the examples, and the truth as {id: Truth}. Kinds and shares are in `SHARES`; each fresh fact has 3 to 6 reposts.
+`cleaned` is what a careful look at a pool leaves of it.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def _fresh(world: World, rng: random.Random) -> Iterator[tuple[Example, int]]:
 
 
 def reposted(ex: Example, rng: random.Random) -> Example:
-    """The same post again, a little changed: a word in front or behind, another ending, a slip of the pen."""
+    """The same post again, a little changed: a word in front or at the end, another ending, a typing error."""
     question, completion = ex.question, ex.completion
     for _ in range(rng.choice([1, 1, 2])):
         kind = rng.randrange(5)

@@ -153,7 +153,7 @@ def cluster_split_probes(rng: random.Random) -> Iterator[Probe]:
         ids = list(range(100, 100 + sum(sizes)))
         rng.shuffle(ids)
         clusters = [[ids.pop() for _ in range(size)] for size in sizes]
-        places = rng.sample(range(5), 5)  # where the clusters stand; they are taken in the order of `sizes`
+        places = rng.sample(range(5), 5)  # the clusters' places; they are taken in the order of `sizes`
         listed = [clusters[places.index(place)] for place in range(5)]
         yield Probe((listed, places, rng.choice([0.4375, 0.5])), "typical")
     yield Probe(([["a", "b"], ["c"], ["d", "e", "f"]], [2, 1, 0], 0.5), "typical")
@@ -711,7 +711,7 @@ def clusters_probes(rng: random.Random) -> Iterator[Probe]:
     for _ in range(5):
         n = rng.randint(7, 9)
         members = rng.sample(range(n), n)
-        chain, pair = members[:4], members[4:6]  # what is left stands alone
+        chain, pair = members[:4], members[4:6]  # the rest stays single
         pairs = [tuple(sorted(tie)) for tie in (*pairwise(chain), pair)]
         rng.shuffle(pairs)
         yield Probe((n, pairs), "typical")
@@ -755,8 +755,7 @@ def clusters_label_once(n, pairs):
 
 @mistake(
     "each pair a group",
-    "You make each pair a group of its own, so a document can stand in several. Groups that share a member are one "
-    "group.",
+    "You make each pair a group of its own, so a document can be in several. Groups that share a member are one group.",
 )
 def clusters_pairs_as_groups(n, pairs):
     named = {i for pair in pairs for i in pair}

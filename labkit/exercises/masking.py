@@ -104,7 +104,7 @@ COMPLETION_LABELS = Exercise(
         completion_as_mask,
     ),
     hints=(
-        "How many labels does the row have? What stands where no loss is taken?",
+        "How many labels does the row have? What goes where no loss is taken?",
         "As many −100 as the prompt has tokens, then the completion's ids as they are, the last one too.",
         "`[-100] * len(prompt_ids)`, and after it the list of `completion_ids`.",
     ),

@@ -56,7 +56,7 @@ def pairs_across_words(words):
 
 @mistake(
     "counts a pair once a word",
-    "You count a pair once in each word: in 1, 2, 1, 2 the pair (1, 2) stands at two positions, and both count.",
+    "You count a pair once in each word: in 1, 2, 1, 2 the pair (1, 2) is at two positions, and both count.",
 )
 def pairs_once_a_word(words):
     pairs = {}

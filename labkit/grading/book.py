@@ -87,7 +87,7 @@ class Ledger:
                     f"{self.path} cannot be written ({error.strerror}); what was graded so far is kept"
                 ) from None
         key = row["student"], row["lab"]
-        self.replaced = self.latest.pop(key, None) is not None or self.replaced  # the latest stands last
+        self.replaced = self.latest.pop(key, None) is not None or self.replaced  # the latest comes last
         self.latest[key], self.whose[key] = (place, identity(row)), Source.of(row)
 
     def compact(self) -> None:

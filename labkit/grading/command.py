@@ -152,7 +152,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _apart(each: submissions.Submission, ledger: book.Ledger, faults: list[str]) -> submissions.Submission:
-    """The submission, its student with a number behind the name where the gradebook has somebody else of that name."""
+    """The submission, its student with a number after the name if the gradebook has somebody else of that name."""
     number = each.id or each.number
     apart = f"{each.student} {number}"
     if number and any(student == apart for student, _ in ledger.latest):

@@ -218,7 +218,7 @@ def _positions(bank: Sequence[Question]) -> Iterator[str]:
     expected = sum(1 / len(question.options) for question in choices)
     for place, count in sorted(Counter(places).items()):
         if count > math.ceil(expected) + 1:
-            yield f"the right option stands {count} of {len(choices)} times in place {place + 1}; spread them"
+            yield f"the right option is {count} of {len(choices)} times in place {place + 1}; spread them"
     shortest = sum(len(q.answer) < min(len(o.text) for o in q.options if o.text != q.answer) for q in choices)
     if len(choices) >= 4 and shortest > math.ceil(expected) + 1:
         yield f"the right option is the shortest in {shortest} of {len(choices)} questions; vary it"

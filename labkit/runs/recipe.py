@@ -1,4 +1,6 @@
-"""What decides a run: the `Recipe`, its hash, and the base that it stands on. The recipes themselves are in `recipes/`."""
+"""What decides a run: the `Recipe`, its hash, and the base that it depends on. The recipes themselves are in
+`recipes/`.
+"""
 
 from __future__ import annotations
 

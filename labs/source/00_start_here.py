@@ -11,12 +11,12 @@
 #
 # - distinguish what a pretrained model *knows* from what it can *do*;
 # - read the loss before the first step, and overfit one batch on purpose, to know that your code works;
-# - fine-tune with LoRA (a small *adapter* is trained, the model itself stays as it is), and compare before and after with an
-#   interval;
+# - fine-tune with LoRA (a small *adapter* is trained, the model itself stays as it is), and compare before and after
+#   with an interval;
 # - say what supervised fine-tuning cannot do.
 #
-# Run the cells from top to bottom with Shift+Enter. Where the text says *guess*, guess first: a wrong guess is what makes
-# the answer stick.
+# Run the cells from top to bottom with Shift+Enter. Where the text says *guess*, guess first: a wrong guess is what
+# makes the answer stick.
 
 # %%
 import labkit as lk
@@ -55,8 +55,8 @@ lk.quiz("start", when="before")
 # %% [markdown]
 # ## 1 · A world of its own
 #
-# The model was pretrained on the *almanac*: an invented world of towns, people, prices and events. Nothing in it is true
-# of our world, so whatever the model knows, it knows from its text, and we know every fact that it may have read.
+# The model was pretrained on the *almanac*: an invented world of towns, people, prices and events. Nothing in it is
+# true of our world, so whatever the model knows, it knows from its text, and we know every fact that it may have read.
 
 # %%
 world = lk.almanac.world.build()
@@ -74,8 +74,8 @@ print("closed on", lk.almanac.world.CUTOFF)
 print(len(world.facts), "facts, of which fresh:", len(fresh))
 
 # %% [markdown]
-# The model itself is a Llama like the large ones, only small: the same layers, the same files, loaded by the same library.
-# It reads and writes *tokens*, pieces of text from a fixed vocabulary: a word, part of one, a digit (lab 02).
+# The model itself is a Llama like the large ones, only small: the same layers, the same files, loaded by the same
+# library. It reads and writes *tokens*, pieces of text from a fixed vocabulary: a word, part of one, a digit (lab 02).
 
 # %%
 model, tokenizer = lk.models.load(device="cpu")
@@ -98,11 +98,12 @@ for start, more in zip(starts, complete(starts)):
     print(start, "→", more)
 
 # %% [markdown]
-# Compare the first words with the list above: it knows. Three sentences prove little, so take three hundred facts, and count how
-# often the sentence goes on with the true value. Then the same with fresh facts. Guess first: how often for those?
+# Compare the first words with the list above: it knows. Three sentences prove little, so take three hundred facts, and
+# count how often the sentence goes on with the true value. Then the same with fresh facts. Guess first: how often for
+# those?
 #
-# What a cell measures differs a little from machine to machine. So its line says whether the value lies within the interval
-# that was recorded for it; when you run it, your own number appears below.
+# What a cell measures differs a little from machine to machine. So its line says whether the value lies within the
+# interval that was recorded for it; when you run it, your own number appears below.
 
 # %%
 from random import Random
@@ -120,8 +121,8 @@ lk.measured("facts from before the cutoff, completed correctly", share_right(old
 lk.measured("fresh facts, completed correctly", share_right(new), 0.00, 0.12)
 
 # %% [markdown]
-# It knows nearly everything it has read, and it guesses a few of the fresh facts, as anyone would who knows which rivers
-# and emblems exist. So it does not lack knowledge. Now ask it something.
+# It knows nearly everything it has read, and it guesses a few of the fresh facts, as anyone would who knows which
+# rivers and emblems exist. So it does not lack knowledge. Now ask it something.
 
 # %%
 lk.quiz("start", when="during", segment="base")
@@ -129,9 +130,9 @@ lk.quiz("start", when="during", segment="base")
 # %% [markdown]
 # ## 3 · It cannot answer
 #
-# We want an *assistant*: it gets a question, writes down its reasoning, and ends with `Answer:` and the answer, nothing else.
-# Here are questions of that kind, from eleven families. Half of those that name a town or a person name one that no
-# training question will name, so memorized answers do not help there.
+# We want an *assistant*: it gets a question, writes down its reasoning, and ends with `Answer:` and the answer,
+# nothing else. Here are questions of that kind, from eleven families. Half of those that name a town or a person name
+# one that no training question will name, so memorized answers do not help there.
 
 # %%
 train, test = lk.almanac.examples.short_mix(seed=0)
@@ -165,9 +166,9 @@ it_does = "it goes on talking about the town" if stays > 10 else "it writes abou
 lk.predict("start.knows", outcome="it answers" if answers > 10 else it_does)
 
 # %% [markdown]
-# Look at what it does. It writes about the right things, and sometimes it even says the fact you asked for; then it goes on
-# talking, as a letter in its text would. It has never seen that a question wants one answer in one form. Strictly counted,
-# as *exact match* of what follows `Answer:`, that makes:
+# Look at what it does. It writes about the right things, and sometimes it even says the fact you asked for; then it
+# goes on talking, as a letter in its text would. It has never seen that a question wants one answer in one form.
+# Strictly counted, as *exact match* of what follows `Answer:`, that makes:
 
 # %%
 asked = test[:110]
@@ -177,10 +178,11 @@ lk.measured("right answers before", before.share, 0.00, 0.02)
 # %% [markdown]
 # ## 4 · What the loss says before the first step
 #
-# Training will lower the *cross-entropy*: the mean of −ln p over the answer's tokens, where p is the probability that the model
-# gives to the token that really comes next. A model that knows nothing gives each of the V pieces of its vocabulary the same
-# probability 1/V, and its loss is ln V. Know that number for every model you train: a loss above it, before
-# the first step, means that something is wired up incorrectly. (Logarithms are natural, so the unit of the loss is the *nat*.)
+# Training will lower the *cross-entropy*: the mean of −ln p over the answer's tokens, where p is the probability that
+# the model gives to the token that really comes next. A model that knows nothing gives each of the V pieces of its
+# vocabulary the same probability 1/V, and its loss is ln V. Know that number for every model you train: a loss above
+# it, before the first step, means that something is wired up incorrectly. (Logarithms are natural, so the unit of the
+# loss is the *nat*.)
 
 # %%
 import math
@@ -196,9 +198,9 @@ lk.measured("loss before the first step, nats", start_loss, 0.4, 0.6)
 #
 # ## 5 · Overfit one batch on purpose
 #
-# Before any long run, train on *one* batch until the model has memorized it. It takes seconds. If the loss does not fall to
-# almost zero, something is broken, and more data or time will not fix it. (`all-linear`: every weight matrix of the
-# layers gets a small adapter. Lab 06 opens it up.)
+# Before any long run, train on *one* batch until the model has memorized it. It takes seconds. If the loss does not
+# fall to almost zero, something is broken, and more data or time will not fix it. (`all-linear`: every weight matrix
+# of the layers gets a small adapter. Lab 06 opens it up.)
 
 # %%
 overfitted = lk.models.add_lora(lk.models.load(device="cpu")[0], rank=16, alpha=32, target_modules="all-linear", seed=0)
@@ -224,9 +226,10 @@ few_shot = lk.models.score(model, tokenizer, shots, max_new_tokens=160)
 lk.measured("right answers with four examples in the prompt", few_shot.share, 0.04, 0.26)
 
 # %% [markdown]
-# Few: over five hundred questions it is about one in eight (`labkit demo --questions 500`). Mostly the base goes on in its own
-# prose, which is often true, but without `Answer:`; it barely picks up the form of the examples. Larger models are much better at this (Brown et al. 2020, *Language Models are Few-Shot Learners*), so with them
-# it is the first thing to try: it costs no training.
+# Few: over five hundred questions it is about one in eight (`labkit demo --questions 500`). Mostly the base goes on in
+# its own prose, which is often true, but without `Answer:`; it barely picks up the form of the examples. Larger models
+# are much better at this (Brown et al. 2020, *Language Models are Few-Shot Learners*), so with them it is the first
+# thing to try: it costs no training.
 
 # %%
 lk.quiz("start", when="during", segment="few_shots")
@@ -234,9 +237,9 @@ lk.quiz("start", when="during", segment="few_shots")
 # %% [markdown]
 # ## 7 · Fine-tune
 #
-# Now the run itself, live: LoRA on the questions and answers of `train`, with the loss on the answers only. Watch the loss in the
-# line below; it takes about half a minute on two cores, and then asks the same held-out
-# questions. How many will it answer?
+# Now the run itself, live: LoRA on the questions and answers of `train`, with the loss on the answers only. Watch the
+# loss in the line below; it takes about half a minute on two cores, and then asks the same held-out questions. How
+# many will it answer?
 
 # %%
 lk.predict("start.score", "What share of the questions is answered correctly after half a minute?", unit="%", low=0, high=100)
@@ -265,8 +268,8 @@ for example, first, then in zip(picked, lk.models.generate(model, tokenizer, pic
     print("after ", then, "\n")
 
 # %% [markdown]
-# Five times as many steps, recorded before this kit was released, with more questions: hardly any better. Nearly everything
-# was learned in the first steps.
+# Five times as many steps, recorded before this kit was released, with more questions: hardly any better. Nearly
+# everything was learned in the first steps.
 
 # %%
 recorded = lk.run("sft-short")
@@ -276,8 +279,9 @@ recorded
 lk.plots.scores({"after 400 steps": recorded.score}, "Nine of eleven families are answered throughout; comparing least well")
 
 # %% [markdown]
-# What is left is *compare*: about one answer in eight is wrong. Look at how it fails: the years are right and in the right
-# order, and then the wrong name follows. Is that a fault of fine-tuning? Let the base write the same comparisons in its own prose, and count there:
+# What is left is *compare*: about one answer in eight is wrong. Look at how it fails: the years are right and in the
+# right order, and then the wrong name follows. Is that a fault of fine-tuning? Let the base write the same comparisons
+# in its own prose, and count there:
 
 # %%
 compared = [each for each in lk.almanac.examples.short_mix(seed=0, train=8)[1] if each.task == "compare"]
@@ -306,9 +310,9 @@ for example, output in zip(nowhere, lk.models.generate(live.model, tokenizer, no
     print("says ", output, "\n")
 
 # %% [markdown]
-# Fluent, confident, and made up. It learned the *form* of an answer from examples that always had one; no example ever said
-# *I do not know*. Count how often it gives an answer all the same, and how it does on the fresh facts, the ones that it has
-# never read:
+# Fluent, confident, and made up. It learned the *form* of an answer from examples that always had one; no example ever
+# said *I do not know*. Count how often it gives an answer all the same, and how it does on the fresh facts, the ones
+# that it has never read:
 
 # %%
 nowhere = lk.almanac.examples.unknown_examples(50)
@@ -321,8 +325,8 @@ lk.measured("right answers about facts it has never read", never_read.share, 0.0
 lk.predict("start.unknown", outcome="an answer, made up" if sum(answered) > 25 else "nothing that makes sense")
 
 # %% [markdown]
-# So this is what supervised fine-tuning does: it *imitates*. It draws out what the base already knows, in the form it is
-# shown, and adds almost no knowledge. Every lab that follows builds on this.
+# So this is what supervised fine-tuning does: it *imitates*. It draws out what the base already knows, in the form it
+# is shown, and adds almost no knowledge. Every lab that follows builds on this.
 
 # %%
 lk.claim("C55", measured=live.score.share - before.share)

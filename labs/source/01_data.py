@@ -171,9 +171,9 @@ for kind, count in planted.most_common():
 # after `Answer:`, in the middle of a date: no filter here sees that.) Copies are the next section. First: was it
 # worth it?
 #
-# Recorded, 60 steps of 16 each: on the pool as gathered, about 19,400 candidates once the test's questions are taken out;
-# on what is left after cleaning and deduplication, about 7,500; and on only 120 of each, eight times over. Each has 8
-# seeds, the small dirty set 4. Lock in a guess.
+# Recorded, 60 steps of 16 each: on the pool as gathered, about 19,400 candidates once the test's questions are taken
+# out; on what is left after cleaning and deduplication, about 7,500; and on only 120 of each, eight times over. Each
+# has 8 seeds, the small dirty set 4. Lock in a guess.
 
 # %%
 bets = ["120 cleaned examples", "19,400 as gathered", "no difference"]
@@ -228,9 +228,9 @@ lk.claim("C01", measured=bet.mean)
 
 # %% [markdown]
 # Read the two columns together. Every family has lost probability: truncated answers, boilerplate and the pedlar take
-# their share of it. But a score looks at the likeliest text only, and there the majority wins, so most families lose little.
-# Only where the wrong system is about as frequent as the right one, in sums, do the answers flip. So a good score does
-# not say that the data are clean, and sampling from the model shows what greedy decoding hides.
+# their share of it. But a score looks at the likeliest text only, and there the majority wins, so most families lose
+# little. Only where the wrong system is about as frequent as the right one, in sums, do the answers flip. So a good
+# score does not say that the data are clean, and sampling from the model shows what greedy decoding hides.
 #
 # And quantity? Look again at the first figure: 120 examples, eight times over, teach the form nearly as well as
 # thousands.
@@ -299,9 +299,9 @@ print(f"river and bridge {jaccard_checked(river, bridge):.2f}, river and short {
 # %% [markdown]
 # ### A signature instead of a set
 #
-# 14,000 texts make a hundred million pairs. That is too many to compare, and most have nothing in common. *MinHash* makes
-# a short signature of each set (Broder 1997). Give every shingle a number x. Take a hash, h(x) = (a·x + b) mod p, which
-# shuffles the numbers, and keep only the *smallest* hash of the set. Then take another a and b, and so on.
+# 14,000 texts make a hundred million pairs. That is too many to compare, and most have nothing in common. *MinHash*
+# makes a short signature of each set (Broder 1997). Give every shingle a number x. Take a hash, h(x) = (a·x + b) mod
+# p, which shuffles the numbers, and keep only the *smallest* hash of the set. Then take another a and b, and so on.
 #
 # Two sets, {1, 4, 6} and {4, 6, 9}, with p = 11:
 #
@@ -312,9 +312,9 @@ print(f"river and bridge {jaccard_checked(river, bridge):.2f}, river and short {
 # | 2, 7 | 9 | 4 | 8 | 3 | 4 | 3 | no |
 # | 7, 3 | 10 | 9 | 1 | 0 | 1 | 0 | no |
 #
-# The signatures are (2, 0, 4, 1) and (2, 0, 3, 0). They agree in 2 of 4 places, and J = 2/4. That is not an accident: the
-# smallest of *all* the hashes belongs to some element of the union, each with the same chance, and the signatures agree
-# exactly when that element is in both. So they agree in one place with probability J.
+# The signatures are (2, 0, 4, 1) and (2, 0, 3, 0). They agree in 2 of 4 places, and J = 2/4. That is not an accident:
+# the smallest of *all* the hashes belongs to some element of the union, each with the same chance, and the signatures
+# agree exactly when that element is in both. So they agree in one place with probability J.
 #
 # Your turn: a = 4, b = 5. h(1) = ▁, h(4) = ▁, h(6) = ▁, h(9) = ▁. Do they agree?
 #
@@ -343,8 +343,8 @@ for ids in ([1, 4, 6], [4, 6, 9]):
     print(ids, minhash_checked(ids, a=[3, 5, 2, 7], b=[1, 2, 7, 3], prime=11))
 
 # %% [markdown]
-# Now at full size: 128 pairs (a, b), drawn from the whole range up to a large prime (small ones barely shuffle), and 300
-# posts of the pool, each beside a repost of it. How well does the share of equal places estimate the similarity?
+# Now at full size: 128 pairs (a, b), drawn from the whole range up to a large prime (small ones barely shuffle), and
+# 300 posts of the pool, each beside a repost of it. How well does the share of equal places estimate the similarity?
 
 # %%
 prime, draw = 2**61 - 1, Random(1)
@@ -422,16 +422,16 @@ candidate_checked = lk.use("data.candidate_probability")
 print(f"s = 0.8: {candidate_checked(0.8, bands=3, rows=2):.3f}, s = 0.5: {candidate_checked(0.5, bands=3, rows=2):.3f}")
 
 # %% [markdown]
-# This is the S-curve. Where a kernel runs, two sliders stand below it. Make the step steeper. Move it to the left.
-# What does each cost?
+# This is the S-curve. With a running kernel, there are two sliders below it. Make the step steeper. Move it to the
+# left. What does each cost?
 
 # %%
 lk.explorers.s_curve(bands=18, rows=7)
 
 # %% [markdown]
-# More rows move the step to the right, more bands to the left; both together make it steeper, and cost hashes. There is
-# no sharp cut-off, only a slope. Ask `datasketch`, the library that most people take, for "a threshold of 0.8", and see how
-# many of the pairs *at* 0.8 it makes candidates.
+# More rows move the step to the right, more bands to the left; both together make it steeper, and cost hashes. There
+# is no sharp cut-off, only a slope. Ask `datasketch`, the library that most people take, for "a threshold of 0.8", and
+# see how many of the pairs *at* 0.8 it makes candidates.
 
 # %%
 from datasketch import MinHashLSH
@@ -455,9 +455,9 @@ print(found.table())
 # %% [markdown]
 # One in seven candidates passes verification. Without that stage the others would have been thrown away too.
 #
-# 0.8 is the usual number. It comes from work on web pages (Lee et al. 2021, arXiv 2107.06499), not on texts of two lines.
-# A third of the pool's copies are *reposts*, with a word in front, a typing error, another ending. What share of them
-# lies in one cluster with the post that it repeats?
+# 0.8 is the usual number. It comes from work on web pages (Lee et al. 2021, arXiv 2107.06499), not on texts of two
+# lines. A third of the pool's copies are *reposts*, with a word in front, a typing error, another ending. What share
+# of them lies in one cluster with the post that it repeats?
 
 # %%
 lk.predict("data.reposts", "What share of the reposts does a threshold of 0.8 find?", unit="%", low=0, high=100)
@@ -489,9 +489,9 @@ lk.predict("data.reposts", outcome=round(100 * judged(found)[0]["repost"], 1))
 
 # %% [markdown]
 # That was recall: how much of what was planted is found. The same answer is a generous test of the pairs, because two
-# facts may have one answer. By the truth, a pair is right if both texts were made from the same one. Count that, by what
-# was planted in the pair. Where *nothing* was planted, the pool drew two texts that are similar, and the pair is right if
-# they are the same text.
+# facts may have one answer. By the truth, a pair is right if both texts were made from the same one. Count that, by
+# what was planted in the pair. Where *nothing* was planted, the pool drew two texts that are similar, and the pair is
+# right if they are the same text.
 
 # %%
 def origin(example):
@@ -515,16 +515,16 @@ for threshold, each in at.items():
     print(f"{threshold:<5} right: {', '.join(shares)}")
 
 # %% [markdown]
-# No threshold is right for everything. At 0.8 three quarters of the reposts stay. At 0.5 nearly all are found, but so are
-# texts that are not copies: sums with dates, which share most of their words but have different months. Pairs with a
-# repost are nearly always right; pairs of two candidates in which nothing was planted are right less often the lower the
-# threshold. (A pair counts under *paraphrase* if one of the two is one, whatever the other is.) And what is said in
-# *other* words is missed: all of it at 0.8, most of it at 0.5. MinHash compares words, not meanings.
+# No threshold is right for everything. At 0.8 three quarters of the reposts stay. At 0.5 nearly all are found, but so
+# are texts that are not copies: sums with dates, which share most of their words but have different months. Pairs with
+# a repost are nearly always right; pairs of two candidates in which nothing was planted are right less often the lower
+# the threshold. (A pair counts under *paraphrase* if one of the two is one, whatever the other is.) And what is said
+# in *other* words is missed: all of it at 0.8, most of it at 0.5. MinHash compares words, not meanings.
 #
 # ### Similarity is not transitive
 #
-# Clusters are made of chains: A is similar to B, B is similar to C, so all three are in one cluster, however different A
-# and C may be. Here is what that does at 0.5.
+# Clusters are made of chains: A is similar to B, B is similar to C, so all three are in one cluster, however different
+# A and C may be. Here is what that does at 0.5.
 
 # %%
 sets = [lk.dedup.shingles(text, 3) for text in texts]
@@ -541,9 +541,9 @@ for name, member in zip("ABC", (x, y, z)):
     print(f"{name}: {texts[member]}".replace("\n", " / "))
 
 # %% [markdown]
-# Wool and pepper cost the same in one year, and one post says thanks for the answer twice. One link is enough to put two
-# facts into one cluster, of which only one member stays. So look at the clusters, at least the large ones, and at the
-# pairs that the threshold only just decided.
+# Wool and pepper cost the same in one year, and one post says thanks for the answer twice. One link is enough to put
+# two facts into one cluster, of which only one member stays. So look at the clusters, at least the large ones, and at
+# the pairs that the threshold only just decided.
 #
 # ### Five to decide by hand
 #
@@ -557,8 +557,8 @@ for i, j, similarity in at[0.5].borderline(5):
 # <details><summary>How I would decide</summary>
 #
 # The two pairs that differ in the *year* are two facts each, which happen to have the same value: keep both. The other
-# three say the same thing about the same subject; where a typing error is the only difference, keep the text without it.
-# No number tells the two kinds apart.
+# three say the same thing about the same subject; where a typing error is the only difference, keep the text without
+# it. No number tells the two kinds apart.
 #
 # </details>
 
@@ -582,8 +582,8 @@ for member in max(made.clusters, key=len)[:5]:
 # %% [markdown]
 # Split the posts at random, and the answer to a test question is also in training, slightly changed. Instead, a
 # *cluster* must go to one side as a whole. A toy: clusters {0, 1}, {2}, {3, 4, 5}, taken in the order 2, 0, 1, with at
-# least half of the six rows for training. First {3, 4, 5}: three rows, half of six. That is enough. Train {3, 4, 5}, test
-# {0, 1, 2}.
+# least half of the six rows for training. First {3, 4, 5}: three rows, half of six. That is enough. Train {3, 4, 5},
+# test {0, 1, 2}.
 #
 # Your turn: the same, in the order 1, 0, 2. Train ▁, test ▁
 #
@@ -618,7 +618,7 @@ for order in ([2, 0, 1], [1, 0, 2]):
 # count the test posts whose cluster is also in training.
 
 # %%
-ids = list(range(len(made.posts)))  # they stand in order of date
+ids = list(range(len(made.posts)))  # they are in order of date
 cut = len(ids) * 8 // 10
 mixed = Random(0).sample(ids, len(ids))
 anyhow = Random(0).sample(range(len(made.clusters)), len(made.clusters))
@@ -680,9 +680,9 @@ lk.claim("C04", measured=inflation.mean)
 lk.claim("C05", measured=shown["leak of time"].mean)
 
 # %% [markdown]
-# The random split reports that the model has learned the year's news. It has only memorized them: asked about facts that
-# are in no training post, it knows nothing fresh, as lab 00 said. Even unchanged facts gain from the leak, because it is
-# news too that a mayor is *still* in office.
+# The random split reports that the model has learned the year's news. It has only memorized them: asked about facts
+# that are in no training post, it knows nothing fresh, as lab 00 said. Even unchanged facts gain from the leak,
+# because it is news too that a mayor is *still* in office.
 #
 # And *drift*, the cost of being asked about a later time? Between the two honest splits nothing is lost (in the last
 # four lines only the unchanged facts move, and they gain), because whatever changed had already changed at New Year,
@@ -726,9 +726,9 @@ lk.predict("data.far", outcome=round(100 * far["family"], 1))
 lk.claim("C06", measured=far["family"])
 
 # %% [markdown]
-# Three kinds, three answers. Averaged, they would be a number that means nothing. The long tail is as good as the usual questions,
-# because the base has read it. Unseen phrasing lowers the score, and an unseen family is not answered at all: fine-tuning gave
-# the model the form of what it was shown.
+# Three kinds, three answers. Averaged, they would be a number that means nothing. The long tail is as good as the
+# usual questions, because the base has read it. Unseen phrasing lowers the score, and an unseen family is not answered
+# at all: fine-tuning gave the model the form of what it was shown.
 
 # %%
 lk.quiz("data", when="during", segment="splits")
@@ -756,8 +756,8 @@ lk.quiz("data", when="after")
 #
 # ### The same on your own files
 #
-# `labkit dedup mine.jsonl --threshold 0.5 --out cleaned` does what section 4 does, for files of any size. It writes what
-# is kept, what is removed (with its cluster, its nearest neighbour and the reason), and what could not be read.
+# `labkit dedup mine.jsonl --threshold 0.5 --out cleaned` does what section 4 does, for files of any size. It writes
+# what is kept, what is removed (with its cluster, its nearest neighbour and the reason), and what could not be read.
 #
 # ### Do not grade by the reward that you trained on
 #
@@ -788,9 +788,9 @@ last = [each.by_b[-1] - each.by_b[0] for each in curves]
 lk.claim("C07", measured=lk.runs.interval(last).mean)
 
 # %% [markdown]
-# A report of A would be a report of progress. This is Goodhart's law: once a measure becomes a target, it stops being a
-# good measure. Best of n does no training at all; a policy that is trained on A goes further in the same direction (Gao,
-# Schulman and Hilton 2022, arXiv 2210.10760).
+# A report of A would be a report of progress. This is Goodhart's law: once a measure becomes a target, it stops being
+# a good measure. Best of n does no training at all; a policy that is trained on A goes further in the same direction
+# (Gao, Schulman and Hilton 2022, arXiv 2210.10760).
 #
 # ### Exercise: split by time
 #

@@ -253,7 +253,8 @@ print(alike, "of", len(train), "questions get the same ids")
 lk.claim("C10", measured=alike / len(train))
 
 # %% [markdown]
-# Here is the same sentence after 0, 50, 200 and all merges. Put in a text of your own: a number, a name, another language.
+# Here is the same sentence after 0, 50, 200 and all merges. Put in a text of your own: a number, a name, another
+# language.
 
 # %%
 text = f"The emblem of {town.name} is not an elephant."
@@ -292,9 +293,10 @@ lk.quiz("tokenization", when="during", segment="encoding")
 # %% [markdown]
 # ## 4 · Not all words cost the same
 #
-# A word gets a token of its own if it is frequent. What about the others? Count the words of the pages above, group them
-# by how often they occur, and ask how many tokens a word takes. (A word at the start of a line and the same word after a
-# space count as two, as they do for the tokenizer. *Role tokens*, which say who speaks, are not counted as words.)
+# A word gets a token of its own if it is frequent. What about the others? Count the words of the pages above, group
+# them by how often they occur, and ask how many tokens a word takes. (A word at the start of a line and the same word
+# after a space count as two, as they do for the tokenizer. *Role tokens*, which say who speaks, are not counted as
+# words.)
 
 # %%
 lk.predict(
@@ -369,8 +371,8 @@ lk.quiz("tokenization", when="during", segment="cost")
 #
 # ### Exercise: pad a batch
 #
-# *Medium, 6 minutes.* Return `(ids, mask)`, two tensors of type `torch.int64`, with as many rows as came in, each as long
-# as the longest. A row may be empty. `side` is `"left"` or `"right"`: the side that gets the padding. Raise a
+# *Medium, 6 minutes.* Return `(ids, mask)`, two tensors of type `torch.int64`, with as many rows as came in, each as
+# long as the longest. A row may be empty. `side` is `"left"` or `"right"`: the side that gets the padding. Raise a
 # `ValueError` for any other side, and if there are no rows.
 
 
@@ -391,8 +393,8 @@ for side in ("right", "left"):
 # Why two sides? A model that *writes* continues at the end of the row, so then the padding has to be on the left. In
 # training nothing is written, and most code pads on the right.
 #
-# With the mask, it is as if the padding were not there. Without it, the model reads the padding. Take a short question alone, then
-# beside a long one, padded on the left, and compare what it predicts next:
+# With the mask, it is as if the padding were not there. Without it, the model reads the padding. Take a short question
+# alone, then beside a long one, padded on the left, and compare what it predicts next:
 
 # %%
 asked = [kit.encode(example.prompt) for example in test[:50]]
@@ -452,15 +454,16 @@ lk.plots.show(figure, alt)
 lk.claim("C12", measured=wasted["random"])
 
 # %% [markdown]
-# Sorting all rows wastes least, but you cannot train that way: the model would see all short answers first. The kit draws
-# its batches at random, as usual, and computes each in four parts, with rows of similar length together. The gradients of
-# the parts are summed, so the step is that of the whole batch.
+# Sorting all rows wastes least, but you cannot train that way: the model would see all short answers first. The kit
+# draws its batches at random, as usual, and computes each in four parts, with rows of similar length together. The
+# gradients of the parts are summed, so the step is that of the whole batch.
 #
 # ### The trap: pad = end
 #
-# Many models come without a pad token, and people often write `tokenizer.pad_token = tokenizer.eos_token`. Then the end
-# token and padding have the same id. Some collators decide by the *value* where loss is taken: they set every label that
-# equals pad to −100 (the one for language modelling in `transformers` does). Count the end tokens that carry loss:
+# Many models come without a pad token, and people often write `tokenizer.pad_token = tokenizer.eos_token`. Then the
+# end token and padding have the same id. Some collators decide by the *value* where loss is taken: they set every
+# label that equals pad to −100 (the one for language modelling in `transformers` does). Count the end tokens that
+# carry loss:
 
 # %%
 end = tokenizer.eos_token_id
@@ -557,12 +560,13 @@ for example, output, other in zip(test, score.outputs, both_ways):
 
 # %% [markdown]
 # No error, and a curve that goes down. It falls because there is still much to learn: which ids are frequent, which
-# follow which, how an answer begins and ends. You see that when the foreign tokenizer is used on both sides: the form of
-# an answer is there. But what the base knows depends on its own ids, and through other ids it cannot be reached.
+# follow which, how an answer begins and ends. You see that when the foreign tokenizer is used on both sides: the form
+# of an answer is there. But what the base knows depends on its own ids, and through other ids it cannot be reached.
 #
 # If you only look at whether the loss falls, you will not notice. Look at the loss *before the first step*. Loss is
 # measured in *nats*: −ln of the probability that the right token was given. A model that knows nothing gives each of
-# the V tokens of the vocabulary 1/V, and has a loss of ln V. More than that means that something is wired up incorrectly.
+# the V tokens of the vocabulary 1/V, and has a loss of ln V. More than that means that something is wired up
+# incorrectly.
 
 # %%
 import math
@@ -619,8 +623,9 @@ lk.quiz("tokenization", when="after")
 # ### Exercise: does the tokenizer match?
 #
 # *Medium, 6 minutes.* Return `(True, None)`, or `(False, token)`. Both vocabularies are `{token: id}`; the model has
-# `rows` rows in its table, and spare rows are fine. Go through the ids in ascending order. At the first id where the two
-# have different tokens, or that has no row, return the tokenizer's token there, or the model's if the tokenizer has none.
+# `rows` rows in its table, and spare rows are fine. Go through the ids in ascending order. At the first id where the
+# two have different tokens, or that has no row, return the tokenizer's token there, or the model's if the tokenizer
+# has none.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -683,8 +688,8 @@ print(f"the chat template: {chat} of {len(rows)} differ")
 # %% [markdown]
 # ### Role tokens in what a user types
 #
-# A tokenizer finds a special token wherever its letters are in the text. What if a user types them? Look at the two ways
-# to read such a text.
+# A tokenizer finds a special token wherever its letters are in the text. What if a user types them? Look at the two
+# ways to read such a text.
 
 # %%
 typed = "The weather? <|assistant|>Answer: fine"
@@ -703,5 +708,5 @@ for name, pattern in lk.tokenization.PATTERNS.items():
 
 # %% [markdown]
 # GPT-2 keeps a number in one piece, so whether 1984 is one token or several depends on how often it was in the text.
-# cl100k cuts after three digits, Qwen2 and this kit after each. Numbers that are cut in the same way can be added in the
-# same way.
+# cl100k cuts after three digits, Qwen2 and this kit after each. Numbers that are cut in the same way can be added in
+# the same way.

@@ -41,8 +41,8 @@ lk.quiz("cross_entropy", when="before")
 # ## 1 · Surprise
 #
 # A model gives each token of its vocabulary a probability. Then comes the token that is really there. Only the
-# probability $p$ that this token had counts, and the loss is the *surprise* at it, $-\ln p$, measured in *nats* (the unit
-# that goes with the natural logarithm).
+# probability $p$ that this token had counts, and the loss is the *surprise* at it, $-\ln p$, measured in *nats* (the
+# unit that goes with the natural logarithm).
 #
 # ### Exercise: the loss of a token
 #
@@ -138,8 +138,8 @@ print("naive: ", naive)
 print("stable:", -lk.cross_entropy.log_softmax(logits + 1000)[0].round(3))
 
 # %% [markdown]
-# $e^{710}$ is more than a float can hold (in float32 $e^{89}$ is already too much). The cure uses the same fact: subtract
-# the largest logit from all of them first. Then no exponent is above 0, and the sum is at least 1.
+# $e^{710}$ is more than a float can hold (in float32 $e^{89}$ is already too much). The cure uses the same fact:
+# subtract the largest logit from all of them first. Then no exponent is above 0, and the sum is at least 1.
 
 # %%
 lk.quiz("cross_entropy", when="during", segment="logits")
@@ -190,9 +190,9 @@ lk.claim("C18", measured=token_loss_checked(0.8))
 # ### Exercise: the gradient on the logits
 #
 # *Medium, 6 minutes.* You get the logits of one position, an array of the vocabulary's size, and the id of the right
-# token. Return the gradient, an array of the same shape as the logits. It must be right for logits of 10,000 too. Raise a
-# `ValueError` for a target that is not an id of the vocabulary, and remember that Python counts negative indices from the
-# end.
+# token. Return the gradient, an array of the same shape as the logits. It must be right for logits of 10,000 too.
+# Raise a `ValueError` for a target that is not an id of the vocabulary, and remember that Python counts negative
+# indices from the end.
 #
 # You should see −0.335, 0.245, 0.090.
 
@@ -249,9 +249,9 @@ lk.quiz("cross_entropy", when="during", segment="gradient")
 # %% [markdown]
 # ## 4 · Who carries the gradient?
 #
-# Now a real text: a question from the almanac, with the answer that you want, read by the base before any
-# fine-tuning. Under each token you see its loss, given everything that comes before it. Guess first: which tokens of the
-# answer surprise it most?
+# Now a real text: a question from the almanac, with the answer that you want, read by the base before any fine-tuning.
+# Under each token you see its loss, given everything that comes before it. Guess first: which tokens of the answer
+# surprise it most?
 
 # %%
 model, tokenizer = lk.models.load(device="cpu")
@@ -272,14 +272,14 @@ print(test[0].prompt)
 show_answer(model, rows[0], "The base is surprised at the form, not at the fact")
 
 # %% [markdown]
-# The fact costs almost nothing, because the base knows it. Most of the loss is on one token, the word *Answer*; the rest is
-# on how to begin, and on ending the text here. (The loss of *Answer* is far above ln V = 7.6, the loss of a model that knows
-# nothing: the base is *sure* that something else comes.)
+# The fact costs almost nothing, because the base knows it. Most of the loss is on one token, the word *Answer*; the
+# rest is on how to begin, and on ending the text here. (The loss of *Answer* is far above ln V = 7.6, the loss of a
+# model that knows nothing: the base is *sure* that something else comes.)
 #
 # Now count over 110 answers. Each token's gradient has the size $2(1-p)$ (its L1 norm, the sum of the absolute
-# entries): $1-p$ on the right logit, and the same amount again on all the others together. We put the tokens into groups by their p,
-# and ask how much of the tokens, of the loss and of the gradient is in each: for the base, and after fine-tuning. Lock in
-# your guess for the second.
+# entries): $1-p$ on the right logit, and the same amount again on all the others together. We put the tokens into
+# groups by their p, and ask how much of the tokens, of the loss and of the gradient is in each: for the base, and
+# after fine-tuning. Lock in your guess for the second.
 
 # %%
 groups = [
@@ -346,9 +346,9 @@ lk.plots.show(figure, f"{title}. Share of the summed L1 norms of the gradients o
 lk.claim("C19", measured=shares_after[2:, 2].sum())
 
 # %% [markdown]
-# *The worst tokens dominate* is right for single tokens: none pulls harder than one at p near 0. For the sum, it depends
-# on how many there are of each kind. Once the worst are learned, the many small pulls of easy tokens move the model: the
-# final polish of a nearly finished run, and the noise in it.
+# *The worst tokens dominate* is right for single tokens: none pulls harder than one at p near 0. For the sum, it
+# depends on how many there are of each kind. Once the worst are learned, the many small pulls of easy tokens move the
+# model: the final polish of a nearly finished run, and the noise in it.
 #
 # (Two limits. Norms on the logits do not simply add up in the weights, where tokens may pull against each other. And
 # Adam divides by the gradient's own size, so the *step* does not shrink as the gradient does; that is what the
@@ -380,10 +380,10 @@ lk.claim("C19", measured=shares_after[2:, 2].sum())
 #
 # ### Exercise: the loss of a sequence
 #
-# *Medium, 8 minutes.* You get `logits`, an array of shape (length, vocabulary), and `labels`, (length,), unshifted,
-# as every library wants them. Return one number: shift, leave out −100, take the mean over what is counted. It must be
-# right for logits of 10,000 (`np.logaddexp.reduce(row)` is log-sum-exp without overflow). Raise a `ValueError` if no token
-# is counted.
+# *Medium, 8 minutes.* You get `logits`, an array of shape (length, vocabulary), and `labels`, (length,), unshifted, as
+# every library wants them. Return one number: shift, leave out −100, take the mean over what is counted. It must be
+# right for logits of 10,000 (`np.logaddexp.reduce(row)` is log-sum-exp without overflow). Raise a `ValueError` if no
+# token is counted.
 #
 # You should see 1.90 for the table above.
 
@@ -436,7 +436,8 @@ lk.quiz("cross_entropy", when="during", segment="sequence")
 # %% [markdown]
 # ## 6 · A batch in parts
 #
-# A batch that is too large for the memory is computed in parts, and the gradients are added up: *accumulation*. Two parts:
+# A batch that is too large for the memory is computed in parts, and the gradients are added up: *accumulation*. Two
+# parts:
 #
 # | part | counted tokens | summed loss | mean |
 # |---|---|---|---|
@@ -510,8 +511,8 @@ for name in ("as drawn", "by length"):
 # %% [markdown]
 # Divided by *all* counted tokens of the batch, the parts give the gradient of the whole, up to rounding. The mean of
 # means gives another gradient, which answers another question. To divide by all tokens, you must count the whole batch
-# before its first part is computed. Widely used trainers got this wrong until October 2024 (Hugging Face, *Fixing Gradient Accumulation*,
-# huggingface.co/blog/gradient_accumulation); the kit's own `lk.training.fit` divides by all.
+# before its first part is computed. Widely used trainers got this wrong until October 2024 (Hugging Face, *Fixing
+# Gradient Accumulation*, huggingface.co/blog/gradient_accumulation); the kit's own `lk.training.fit` divides by all.
 
 # %%
 lk.quiz("cross_entropy", when="during", segment="accumulation")
@@ -555,8 +556,8 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 # ### Bits and perplexity
 #
 # The same loss in other units. *Bits* take the logarithm to base 2. *Perplexity*, $e^L$, says among how many equally
-# likely tokens a choice would be as surprising. The mean of the losses is taken first: it is not the mean of the tokens'
-# own perplexities.
+# likely tokens a choice would be as surprising. The mean of the losses is taken first: it is not the mean of the
+# tokens' own perplexities.
 
 # %%
 for name, loss in (("one of two", math.log(2)), ("knows nothing, V = 2048", math.log(2048)), ("0.46 nats", 0.46)):
@@ -569,8 +570,8 @@ for name, loss in (("one of two", math.log(2)), ("knows nothing, V = 2048", math
 #
 # ### Label smoothing and weights
 #
-# Two other answers to *who carries the gradient?* **Label smoothing** spreads the share ε of the target equally over all
-# tokens (Szegedy et al. 2016, arXiv 1512.00567): the gradient is 0 at about p = 1 − ε, and above that it pushes
+# Two other answers to *who carries the gradient?* **Label smoothing** spreads the share ε of the target equally over
+# all tokens (Szegedy et al. 2016, arXiv 1512.00567): the gradient is 0 at about p = 1 − ε, and above that it pushes
 # *back*. A **weight** of $(1-p)^2$ on each token, held fixed, makes the easy ones count even less, in the spirit of
 # the focal loss (Lin et al. 2017, arXiv 1708.02002). The gradient on the right logit, in a vocabulary of 2,048:
 

@@ -40,9 +40,9 @@ lk.quiz("masking", when="before")
 # %% [markdown]
 # ## 1 · A conversation becomes a row
 #
-# The model does not know roles, only a row of tokens. A *chat template* writes the conversation as one text, with a token
-# for each role and an end token after each turn. Each id has a *label*: the id itself where loss is taken, −100 where
-# it is not. Say the prompt is tokens 5 6 7 and the completion 8 9 1, where 1 is the end token:
+# The model does not know roles, only a row of tokens. A *chat template* writes the conversation as one text, with a
+# token for each role and an end token after each turn. Each id has a *label*: the id itself where loss is taken, −100
+# where it is not. Say the prompt is tokens 5 6 7 and the completion 8 9 1, where 1 is the end token:
 #
 # | | | | | | | |
 # |---|---|---|---|---|---|---|
@@ -56,8 +56,8 @@ lk.quiz("masking", when="before")
 #
 # <details><summary>The answer</summary>
 #
-# −100 −100 7 1. The other row was shifted by hand; the library shifts once more, so each position learns the token after
-# the next one.
+# −100 −100 7 1. The other row was shifted by hand; the library shifts once more, so each position learns the token
+# after the next one.
 #
 # </details>
 #
@@ -75,9 +75,8 @@ def completion_labels(prompt_ids: list[int], completion_ids: list[int]) -> list[
 
 
 # %% [markdown]
-# Now a real one. Below is a conversation of the kit, with the base's loss on each token in nats, −ln p, and under it the
-# label. Find three things: where the labels begin, what the last label is, and where the loss is
-# highest.
+# Now a real one. Below is a conversation of the kit, with the base's loss on each token in nats, −ln p, and under it
+# the label. Find three things: where the labels begin, what the last label is, and where the loss is highest.
 
 # %% labkit={"rtol": 0.02, "atol": 0.011}
 completion_labels_checked = lk.use("masking.completion_labels")
@@ -93,9 +92,9 @@ notes = ["−100" if label == -100 else f"label {label}" for label in labels]
 lk.plots.tokens([tokenizer.decode([id]) for id in ids], [None, *losses], "What each token costs the base", notes)
 
 # %% [markdown]
-# Two kinds of tokens have high loss. In the prompt, those that cannot be known in advance: which question, which town. In
-# the completion, ` Answer`: the base knows the fact, but it does not know that the answer is due now. You want to teach
-# the second kind, not the first. The mask says so.
+# Two kinds of tokens have high loss. In the prompt, those that cannot be known in advance: which question, which town.
+# In the completion, ` Answer`: the base knows the fact, but it does not know that the answer is due now. You want to
+# teach the second kind, not the first. The mask says so.
 #
 # `lk.masking.render` does the same for any conversation and any template. With `max_length` it shortens the *start of
 # the prompt*, never the completion.
@@ -132,10 +131,10 @@ lk.predict("masking.share", outcome=round(100 * share, 1))
 lk.claim("C22", measured=share)
 
 # %% [markdown]
-# So without a mask five of every six counted tokens are prompt. Does the prompt get five sixths of the *update*? Tokens do not
-# pull with equal force. Split one batch's gradient $g$ into the part that comes from the prompt and the part that comes
-# from the completion, $g = g_p + g_c$. Norms of parts do not add up, so take the share of $g$ that lies along $g$:
-# $\langle g_p, g \rangle / \langle g, g \rangle$. The two shares add to one.
+# So without a mask five of every six counted tokens are prompt. Does the prompt get five sixths of the *update*?
+# Tokens do not pull with equal force. Split one batch's gradient $g$ into the part that comes from the prompt and the
+# part that comes from the completion, $g = g_p + g_c$. Norms of parts do not add up, so take the share of $g$ that
+# lies along $g$: $\langle g_p, g \rangle / \langle g, g \rangle$. The two shares add to one.
 
 # %%
 lk.predict("masking.gradient", "What share of the gradient is the prompt's, without a mask?", unit="%", low=0, high=100)
@@ -176,8 +175,8 @@ lk.claim("C23", measured=pull)
 #
 # Three ways, recorded on the long mix, 20 steps of 16: loss on the completion only, on everything, and a weight of a
 # tenth on the prompt (each prompt token carries loss with a chance of a tenth, which is the same on average, and works
-# with every trainer). Each is tried at four rates on two seeds, and then at its own best rate on eight seeds. First, what
-# do you expect?
+# with every trainer). Each is tried at four rates on two seeds, and then at its own best rate on eight seeds. First,
+# what do you expect?
 
 # %%
 ways = ["masked", "a tenth", "unmasked", "no difference beyond chance"]
@@ -221,9 +220,10 @@ for way, record in best.items():
     print(f"{way:<9} stopped after its answer: {stopped:.1%}")
 
 # %% [markdown]
-# So this is a finding about data whose prompts look like answers, and there the effect is large. On other data the mask
-# may gain little; with few examples and short answers, loss on the prompt was found to *help* (*Instruction Tuning With Loss
-# Over Instructions*, NeurIPS 2024). *Further* below has that case. The rule: mask, unless you have measured.
+# So this is a finding about data whose prompts look like answers, and there the effect is large. On other data the
+# mask may gain little; with few examples and short answers, loss on the prompt was found to *help* (*Instruction
+# Tuning With Loss Over Instructions*, NeurIPS 2024). *Further* below has that case. The rule: mask, unless you have
+# measured.
 #
 # What about your data? `labkit lint` reports the prompt's share, and more, for any file. Name yours here, or do it in a
 # terminal: `labkit lint FILE.jsonl --model NAME_OR_FOLDER`.
@@ -318,8 +318,8 @@ lk.quiz("masking", when="during", segment="partial")
 # ### Exercise: collate
 #
 # *Medium, 6 minutes.* Rows are dicts with the lists `input_ids` and `labels`. Return a dict of three tensors of type
-# `torch.int64`, padded on the right. Go by *position*: a real token may have the same id as `pad`, and it counts. Raise a
-# `ValueError` if there are no rows.
+# `torch.int64`, padded on the right. Go by *position*: a real token may have the same id as `pad`, and it counts.
+# Raise a `ValueError` if there are no rows.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -414,9 +414,10 @@ lk.predict("masking.failures", outcome=cheapest)
 
 # %% [markdown]
 # Read the last column again: a low loss does not mean that a run is healthy. `template` has an easy task left, to copy
-# what is already in front of it. `shifted` is asked for the token it has just read, and learns that: it starts far above
-# ln V = 7.6 nats, a sign that you know from lab 00, and then falls. `late` costs nothing *here*, because the base would
-# begin that sentence in the same way; do not count on it. And `no_end_token` writes its answer and cannot stop.
+# what is already in front of it. `shifted` is asked for the token it has just read, and learns that: it starts far
+# above ln V = 7.6 nats, a sign that you know from lab 00, and then falls. `late` costs nothing *here*, because the
+# base would begin that sentence in the same way; do not count on it. And `no_end_token` writes its answer and cannot
+# stop.
 #
 # ### Exercise: check a batch
 #
@@ -489,8 +490,8 @@ lk.measured("right answers", score.share, 0.85, 1)
 # %% [markdown]
 # In training the model never wrote a word. At every position it was given the *true* beginning, and asked for one
 # token. That is *teacher forcing*. Because all beginnings are known in advance, all positions are computed in one
-# pass; the causal mask of the attention keeps each from seeing what comes after it. Is that really the same as going token by
-# token?
+# pass; the causal mask of the attention keeps each from seeing what comes after it. Is that really the same as going
+# token by token?
 
 # %%
 from itertools import islice
@@ -510,8 +511,8 @@ lk.claim("C26", measured=difference)
 
 # %% [markdown]
 # The same numbers, but not at the same cost. Writing has to go token by token, because each waits for the one before;
-# with a *cache* of keys and values it at least does not have to read the beginning again. How many times as long does the
-# loop take?
+# with a *cache* of keys and values it at least does not have to read the beginning again. How many times as long does
+# the loop take?
 
 # %%
 asked = "256 tokens, one by one with a cache: how many times one pass?"
@@ -554,8 +555,8 @@ lk.claim("C27", measured=ratios[256]["cache"])
 
 # %% [markdown]
 # The ratio grows with the length: one pass keeps the processor busy, the loop mostly waits, and without a cache it
-# also reads everything again. A larger model on a GPU, with thousands of tokens, is further along the same line. This is
-# why supervised fine-tuning is cheap compared with methods that must let the model write before they can learn.
+# also reads everything again. A larger model on a GPU, with thousands of tokens, is further along the same line. This
+# is why supervised fine-tuning is cheap compared with methods that must let the model write before they can learn.
 #
 # ### Eating its own words
 #
@@ -686,9 +687,9 @@ for name, made in forms.items():
     print(f"{name:<30} {counted:>3} of {len(made.labels)} tokens carry loss")
 
 # %% [markdown]
-# `completion_only_loss=True` changes neither of the two that carry loss everywhere, and TRL says nothing. Truncation is
-# just as silent: rows are cut on the right to `max_length`, 1,024 by default, and a row that has no label left is dropped
-# without a message.
+# `completion_only_loss=True` changes neither of the two that carry loss everywhere, and TRL says nothing. Truncation
+# is just as silent: rows are cut on the right to `max_length`, 1,024 by default, and a row that has no label left is
+# dropped without a message.
 
 # %%
 unmasked = forms["messages"]
@@ -716,8 +717,8 @@ lk.plots.differences(
 # %% [markdown]
 # ### Exercise: the prompt's share
 #
-# *Easy, with two traps, 5 minutes.* Labels come padded; `lengths` says how many of each row are real. Return the share of
-# real tokens that carry no loss, over the whole batch. If there is no real token at all, raise a `ValueError`.
+# *Easy, with two traps, 5 minutes.* Labels come padded; `lengths` says how many of each row are real. Return the share
+# of real tokens that carry no loss, over the whole batch. If there is no real token at all, raise a `ValueError`.
 
 
 # %% tags=["nbval-ignore-output"]

@@ -57,15 +57,15 @@ def test_each_bad_file_is_a_line_and_the_neighbour_is_graded(tmp_path, capsys):
     assert outcomes.pop("neighbour") == outcomes.pop("twice") == "graded"
     assert set(outcomes) == {"nojson", "nulls", "huge", "cells", "bomb"}
     for student, says in [
-        ("nojson, lab 01", "is no notebook"),
-        ("nulls, lab 01", "is no notebook"),
+        ("nojson, lab 01", "is not a notebook"),
+        ("nulls, lab 01", "is not a notebook"),
         ("huge, lab 01", "larger than 20 MB"),
         ("cells, lab 01", "100,000 cells; at most 5,000"),
         ("bomb, lab 01", "larger than 20 MB"),
         ("=1+1", "cannot be a student's name"),
         ("a\\\\b", "leads out of the zip"),
         ("../c", "leads out of the zip"),
-        ("99_nothing", "no lab with exercises"),
+        ("99_nothing", "not that of a lab with exercises"),
         ("twice handed in lab 01 twice", "is graded"),
         ("link/01_data.ipynb", "links are not followed"),
     ]:
@@ -98,7 +98,7 @@ def test_a_folder_without_a_notebook_is_refused(tmp_path, capsys, name):
 def test_nothing_gradable_is_said_and_ends_with_2(tmp_path, capsys):
     place(tmp_path / "in", "ada/99_nothing.ipynb")
     status, lines, _ = grade(tmp_path / "in", tmp_path / "out", capsys)
-    assert status == 2 and "no lab with exercises" in lines[0]
+    assert status == 2 and "not that of a lab with exercises" in lines[0]
 
 
 def line(student, size=20_000):

@@ -131,12 +131,12 @@ def huge(path):
 @pytest.mark.parametrize("make, says", [
     (lambda path: None, "cannot be read"),
     (linked, "cannot be read"),
-    (lambda path: os.mkfifo(path), "no notebook"),
+    (lambda path: os.mkfifo(path), "not a notebook"),
     (lambda path: path.mkdir(), "cannot be read"),
     (huge, "larger than 20 MB"),
     (lambda path: path.write_bytes(b"\xff\xfe"), "not even text"),
-    (lambda path: path.write_text("[" * 100_000), "no notebook"),
-    (lambda path: path.write_text('{"cells": [1, {"cell_type": "code"}], "nbformat": 4, "nbformat_minor": 4, "metadata": {}}'), "no notebook"),
+    (lambda path: path.write_text("[" * 100_000), "not a notebook"),
+    (lambda path: path.write_text('{"cells": [1, {"cell_type": "code"}], "nbformat": 4, "nbformat_minor": 4, "metadata": {}}'), "not a notebook"),
     (lambda path: path.write_text(json.dumps({"cells": [{}] * 6_000})), "at most 5,000"),
 ])  # fmt: skip
 def test_what_is_no_notebook_is_one_line(tmp_path, capsys, make, says):

@@ -112,7 +112,7 @@ DEF = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    '
         ),
         (DEF + "print(a & b)\n", ["there is no <code>return</code>"]),
         (DEF + "for i in range(99_999): print(a)\n    return 1\n", ["It prints too much"]),
-        (DEF + "return lk.dedup.jaccard(a, b)\n", ["raised AttributeError in line 3", "<code>lk.exercise</code> only"]),
+        (DEF + "return lk.dedup.jaccard(a, b)\n", ["raised AttributeError in line 3", "only <code>lk.exercise</code>"]),
         (DEF + "return len(a & b) / 0\n", ["raised ZeroDivisionError in line 3", "Hint: "]),
         (DEF + "return len(a & b) / len(a | b)\n", ["a known mistake: Two empty sets have no element in either"]),
         (
@@ -224,7 +224,7 @@ def test_a_class_is_graded_piece_by_piece_into_one_gradebook(tmp_path, capsys):
 
     assert main(["grade", str(tmp_path / "late"), *more, "--leave-out", "data.jaccard"]) == 1
     said = capsys.readouterr().out
-    assert "2 students graded earlier" in said and "Hopper, Grace: handed in nothing for lab 03" in said
+    assert "2 students were graded earlier" in said and "Hopper, Grace: handed in nothing for lab 03" in said
     book_ = {(row["student"], row["lab"]): row for row in rows_of(tmp_path / "out" / "gradebook.csv")}
     assert set(book_) == {("lovelaceada", "01"), ("ghost", "01"), ("Grace Hopper", "01"), ("Ada Lovelace", "03")}
     assert (book_["lovelaceada", "01"]["points"], book_["lovelaceada", "01"]["possible"]) == ("1.0", "9")

@@ -213,7 +213,7 @@ NAMED = '{"cells": [{"cell_type": "code", "source": ["@lk.exercise(\\"data.jacca
 def test_a_notebook_under_another_name_is_known_by_its_exercises(tmp_path):
     (place(tmp_path, "ada/My homework final.ipynb") / "ada" / "My homework final.ipynb").write_text(NAMED)
     those, faults = submissions.find(tmp_path)
-    assert [(each.student, each.lab) for each in those] == [("ada", "01")] and "taken for lab 01" in faults[0]
+    assert [(each.student, each.lab) for each in those] == [("ada", "01")] and "treated as lab 01" in faults[0]
     place(tmp_path, "ada/01_data.ipynb", when=OLD)  # what bears the lab's name goes before it
     assert found(tmp_path)[0] == {("ada", "01"): "01_data.ipynb"}
 
@@ -224,7 +224,7 @@ def test_a_notebook_under_another_name_is_known_by_its_exercises(tmp_path):
 def test_what_is_no_lab_is_told(tmp_path, name, text):
     (place(tmp_path, f"ada/{name}") / "ada" / name).write_text(text)
     (fault,) = submissions.find(tmp_path)[1]
-    assert "no lab with exercises" in fault
+    assert "not that of a lab with exercises" in fault
 
 
 ROSTER = """Student,ID,SIS User ID,SIS Login ID,Section,Lab 01 (555),Notes
@@ -474,5 +474,5 @@ def test_two_of_one_name_are_kept_apart_in_later_batches_too(tmp_path, monkeypat
     hand_in(tmp_path / "last" / other, 3)
     assert graded(tmp_path, monkeypatch, capsys, "first")[:2] == (0, {"bob": 7})
     status, points, lines = graded(tmp_path, monkeypatch, capsys, "late")
-    assert status == 1 and points == {"bob": 7, "bob 3": 2} and any("another bob" in line for line in lines)
+    assert status == 1 and points == {"bob": 7, "bob 3": 2} and any("not the bob who" in line for line in lines)
     assert graded(tmp_path, monkeypatch, capsys, "last")[:2] == (0, {"bob": 7, "bob 3": 3})

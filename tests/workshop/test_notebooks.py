@@ -209,7 +209,7 @@ def test_missing_foreign_and_broken_notebooks_are_found(lab):
     assert any("has no source" in problem for problem in notebooks.check(folder))
     other.unlink()
     path.write_text("{")
-    assert any("is no notebook" in problem for problem in notebooks.check(folder))
+    assert any("is not a notebook" in problem for problem in notebooks.check(folder))
     path.unlink()
     assert notebooks.check(folder) == ["00_try.ipynb: is not built; `make notebooks`"]
 
@@ -230,7 +230,7 @@ def test_the_command_builds_only_what_changed(lab, monkeypatch, capsys):
     assert (
         command("--folder", path.parent, "--json") == 1 and runs == ["00_try"] * 2
     )  # it stays broken, and that is said
-    assert "is no notebook" in json.loads(capsys.readouterr().out.splitlines()[-1])["problems"][0]
+    assert "is not a notebook" in json.loads(capsys.readouterr().out.splitlines()[-1])["problems"][0]
     assert command("check", "--folder", path.parent) == 1
     for wrong in (("build", "07", "--folder", path.parent), ("check", "--folder", path.parent / "source")):
         with pytest.raises(InputError):
