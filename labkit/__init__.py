@@ -52,6 +52,7 @@ _MODULES = {  # name: its module
             "models",
             "plots",
             "progress",
+            "quantization",
             "runs",
             "syllabus",
             "tokenization",
