@@ -59,12 +59,22 @@ def device(name: str = "auto") -> torch.device:
 _device_named = device  # `load` has an argument of that name
 
 
-def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str | Path | None = None):
+def load(
+    name_or_folder: str | Path = BASE,
+    device: str = "auto",
+    adapter: str | Path | None = None,
+    quantize: str | None = None,
+    double: bool = True,
+):
     """(model, tokenizer) in float32 and evaluation mode, from a folder (offline) or the hub, with an adapter if one
     is named.
 
+    With `quantize="nf4"` the linear layers but the output layer are bitsandbytes' `Linear4bit`: their weights in NF4,
+    with double quantization unless `double` is False, multiplied in float32; only an adapter can train them.
+
     Raises `InputError` if it is no model, lacks weights, or its tokenizer has ids that the model has no embedding
-    for, or other ids than the tokenizer that was saved with the adapter.
+    for, or other ids than the tokenizer that was saved with the adapter; and, for NF4, without bitsandbytes, or for
+    a model that it does not read back rightly.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -77,10 +87,11 @@ def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str |
     elif os.path.exists(place) or isinstance(name_or_folder, Path) or name_or_folder.startswith((".", "/", "~")):
         raise InputError(f"{name_or_folder}: is no model folder; {MODEL_WANTED}")
     target = _device_named(device)
+    more = {} if quantize is None else _four_bits(quantize, double, target)
     with _quiet():
         try:
             model, info = AutoModelForCausalLM.from_pretrained(
-                name_or_folder, dtype=torch.float32, local_files_only=is_folder, output_loading_info=True
+                name_or_folder, dtype=torch.float32, local_files_only=is_folder, output_loading_info=True, **more
             )
             tokenizer = AutoTokenizer.from_pretrained(name_or_folder, local_files_only=is_folder)
         except Exception as error:  # transformers raises many kinds for a folder or name it cannot use
@@ -94,6 +105,8 @@ def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str |
         )
     try:
         check_tokenizer(tokenizer, model)
+        if quantize is not None:
+            _keep_sound(model)
     except InputError as error:
         raise InputError(f"{name_or_folder}: {error}") from None
     if tokenizer.pad_token_id is None:  # any token serves: padding is masked by its place
@@ -105,6 +118,46 @@ def load(name_or_folder: str | Path = BASE, device: str = "auto", adapter: str |
             check_tokenizer(tokenizer, model, saved if len(saved) == len(tokenizer) else None)
         model = _load_adapter(model, folder)
     return model.to(target).eval(), tokenizer
+
+
+def _four_bits(quantize: str, double: bool, target: torch.device) -> dict:
+    """What `from_pretrained` is given so that linear layers are loaded in four bits."""
+    from transformers import BitsAndBytesConfig
+
+    if quantize != "nf4":
+        raise InputError(f"quantize is {quantize!r}: choose nf4, or None for float32")
+    with _quiet():  # it has a notice for some processors
+        try:
+            import bitsandbytes  # noqa: F401
+        except ImportError:
+            raise InputError("NF4 needs bitsandbytes, which is not installed; `pip install bitsandbytes`") from None
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=double,
+        bnb_4bit_compute_dtype=torch.float32,
+    )
+    return {"quantization_config": config, "device_map": {"": str(target)}}
+
+
+def _keep_sound(model) -> None:
+    """Keep a model in four bits from what bitsandbytes (0.50) does on a CPU without a word.
+
+    With AVX512-BF16 the first evaluation packs the weights anew, rounds their scales, and from then on multiplies by a
+    function without a gradient, in training too: layers before it learn from a part of theirs. That way is closed here.
+    With AVX512, weights are read back with another block's scale where a row is not a whole number of blocks. Such a
+    model raises `InputError`.
+    """
+    for name, module in model.named_modules():
+        state = getattr(getattr(module, "weight", None), "quant_state", None)
+        if state is None:
+            continue
+        module.support_avx512bf16_for_cpu = False
+        if module.weight.device.type == "cpu" and state.shape[-1] % state.blocksize:
+            raise InputError(
+                f"{name} has rows of {state.shape[-1]} weights, which are not whole blocks of {state.blocksize}: on a "
+                "CPU bitsandbytes reads them back wrongly; load it without quantize, or on a GPU"
+            )
 
 
 def load_tokenizer(name_or_folder: str | Path = BASE):
@@ -265,9 +318,17 @@ def forget_token(model, token: int, seed: int) -> None:
 
 
 def count_parameters(model) -> tuple[int, int]:
-    """(trainable, total) numbers in the model, an adapter's included; tied weights count once."""
-    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
-    return sum(size for size, trainable in sizes if trainable), sum(size for size, _ in sizes)
+    """(trainable, total) numbers in the model, an adapter's included; tied weights count once.
+
+    Of a weight in four bits, the numbers it stands for, and not its bytes.
+    """
+    trainable = total = 0
+    for parameter in model.parameters():
+        state = getattr(parameter, "quant_state", None)
+        size = parameter.numel() if state is None else state.shape.numel()
+        total += size
+        trainable += size * parameter.requires_grad
+    return trainable, total
 
 
 ADAPTER_FILES = {"adapter_config.json", "adapter_model.safetensors", "README.md"}
