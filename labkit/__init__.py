@@ -54,6 +54,7 @@ _MODULES = {  # name: its module
             "models",
             "plots",
             "progress",
+            "quantization",
             "runs",
             "syllabus",
             "tokenization",

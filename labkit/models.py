@@ -67,13 +67,27 @@ _device_named = device  # `load` has an argument of that name
 
 
 def load(
-    name_or_folder: str | Path = BASE, device: str = "auto", adapter: str | Path | None = None
+    name_or_folder: str | Path = BASE,
+    device: str = "auto",
+    adapter: str | Path | None = None
+<<<<<<< /tmp/tmpmretziwk
+
+=======
+,
+    quantize: str | None = None,
+    double: bool = True,
+>>>>>>> /tmp/tmpoewtv1ba
+
 ) -> tuple[Model, PreTrainedTokenizerBase]:
     """(model, tokenizer) in float32 and evaluation mode, from a folder (offline) or the hub, with an adapter if one
     is named.
 
+    With `quantize="nf4"` the linear layers but the output layer are bitsandbytes' `Linear4bit`: their weights in NF4,
+    with double quantization unless `double` is False, multiplied in float32; only an adapter can train them.
+
     Raises `InputError` if it is not a model, lacks weights, or its tokenizer has ids without an embedding in the model,
-    or ids that differ from those of the tokenizer that was saved with the adapter.
+    or ids that differ from those of the tokenizer that was saved with the adapter; and, for NF4, without bitsandbytes, or for
+    a model that it does not read back rightly.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -86,10 +100,11 @@ def load(
     elif os.path.exists(place) or isinstance(name_or_folder, Path) or name_or_folder.startswith((".", "/", "~")):
         raise InputError(f"{name_or_folder}: is not a model folder; {MODEL_WANTED}")
     target = _device_named(device)
+    more = {} if quantize is None else _four_bits(quantize, double, target)
     with _quiet():
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                name_or_folder, dtype=torch.float32, local_files_only=is_folder, output_loading_info=True
+                name_or_folder, dtype=torch.float32, local_files_only=is_folder, output_loading_info=True, **more
             )
             model, info = loaded
             tokenizer = AutoTokenizer.from_pretrained(name_or_folder, local_files_only=is_folder)
@@ -104,6 +119,8 @@ def load(
         )
     try:
         check_tokenizer(tokenizer, model)
+        if quantize is not None:
+            _keep_sound(model)
     except InputError as error:
         raise InputError(f"{name_or_folder}: {error}") from None
     if tokenizer.pad_token_id is None:  # any token will do: padding is masked by position
@@ -111,12 +128,77 @@ def load(
     if adapter is not None:
         folder = Path(adapter).expanduser()
         if (
-            folder / "tokenizer.json"
-        ).is_file():  # as many trainers save it; a tokenizer with one token more is accepted
+            folder / "tokenizer.json").is_file():  # as many trainers save it; one with a token more is let be
             saved = load_tokenizer(folder).get_vocab()
             check_tokenizer(tokenizer, model, saved if len(saved) == len(tokenizer) else None)
         model = _load_adapter(model, folder)
     return model.to(target).eval(), tokenizer
+
+
+def _four_bits(quantize: str, double: bool, target: torch.device) -> dict:
+    """What `from_pretrained` is given so that linear layers are loaded in four bits."""
+    from transformers import BitsAndBytesConfig
+
+    if quantize != "nf4":
+        raise InputError(f"quantize is {quantize!r}: choose nf4, or None for float32")
+    with _quiet():  # it has a notice for some processors
+        try:
+            import bitsandbytes  # noqa: F401
+        except ImportError:
+            raise InputError("NF4 needs bitsandbytes, which is not installed; `pip install bitsandbytes`") from None
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=double,
+        bnb_4bit_compute_dtype=torch.float32,
+    )
+    return {"quantization_config": config, "device_map": {"": str(target)}}
+
+
+def _keep_sound(model) -> None:
+    """Keep a model in four bits from what bitsandbytes (0.50) does on a CPU without a word.
+
+    With AVX512-BF16 the first evaluation packs the weights anew, rounds their scales, and from then on multiplies by a
+    function without a gradient, in training too: layers before it learn from a part of theirs. That way is closed here.
+    With AVX512, weights are read back with another block's scale where a row is not a whole number of blocks. Such a
+    model raises `InputError`.
+    """
+    for name, module in model.named_modules():
+        state = getattr(getattr(module, "weight", None), "quant_state", None)
+        if state is None:
+            continue
+        module.support_avx512bf16_for_cpu = False
+        if module.weight.device.type == "cpu" and state.
+<<<<<<< /tmp/tmpmretziwk
+json"
+        )
+=======
+shape[-1] % state
+>>>>>>> /tmp/tmpoewtv1ba
+.blocksize:
+            raise InputError(
+                f"{name} has rows of {state.shape[-1]} 
+<<<<<<< /tmp/tmpmretziwk
+a tokenizer
+=======
+weights,
+>>>>>>> /tmp/tmpoewtv1ba
+ which 
+<<<<<<< /tmp/tmpmretziwk
+one
+=======
+are
+>>>>>>> /tmp/tmpoewtv1ba
+ not whole blocks 
+<<<<<<< /tmp/tmpmretziwk
+accepted
+            saved
+=======
+of {state.blocksize}:
+>>>>>>> /tmp/tmpoewtv1ba
+ on a "
+                "CPU bitsandbytes reads them back wrongly; load it without quantize, or on a GPU"
+            )
 
 
 def load_tokenizer(name_or_folder: str | Path = BASE) -> PreTrainedTokenizerBase:
@@ -292,9 +374,17 @@ def _embedding_table(model: Model) -> torch.Tensor:
 
 
 def count_parameters(model: torch.nn.Module) -> tuple[int, int]:
-    """(trainable, total) numbers in the model, an adapter's included; tied weights count once."""
-    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
-    return sum(size for size, trainable in sizes if trainable), sum(size for size, _ in sizes)
+    """(trainable, total) numbers in the model, an adapter's included; tied weights count once.
+
+    Of a weight in four bits, the numbers it stands for, and not its bytes.
+    """
+    trainable = total = 0
+    for parameter in model.parameters():
+        state = getattr(parameter, "quant_state", None)
+        size = parameter.numel() if state is None else state.shape.numel()
+        total += size
+        trainable += size * parameter.requires_grad
+    return trainable, total
 
 
 ADAPTER_FILES = {"adapter_config.json", "adapter_model.safetensors", "README.md"}

@@ -85,3 +85,20 @@ def tiny_model_folder(tmp_path_factory) -> Path:
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def wide_model_folder(tiny_model_folder, tmp_path_factory) -> Path:
+    """The same, wide enough for blocks of 64 weights, with an output layer of its own."""
+    import shutil
+
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = shutil.copytree(tiny_model_folder, tmp_path_factory.mktemp("wide") / "model")
+    torch.manual_seed(0)
+    config = LlamaConfig.from_pretrained(
+        folder, hidden_size=64, head_dim=16, intermediate_size=128, tie_word_embeddings=False
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder

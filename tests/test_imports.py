@@ -11,7 +11,7 @@ ORDER = (  # each of these from those before it, and from its own line where the
     ("common",),
     ("syllabus",),
     ("live", "cluster", "progress", "lab"),
-    ("data", "dedup", "tokenization", "cross_entropy", "hyperparameters", "lora"),
+    ("data", "dedup", "tokenization", "cross_entropy", "hyperparameters", "lora", "quantization"),
     ("masking",),
     ("almanac",),
     ("models",),

@@ -79,7 +79,7 @@ def test_without_a_base_it_is_said(tmp_path, monkeypatch):
         _ = RECIPE.hash
 
 
-@pytest.mark.parametrize("wrong", [{"mask": "all"}, {"method": "qlora"}, {"control": "none"}])
+@pytest.mark.parametrize("wrong", [{"mask": "all"}, {"method": "dora"}, {"control": "none"}])
 def test_a_recipe_refuses_what_there_is_not(wrong):
     with pytest.raises(InputError, match="choose one of"):
         Recipe("x", "00", **wrong)
@@ -407,6 +407,30 @@ def test_shuffling_draws_nothing_from_the_global_seed(small_mix):
     random.seed(5)
     runs.shuffle_answers(small_mix, seed=0)
     assert random.random() == expected
+
+
+def test_qlora_runs_over_the_base_in_nf4_alone_and_together(small_mix, monkeypatch, wide_model_folder):
+    monkeypatch.setattr(models, "BASE", wide_model_folder)
+    monkeypatch.setattr(execution.cluster, "map", lambda work, jobs, progress, **_: [
+        progress(index, work(job)) for index, job in enumerate(jobs)
+    ])  # fmt: skip
+    lora = dataclasses.replace(
+        RECIPE, batch_size=4, evaluation_n=4, validation_n=3, max_new_tokens=4, rank=2, steps=3, lr=0.01
+    )
+    qlora = dataclasses.replace(lora, name="qlora", method="qlora")
+    monkeypatch.setitem(runs.RECIPES, "qlora", qlora)
+    records_ = runs.rebuild_all([(lora, 2), (qlora, 2)], workers=1)
+    plain, four = (record.outcomes for record in records_)
+    assert [outcome.at_once for outcome in (*plain, *four)] == [2] * 4  # each method with its own base
+    for outcome, other in zip(four, plain, strict=True):
+        alone = runs.execute(dataclasses.replace(qlora, seed=outcome.seed))
+        assert outcome.history["loss"] == pytest.approx(alone.history["loss"], rel=1e-4)
+        assert outcome.history["validation_loss"] == pytest.approx(alone.history["validation_loss"], rel=1e-4)
+        assert outcome.text_loss == pytest.approx(alone.text_loss, rel=1e-4)
+        assert (outcome.trainable, outcome.total) == (alone.trainable, alone.total) == (other.trainable, other.total)
+        assert 1e-5 < abs(outcome.history["loss"][0] - other.history["loss"][0]) < 0.1  # near the base, and not it
+        assert outcome.versions["bitsandbytes"]
+    assert runs.Record.load("qlora").recipe["method"] == "qlora"
 
 
 # The commands

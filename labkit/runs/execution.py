@@ -52,11 +52,11 @@ def executed(recipe: Recipe, on_progress: Callable[[float, str], None] | None = 
     started = time.perf_counter()
     tell = on_progress or (lambda share, text: None)
     tell(0.0, "loading the base")
-    model, tokenizer = models.load(models.BASE)
+    model, tokenizer = _base(recipe)
     if recipe.stop == "unknown":
         models.forget_token(model, tokenizer.eos_token_id, recipe.seed)
     task = _Task.of(recipe, tokenizer, model.config.max_position_embeddings)
-    if recipe.method == "lora":
+    if recipe.method != "full":
         model = models.add_lora(model, recipe.rank, recipe.alpha, recipe.target_modules, recipe.seed)
 
     def on_step(step: int, history: History) -> None:
@@ -81,11 +81,13 @@ def executed(recipe: Recipe, on_progress: Callable[[float, str], None] | None = 
 
 
 def execute_together(recipes: Sequence[Recipe]) -> list[Outcome]:
-    """Run recipes that train adapters over the same base at once; equal to `execute` for each, except for rounding."""
+    """Run recipes that train adapters over the same base, in the same form, at once; equal to `execute` for each,
+    except for rounding.
+    """
     from labkit import models, training
 
     started = time.perf_counter()
-    model, tokenizer = models.load(models.BASE)
+    model, tokenizer = _base(recipes[0])
     tasks = [_Task.of(recipe, tokenizer, model.config.max_position_embeddings) for recipe in recipes]
     trained = training.fit_together(
         model,
@@ -104,6 +106,13 @@ def execute_together(recipes: Sequence[Recipe]) -> list[Outcome]:
         seconds = round(share + time.perf_counter() - started, 1)
         found.append(dataclasses.replace(outcome, seconds=seconds, at_once=len(recipes)))
     return found
+
+
+def _base(recipe: Recipe) -> tuple[Any, Any]:
+    """(model, tokenizer) that the recipe starts from."""
+    from labkit import models
+
+    return models.load(models.BASE, quantize="nf4" if recipe.method == "qlora" else None)
 
 
 @dataclass(frozen=True)
@@ -344,14 +353,16 @@ def _at_once(recipes: Sequence[Recipe], workers: int) -> list[list[int]]:
     """The recipes' indices in groups for `execute_together`, large enough to pay and enough of them for all workers."""
     from labkit import training
 
-    groups = [[index] for index, recipe in enumerate(recipes) if recipe.method != "lora" or recipe.stop != "known"]
-    able = [index for index, recipe in enumerate(recipes) if recipe.method == "lora" and recipe.stop == "known"]
-    trials = [
-        training.Trial(_settings(recipes[i]), recipes[i].rank, recipes[i].alpha, recipes[i].target_modules)
-        for i in able
-    ]
-    size = min(training.AT_ONCE, max(1, math.ceil(len(able) / workers)))
-    return groups + [[able[place] for place in group] for group in training.groups(trials, size)]
+    groups = [[index] for index, recipe in enumerate(recipes) if recipe.method == "full" or recipe.stop != "known"]
+    for method in ("lora", "qlora"):  # each over a base of its own
+        able = [index for index, recipe in enumerate(recipes) if recipe.method == method and recipe.stop == "known"]
+        trials = [
+            training.Trial(_settings(recipes[i]), recipes[i].rank, recipes[i].alpha, recipes[i].target_modules)
+            for i in able
+        ]
+        size = min(training.AT_ONCE, max(1, math.ceil(len(able) / workers)))
+        groups += [[able[place] for place in group] for group in training.groups(trials, size)]
+    return groups
 
 
 class _Kept:

@@ -16,7 +16,7 @@ from labkit.masking import FAULTS
 
 BASE_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 MASKS = ("completion", "partial", "none")
-METHODS = ("lora", "full")
+METHODS = ("lora", "qlora", "full")
 CONTROLS = (None, "shuffled", "prompt")
 STOPS = ("known", "unknown")
 FORMATS = ("float32", "bfloat16")
@@ -42,7 +42,7 @@ class Recipe:
     fault: str | None = None  # what is planted in the labels: one of `masking.FAULTS`
     text_rows: int = 0  # documents like those that the base was made from, mixed in among the examples
     stop: str = "known"  # "unknown": from a copy of the base in which the end token's embedding is drawn anew
-    method: str = "lora"  # or "full": all weights
+    method: str = "lora"  # or "qlora": over the base in NF4, with double quantization; or "full": all weights
     rank: int = 16
     alpha: float = 32
     target_modules: str = "all-linear"  # or layer names joined by commas

@@ -146,7 +146,7 @@ def _cpuinfo(name: str) -> str:
 def versions() -> dict[str, str]:
     """The versions of the libraries that a run's numbers depend on."""
     found = {"python": platform.python_version()}
-    for package in ("labkit", "torch", "transformers", "peft", "tokenizers", "numpy"):
+    for package in ("labkit", "torch", "transformers", "peft", "bitsandbytes", "tokenizers", "numpy"):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
