@@ -69,15 +69,9 @@ _device_named = device  # `load` has an argument of that name
 def load(
     name_or_folder: str | Path = BASE,
     device: str = "auto",
-    adapter: str | Path | None = None
-<<<<<<< /tmp/tmpmretziwk
-
-=======
-,
+    adapter: str | Path | None = None,
     quantize: str | None = None,
     double: bool = True,
->>>>>>> /tmp/tmpoewtv1ba
-
 ) -> tuple[Model, PreTrainedTokenizerBase]:
     """(model, tokenizer) in float32 and evaluation mode, from a folder (offline) or the hub, with an adapter if one
     is named.
@@ -86,8 +80,8 @@ def load(
     with double quantization unless `double` is False, multiplied in float32; only an adapter can train them.
 
     Raises `InputError` if it is not a model, lacks weights, or its tokenizer has ids without an embedding in the model,
-    or ids that differ from those of the tokenizer that was saved with the adapter; and, for NF4, without bitsandbytes, or for
-    a model that it does not read back rightly.
+    or ids that differ from those of the tokenizer that was saved with the adapter; and, for NF4, without bitsandbytes,
+    or for a model whose weights it does not read back correctly.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -128,7 +122,8 @@ def load(
     if adapter is not None:
         folder = Path(adapter).expanduser()
         if (
-            folder / "tokenizer.json").is_file():  # as many trainers save it; one with a token more is let be
+            folder / "tokenizer.json"
+        ).is_file():  # as many trainers save it; a tokenizer with one token more is accepted
             saved = load_tokenizer(folder).get_vocab()
             check_tokenizer(tokenizer, model, saved if len(saved) == len(tokenizer) else None)
         model = _load_adapter(model, folder)
@@ -155,7 +150,7 @@ def _four_bits(quantize: str, double: bool, target: torch.device) -> dict:
     return {"quantization_config": config, "device_map": {"": str(target)}}
 
 
-def _keep_sound(model) -> None:
+def _keep_sound(model: torch.nn.Module) -> None:
     """Keep a model in four bits from what bitsandbytes (0.50) does on a CPU without a word.
 
     With AVX512-BF16 the first evaluation packs the weights anew, rounds their scales, and from then on multiplies by a
@@ -168,35 +163,9 @@ def _keep_sound(model) -> None:
         if state is None:
             continue
         module.support_avx512bf16_for_cpu = False
-        if module.weight.device.type == "cpu" and state.
-<<<<<<< /tmp/tmpmretziwk
-json"
-        )
-=======
-shape[-1] % state
->>>>>>> /tmp/tmpoewtv1ba
-.blocksize:
+        if module.weight.device.type == "cpu" and state.shape[-1] % state.blocksize:
             raise InputError(
-                f"{name} has rows of {state.shape[-1]} 
-<<<<<<< /tmp/tmpmretziwk
-a tokenizer
-=======
-weights,
->>>>>>> /tmp/tmpoewtv1ba
- which 
-<<<<<<< /tmp/tmpmretziwk
-one
-=======
-are
->>>>>>> /tmp/tmpoewtv1ba
- not whole blocks 
-<<<<<<< /tmp/tmpmretziwk
-accepted
-            saved
-=======
-of {state.blocksize}:
->>>>>>> /tmp/tmpoewtv1ba
- on a "
+                f"{name} has rows of {state.shape[-1]} weights, which are not whole blocks of {state.blocksize}: on a "
                 "CPU bitsandbytes reads them back wrongly; load it without quantize, or on a GPU"
             )
 

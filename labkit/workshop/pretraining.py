@@ -66,13 +66,7 @@ class Plan:
 
 
 def train_tokenizer(documents: Iterable[str], size: int = VOCABULARY) -> Tokenizer:
-    """A byte-level BPE over `documents`; digits are 
-<<<<<<< /tmp/tmp59r2629p
-alone
-=======
-single; returns a `tokenizers.Tokenizer`
->>>>>>> /tmp/tmpdrnphq_l
-."""
+    """A byte-level BPE over `documents`; digits are single; returns a `tokenizers.Tokenizer`."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     from labkit.tokenization import WORDS
