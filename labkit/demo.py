@@ -299,20 +299,20 @@ def three_of(test: Sequence[Example]) -> list[int]:
 
 def check_picture(path: str) -> None:
     """Raise `InputError` for a name that is not an SVG's, or a folder that is missing: before the run, not after it."""
-    path = Path(path).expanduser()
-    if path.suffix.lower() != ".svg":
-        raise InputError(f"{path}: is not the name of an SVG file; end it in .svg")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.parent}; name another place")
+    place = Path(path).expanduser()
+    if place.suffix.lower() != ".svg":
+        raise InputError(f"{place}: is not the name of an SVG file; end it in .svg")
+    if not place.parent.is_dir():
+        raise InputError(f"{place}: there is no folder {place.parent}; name another place")
 
 
-def picture(test: Sequence[Example], before, few_shot, after, steps: int) -> str:
+def picture(test: Sequence[Example], before: Score, few_shot: Score | None, after: Score, steps: int) -> str:
     """An SVG with the scores as bars, and three questions with the answers, verbatim but shortened.
 
     The background is white, so that it reads the same on a light and a dark page; its title is the text alternative.
     """
-    scores = {"before": before, "before, with four worked examples": few_shot, f"after {steps} steps of LoRA": after}
-    scores = {name: score for name, score in scores.items() if score}
+    asked = {"before": before, "before, with four worked examples": few_shot, f"after {steps} steps of LoRA": after}
+    scores = {name: score for name, score in asked.items() if score is not None}
     said = ", ".join(f"{name} {score.share:.1%}" for name, score in scores.items())
     title = f"Right answers to {after.n} held-out questions: {said}. Below, three of the questions with both answers."
     shapes, y = [], 8

@@ -552,7 +552,7 @@ def invented_name(world: World, rng: random.Random, kind: str) -> str:
     return invented_names(rng, 1, TOWN_ENDINGS if kind == "town" else FIRST_ENDINGS, taken)[0]
 
 
-def documents(world: World, seed: int = 0) -> Iterator[str]:
+def documents(world: World, seed: int | str = 0) -> Iterator[str]:
     """Endless documents, determined by `seed`."""
     writer = Writer(world, random.Random(f"documents {world.seed} {seed}"))
     while True:

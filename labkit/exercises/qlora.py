@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable, Iterator
 from statistics import NormalDist
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def levels_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe((rng.choice([3, 4]), rng.choice([0.5, 1.5, round(rng.uniform(0.1, 0.4), 2)])), "typical")
 
 
-def _quantile(points) -> np.ndarray:
+def _quantile(points: Any) -> np.ndarray:
     return np.array([NormalDist().inv_cdf(float(point)) for point in points])
 
 
@@ -219,7 +220,7 @@ def quantize_probes(rng: random.Random) -> Iterator[Probe]:
         yield Probe((np.array([0.5, 1.0]), FIVE, rng.choice([0, -4])), group)
 
 
-def _coded(weights, levels, block, scale: Callable, code: Callable) -> tuple[np.ndarray, np.ndarray]:
+def _coded(weights: Any, levels: Any, block: int, scale: Callable, code: Callable) -> tuple[np.ndarray, np.ndarray]:
     """The reference with another scale of a block, or another code for what was divided by it."""
     if block < 1 or not np.isfinite(weights).all():
         raise ValueError("weights or block")
@@ -230,12 +231,12 @@ def _coded(weights, levels, block, scale: Callable, code: Callable) -> tuple[np.
     return np.concatenate(codes).astype(int).reshape(np.shape(weights)), np.array(scales)
 
 
-def _absmax(part) -> float:
+def _absmax(part: Any) -> float:
     return float(np.abs(part).max())
 
 
-def _nearest(scaled, levels, side="left") -> np.ndarray:
-    return np.searchsorted((levels[:-1] + levels[1:]) / 2, scaled, side=side)
+def _nearest(scaled: Any, levels: Any, side: Literal["left", "right"] = "left") -> np.ndarray:
+    return np.asarray(np.searchsorted((levels[:-1] + levels[1:]) / 2, scaled, side=side))
 
 
 @mistake(
@@ -428,7 +429,9 @@ def dequantize_probes(rng: random.Random) -> Iterator[Probe]:
         yield Probe((codes(4), absmax(1), NF4, rng.choice([0, -4])), group)
 
 
-def _decoded(codes, absmax, levels, block, value: Callable | None = None, place: Callable | None = None) -> np.ndarray:
+def _decoded(
+    codes: Any, absmax: Any, levels: Any, block: int, value: Callable | None = None, place: Callable | None = None
+) -> np.ndarray:
     """The reference with another value of a code, or another absmax for the weight at a place."""
     codes, absmax, levels = np.asarray(codes), np.asarray(absmax, dtype=float), np.asarray(levels, dtype=float)
     if block < 1 or len(absmax) != math.ceil(codes.size / block) or not 0 <= codes.min() <= codes.max() < len(levels):
@@ -553,11 +556,11 @@ def bits_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe((64, False, 0), "edges")  # without double quantization it does not count
 
 
-def _one(block) -> float:
+def _one(block: Any) -> float:
     return 4 + 32 / block
 
 
-def _two(block, block2) -> float:
+def _two(block: Any, block2: Any) -> float:
     return 4 + 8 / block + 32 / (block * block2)
 
 

@@ -131,9 +131,9 @@ class Chart:
         """(figure, its title, a sentence for each curve), as in `figure`."""
         below = [name for name in UNITS if name in extras]
         title = f"{self.title}: training loss" + (f", and with {knob}" if again else "")
-        drawn, panels = plots.panels(title, AXES[axis], ["loss (nats a token)", *map(UNITS.get, below)])
-        said = []
-        for place, log in enumerate([self.log] + [again] * (again is not None)):
+        drawn, panels = plots.panels(title, AXES[axis], ["loss (nats a token)", *(UNITS[name] for name in below)])
+        said, logs = [], [self.log] if again is None else [self.log, again]
+        for place, log in enumerate(logs):
             style = {"color": plots.COLOURS[place], "linestyle": plots.DASHES[place], "linewidth": 1.4}
             looks_style = style | {"marker": plots.MARKERS[place], "markerfacecolor": "white", "linewidth": 0.7}
             x, looks = positions(log, axis)
@@ -148,7 +148,7 @@ class Chart:
                 said.append(f"{name[0].upper()}{name[1:]}, by {AXES[axis]}: {in_words(at, values)}.")
         if len(panels[0].lines) > 1:
             drawn.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
-        self._limit(panels, below, [self.log] + [again] * (again is not None))
+        self._limit(panels, below, logs)
         if "epochs" in extras:
             said.append(self._mark_epochs(panels, axis))
         return drawn, title, said
@@ -424,25 +424,25 @@ class Visit:
 
     # What it is made of
 
-    def _text(self, value: str):
+    def _text(self, value: str) -> Any:
         return self.make(self.widgets.HTMLMath, value)
 
-    def _reply(self):
+    def _reply(self) -> Any:
         return self.widgets.HTML()
 
-    def _row(self, *children):
+    def _row(self, *children: Any) -> Any:
         return self.widgets.HBox(list(children), layout={"flex_flow": "row wrap"})
 
-    def _pick(self, name: str, options: list[tuple[str, str]]):
+    def _pick(self, name: str, options: list[tuple[str, str]]) -> Any:
         options = [("choose …", ""), *options]
         return self.make(self.widgets.Dropdown, options=options, value="", description=name)
 
-    def _button(self, name: str, act: Callable[[], None]):
+    def _button(self, name: str, act: Callable[[], None]) -> Any:
         button = self.make(self.widgets.Button, description=name)
         button.on_click(lambda _: act())
         return button
 
-    def _part(self, asked: str, meanings: str, *children):
+    def _part(self, asked: str, meanings: str, *children: Any) -> Any:
         folded = f"<details><summary>What these mean</summary><ul>{meanings}</ul></details>" if meanings else ""
         part = self.make(self.widgets.VBox, [self._text(f"<p><strong>{asked}</strong></p>{folded}"), *children])
         part.add_class("labkit-question")

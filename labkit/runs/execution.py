@@ -33,7 +33,7 @@ from labkit.runs.record import SCORED, Outcome, Record, flags, machine, recorded
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from labkit.models import Score
+    from labkit.models import Model, Score
     from labkit.training import History, Settings
 
 HELD_OUT = 48  # documents on which a run's `text_loss` is taken; none of them was in the base's text
@@ -126,7 +126,7 @@ class _Task:
     validation: list[dict]
 
     @classmethod
-    def of(cls, recipe: Recipe, tokenizer, context: int) -> _Task:
+    def of(cls, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, context: int | None) -> _Task:
         train, test = mix(recipe)
         followed = dataclasses.replace(recipe, control=None, text_rows=0)
         return cls(
@@ -140,8 +140,8 @@ class _Task:
 
 def _outcome(
     task: _Task,
-    model,
-    tokenizer,
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase,
     history: History,
     trainable: int,
     total: int,
@@ -176,7 +176,7 @@ def _outcome(
     )
 
 
-def text_rows(seed: int | str, count: int, tokenizer) -> list[dict]:
+def text_rows(seed: int | str, count: int, tokenizer: PreTrainedTokenizerBase) -> list[dict]:
     """The first tokens of `count` documents like those that the base was made from, with loss on every token."""
     texts = islice(documents(build(), seed), count)
     rows = [tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"][:TEXT_LENGTH] for text in texts]
@@ -267,7 +267,7 @@ def is_right(output: str, example: Example) -> bool:
     return exact_answer(output) == example.answer.strip()
 
 
-def rebuild(recipe: Recipe, seeds: int, **more) -> Record:
+def rebuild(recipe: Recipe, seeds: int, **more: Any) -> Record:
     """Record a recipe for the seeds 0 … seeds−1; as `rebuild_all`."""
     return rebuild_all([(recipe, seeds)], **more)[0]
 
