@@ -288,13 +288,18 @@ for name, short in shapes.items():
     [winner] = lk.runs.best_rates([r for r in lk.runs.RECIPES.values() if r.name.startswith(f"schedule-{short}-")])
     chosen[name] = lk.runs.Record.load(winner.name)
     print(f"{name}: best at {winner.lr:g}")
-[winner] = lk.runs.best_rates([record_recipe for rate in LORA_RATES for record_recipe in [lk.runs.named(f"rate-lora-{rate:g}")]])
+[winner] = lk.runs.best_rates([lk.runs.named(f"rate-lora-{rate:g}") for rate in LORA_RATES])
 cosine = lk.runs.Record.load(winner.name)
 print(f"cosine with warmup: best at {winner.lr:g}")
 
 # %%
 against = {f"{name} − cosine with warmup": lk.runs.paired_difference(record, cosine) for name, record in chosen.items()}
 lk.plots.differences(against, "Shapes of the schedule, each at its own best rate")
+
+# %% [markdown]
+# Read each with its interval. That the rate *decays* is worth much. A straight line did better here than the cosine that
+# everybody takes. And leaving out the warmup changed nothing that eight seeds could show: Adam's wild first steps are few,
+# and at this rate the run recovers from them. On larger models and longer runs it may be otherwise. Measure it there.
 
 # %%
 lk.claim("C30", measured=against["cosine without warmup − cosine with warmup"].mean)
@@ -649,7 +654,7 @@ lk.quiz("hyperparameters", when="during", segment="seeds")
 # %%
 with best.on(model) as adapted:
     score = lk.models.score(adapted, tokenizer, test[-100:], max_new_tokens=64)
-lk.measured("right answers", score.share, 0.1, 0.8)
+lk.measured("right answers", score.share, 0.03, 0.7)
 
 # %% tags=["nbval-ignore-output"]
 kept = {"lab": "05", "recipe": f"sweep, best at {best.trial.settings.lr:g}", "hash": recipe.hash}
@@ -676,22 +681,3 @@ lk.quiz("hyperparameters", when="after")
 # %%
 for number in range(5, len(patients.patients()) + 1):
     lk.clinic(number)
-
-# %% [markdown]
-# ### Few examples, seen often
-#
-# 100 steps of 16 each time: 1,600 examples once, 400 examples four times, 100 examples sixteen times. Look at the
-# held-out loss *and* at the score. They need not turn at the same time.
-
-# %%
-for examples, name in ((1600, "rate-lora-0.008"), (400, "epochs-400"), (100, "epochs-100")):
-    record = lk.runs.Record.load(name)
-    last = [outcome.history["validation_loss"][-1] for outcome in record.outcomes]
-    train_loss = [sum(outcome.history["loss"][-10:]) / 10 for outcome in record.outcomes]
-    share = lk.runs.interval(list(record.shares.values()))
-    print(f"{examples:>5} examples: training loss {sum(train_loss) / len(train_loss):.3f}, held-out "
-          f"{sum(last) / len(last):.3f}, right {share.mean:.1%} ({share.low:.1%} to {share.high:.1%})")  # fmt: skip
-
-# %%
-few = lk.runs.Record.load("epochs-100").outcomes[0]
-lk.plots.loss_curve(lk.training.History.from_dict(few.history), "100 examples, seen 16 times")

@@ -17,7 +17,7 @@ MODULES = {  # equal in number of trained weights
     "qv-r19": ("q_proj,v_proj", 19),
 }
 RANKS = (1, 4, 16)
-FACTS = {64: 60, 128: 120}  # steps: each fact is seen 30 times
+FACTS = {64: 60, 128: 120, 256: 240}  # steps: each fact is seen 30 times
 FACT_RATES = {1: 8e-3, 4: 8e-3, 16: 8e-3}  # by rank: the best of `RATES` at 64 facts
 
 
