@@ -313,8 +313,10 @@ def picture(test: Sequence[Example], before: Score, few_shot: Score | None, afte
     """
     asked = {"before": before, "before, with four worked examples": few_shot, f"after {steps} steps of LoRA": after}
     scores = {name: score for name, score in asked.items() if score is not None}
-    said = ", ".join(f"{name} {score.share:.1%}" for name, score in scores.items())
-    title = f"Right answers to {after.n} held-out questions: {said}. Below, three of the questions with both answers."
+    said = "; ".join(f"{name}: {score.share:.1%}" for name, score in scores.items())
+    title = (
+        f"Right answers to {after.n} held-out questions. {said}. Below are three of the questions with both answers."
+    )
     shapes, y = [], 8
 
     def write(text: str, kind: str, x: int = 20) -> None:

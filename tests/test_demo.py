@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -37,6 +39,20 @@ def demo(capsys, *options: str) -> tuple[int, str, str]:
     return status, out, err
 
 
+def words_of(picture: Path) -> list[str]:
+    """The title and the texts of an SVG file."""
+    space = "{http://www.w3.org/2000/svg}"
+    root = ElementTree.fromstring(picture.read_text(encoding="utf-8"))
+    return [root.find(f"{space}title").text, *(text.text for text in root.iter(f"{space}text"))]
+
+
+def test_the_readme_shows_the_picture_with_its_words():
+    root = Path(__file__).parent.parent
+    picture = root / "docs" / "before-after.svg"
+    assert f"![{words_of(picture)[0]}](docs/before-after.svg)" in (root / "README.md").read_text(encoding="utf-8")
+    assert picture.stat().st_size < 60_000
+
+
 @pytest.fixture
 def data(tmp_path):
     path = tmp_path / "mine.jsonl"
@@ -49,7 +65,8 @@ def test_the_report(capsys, tmp_path):
 
     from labkit import models
 
-    status, out, _ = demo(capsys, *QUICK, "--json", "--out", str(tmp_path / "adapter"))
+    drawn = tmp_path / "picture.svg"
+    status, out, _ = demo(capsys, *QUICK, "--json", "--out", str(tmp_path / "adapter"), "--picture", str(drawn))
     report = json.loads(out.splitlines()[-1])
     assert status == 0 and KEYS <= report.keys()
     assert (
@@ -60,6 +77,11 @@ def test_the_report(capsys, tmp_path):
     )
     assert len(report["after_by_task"]) == 11 and report["trainable"] < report["total"]
     assert "before" in out and "95% interval" in out and "asked" in out
+    title, *texts = words_of(drawn)
+    for name in ("before", "fewshot", "after"):
+        assert f" {report[name]:.1%}" in title and f"{report[name]:.1%}" in texts
+    shown = [line.removeprefix("  before  ") for line in out.splitlines() if line.startswith("  before  ")]
+    assert len(shown) == 3 and all(line[:60] in " ".join(texts) for line in shown), "what the base really wrote"
     model, _ = models.load(device="cpu")
     adapted = PeftModel.from_pretrained(model, tmp_path / "adapter")
     assert any("lora" in name for name, _ in adapted.named_parameters())
@@ -108,6 +130,8 @@ def test_copies_are_on_one_side(tmp_path):
         (["--mix", "medium"], "--mix"),
         (["--out", "/dev/null/adapter"], "/dev/null"),
         (["--device", "abacus"], "abacus"),
+        (["--picture", "before.png"], "before.png"),
+        (["--picture", "nowhere/before.svg"], "nowhere"),
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_line(capsys, options, named, monkeypatch, tmp_path):
