@@ -289,7 +289,7 @@ lk.claim("C43", measured=drops[-1] / drops[0])
 # %% [markdown]
 # ### What can a rank hold?
 #
-# Facts are the hardest thing to store, because nothing in one helps with another. Here are made-up ones: 64, 128 or 256 names,
+# Facts are the hardest thing to store, because nothing in one helps with another. Here are made-up ones: 64 or 128 names,
 # each with a page from 000 to 999, which is $\log_2 1000 \approx 10$ bits. Each fact is seen 30 times. How many are known
 # afterwards, by rank?
 
@@ -297,8 +297,8 @@ lk.claim("C43", measured=drops[-1] / drops[0])
 from labkit.almanac.tasks import bits_held
 from labkit.runs.recipes.lora import FACTS, RANKS
 
-asked = "256 facts, seen 30 times each: how many are known at rank 1?"
-lk.predict("lora.capacity", asked, unit="facts", low=0, high=256)
+asked = "128 facts, seen 30 times each: how many are known at rank 1?"
+lk.predict("lora.capacity", asked, unit="facts", low=0, high=128)
 
 # %%
 known = {}
@@ -311,7 +311,7 @@ lines = {f"{facts} facts": [known[facts, rank] for rank in RANKS] for facts in F
 lk.plots.courses(RANKS, lines, "A higher rank holds more facts", "rank", "facts known", x_log=True)
 
 # %%
-lk.predict("lora.capacity", outcome=round(known[256, 1].mean))
+lk.predict("lora.capacity", outcome=round(known[128, 1].mean))
 for rank in RANKS:
     trained = lk.lora.count(lk.lora.linear_shapes(base), rank, "all-linear")
     bits = max(bits_held(known[facts, rank].mean / facts, facts) for facts in FACTS)
