@@ -22,6 +22,7 @@ from labkit.diagnosis.clinic import Plan
 from labkit.diagnosis.measures import Log, losses_of, scatter_of
 from labkit.training import History, Settings, fit
 
+JUMP = 1.75  # times the losses before: more than the chance of a batch makes
 Make = Callable[[], Plan]
 
 
@@ -139,23 +140,53 @@ def step_or_sample(make: Make, usual: Log | None = None) -> Result:
 
 
 def survives_zero_rate(make: Make, usual: Log | None = None) -> Result:
-    """Whether scatter or spikes are there when hardly anything is learned: then they are in the data's order."""
+    """Whether a jump, or else the scatter, is there when hardly anything is learned: then it is in the data."""
     usual, still = usual or clinic.run(make()), make()
     still.settings["lr"] *= 1e-6
-    scatter = [scatter_of(losses_of(log)) for log in (usual, clinic.run(still))]
+    
+<<<<<<< /tmp/tmpn8k_ev1j
+
+=======
+both = [losses_of(log) for log in (usual, clinic.run(still))]
+    
+>>>>>>> /tmp/tmpkb_y_oyk
+scatter = [scatter_of(losses) for losses in both]
+    steps 
+<<<<<<< /tmp/tmpn8k_ev1j
+clinic.run(still))
+=======
+= [event(losses) for losses in both
+>>>>>>> /tmp/tmpkb_y_oyk
+]
     if not math.isfinite(scatter[1]):
         said = "no numbers even at a rate of nothing: not the rate"
     elif not math.isfinite(scatter[0]):
         said = "the numbers stay: the learning ends them"
     elif not any(scatter):
         said = "the loss is the same at every step"
+    elif steps[0] is not None and both[0][steps[0] - 1] > JUMP * _before(both[0], steps[0] - 1):
+        if steps[1] is None:
+            said = f"the jump at step {steps[0]} is gone: the 
+<<<<<<< /tmp/tmpn8k_ev1j
+data go
+=======
+learning,
+>>>>>>> /tmp/tmpkb_y_oyk
+ or the 
+<<<<<<< /tmp/tmpn8k_ev1j
+down
+=======
+loop, makes it"
+        else:
+            said = f"a jump is still there
+>>>>>>> /tmp/tmpkb_y_oyk
+, at step {steps[1]}: the data makes it"
     elif scatter[1] > 0.5 * scatter[0] and scatter[1] > 0.03:
-        said = "it stays: the data go up and down, not the learning"
-    elif scatter[1] > 0.1:
-        said = "a part of it stays: that part is in the data, not in the learning"
+        said = "it stays: what goes up and down is the data, not the learning"
     else:
         said = "it goes: it comes from the learning"
     values = {"scatter": scatter[0], "scatter_at_zero_rate": scatter[1]}
+    values |= dict(zip(("step", "step_at_zero_rate"), [math.nan if step is None else step for step in steps]))
     first, second = (f"{each:.1%}" if math.isfinite(each) else "no number" for each in scatter)
     line = f"scatter of the loss {first}, at a millionth of the rate {second}: {said}"
     return Result("rate of nearly 0", values, line)

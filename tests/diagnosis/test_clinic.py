@@ -173,6 +173,32 @@ def test_rate_of_nearly_0(setup):
     }  # fmt: skip
 
 
+FLAT = [2.0, 2.1] * 15
+FALLEN = [*FLAT[:20], 7.0, *FLAT[21:]]
+LOST = [*FLAT[:20], *[0.0] * 10]
+
+
+@pytest.mark.parametrize(
+    ("usual", "still", "said"),
+    [
+        (FALLEN, FLAT, "the jump at step 21 is gone"),
+        (FALLEN, [*FLAT[:12], 6.0, *FLAT[13:]], "still there, at step 13: the data"),
+        (FLAT, FLAT, "it stays"),
+        ([2.0, 2.6] * 15, [2.0, 2.01] * 15, "it goes"),
+        (LOST, FLAT, "the numbers stay"),
+        (LOST, LOST, "no numbers even at a rate of nothing"),
+        ([0.0] * 30, [0.0] * 30, "the same at every step"),
+    ],
+)
+def test_what_a_rate_of_nearly_0_says(setup, monkeypatch, usual, still, said):
+    def log(losses):
+        lost = [losses is LOST and loss == 0 for loss in losses]
+        return {"loss": losses, "grad_norm": [math.nan if each else 1.0 for each in lost]}
+
+    monkeypatch.setattr(clinic, "run", lambda made: log(still))
+    assert said in checks.survives_zero_rate(maker(setup, "sound"), log(usual)).line
+
+
 def test_hooks_leave_fit_as_it_is(setup):
     made = plan(setup, CASES["sound"], 1.0)
     rows = [{key: row[key] for key in ("input_ids", "labels")} for row in made.rows]
