@@ -143,21 +143,9 @@ def survives_zero_rate(make: Make, usual: Log | None = None) -> Result:
     """Whether a jump, or else the scatter, is there when hardly anything is learned: then it is in the data."""
     usual, still = usual or clinic.run(make()), make()
     still.settings["lr"] *= 1e-6
-    
-<<<<<<< /tmp/tmpn8k_ev1j
-
-=======
-both = [losses_of(log) for log in (usual, clinic.run(still))]
-    
->>>>>>> /tmp/tmpkb_y_oyk
-scatter = [scatter_of(losses) for losses in both]
-    steps 
-<<<<<<< /tmp/tmpn8k_ev1j
-clinic.run(still))
-=======
-= [event(losses) for losses in both
->>>>>>> /tmp/tmpkb_y_oyk
-]
+    both = [losses_of(log) for log in (usual, clinic.run(still))]
+    scatter = [scatter_of(losses) for losses in both]
+    steps = [event(losses) for losses in both]
     if not math.isfinite(scatter[1]):
         said = "no numbers even at a rate of nothing: not the rate"
     elif not math.isfinite(scatter[0]):
@@ -166,21 +154,9 @@ clinic.run(still))
         said = "the loss is the same at every step"
     elif steps[0] is not None and both[0][steps[0] - 1] > JUMP * _before(both[0], steps[0] - 1):
         if steps[1] is None:
-            said = f"the jump at step {steps[0]} is gone: the 
-<<<<<<< /tmp/tmpn8k_ev1j
-data go
-=======
-learning,
->>>>>>> /tmp/tmpkb_y_oyk
- or the 
-<<<<<<< /tmp/tmpn8k_ev1j
-down
-=======
-loop, makes it"
+            said = f"the jump at step {steps[0]} is gone: the learning, or the loop, makes it"
         else:
-            said = f"a jump is still there
->>>>>>> /tmp/tmpkb_y_oyk
-, at step {steps[1]}: the data makes it"
+            said = f"a jump is still there, at step {steps[1]}: the data makes it"
     elif scatter[1] > 0.5 * scatter[0] and scatter[1] > 0.03:
         said = "it stays: what goes up and down is the data, not the learning"
     else:
