@@ -170,7 +170,7 @@ def _course(loss: np.ndarray, place: np.ndarray) -> dict:
     fall = first - min(last, float(smooth.min()))
     if fall > 0.02 * first:
         below = np.flatnonzero(smooth <= first - fall / 2)
-        found["half"] = float(place[below[0]])
+        found["half"] = float(place[below[0] if len(below) else -1])  # only the last losses may be as low
         third = float(smooth[2 * count // 3 - 1])
         found["still_falling"] = (third - float(smooth[-max(1, count // 10) :].mean())) / fall
     lowest = np.minimum.accumulate(smooth)

@@ -183,3 +183,10 @@ def test_a_log_of_noise_is_not_called_sound():
     draw = random.Random(0)
     history = {"step": list(range(60)), "loss": [3 + draw.random() for _ in range(60)]}
     assert judge(see(history)).name == CANNOT_TELL
+
+
+def test_a_fall_at_the_very_end_is_seen_there():
+    from labkit.diagnosis.signs import see
+
+    half = see({"loss": [1.0, 1.0, 1.0, 1.0, 0.0]}).half
+    assert half is not None and half > 0.7
