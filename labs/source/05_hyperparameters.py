@@ -476,7 +476,7 @@ lk.claim("C38", measured=power)
 lk.quiz("hyperparameters", when="during", segment="batch")
 
 # %% [markdown]
-# ## 4 · The clinic
+# ## 4 · Curves: the clinic
 #
 # A curve shows a *symptom*. Each of the chapter's six symptoms has several causes, and most of them are not the
 # learning rate. What tells them apart is a test that comes out differently under each. Six tests settle most cases, and

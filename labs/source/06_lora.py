@@ -350,7 +350,7 @@ lk.claim("C44", measured=one / 4096**2)
 lk.quiz("lora", when="during", segment="rank")
 
 # %% [markdown]
-# ## 3 · Where?
+# ## 3 · Targets: where?
 #
 # On torch's *meta* device a tensor has a shape and no numbers. So a model of 8 billion parameters is there in a second, and
 # can be counted. The chapter says that a 1.2B model with rank 8 on Q and V trains 1,572,864 numbers.
