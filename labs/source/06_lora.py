@@ -19,7 +19,9 @@
 
 # %%
 import dataclasses
+import math  # noqa: F401, for your cells
 
+import numpy as np  # noqa: F401
 import torch
 
 import labkit as lk
@@ -110,9 +112,10 @@ scores = {
     "form": {rank: right(lk.updates.cut_model(base, form, rank), form_questions) for rank in cuts},
     "skill": {rank: right(lk.updates.cut_model(base, skill, rank), questions) for rank in cuts},
 }
-lk.measured("the form, cut to one direction: share of the whole score", scores["form"][1] / full_scores["form"], 0.7, 1.2)
-lk.measured("the skill, cut to one direction", scores["skill"][1] / full_scores["skill"], 0, 0.3)
-lk.measured("the skill, cut to 64 directions", scores["skill"][64] / full_scores["skill"], 0.8, 1.15)
+lost = {name: {rank: full_scores[name] - by_rank[rank] for rank in cuts} for name, by_rank in scores.items()}
+lk.measured("the form, cut to one direction: score lost", lost["form"][1], -0.2, 0.25)
+lk.measured("the skill, cut to one direction: score lost", lost["skill"][1], 0.5, 1)
+lk.measured("the skill, cut to 64 directions: score lost", lost["skill"][64], -0.15, 0.2)
 
 # %%
 lk.predict("lora.cut", outcome=choices[1])
