@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 
-from labkit import cluster, models, runs, training
+from labkit import models, runs, training
 from labkit.masking import render
 from labkit.training import Settings, Trial
 
@@ -41,7 +41,7 @@ def main(args) -> dict:
     alone = [training.fit_alone(model, trial, rows, pad=pad) for trial in trials]
     separate = time.perf_counter() - started
     started = time.perf_counter()
-    cluster.map(_alone, [(model, trial, rows, pad) for trial in trials])
+    training.sweep(model, rows, trials, pad=pad, at_once=1)
     on_cores = time.perf_counter() - started
     apart = max(
         abs(a - b)
@@ -71,8 +71,3 @@ def main(args) -> dict:
         f"losses differ by at most {apart:.1g}; the live sweep of lab 05 takes {seconds:.1f} s"
     )
     return figures
-
-
-def _alone(job: tuple) -> list[float]:
-    model, trial, rows, pad = job
-    return training.fit_alone(model, trial, rows, pad=pad).history.loss
