@@ -481,6 +481,9 @@ def test_of_several_rates_the_one_with_the_lowest_held_out_loss_is_recorded_on_a
         monkeypatch.setitem(runs.RECIPES, name, dataclasses.replace(RECIPE, name=name, lr=lr, rank=rank))
     assert command(runs_command, "rebuild", "r1-*", "r2-mid", "--screen", "2", "--seeds", "5") == 0
     assert asked == [{"r1-low": 2, "r1-mid": 2, "r1-high": 2, "r2-mid": 2}, {"r1-mid": 5, "r2-mid": 5}]
+    assert runs.best("r1-*").name == "r1-mid"
+    with pytest.raises(InputError, match="r1-mid, r2-mid differ in more than the rate"):
+        runs.best("r[12]-*")
     with pytest.raises(InputError, match="--screen is 0"):
         command(runs_command, "rebuild", "r1-*", "--screen", "0")
     recorded(runs.RECIPES["r1-low"])  # without a held-out loss

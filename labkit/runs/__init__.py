@@ -7,6 +7,7 @@ notebook calls, and command.py and replay.py are `labkit runs` and `labkit run`.
 
 from labkit.runs.compare import Interval, interval, paired_difference, pooled, t_quantile
 from labkit.runs.execution import (
+    best,
     best_rates,
     digest,
     execute,
@@ -34,6 +35,7 @@ __all__ = [
     "Record",
     "Run",
     "base_digest",
+    "best",
     "best_rates",
     "digest",
     "execute",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import json
 import sys
 from statistics import mean
@@ -12,7 +11,7 @@ from labkit.common import InputError
 from labkit.runs.compare import interval
 from labkit.runs.execution import best_rates, rebuild_all
 from labkit.runs.recipe import Recipe
-from labkit.runs.recipes import RECIPES, named
+from labkit.runs.recipes import RECIPES, matching, named
 from labkit.runs.record import Record, recorded, stale
 from labkit.runs.show import told
 
@@ -78,7 +77,7 @@ def _rebuild(args: argparse.Namespace) -> int:
     for option, value in (("--seeds", args.seeds), ("--screen", args.screen)):
         if value is not None and value < 1:
             raise InputError(f"{option} is {value}: at least 1 is needed")
-    chosen = [recipe for name in args.name for recipe in _matching(name)] if args.name else list(RECIPES.values())
+    chosen = [recipe for name in args.name for recipe in matching(name)] if args.name else list(RECIPES.values())
 
     def recorded_now(recipes: list[Recipe], seeds: int) -> list[Record]:
         print(f"{len(recipes)} recipes, {seeds} seeds: {', '.join(each.name for each in recipes)}", file=sys.stderr)
@@ -102,11 +101,6 @@ def _rebuild(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(summaries))
     return 0
-
-
-def _matching(name: str) -> list[Recipe]:
-    """The recipes that a name or pattern means."""
-    return [RECIPES[found] for found in fnmatch.filter(RECIPES, name)] or [named(name)]
 
 
 def _summary(record: Record) -> dict:

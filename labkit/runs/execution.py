@@ -28,13 +28,14 @@ from labkit.data import Example
 from labkit.masking import IGNORED, partial_labels, plant, render, sampled_labels, segments
 from labkit.runs import record as records
 from labkit.runs.recipe import Recipe
+from labkit.runs.recipes import matching
 from labkit.runs.record import SCORED, Outcome, Record, flags, machine, recorded, versions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from labkit.models import Model, Score
-    from labkit.training import History, Settings
+    from labkit.training import History, Settings, Trial
 
 HELD_OUT = 48  # documents on which a run's `text_loss` is taken; none of them was in the base's text
 TEXT_LENGTH = 64  # tokens taken of a document
@@ -91,7 +92,7 @@ def execute_together(recipes: Sequence[Recipe]) -> list[Outcome]:
     tasks = [_Task.of(recipe, tokenizer, model.config.max_position_embeddings) for recipe in recipes]
     trained = training.fit_together(
         model,
-        [training.Trial(_settings(r), r.rank, r.alpha, r.target_modules) for r in recipes],
+        [_trial(recipe) for recipe in recipes],
         [task.rows for task in tasks],
         pad=tokenizer.pad_token_id,
         validation=[task.validation for task in tasks],
@@ -106,6 +107,12 @@ def execute_together(recipes: Sequence[Recipe]) -> list[Outcome]:
         seconds = round(share + time.perf_counter() - started, 1)
         found.append(dataclasses.replace(outcome, seconds=seconds, at_once=len(recipes)))
     return found
+
+
+def _trial(recipe: Recipe) -> Trial:
+    from labkit.training import Trial
+
+    return Trial(_settings(recipe), recipe.rank, recipe.alpha, recipe.target_modules)
 
 
 def _base(recipe: Recipe) -> tuple[Any, Any]:
@@ -319,6 +326,16 @@ def best_rates(recipes: Sequence[Recipe], folder: Path | None = None) -> list[Re
     return [min(group, key=_held_out_loss(group, folder)) for group in alike.values()]
 
 
+def best(pattern: str, folder: Path | None = None) -> Record:
+    """The record of the best rate among the recipes that the pattern means, which differ in nothing but the rate."""
+    found = best_rates(matching(pattern), folder)
+    if len(found) > 1:
+        raise InputError(
+            f"{pattern}: {', '.join(recipe.name for recipe in found)} differ in more than the rate; name fewer"
+        )
+    return Record.load(found[0].name, folder)
+
+
 def _held_out_loss(group: Sequence[Recipe], folder: Path | None) -> Callable[[Recipe], float]:
     found = {recipe.name: Record.load(recipe.name, folder) for recipe in group}
     seeds = set.intersection(*(set(record.shares) for record in found.values()))
@@ -356,10 +373,7 @@ def _at_once(recipes: Sequence[Recipe], workers: int) -> list[list[int]]:
     groups = [[index] for index, recipe in enumerate(recipes) if recipe.method == "full" or recipe.stop != "known"]
     for method in ("lora", "qlora"):  # each over a base of its own
         able = [index for index, recipe in enumerate(recipes) if recipe.method == method and recipe.stop == "known"]
-        trials = [
-            training.Trial(_settings(recipes[i]), recipes[i].rank, recipes[i].alpha, recipes[i].target_modules)
-            for i in able
-        ]
+        trials = [_trial(recipes[index]) for index in able]
         size = min(training.AT_ONCE, max(1, math.ceil(len(able) / workers)))
         groups += [[able[place] for place in group] for group in training.groups(trials, size)]
     return groups

@@ -285,12 +285,10 @@ lk.predict("hyperparameters.first_step", outcome=1)
 shapes = {"linear": "linear", "constant": "constant", "cosine without warmup": "unwarmed"}
 chosen = {}
 for name, short in shapes.items():
-    [winner] = lk.runs.best_rates([r for r in lk.runs.RECIPES.values() if r.name.startswith(f"schedule-{short}-")])
-    chosen[name] = lk.runs.Record.load(winner.name)
-    print(f"{name}: best at {winner.lr:g}")
-[winner] = lk.runs.best_rates([lk.runs.named(f"rate-lora-{rate:g}") for rate in LORA_RATES])
-cosine = lk.runs.Record.load(winner.name)
-print(f"cosine with warmup: best at {winner.lr:g}")
+    chosen[name] = lk.runs.best(f"schedule-{short}-*")
+    print(f"{name}: best at {chosen[name].recipe['lr']:g}")
+cosine = lk.runs.best("rate-lora-*")
+print(f"cosine with warmup: best at {cosine.recipe['lr']:g}")
 
 # %%
 against = {f"{name} − cosine with warmup": lk.runs.paired_difference(record, cosine) for name, record in chosen.items()}
@@ -342,12 +340,7 @@ asked = "Each batch at its own best rate: how many points lie between the best b
 lk.predict("hyperparameters.batch", asked, unit="points", low=0, high=100)
 
 # %%
-from labkit.runs.recipes.hyperparameters import BATCH_RATES
-
-by_batch = {16: cosine}
-for size, sizes_rates in BATCH_RATES.items():
-    [winner] = lk.runs.best_rates([lk.runs.named(f"batch-{size}-{rate:g}") for rate in sizes_rates])
-    by_batch[size] = lk.runs.Record.load(winner.name)
+by_batch = {4: lk.runs.best("batch-4-*"), 16: cosine, 64: lk.runs.best("batch-64-0*")}
 by_batch["64, four times the rows"] = lk.runs.Record.load("batch-64-long")
 means = {}
 for size in (4, 16, 64, "64, four times the rows"):

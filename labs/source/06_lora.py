@@ -142,9 +142,8 @@ lk.plots.show(figure, f"{title}. {'. '.join(told)}.")
 # trained at that rank:
 
 # %%
-[winner] = lk.runs.best_rates([r for r in lk.runs.RECIPES.values() if r.name.startswith("modules-all-r4-")])
-for rank, name in ((4, winner.name), (16, "rate-lora-0.008")):
-    share = lk.runs.interval(list(lk.runs.Record.load(name).shares.values()))
+for rank, name in ((4, "modules-all-r4-*"), (16, "rate-lora-0.008")):
+    share = lk.runs.interval(list(lk.runs.best(name).shares.values()))
     print(f"trained at rank {rank:>2}: {share.mean:.0%} right ({share.low:.0%} to {share.high:.0%})")
 lk.measured("for comparison, the same task, cut to rank 4", scores["skill"][4], 0, 0.35)
 
@@ -309,8 +308,7 @@ lk.predict("lora.capacity", asked, unit="facts", low=0, high=128)
 known = {}
 for facts in FACTS:
     for rank in RANKS:
-        group = [r for r in lk.runs.RECIPES.values() if r.name.startswith(f"facts-{facts}-r{rank}-")]
-        record = lk.runs.Record.load(lk.runs.best_rates(group)[0].name)
+        record = lk.runs.best(f"facts-{facts}-r{rank}-*")
         known[facts, rank] = lk.runs.interval([facts * share for share in record.shares.values()])
 lines = {f"{facts} facts": [known[facts, rank] for rank in RANKS] for facts in FACTS}
 lk.plots.courses(RANKS, lines, "Rank 1 runs full between 64 and 128 facts", "rank", "facts known", x_log=True)
@@ -405,11 +403,10 @@ lk.predict("lora.modules", "Which is right most often?", choices=choices)
 places = {"q and v, rank 19": "qv-r19", "MLP, rank 7": "mlp-r7", "all linear, rank 4": "all-r4"}
 best = {}
 for name, short in places.items():
-    [winner] = lk.runs.best_rates([r for r in lk.runs.RECIPES.values() if r.name.startswith(f"modules-{short}-")])
-    best[name] = lk.runs.Record.load(winner.name)
+    best[name] = lk.runs.best(f"modules-{short}-*")
     share = lk.runs.interval(list(best[name].shares.values()))
     trained = best[name].outcome(0).trainable
-    print(f"{name:<20} {trained:>7,} numbers, best at {winner.lr:g}: {share.mean:.1%} ({share.low:.1%} to {share.high:.1%})")
+    print(f"{name:<20} {trained:>7,} numbers, best at {best[name].recipe['lr']:g}: {share.mean:.1%} ({share.low:.1%} to {share.high:.1%})")
 
 # %%
 all_linear = best["all linear, rank 4"]

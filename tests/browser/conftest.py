@@ -12,6 +12,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import nbformat
 import pytest
@@ -21,34 +23,49 @@ FOCUS = """() => { const e = document.activeElement;
 
 
 @pytest.fixture
-def notebook(tmp_path, cells):
+def serve(tmp_path):
+    """A function: a context with the address of a JupyterLab that `python -m MODULE …` starts in `tmp_path`."""
+
+    @contextmanager
+    def served(*module: str, more: Sequence[str] = (), **environment: str) -> Iterator[str]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        options = ["--no-browser", f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=", *more]
+        with open(tmp_path / "log", "w") as log:
+            server = subprocess.Popen(
+                [sys.executable, "-m", *module, *options],
+                cwd=tmp_path,
+                env=os.environ | environment,
+                stdout=log,
+                stderr=log,
+            )
+        address = f"http://127.0.0.1:{port}"
+        try:
+            for _ in range(120):
+                try:
+                    urllib.request.urlopen(f"{address}/api/status", timeout=5)
+                    break
+                except (urllib.error.URLError, ConnectionError):
+                    assert server.poll() is None, (tmp_path / "log").read_text()
+                    time.sleep(0.5)
+            yield address
+        finally:
+            server.kill()  # asked to end, JupyterLab waits for its extensions; the kernel ends with it
+            server.wait()
+
+    return served
+
+
+@pytest.fixture
+def notebook(tmp_path, cells, serve):
     """The address of a notebook with these cells in JupyterLab."""
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     made = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)), metadata=kernel)
     nbformat.write(made, tmp_path / "widgets.ipynb")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0"]
-    options.append("--IdentityProvider.token=")
     homes = {name: str(tmp_path / name) for name in ("LABKIT_HOME", "JUPYTER_CONFIG_DIR", "JUPYTERLAB_WORKSPACES_DIR")}
-    with open(tmp_path / "log", "w") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *options], cwd=tmp_path, env=os.environ | homes, stdout=log, stderr=log
-        )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"{address}/api/status", timeout=5)
-                break
-            except (urllib.error.URLError, ConnectionError):
-                assert server.poll() is None, (tmp_path / "log").read_text()
-                time.sleep(0.5)
+    with serve("jupyterlab", more=["--allow-root"], **homes) as address:
         yield f"{address}/lab/tree/widgets.ipynb"
-    finally:
-        server.kill()
-        server.wait()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
@@ -25,3 +26,8 @@ def named(name: str) -> Recipe:
     if name not in RECIPES:
         raise InputError(f"there is no recipe {name!r}; there are {', '.join(RECIPES)}")
     return RECIPES[name]
+
+
+def matching(pattern: str) -> list[Recipe]:
+    """The recipes whose names a pattern means, in which * stands for anything; at least one."""
+    return [RECIPES[name] for name in fnmatch.filter(RECIPES, pattern)] or [named(pattern)]

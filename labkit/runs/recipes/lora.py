@@ -18,7 +18,7 @@ MODULES = {  # equal in number of trained weights
 }
 RANKS = (1, 4, 16)
 FACTS = {64: 60, 128: 120}  # steps: each fact is seen 30 times
-FACT_RATES = {1: 8e-3, 4: 8e-3, 16: 8e-3}  # by rank: the best of `RATES` at 64 facts
+FACT_RATE = 8e-3  # at every rank the best of `RATES` at 64 facts
 
 
 def recipes() -> Iterator[Recipe]:
@@ -30,7 +30,7 @@ def recipes() -> Iterator[Recipe]:
     yield replace(skill, name="mixed-lora-0.008", text_rows=400, steps=125)
     for facts, steps in FACTS.items():
         for rank in RANKS:
-            for lr in RATES if facts == min(FACTS) else (FACT_RATES[rank],):
+            for lr in RATES if facts == min(FACTS) else (FACT_RATE,):
                 yield Recipe(
                     f"facts-{facts}-r{rank}-{lr:g}", "06", mix=f"facts-{facts}", rank=rank, lr=lr, steps=steps,
                     validation_n=facts, max_new_tokens=24,
