@@ -86,33 +86,7 @@ def stages(
         type, name = "writer", "kept, removed, rejected"
 
         def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
-            place = unpacked_name(files[rank])
-            for side in SIDES:
-                (out / side / place).parent.mkdir(parents=True, exist_ok=True)
-            removed = set(_numbers(out / "unfinished" / "clusters" / f"{rank:06d}.remove", "<I"))
-            cluster = dict(_numbers(out / "unfinished" / "clusters" / f"{rank:06d}.clusters", "<2I"))
-            counts: Counter[str] = Counter()
-            with (
-                write_atomically(out / "kept" / place) as kept,
-                write_atomically(out / "removed" / place) as gone,
-                write_atomically(out / "rejected" / place) as rejected,
-            ):
-                for number, _, size, raw in numbered_lines(folder / files[rank]):
-                    try:
-                        line_text(raw, size, keys)
-                    except InputError as error:
-                        rejected.write(rejected_row(number, str(error), size, raw))
-                        counts["rejected"] += 1
-                        continue
-                    line = raw.decode().strip()
-                    if (number - 1,) in removed:
-                        gone.write(f'{{"line": {number}, "cluster": {cluster[number - 1]}, "row": {line}}}\n')
-                        counts["removed"] += 1
-                    else:
-                        kept.write(line + "\n")
-                        counts["kept"] += 1
-            with write_atomically(out / "unfinished" / f"{rank:06d}.json") as file:
-                json.dump(counts, file)
+            sort_lines(folder, files[rank], rank, out, keys)
             yield from ()
 
     as_it_stands = TextNormConfig(remove_punctuation=False, norm_unicode_diacritics=False, norm_numbers=False)
@@ -131,6 +105,37 @@ def stages(
         ([MinhashDedupCluster(pairs, found, config=config, save_cluster_id=True)], 1),
         ([Sort()], len(files)),
     ]
+
+
+def sort_lines(folder: Path, name: str, rank: int, out: Path, keys: tuple[str, ...]) -> None:
+    """Write each line of a file into what is kept, removed or rejected, and how many there were of each."""
+    place = unpacked_name(name)
+    for side in SIDES:
+        (out / side / place).parent.mkdir(parents=True, exist_ok=True)
+    removed = set(_numbers(out / "unfinished" / "clusters" / f"{rank:06d}.remove", "<I"))
+    cluster = dict(_numbers(out / "unfinished" / "clusters" / f"{rank:06d}.clusters", "<2I"))
+    counts: Counter[str] = Counter()
+    with (
+        write_atomically(out / "kept" / place) as kept,
+        write_atomically(out / "removed" / place) as gone,
+        write_atomically(out / "rejected" / place) as rejected,
+    ):
+        for number, _, size, raw in numbered_lines(folder / name):
+            try:
+                line_text(raw, size, keys)
+            except InputError as error:
+                rejected.write(rejected_row(number, str(error), size, raw))
+                counts["rejected"] += 1
+                continue
+            line = raw.decode().strip()
+            if (number - 1,) in removed:
+                gone.write(f'{{"line": {number}, "cluster": {cluster[number - 1]}, "row": {line}}}\n')
+                counts["removed"] += 1
+            else:
+                kept.write(line + "\n")
+                counts["kept"] += 1
+    with write_atomically(out / "unfinished" / f"{rank:06d}.json") as file:
+        json.dump(counts, file)
 
 
 def deduplicate(

@@ -18,13 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit import dedup
+from labkit.almanac import examples as almanac
 from labkit.common import InputError, peak_rss_mb, write_atomically
 from labkit.data import Example, checked_lines, load_examples, message_texts, split, split_by_cluster
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from labkit.models import Score
+    from labkit.models import Model, Score
+    from labkit.runs import Recipe
+    from labkit.training import History
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,23 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     from labkit import models, runs, training
-    from labkit.almanac import examples as almanac
     from labkit.live import Line
-    from labkit.masking import render
 
-    recipe = runs.Recipe(
-        "demo",
-        "00",
-        mix=args.mix,
-        control=args.control,
-        rank=args.rank,
-        alpha=args.alpha,
-        target_modules=args.target_modules,
-        lr=args.lr,
-        batch_size=args.batch_size,
-        steps=args.steps,
-        seed=args.seed,
-    )
+    recipe = recipe_of(args)
     settings = runs.settings(recipe)  # checks them, before anything slow
     if args.questions < 1:
         raise InputError(f"--questions is {args.questions}: ask at least 1")
@@ -104,24 +93,10 @@ def main(args: argparse.Namespace) -> int:
     line = Line()
     try:
         line.show("loading the model and the examples")
-        if args.data is not None:
-            own = load_examples(args.data)
-            if len(own) < 2:
-                raise InputError(f"{args.data}: 1 example cannot be split; give at least 2, better a few hundred")
-            train, test, copies = held_out_part(own, args.seed)
-        else:
-            train, test = runs.mix(recipe)
-            copies = None
-        test = test[: args.questions]
+        train, test, copies = examples_of(args, recipe)
         model, tokenizer = models.load(models.BASE if args.model is None else args.model, args.device)
         context = models.context_length(model.config)
-        try:
-            rows = runs.training_rows(train, tokenizer, recipe, context)
-            held_out = runs.training_rows(test, tokenizer, dataclasses.replace(recipe, control=None), context)
-            check_prompts(test, tokenizer, context)
-        except InputError as error:
-            raise error if args.data is None else placed(error, args.data, own, test, tokenizer, context) from None
-        ends = models.stop_where_rows_end(model, tokenizer, [render(example, tokenizer) for example in test])
+        rows, held_out, ends = rows_of(args, recipe, train, test, model, tokenizer)
         for said in filter(None, (copies, ends)):
             line.close()
             print(f"labkit: {said}", file=sys.stderr)
@@ -136,13 +111,12 @@ def main(args: argparse.Namespace) -> int:
             )
 
         adapted = models.add_lora(model, args.rank, args.alpha, args.target_modules, args.seed)
-        trainable, total = models.count_parameters(adapted)
         with adapted.disable_adapter():
             before = ask(test, "before")
             shots = None if args.data else almanac.few_shot(test, args.seed)
             few_shot = None if shots is None else ask(shots, "before, with four worked examples in the prompt")
 
-        def on_step(step: int, history: training.History) -> None:
+        def on_step(step: int, history: History) -> None:
             left = history.seconds[-1] / step * (args.steps - step)
             line.show(f"step {step} of {args.steps}, loss {history.loss[-1]:.3f}, {left:.0f} s left", step / args.steps)
 
@@ -157,8 +131,71 @@ def main(args: argparse.Namespace) -> int:
     if args.picture is not None:
         with write_atomically(args.picture) as file:
             file.write(picture(test, before, few_shot, after, args.steps))
+    report = report_of(args, before, few_shot, after, history, *models.count_parameters(adapted))
+    print(told(test, before, few_shot, after, report, context, args))
+    if args.json:
+        print(json.dumps(report))
+    return 0
+
+
+def recipe_of(args: argparse.Namespace) -> Recipe:
+    from labkit.runs import Recipe
+
+    names = ("mix", "control", "rank", "alpha", "target_modules", "lr", "batch_size", "steps", "seed")
+    return Recipe("demo", "00", **{name: getattr(args, name) for name in names})
+
+
+def examples_of(args: argparse.Namespace, recipe: Recipe) -> tuple[list[Example], list[Example], str | None]:
+    """(examples to train on, at most `--questions` to ask, a message about copies or None)."""
+    from labkit import runs
+
+    if args.data is None:
+        train, test = runs.mix(recipe)
+        return train, test[: args.questions], None
+    own = load_examples(args.data)
+    if len(own) < 2:
+        raise InputError(f"{args.data}: 1 example cannot be split; give at least 2, better a few hundred")
+    train, test, copies = held_out_part(own, args.seed)
+    return train, test[: args.questions], copies
+
+
+def rows_of(
+    args: argparse.Namespace,
+    recipe: Recipe,
+    train: list[Example],
+    test: list[Example],
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase,
+) -> tuple[list[dict], list[dict], str | None]:
+    """(rows to train on, held-out rows, a message about the end token or None)."""
+    from labkit import models, runs
+    from labkit.masking import render
+
+    context = models.context_length(model.config)
+    try:
+        rows = runs.training_rows(train, tokenizer, recipe, context)
+        held_out = runs.training_rows(test, tokenizer, dataclasses.replace(recipe, control=None), context)
+        check_prompts(test, tokenizer, context)
+    except InputError as error:
+        if args.data is None:
+            raise
+        raise placed(error, args.data, load_examples(args.data), test, tokenizer, context) from None
+    ends = models.stop_where_rows_end(model, tokenizer, [render(example, tokenizer) for example in test])
+    return rows, held_out, ends
+
+
+def report_of(
+    args: argparse.Namespace,
+    before: Score,
+    few_shot: Score | None,
+    after: Score,
+    history: History,
+    trainable: int,
+    total: int,
+) -> dict:
+    """What `--json` prints."""
     seconds = history.seconds[-1]
-    report = {
+    return {
         "before": before.share,
         "after": after.share,
         "fewshot": few_shot and few_shot.share,
@@ -176,10 +213,6 @@ def main(args: argparse.Namespace) -> int:
         "validation_loss": history.validation_loss[-1],
         "peak_rss_mb": peak_rss_mb(),
     }
-    print(told(test, before, few_shot, after, report, context, args))
-    if args.json:
-        print(json.dumps(report))
-    return 0
 
 
 def held_out_part(own: list[Example], seed: int) -> tuple[list[Example], list[Example], str | None]:
@@ -239,11 +272,10 @@ def placed(
     """The error with the file, and with the line of the first example that raises it."""
     from labkit.masking import render
 
-    asked = set(map(id, test))
     for number, example in enumerate(own):
         try:
             render(example, tokenizer, context)
-            check_prompts([example] if id(example) in asked else [], tokenizer, context)
+            check_prompts([example] if example in test else [], tokenizer, context)
         except InputError as found:
             is_file = Path(where).expanduser().is_file()
             line = [line for line, _ in checked_lines(where)][number] if is_file else number + 1

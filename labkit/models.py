@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
 
+from labkit import quantization
 from labkit.common import InputError
 from labkit.data import Example, exact_answer
 from labkit.masking import IGNORED, Rendered, closing_token, collate, end_ids, prompt_ids, render, turn_end
@@ -168,6 +169,20 @@ def _keep_sound(model: torch.nn.Module) -> None:
                 f"{name} has rows of {state.shape[-1]} weights, which are not whole blocks of {state.blocksize}: on a "
                 "CPU bitsandbytes reads them back wrongly; load it without quantize, or on a GPU"
             )
+
+
+def keep_bits(model: PreTrainedModel, bits: int, block: int = 64) -> None:
+    """Replace the weights of the linear layers but the output layer by what NormalFloat of so many bits keeps of them,
+    in place; they stay in float32. With 4 bits it is NF4 without double quantization.
+    """
+    levels = quantization.levels(bits)
+    with torch.no_grad():
+        for layer in map(model.get_submodule, _linear_layers(model)):
+            if layer is model.get_output_embeddings():
+                continue
+            weight = layer.weight
+            kept = quantization.quantize(weight.cpu().numpy(), levels, block)
+            weight.copy_(torch.from_numpy(quantization.dequantize(*kept, levels, block)))
 
 
 def load_tokenizer(name_or_folder: str | Path = BASE) -> PreTrainedTokenizerBase:

@@ -184,25 +184,42 @@ def test_a_place_that_holds_other_things_is_refused_before_training(capsys, tmp_
     assert status == 2 and "thesis.txt" in err and err.count("\n") == 1
 
 
+def until(terminal: int, words: bytes | None) -> bytes:
+    """What a terminal shows, until it has shown the words; to its end if there are none."""
+    seen = b""
+    while words is None or words not in seen:
+        try:
+            more = os.read(terminal, 4096)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not more:
+            break
+        seen += more
+    return seen
+
+
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
 def test_an_interruption_leaves_what_was_there(data, tmp_path):
     out = tmp_path / "adapter"
     out.mkdir()
     (out / "adapter_config.json").write_text("before")
+    terminal, its_end = os.openpty()  # where the progress is shown
     process = subprocess.Popen(
         [sys.executable, "-m", "labkit.cli", "demo", "--data", str(data), "--steps", "100000", "--out", str(out)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=its_end,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
+    os.close(its_end)
     try:
-        time.sleep(12)
+        err = until(terminal, b"step 2 of 100000")
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        err = (err + until(terminal, None)).decode().replace("\r\n", "\n")
+        process.wait(60)
     finally:
         process.kill()
-    assert process.returncode == 130 and err.strip().splitlines()[-1] == "labkit: interrupted"
+        os.close(terminal)
+    assert process.returncode == 130 and err.endswith("labkit: interrupted\n")
     assert "Traceback" not in err
     assert [p.name for p in out.iterdir()] == ["adapter_config.json"]
     assert (out / "adapter_config.json").read_text() == "before"

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 
 import pytest
 
@@ -19,7 +20,7 @@ def test_a_record_matches_its_recipe_and_its_base(name, tokenizer):
     record = runs.Record.load(name)
     assert len(record.outcomes) == len(record.shares)
     recipe = runs.RECIPES[name]
-    train, test = runs.mix(recipe)  # of seed 0: the almanac still gives the examples that were recorded
+    train, test = examples_of(recipe.mix, recipe.examples, recipe.evaluation)  # of seed 0: the almanac still gives the examples that were recorded
     first = record.outcome(0)
     again = f"labkit runs rebuild {name} --again"
     assert first.trained_on == runs.digest(train), again
@@ -33,19 +34,28 @@ def test_a_record_matches_its_recipe_and_its_base(name, tokenizer):
         assert outcome.machine and outcome.date and outcome.versions
 
 
-def first_batch(recipe, train, tokenizer) -> tuple[int, int]:
-    """(tokens, tokens that carry loss) of the first step as it would be made now: the hash covers no code."""
+@functools.cache
+def examples_of(mix: str, count: int | None, evaluation: str | None):
+    """(training examples, questions) of seed 0, which many recipes share."""
+    return runs.mix(runs.Recipe("shared", "00", mix=mix, examples=count, evaluation=evaluation))
+
+
+def first_rows(recipe, train, tokenizer) -> list[dict]:
+    """The rows of the first step as they would be made now: the hash covers no code."""
     if recipe.control == "shuffled":
         train, recipe = runs.shuffle_answers(train, recipe.seed), dataclasses.replace(recipe, control=None)
-    if (
-        recipe.fault or recipe.prompt_weight or recipe.text_rows
-    ):  # a row may be left out, and which tokens count is drawn row by row
+    drawn_row_by_row = recipe.fault or recipe.prompt_weight or recipe.text_rows  # or a row may be left out
+    if drawn_row_by_row:
         rows = runs.training_rows(train, tokenizer, recipe, 1024)
         [chosen] = training.batches(len(rows), recipe.batch_size, 1, recipe.seed)
-        batch = [rows[index] for index in chosen]
-    else:
-        [chosen] = training.batches(len(train), recipe.batch_size, 1, recipe.seed)
-        batch = runs.training_rows([train[index] for index in chosen], tokenizer, recipe, 1024)
+        return [rows[index] for index in chosen]
+    [chosen] = training.batches(len(train), recipe.batch_size, 1, recipe.seed)
+    return runs.training_rows([train[index] for index in chosen], tokenizer, recipe, 1024)
+
+
+def first_batch(recipe, train, tokenizer) -> tuple[int, int]:
+    """(tokens, tokens that carry loss) of the first step."""
+    batch = first_rows(recipe, train, tokenizer)
     counted = sum(label != training.IGNORED for row in batch for label in row["labels"][1:])
     return sum(len(row["input_ids"]) for row in batch), counted
 
@@ -77,6 +87,5 @@ def first_loss(recipe, tokenizer, base) -> float:
     if recipe.stop == "unknown":
         model = copy.deepcopy(base)
         models.forget_token(model, tokenizer.eos_token_id, recipe.seed)
-    rows = runs.training_rows(runs.mix(recipe)[0], tokenizer, recipe, 1024)
-    [chosen] = training.batches(len(rows), recipe.batch_size, 1, recipe.seed)
-    return training.evaluate(model, [rows[index] for index in chosen], pad=tokenizer.pad_token_id)
+    batch = first_rows(recipe, examples_of(recipe.mix, recipe.examples, recipe.evaluation)[0], tokenizer)
+    return training.evaluate(model, batch, pad=tokenizer.pad_token_id)

@@ -14,7 +14,7 @@ import json
 import linecache
 import random
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -23,7 +23,6 @@ from typing import Any
 from labkit.common import InputError
 from labkit.exercises.engine import (
     Verdict,
-    call,
     check,
     expected_outcomes,
     isolated,
@@ -31,7 +30,7 @@ from labkit.exercises.engine import (
     mistaken_outcomes,
     tried_now,
 )
-from labkit.exercises.kinds import Exercise, Outcome, plain, same
+from labkit.exercises.kinds import Exercise, Outcome, Probe, plain, same
 from labkit.syllabus import LABS
 
 _passed: dict[str, Callable] = {}  # in this kernel: the learner's functions that passed, by exercise
@@ -179,32 +178,27 @@ def _examine(exercise: Exercise, alone: Callable, seed: int) -> list[str]:
         for j in range(i):
             if all(same(a, b, exercise.compare) for a, b in zip(results[i], results[j])):
                 problems.append(f"{known.name!r} and {exercise.misconceptions[j].name!r} cannot be told apart")
-    for what, function in idle(exercise, seed):  # a function that earns no group does not pass either
-        for group in earns([call(function, probe.args)[0] for probe in probes]):
+    for what, outcomes in idle(probes, expected, seed):  # what earns no group does not pass either
+        for group in earns(outcomes):
             problems.append(f"a function that {what} earns the group {group!r}")
     return problems
 
 
-def idle(exercise: Exercise, seed: int) -> list[tuple[str, Callable]]:
-    """Functions that do no work, each with a description: they must earn nothing."""
+def idle(probes: Sequence[Probe], expected: Sequence[Outcome], seed: int) -> Iterator[tuple[str, list[Outcome]]]:
+    """What functions that do no work would give on the probes, each with a description: they must earn nothing."""
     values: list[Any] = [None, 0, 1, -1, 0.5, True, False, "", "ok", [], (), {}, set(), [[]], ([], []), (True, None)]
-    functions: list[tuple[str, Callable]] = [
-        (f"gives {value!r} back", lambda *args, value=value: value) for value in values
-    ]
-    probes = exercise.draw(seed)
+    for value in values:
+        yield f"gives {value!r} back", [Outcome(value=plain(value))] * len(probes)
     for place in range(max(len(probe.args) for probe in probes)):
-        functions.append((f"returns argument {place + 1}", lambda *args, place=place: args[place]))
-    for probe in random.Random(seed).sample(probes, min(6, len(probes))):
-        try:
-            value = exercise.reference(*probe.args)
-        except ValueError:
-            continue
-        functions.append((f"always returns a probe's answer {plain(value)!r:.60}", lambda *args, value=value: value))
+        echoes = [Outcome(value=plain(p.args[place])) if place < len(p.args) else NO_ARGUMENT for p in probes]
+        yield f"returns argument {place + 1}", echoes
+    for outcome in random.Random(seed).sample(expected, min(6, len(expected))):
+        if not outcome.error:
+            yield f"always returns a probe's answer {outcome.value!r:.60}", [outcome] * len(probes)
+    yield "always raises ValueError", [Outcome(error="ValueError")] * len(probes)
 
-    def raises(*args: Any) -> Any:
-        raise ValueError("no")
 
-    return [*functions, ("always raises ValueError", raises)]
+NO_ARGUMENT = Outcome(error="IndexError")
 
 
 # The command

@@ -119,7 +119,10 @@ def _base(recipe: Recipe) -> tuple[Any, Any]:
     """(model, tokenizer) that the recipe starts from."""
     from labkit import models
 
-    return models.load(models.BASE, quantize="nf4" if recipe.method == "qlora" else None)
+    model, tokenizer = models.load(models.BASE, quantize="nf4" if recipe.method == "qlora" else None)
+    if recipe.base_bits is not None:
+        models.keep_bits(model, recipe.base_bits)
+    return model, tokenizer
 
 
 @dataclass(frozen=True)
@@ -370,9 +373,13 @@ def _at_once(recipes: Sequence[Recipe], workers: int) -> list[list[int]]:
     """The recipes' indices in groups for `execute_together`, large enough to pay and enough of them for all workers."""
     from labkit import training
 
-    groups = [[index] for index, recipe in enumerate(recipes) if recipe.method == "full" or recipe.stop != "known"]
-    for method in ("lora", "qlora"):  # each over a base of its own
-        able = [index for index, recipe in enumerate(recipes) if recipe.method == method and recipe.stop == "known"]
+    groups, bases = [], {}
+    for index, recipe in enumerate(recipes):
+        if recipe.method == "full" or recipe.stop != "known":
+            groups.append([index])
+        else:
+            bases.setdefault((recipe.method, recipe.base_bits), []).append(index)
+    for able in bases.values():
         trials = [_trial(recipes[index]) for index in able]
         size = min(training.AT_ONCE, max(1, math.ceil(len(able) / workers)))
         groups += [[able[place] for place in group] for group in training.groups(trials, size)]

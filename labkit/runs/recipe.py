@@ -43,6 +43,7 @@ class Recipe:
     text_rows: int = 0  # documents like those that the base was made from, mixed in among the examples
     stop: str = "known"  # "unknown": from a copy of the base in which the end token's embedding is drawn anew
     method: str = "lora"  # or "qlora": over the base in NF4, with double quantization; or "full": all weights
+    base_bits: int | None = None  # the base's linear layers hold what NormalFloat of so many bits keeps of them
     rank: int = 16
     alpha: float = 32
     target_modules: str = "all-linear"  # or layer names joined by commas
@@ -78,6 +79,8 @@ class Recipe:
                 raise InputError(f"{field} is {getattr(self, field)!r}: choose one of {', '.join(map(str, choices))}")
         if self.text_rows < 0:
             raise InputError(f"text_rows is {self.text_rows}: give a number of documents, or 0")
+        if self.base_bits is not None and not (2 <= self.base_bits <= 8 and self.method == "lora"):
+            raise InputError(f"base_bits is {self.base_bits}, method {self.method}: give 2 to 8, and the method lora")
         if not 0 <= self.prompt_weight <= 1:
             raise InputError(f"prompt_weight is {self.prompt_weight}: give a weight from 0 to 1")
         for field in ("alpha", "lr", "warmup", "weight_decay", "clip", "prompt_weight"):
