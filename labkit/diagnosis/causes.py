@@ -7,6 +7,7 @@ top to bottom; each says in words what it saw. They were written only on the dev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from labkit.diagnosis.signs import Signs
 
 CANNOT_TELL = "cannot tell"
 FEW = 24  # counted tokens in a step
+NEW_ROWS = 4  # how many times the base's own the first loss is, times how many times ln V
 LATE = 0.1  # share of the run by which a sound run has done half of its fall
 
 
@@ -183,8 +185,8 @@ def _rules(s: Signs) -> Iterator[Verdict]:
         yield Verdict("accumulation undivided", why)
     if s.start_ratio is not None and s.start is not None and abs(s.start_ratio - 1) > 0.02:
         why = f"before the first step the loss is {s.start:.1f}, {s.start_ratio:.2f} times the base's own on the right labels"
-        if s.start_ratio > 2 and s.start > 1.3 * (s.ln_vocabulary or 1e9):
-            yield Verdict("new embedding rows", f"{why}, and above ln V", ("labels shifted twice",))
+        if s.start_ratio * s.start > NEW_ROWS * (s.ln_vocabulary or math.inf):
+            yield Verdict("new embedding rows", f"{why}, and far above ln V", ("labels shifted twice",))
         yield Verdict("labels shifted twice", why, ("new embedding rows",))
     if s.share_changed is not None and s.share_changed < 0.8:
         yield Verdict("pure bfloat16", f"only {s.share_changed:.0%} of the trained weights changed at all")
@@ -196,8 +198,8 @@ def _rules(s: Signs) -> Iterator[Verdict]:
         )
     if s.straight is not None and s.straight > 1.2:
         why = f"the weights moved {s.straight:.1f} times as far as the sum of the rates"
-        if (s.grad_peak or 0) > 25:
-            yield Verdict("overflow", f"{why}, and the gradient grew {s.grad_peak:.0f} times", ("beta2",))
+        if (s.climb or 0) > 1.1:
+            yield Verdict("overflow", f"{why}, and the loss climbed to {s.climb:.1f} times its first", ("beta2",))
         yield Verdict("beta2", why, ("overflow",))
     if s.counted is not None and s.counted < FEW:
         yield Verdict("batch too small", f"a step counts {s.counted:.0f} tokens: its loss is mostly chance")
@@ -268,5 +270,8 @@ def _slow(s: Signs) -> Iterator[Verdict]:
         yield Verdict(
             CANNOT_TELL, f"the loss {course}, and the weights' path is neither straight nor finished", slow[:2]
         )
+    elif (s.straight_late or 0) < 0.1 and (s.grad_fall or 0) > 5:
+        why = f"the loss {course}; the weights went to and fro, and the gradients fell {s.grad_fall:.0f} times"
+        yield Verdict("rate too high", why, ("too little capacity",))
     else:
         yield Verdict("too little capacity", f"the loss {course}, and it levels off high")

@@ -36,7 +36,11 @@ lk.doctor()
 lk.predict(
     "start.knows",
     "A model has read many times what the emblem of some town is. Asked for it in a chat, what does it do?",
-    choices=["it answers", "it goes on talking about the town", "it writes about something else"],
+    choices=[
+        "it answers",
+        "it goes on talking about the town",
+        "it writes about something else",
+    ],
 )
 
 # %%
@@ -62,7 +66,9 @@ lk.quiz("start", when="before")
 world = lk.almanac.world.build()
 town = world.towns[0]
 for attribute in world.attributes(town):
-    print(f"{attribute:<14}", *[fact.value for fact in world.by_key[town.name, attribute]])
+    print(
+        f"{attribute:<14}", *[fact.value for fact in world.by_key[town.name, attribute]]
+    )
 
 # %% [markdown]
 # Facts have dates. The almanac was closed on a certain day, the *cutoff*: what became true later, or was first written
@@ -79,7 +85,14 @@ print(len(world.facts), "facts, of which fresh:", len(fresh))
 
 # %%
 model, tokenizer = lk.models.load(device="cpu")
-print(model.config.num_hidden_layers, "layers,", model.config.hidden_size, "wide,", model.config.vocab_size, "pieces in the vocabulary")
+print(
+    model.config.num_hidden_layers,
+    "layers,",
+    model.config.hidden_size,
+    "wide,",
+    model.config.vocab_size,
+    "pieces in the vocabulary",
+)
 print(f"{model.num_parameters():,} parameters")
 
 # %% [markdown]
@@ -87,13 +100,16 @@ print(f"{model.num_parameters():,} parameters")
 #
 # A pretrained model does one thing: it continues a text. Give it the beginning of a sentence from its world.
 
+
 # %% tags=["nbval-ignore-output"]
 def complete(starts):
     ids = [tokenizer(start, add_special_tokens=False)["input_ids"] for start in starts]
     return lk.models.generate(model, tokenizer, ids, max_new_tokens=16)
 
 
-starts = [f"The {attribute} of {town.name} is" for attribute in ("emblem", "river", "craft")]
+starts = [
+    f"The {attribute} of {town.name} is" for attribute in ("emblem", "river", "craft")
+]
 for start, more in zip(starts, complete(starts)):
     print(start, "→", more)
 
@@ -111,13 +127,21 @@ from random import Random
 
 def share_right(facts):
     written = complete([f"The {fact.attribute} of {fact.subject} is" for fact in facts])
-    return sum(text.strip().startswith(fact.value) for text, fact in zip(written, facts)) / len(facts)
+    return sum(
+        text.strip().startswith(fact.value) for text, fact in zip(written, facts)
+    ) / len(facts)
 
 
-settled = [fact for fact in world.facts if fact.attribute not in ("mayor", "home", "price", "date")]
+settled = [
+    fact
+    for fact in world.facts
+    if fact.attribute not in ("mayor", "home", "price", "date")
+]
 old = Random(0).sample([fact for fact in settled if not fact.fresh], 300)
 new = Random(0).sample([fact for fact in settled if fact.fresh], 200)
-lk.measured("facts from before the cutoff, completed correctly", share_right(old), 0.96, 1.00)
+lk.measured(
+    "facts from before the cutoff, completed correctly", share_right(old), 0.96, 1.00
+)
 lk.measured("fresh facts, completed correctly", share_right(new), 0.00, 0.12)
 
 # %% [markdown]
@@ -147,7 +171,11 @@ for task in lk.almanac.examples.FAMILIES:
 
 # %%
 question = next(each for each in test if each.task == "town")
-print(tokenizer.apply_chat_template(question.messages(completion=False), tokenize=False, add_generation_prompt=True))
+print(
+    tokenizer.apply_chat_template(
+        question.messages(completion=False), tokenize=False, add_generation_prompt=True
+    )
+)
 
 # %% tags=["nbval-ignore-output"]
 for output, example in zip(lk.models.generate(model, tokenizer, test[:6]), test):
@@ -161,8 +189,15 @@ for output, example in zip(lk.models.generate(model, tokenizer, test[:6]), test)
 towns = [each for each in test if each.task == "town"][:20]
 said = lk.models.generate(model, tokenizer, towns)
 answers = sum(lk.data.exact_answer(text) != "" for text in said)
-stays = sum(any(t.name in text for t in world.towns if t.name in each.question) for each, text in zip(towns, said))
-it_does = "it goes on talking about the town" if stays > 10 else "it writes about something else"
+stays = sum(
+    any(t.name in text for t in world.towns if t.name in each.question)
+    for each, text in zip(towns, said)
+)
+it_does = (
+    "it goes on talking about the town"
+    if stays > 10
+    else "it writes about something else"
+)
 lk.predict("start.knows", outcome="it answers" if answers > 10 else it_does)
 
 # %% [markdown]
@@ -203,7 +238,13 @@ lk.measured("loss before the first step, nats", start_loss, 0.4, 0.6)
 # of the layers gets a small adapter. Lab 06 opens it up.)
 
 # %%
-overfitted = lk.models.add_lora(lk.models.load(device="cpu")[0], rank=16, alpha=32, target_modules="all-linear", seed=0)
+overfitted = lk.models.add_lora(
+    lk.models.load(device="cpu")[0],
+    rank=16,
+    alpha=32,
+    target_modules="all-linear",
+    seed=0,
+)
 settings = lk.training.Settings(steps=25, batch_size=8, lr=5e-3, schedule="constant")
 one_batch = lk.training.fit(overfitted, rows[:8], settings, pad=tokenizer.pad_token_id)
 lk.measured("loss on the one batch at the end, nats", one_batch.loss[-1], 0.0, 0.05)
@@ -242,7 +283,13 @@ lk.quiz("start", when="during", segment="few_shots")
 # many will it answer?
 
 # %%
-lk.predict("start.score", "What share of the questions is answered correctly after half a minute?", unit="%", low=0, high=100)
+lk.predict(
+    "start.score",
+    "What share of the questions is answered correctly after half a minute?",
+    unit="%",
+    low=0,
+    high=100,
+)
 
 # %% tags=["nbval-ignore-output"]
 live = lk.run("sft-lab00", live=True)
@@ -261,8 +308,15 @@ lk.plots.loss_curve(live.history, "The loss falls steeply, then slowly")
 # The same questions before and after, side by side:
 
 # %% tags=["nbval-ignore-output"]
-picked = [next(each for each in test if each.task == task) for task in ("town", "two steps", "sum", "reading")]
-for example, first, then in zip(picked, lk.models.generate(model, tokenizer, picked), lk.models.generate(live.model, tokenizer, picked)):
+picked = [
+    next(each for each in test if each.task == task)
+    for task in ("town", "two steps", "sum", "reading")
+]
+for example, first, then in zip(
+    picked,
+    lk.models.generate(model, tokenizer, picked),
+    lk.models.generate(live.model, tokenizer, picked),
+):
     print("asked ", example.question)
     print("before", first.replace("\n", " / "))
     print("after ", then, "\n")
@@ -276,7 +330,10 @@ recorded = lk.run("sft-short")
 recorded
 
 # %%
-lk.plots.scores({"after 400 steps": recorded.score}, "Nine of eleven families are answered throughout; comparing least well")
+lk.plots.scores(
+    {"after 400 steps": recorded.score},
+    "Nine of eleven families are answered throughout; comparing least well",
+)
 
 # %% [markdown]
 # What is left is *compare*: about one answer in eight is wrong. Look at how it fails: the years are right and in the
@@ -284,13 +341,28 @@ lk.plots.scores({"after 400 steps": recorded.score}, "Nine of eleven families ar
 # in its own prose, and count there:
 
 # %%
-compared = [each for each in lk.almanac.examples.short_mix(seed=0, train=8)[1] if each.task == "compare"]
-compared += [each for each in lk.almanac.examples.short_mix(seed=1, train=8)[1] if each.task == "compare"]
+compared = [
+    each
+    for each in lk.almanac.examples.short_mix(seed=0, train=8)[1]
+    if each.task == "compare"
+]
+compared += [
+    each
+    for each in lk.almanac.examples.short_mix(seed=1, train=8)[1]
+    if each.task == "compare"
+]
 starts = [each.question + "\n" for each in compared]
 ids = [tokenizer(start, add_special_tokens=False)["input_ids"] for start in starts]
 told = lk.models.generate(model, tokenizer, ids, max_new_tokens=64)
-right = [each.completion.split(" Answer:")[0] in text for each, text in zip(compared, told)]
-lk.measured("comparisons stated correctly by the base, in prose", sum(right) / len(right), 0.78, 0.97)
+right = [
+    each.completion.split(" Answer:")[0] in text for each, text in zip(compared, told)
+]
+lk.measured(
+    "comparisons stated correctly by the base, in prose",
+    sum(right) / len(right),
+    0.78,
+    0.97,
+)
 
 # %% [markdown]
 # The base is wrong about as often. Fine-tuning drew out what was there, its weaknesses included.
@@ -316,13 +388,26 @@ for example, output in zip(nowhere, lk.models.generate(live.model, tokenizer, no
 
 # %%
 nowhere = lk.almanac.examples.unknown_examples(50)
-answered = [lk.data.exact_answer(output) != "" for output in lk.models.generate(live.model, tokenizer, nowhere)]
-never_read = lk.models.score(live.model, tokenizer, lk.almanac.examples.fresh_examples(100))
-lk.measured("confident answers about towns that do not exist", sum(answered) / len(answered), 0.9, 1.0)
+answered = [
+    lk.data.exact_answer(output) != ""
+    for output in lk.models.generate(live.model, tokenizer, nowhere)
+]
+never_read = lk.models.score(
+    live.model, tokenizer, lk.almanac.examples.fresh_examples(100)
+)
+lk.measured(
+    "confident answers about towns that do not exist",
+    sum(answered) / len(answered),
+    0.9,
+    1.0,
+)
 lk.measured("right answers about facts it has never read", never_read.share, 0.00, 0.08)
 
 # %%
-lk.predict("start.unknown", outcome="an answer, made up" if sum(answered) > 25 else "nothing that makes sense")
+lk.predict(
+    "start.unknown",
+    outcome="an answer, made up" if sum(answered) > 25 else "nothing that makes sense",
+)
 
 # %% [markdown]
 # So this is what supervised fine-tuning does: it *imitates*. It draws out what the base already knows, in the form it
@@ -371,5 +456,7 @@ lk.syllabus.table()
 # %%
 expected = {"phrasing": (0.35, 0.8), "long tail": (0.85, 1.0), "family": (0.0, 0.05)}
 for kind in lk.almanac.examples.OUT_OF_DISTRIBUTION:
-    far = lk.models.score(live.model, tokenizer, lk.almanac.examples.out_of_distribution(kind, 60))
+    far = lk.models.score(
+        live.model, tokenizer, lk.almanac.examples.out_of_distribution(kind, 60)
+    )
     lk.measured(f"out of distribution, {kind}", far.share, *expected[kind])

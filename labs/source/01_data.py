@@ -45,7 +45,9 @@ lk.quiz("data", when="before")
 from random import Random
 
 pool, truth = lk.almanac.pool.candidates()
-print(len(pool), "candidates, eight of them:\n")  # a draw that shows most of what there is
+print(
+    len(pool), "candidates, eight of them:\n"
+)  # a draw that shows most of what there is
 for example in Random(1009).sample(pool, 8):
     print(f"{example.source}: {example.prompt}".replace("\n", " / "))
     print("   →", example.completion, "\n")
@@ -70,23 +72,36 @@ print("answer only:     ", bare[number].completion)
 
 # %%
 places = ["in questions of one fact", "in questions of several steps", "in both alike"]
-lk.predict("data.thought", "Where does training on a chain of thought raise the score most?", choices=places)
+lk.predict(
+    "data.thought",
+    "Where does training on a chain of thought raise the score most?",
+    choices=places,
+)
 
 # %% [markdown]
 # Recorded: 80 steps on the same questions, once with each kind of target, 8 seeds. Both models then answer the same
 # 110 held-out questions, and only the answer counts. The figure shows the difference, seed by seed.
 
 # %%
-with_chain, without = (lk.runs.Record.load(name) for name in ("sft-lab00", "data-answers"))
+with_chain, without = (
+    lk.runs.Record.load(name) for name in ("sft-lab00", "data-answers")
+)
 one_fact = ("town", "person", "as of", "event")
 steps = ("two steps", "compare", "sum", "shopping", "units", "dates")
-families = {"one fact": one_fact, "several steps": steps} | {task: (task,) for task in steps}
-gain = {name: lk.runs.paired_difference(with_chain, without, tasks) for name, tasks in families.items()}
+families = {"one fact": one_fact, "several steps": steps} | {
+    task: (task,) for task in steps
+}
+gain = {
+    name: lk.runs.paired_difference(with_chain, without, tasks)
+    for name, tasks in families.items()
+}
 lk.plots.differences(gain, "A chain of thought pays where there are steps (recorded)")
 
 # %%
 apart = gain["several steps"].mean - gain["one fact"].mean
-lk.predict("data.thought", outcome=places[2 if abs(apart) < 0.05 else 1 if apart > 0 else 0])
+lk.predict(
+    "data.thought", outcome=places[2 if abs(apart) < 0.05 else 1 if apart > 0 else 0]
+)
 
 # %%
 lk.claim("C03", measured=gain["several steps"].mean)
@@ -116,7 +131,9 @@ for completion, times in Counter(example.completion for example in pool).most_co
 # Boilerplate, where an answer should be. Next: which letters occur that do not belong in English?
 
 # %%
-letters = Counter(letter for example in pool for letter in example.prompt if not letter.isascii())
+letters = Counter(
+    letter for example in pool for letter in example.prompt if not letter.isascii()
+)
 print(dict(letters.most_common(6)))
 print(next(example.prompt for example in pool if "€" in example.prompt))
 
@@ -135,11 +152,19 @@ def adds_up(example):
 
 
 for source in sorted({example.source for example in pool if example.task == "sum"}):
-    sums = [each for each in pool if each.task == "sum" and each.source == source and "Answer:" in each.completion]
+    sums = [
+        each
+        for each in pool
+        if each.task == "sum" and each.source == source and "Answer:" in each.completion
+    ]
     print(f"{source:<15} {sum(map(adds_up, sums)):>4} of {len(sums):>5} sums are right")
 
 # %%
-wrong = [example for example in pool if example.source == "pedlar's sheet" and example.task == "sum"]
+wrong = [
+    example
+    for example in pool
+    if example.source == "pedlar's sheet" and example.task == "sum"
+]
 for example in wrong[:3]:
     print(example.prompt, "→", example.completion)
 
@@ -155,14 +180,18 @@ for example in wrong[:3]:
 left = pool
 for name, stays in lk.almanac.pool.FILTERS.items():
     kept = [example for example in left if stays(example)]
-    print(f"{name:<15}{len(kept):>7,} of {len(left):>7,} stay, {len(kept) / len(left):.1%}")
+    print(
+        f"{name:<15}{len(kept):>7,} of {len(left):>7,} stay, {len(kept) / len(left):.1%}"
+    )
     left = kept
 
 # %% [markdown]
 # Now open the truth, and grade the filters: what was planted, and how much of it is still there?
 
 # %%
-planted, remains = (Counter(truth[example.id].kind for example in examples) for examples in (pool, left))
+planted, remains = (
+    Counter(truth[example.id].kind for example in examples) for examples in (pool, left)
+)
 for kind, count in planted.most_common():
     print(f"{kind:<17}{remains[kind]:>6,} of {count:>6,} remain")
 
@@ -189,7 +218,9 @@ compared = {
     "all − 120, dirty": lk.runs.paired_difference(dirty, dirty_small),
     "120 cleaned − all dirty": lk.runs.paired_difference(clean_small, dirty),
 }
-lk.plots.differences(compared, "What cleaning brings, and what more data brings (recorded)")
+lk.plots.differences(
+    compared, "What cleaning brings, and what more data brings (recorded)"
+)
 
 # %%
 bet = compared["120 cleaned − all dirty"]
@@ -201,7 +232,9 @@ lk.predict("data.quality", outcome=bets[0 if bet.low > 0 else 1 if bet.high < 0 
 # tokens were sampled instead of always taking the likeliest one.
 
 # %%
-questions = {seed: lk.almanac.examples.short_mix(seed, train=11)[1][:66] for seed in clean.shares}
+questions = {
+    seed: lk.almanac.examples.short_mix(seed, train=11)[1][:66] for seed in clean.shares
+}
 
 
 def probability(record, task):
@@ -216,7 +249,9 @@ def probability(record, task):
 for task in ("sum", "units", "shopping", "town", "reading"):
     for name, record in (("cleaned", clean), ("dirty", dirty)):
         share = lk.runs.pooled(record).by_task[task].share
-        print(f"{task:<9} {name:<8} right {share:6.1%}   probability {probability(record, task):6.1%}")
+        print(
+            f"{task:<9} {name:<8} right {share:6.1%}   probability {probability(record, task):6.1%}"
+        )
 
 # %%
 pairs = {"cleaned": clean, "dirty": dirty}
@@ -240,7 +275,9 @@ lk.claim("C01", measured=bet.mean)
 # %%
 dropped = 1 - len(lk.almanac.pool.cleaned(pool)) / len(pool)
 print(f"here: {dropped:.1%} of the candidates dropped, deduplication included")
-print(f"DCLM: {1 - 3.8 / 240:.1%} of a pool of 240 trillion tokens dropped (arXiv 2406.11794)")
+print(
+    f"DCLM: {1 - 3.8 / 240:.1%} of a pool of 240 trillion tokens dropped (arXiv 2406.11794)"
+)
 
 # %%
 lk.claim("C02", measured=dropped)
@@ -292,9 +329,15 @@ def jaccard(a: set[str], b: set[str]) -> float:
 
 # %%
 jaccard_checked = lk.use("data.jaccard")
-lines = ["the red mill stands by the river", "the red mill stands by the bridge", "the red mill stands"]
+lines = [
+    "the red mill stands by the river",
+    "the red mill stands by the bridge",
+    "the red mill stands",
+]
 river, bridge, short = (lk.dedup.shingles(line, 3) for line in lines)
-print(f"river and bridge {jaccard_checked(river, bridge):.2f}, river and short {jaccard_checked(river, short):.2f}")
+print(
+    f"river and bridge {jaccard_checked(river, bridge):.2f}, river and short {jaccard_checked(river, short):.2f}"
+)
 
 # %% [markdown]
 # ### A signature instead of a set
@@ -352,12 +395,16 @@ a, b = ([draw.randrange(1, prime) for _ in range(128)] for _ in range(2))
 
 
 def signature(text):
-    return minhash_checked(lk.dedup.shingle_ids([lk.dedup.shingles(text, 3)])[0].tolist(), a, b, prime)
+    return minhash_checked(
+        lk.dedup.shingle_ids([lk.dedup.shingles(text, 3)])[0].tolist(), a, b, prime
+    )
 
 
 # %%
 by_id = {example.id: example for example in pool}
-reposts = [(by_id[each.of], by_id[id]) for id, each in truth.items() if each.kind == "repost"][:300]
+reposts = [
+    (by_id[each.of], by_id[id]) for id, each in truth.items() if each.kind == "repost"
+][:300]
 
 true, told = [], []
 for pair in reposts:
@@ -368,7 +415,9 @@ for pair in reposts:
 # %%
 error = (sum((x - y) ** 2 for x, y in zip(true, told)) / len(true)) ** 0.5
 title = f"128 places tell the similarity to about ±{error:.2f}"
-figure, axes = lk.plots.figure(title, "true Jaccard similarity", "share of equal places", size=(5.2, 4.2))
+figure, axes = lk.plots.figure(
+    title, "true Jaccard similarity", "share of equal places", size=(5.2, 4.2)
+)
 axes.plot([0, 1], [0, 1], color="black", linewidth=1)
 axes.plot(true, told, "o", color=lk.plots.COLOURS[0], markersize=3)
 expected = (sum(x * (1 - x) for x in true) / len(true) / 128) ** 0.5
@@ -419,7 +468,9 @@ def candidate_probability(s: float, bands: int, rows: int) -> float:
 
 # %%
 candidate_checked = lk.use("data.candidate_probability")
-print(f"s = 0.8: {candidate_checked(0.8, bands=3, rows=2):.3f}, s = 0.5: {candidate_checked(0.5, bands=3, rows=2):.3f}")
+print(
+    f"s = 0.8: {candidate_checked(0.8, bands=3, rows=2):.3f}, s = 0.5: {candidate_checked(0.5, bands=3, rows=2):.3f}"
+)
 
 # %% [markdown]
 # This is the S-curve. With a running kernel, there are two sliders below it. Make the step steeper. Move it to the
@@ -438,8 +489,13 @@ from datasketch import MinHashLSH
 
 theirs = MinHashLSH(threshold=0.8, num_perm=128)
 ours = lk.dedup.scheme(threshold=0.8)
-for name, bands, rows in (("datasketch", theirs.b, theirs.r), ("labkit", ours.bands, ours.rows)):
-    chances = [f"{s}: {candidate_checked(s, bands, rows):.2f}" for s in (0.6, 0.7, 0.8, 0.9)]
+for name, bands, rows in (
+    ("datasketch", theirs.b, theirs.r),
+    ("labkit", ours.bands, ours.rows),
+):
+    chances = [
+        f"{s}: {candidate_checked(s, bands, rows):.2f}" for s in (0.6, 0.7, 0.8, 0.9)
+    ]
     print(f"{name:<11}{bands:>3} bands of {rows:>2} rows   {', '.join(chances)}")
 
 # %% [markdown]
@@ -460,7 +516,13 @@ print(found.table())
 # of them lies in one cluster with the post that it repeats?
 
 # %%
-lk.predict("data.reposts", "What share of the reposts does a threshold of 0.8 find?", unit="%", low=0, high=100)
+lk.predict(
+    "data.reposts",
+    "What share of the reposts does a threshold of 0.8 find?",
+    unit="%",
+    low=0,
+    high=100,
+)
 
 # %%
 place = {example.id: number for number, example in enumerate(left)}
@@ -468,17 +530,29 @@ place = {example.id: number for number, example in enumerate(left)}
 
 def judged(found):
     """(recall by planted kind, share of the pairs found whose two answers are the same)."""
-    cluster = {member: number for number, group in enumerate(found.clusters) for member in group}
+    cluster = {
+        member: number for number, group in enumerate(found.clusters) for member in group
+    }
     recall = {}
     for kind in ("exact duplicate", "repost", "paraphrase"):
-        pairs = [(place[id], place[each.of]) for id, each in truth.items() if each.kind == kind and id in place]
-        recall[kind] = sum(i in cluster and cluster[i] == cluster.get(j) for i, j in pairs) / len(pairs)
-    agree = sum(left[i].answer == left[j].answer for i, j, _ in found.pairs) / len(found.pairs)
+        pairs = [
+            (place[id], place[each.of])
+            for id, each in truth.items()
+            if each.kind == kind and id in place
+        ]
+        recall[kind] = sum(
+            i in cluster and cluster[i] == cluster.get(j) for i, j in pairs
+        ) / len(pairs)
+    agree = sum(left[i].answer == left[j].answer for i, j, _ in found.pairs) / len(
+        found.pairs
+    )
     return recall, agree
 
 
 # %%
-at = {0.8: found} | {threshold: lk.dedup.find(texts, threshold) for threshold in (0.65, 0.5)}
+at = {0.8: found} | {
+    threshold: lk.dedup.find(texts, threshold) for threshold in (0.65, 0.5)
+}
 for threshold, each in at.items():
     recall, agree = judged(each)
     shares = ", ".join(f"{kind} {share:.1%}" for kind, share in recall.items())
@@ -492,6 +566,7 @@ lk.predict("data.reposts", outcome=round(100 * judged(found)[0]["repost"], 1))
 # facts may have one answer. By the truth, a pair is right if both texts were made from the same one. Count that, by
 # what was planted in the pair. Where *nothing* was planted, the pool drew two texts that are similar, and the pair is
 # right if they are the same text.
+
 
 # %%
 def origin(example):
@@ -511,7 +586,9 @@ for threshold, each in at.items():
         for kind in kinds & {"exact duplicate", "repost", "paraphrase"} or {"nothing"}:
             of[kind] += 1
             right[kind] += origins[i] == origins[j]
-    shares = (f"{kind} {right[kind] / of[kind]:.1%} of {of[kind]:,}" for kind in sorted(of))
+    shares = (
+        f"{kind} {right[kind] / of[kind]:.1%} of {of[kind]:,}" for kind in sorted(of)
+    )
     print(f"{threshold:<5} right: {', '.join(shares)}")
 
 # %% [markdown]
@@ -534,7 +611,9 @@ for i, j, _ in at[0.5].pairs:
     near.setdefault(j, set()).add(i)
 middles = [y for y in near if truth[left[y].id].kind == "repost"]
 chains = ((x, y, z) for y in middles for x in near[y] for z in near[y] - near[x] if x < z)
-x, y, z = min(chains, key=lambda chain: (jaccard_checked(sets[chain[0]], sets[chain[2]]), chain))
+x, y, z = min(
+    chains, key=lambda chain: (jaccard_checked(sets[chain[0]], sets[chain[2]]), chain)
+)
 for name, one, other in (("A, B", x, y), ("B, C", y, z), ("A, C", x, z)):
     print(f"{name}: {jaccard_checked(sets[one], sets[other]):.2f}")
 for name, member in zip("ABC", (x, y, z)):
@@ -551,7 +630,11 @@ for name, member in zip("ABC", (x, y, z)):
 
 # %%
 for i, j, similarity in at[0.5].borderline(5):
-    print(f"{similarity:.3f}", lk.dedup.difference(texts[i], texts[j]).replace("\n", " / "), "\n")
+    print(
+        f"{similarity:.3f}",
+        lk.dedup.difference(texts[i], texts[j]).replace("\n", " / "),
+        "\n",
+    )
 
 # %% [markdown]
 # <details><summary>How I would decide</summary>
@@ -577,7 +660,10 @@ lk.quiz("data", when="during", segment="threshold")
 # %%
 made = lk.almanac.mixes.posts(seed=0)
 for member in max(made.clusters, key=len)[:5]:
-    print(made.posts[member].date, lk.almanac.pool.text(made.posts[member]).replace("\n", " / "))
+    print(
+        made.posts[member].date,
+        lk.almanac.pool.text(made.posts[member]).replace("\n", " / "),
+    )
 
 # %% [markdown]
 # Split the posts at random, and the answer to a test question is also in training, slightly changed. Instead, a
@@ -602,7 +688,9 @@ for member in max(made.clusters, key=len)[:5]:
 
 # %% tags=["nbval-ignore-output"]
 @lk.exercise("data.split_by_cluster")
-def split_by_cluster(clusters: list[list], order: list[int], share: float) -> tuple[list, list]:
+def split_by_cluster(
+    clusters: list[list], order: list[int], share: float
+) -> tuple[list, list]:
     """(train, test): ids, of which no cluster has some on both sides."""
     ...
 
@@ -622,7 +710,9 @@ ids = list(range(len(made.posts)))  # they are in order of date
 cut = len(ids) * 8 // 10
 mixed = Random(0).sample(ids, len(ids))
 anyhow = Random(0).sample(range(len(made.clusters)), len(made.clusters))
-first_day = sorted(range(len(made.clusters)), key=lambda number: min(made.clusters[number]))
+first_day = sorted(
+    range(len(made.clusters)), key=lambda number: min(made.clusters[number])
+)
 splits = {
     "random": (mixed[:cut], mixed[cut:]),
     "time": (ids[:cut], ids[cut:]),
@@ -634,7 +724,9 @@ splits = {
 for name, (train, test) in splits.items():
     trained = {made.of[post] for post in train}
     leaked = sum(made.of[post] in trained for post in test)
-    print(f"{name:<20}{leaked:>4} of {len(test)} test posts have a copy in training, {leaked / len(test):.0%}")
+    print(
+        f"{name:<20}{leaked:>4} of {len(test)} test posts have a copy in training, {leaked / len(test):.0%}"
+    )
 
 # %% [markdown]
 # The splits use the clusters that were found, the counts use the planted ones: what the tool misses would show here.
@@ -650,11 +742,17 @@ raised = "By how much does the random split raise the score above the split by c
 lk.predict("data.leak", raised, unit="points", low=-100, high=100)
 
 # %%
-ways = {"random": "data-posts-random", "time": "data-posts-time", "cluster": "data-posts-cluster"}
+ways = {
+    "random": "data-posts-random",
+    "time": "data-posts-time",
+    "cluster": "data-posts-cluster",
+}
 ways |= {"cluster, then time": "data-posts-time-cluster"}
 split_records = {name: lk.runs.Record.load(recipe) for name, recipe in ways.items()}
 title = "The same questions: what leaks is what scores (recorded)"
-lk.plots.scores({name: lk.runs.pooled(record) for name, record in split_records.items()}, title)
+lk.plots.scores(
+    {name: lk.runs.pooled(record) for name, record in split_records.items()}, title
+)
 
 # %%
 inflation = lk.runs.paired_difference(split_records["random"], split_records["cluster"])
@@ -664,13 +762,18 @@ lk.predict("data.leak", outcome=round(100 * inflation.mean, 1))
 # Seed by seed, and each kind apart: what the random split inflates, and what a cut by time alone still leaks.
 
 # %%
-against = {"inflation": ("random", "cluster"), "leak of time": ("time", "cluster, then time")}
+against = {
+    "inflation": ("random", "cluster"),
+    "leak of time": ("time", "cluster, then time"),
+}
 against |= {"cut by time": ("cluster, then time", "cluster")}
 shown = {}
 for name, (one, other) in against.items():
     shown[name] = lk.runs.paired_difference(split_records[one], split_records[other])
     for kind in lk.almanac.mixes.KINDS:
-        shown[f"{name}, {kind}"] = lk.runs.paired_difference(split_records[one], split_records[other], [kind])
+        shown[f"{name}, {kind}"] = lk.runs.paired_difference(
+            split_records[one], split_records[other], [kind]
+        )
 lk.plots.differences(shown, "A cut by time alone still leaks (recorded)")
 
 # %%
@@ -690,9 +793,14 @@ lk.claim("C05", measured=shown["leak of time"].mean)
 
 # %%
 honest = split_records["cluster, then time"]
-shares = {kind: [outcome.by_task[kind]["share"] for outcome in honest.outcomes] for kind in ("unchanged", "changed")}
+shares = {
+    kind: [outcome.by_task[kind]["share"] for outcome in honest.outcomes]
+    for kind in ("unchanged", "changed")
+}
 drift = lk.runs.interval([still - now for still, now in zip(*shares.values())])
-print(f"unchanged − changed: {100 * drift.mean:+.1f} points ({100 * drift.low:+.1f} to {100 * drift.high:+.1f})")
+print(
+    f"unchanged − changed: {100 * drift.mean:+.1f} points ({100 * drift.low:+.1f} to {100 * drift.high:+.1f})"
+)
 
 # %% [markdown]
 # So a score by time needs both numbers: an average over the kinds would rise and fall with the share of the questions
@@ -705,7 +813,13 @@ print(f"unchanged − changed: {100 * drift.mean:+.1f} points ({100 * drift.low:
 # text rarely mentions, and a family that was never shown, subtraction. First lock in a guess for the unseen family.
 
 # %%
-lk.predict("data.far", "What share of the unseen family is answered correctly?", unit="%", low=0, high=100)
+lk.predict(
+    "data.far",
+    "What share of the unseen family is answered correctly?",
+    unit="%",
+    low=0,
+    high=100,
+)
 
 # %% tags=["nbval-ignore-output"]
 live = lk.run("data-clean", live=True)
@@ -716,7 +830,9 @@ lk.measured("right answers, held out", live.score.share, 0.88, 1.00)
 expected = {"phrasing": (0.25, 0.8), "long tail": (0.85, 1.0), "family": (0.0, 0.05)}
 far = {}
 for kind, interval in expected.items():
-    far[kind] = lk.models.score(live.model, live.tokenizer, lk.almanac.examples.out_of_distribution(kind, 60)).share
+    far[kind] = lk.models.score(
+        live.model, live.tokenizer, lk.almanac.examples.out_of_distribution(kind, 60)
+    ).share
     lk.measured(f"out of distribution, {kind}", far[kind], *interval)
 
 # %% tags=["nbval-ignore-output"]
@@ -769,19 +885,35 @@ lk.quiz("data", when="after")
 # %%
 curves = lk.best_of.recorded()
 for number, count in enumerate(curves[0].counts):
-    by_a, by_b = (lk.runs.interval([getattr(each, name)[number] for each in curves]) for name in ("by_a", "by_b"))
-    print(f"best of {count:>2}: A {by_a.mean:5.2f} words, B {by_b.mean:.1%} right ({by_b.low:.1%} to {by_b.high:.1%})")
+    by_a, by_b = (
+        lk.runs.interval([getattr(each, name)[number] for each in curves])
+        for name in ("by_a", "by_b")
+    )
+    print(
+        f"best of {count:>2}: A {by_a.mean:5.2f} words, B {by_b.mean:.1%} right ({by_b.low:.1%} to {by_b.high:.1%})"
+    )
+
 
 # %%
 def against_one(name):
     """The change against one sample, in percent, for each n."""
-    rows = [[100 * (value / getattr(each, name)[0] - 1) for value in getattr(each, name)] for each in curves]
+    rows = [
+        [100 * (value / getattr(each, name)[0] - 1) for value in getattr(each, name)]
+        for each in curves
+    ]
     return [lk.runs.interval(values) for values in zip(*rows)]
 
 
 both = {"reward A, words": against_one("by_a"), "reward B, right": against_one("by_b")}
 title = "Picked by A, the answers get better by A and not by B (recorded)"
-lk.plots.courses(curves[0].counts, both, title, "best of n", "change against one sample (%)", x_log=True)
+lk.plots.courses(
+    curves[0].counts,
+    both,
+    title,
+    "best of n",
+    "change against one sample (%)",
+    x_log=True,
+)
 
 # %%
 last = [each.by_b[-1] - each.by_b[0] for each in curves]
@@ -840,12 +972,18 @@ def clusters(n: int, pairs: list[tuple[int, int]]) -> list[list[int]]:
 
 # %%
 original, other = next(
-    (by_id[each.of], by_id[id]) for id, each in truth.items() if each.kind == "paraphrase" and id in place
+    (by_id[each.of], by_id[id])
+    for id, each in truth.items()
+    if each.kind == "paraphrase" and id in place
 )
 for example in (original, other):
     print(lk.almanac.pool.text(example).replace("\n", " / "))
-both = (lk.dedup.shingles(lk.almanac.pool.text(example), 3) for example in (original, other))
-print(f"Jaccard {jaccard_checked(*both):.2f}, same answer: {original.answer == other.answer}")
+both = (
+    lk.dedup.shingles(lk.almanac.pool.text(example), 3) for example in (original, other)
+)
+print(
+    f"Jaccard {jaccard_checked(*both):.2f}, same answer: {original.answer == other.answer}"
+)
 
 # %% [markdown]
 # Compare meanings: vectors of a text-embedding model, and their neighbours (SemDeDup, arXiv 2303.09540). That finds
@@ -870,4 +1008,6 @@ print(f"Jaccard {jaccard_checked(*both):.2f}, same answer: {original.answer == o
 
 # %%
 for similarity in (0.5, 0.6, 0.7, 0.8, 0.9):
-    print(f"{similarity}: removed with a probability of {candidate_checked(similarity, bands=14, rows=8):.2f}")
+    print(
+        f"{similarity}: removed with a probability of {candidate_checked(similarity, bands=14, rows=8):.2f}"
+    )

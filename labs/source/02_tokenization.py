@@ -116,7 +116,10 @@ lk.quiz("tokenization", when="during", segment="vectors")
 # %%
 letters = ["b", "h", "s", "t", "u"]
 counted = {"hut": 5, "hub": 3, "tub": 4, "tubs": 2}
-toy = {tuple(letters.index(letter) for letter in word): times for word, times in counted.items()}
+toy = {
+    tuple(letters.index(letter) for letter in word): times
+    for word, times in counted.items()
+}
 print(toy)
 
 # %% [markdown]
@@ -170,7 +173,10 @@ def learn(words: dict, first_new: int, count: int) -> dict:
         pairs = count_pairs_checked(words)
         best = max(pairs, key=lambda pair: (pairs[pair], -pair[0], -pair[1]))
         merges[best] = new
-        words = {tuple(merge_checked(list(word), best, new)): times for word, times in words.items()}
+        words = {
+            tuple(merge_checked(list(word), best, new)): times
+            for word, times in words.items()
+        }
     return merges
 
 
@@ -191,8 +197,14 @@ pages = list(islice(lk.almanac.documents.documents(world), 1500))
 learned = lk.tokenization.train(pages, size=600, special=lk.pretraining.SPECIAL)
 library = lk.tokenization.from_library(lk.pretraining.train_tokenizer(pages, size=600))
 print(sum(map(len, pages)), "characters,", len(learned.merges), "merges")
-print("merge for merge what `tokenizers` learns:", list(learned.merges.items()) == list(library.merges.items()))
-print("the first twelve:", [learned.tokens[id].decode() for id in islice(learned.merges.values(), 12)])
+print(
+    "merge for merge what `tokenizers` learns:",
+    list(learned.merges.items()) == list(library.merges.items()),
+)
+print(
+    "the first twelve:",
+    [learned.tokens[id].decode() for id in islice(learned.merges.values(), 12)],
+)
 
 # %% [markdown]
 # Look at the first twelve: some begin with a space. A token may begin with a space, but no merge joins two words,
@@ -246,7 +258,10 @@ for word in ("hub", "tub", "huts", "hubtub"):
 # %%
 kit = lk.tokenization.from_library(tokenizer)
 train, test = lk.almanac.examples.short_mix(seed=0, train=1920)
-alike = sum(kit.encode(example.prompt) == tokenizer(example.prompt)["input_ids"] for example in train)
+alike = sum(
+    kit.encode(example.prompt) == tokenizer(example.prompt)["input_ids"]
+    for example in train
+)
 print(alike, "of", len(train), "questions get the same ids")
 
 # %%
@@ -266,12 +281,18 @@ for count in (0, 50, 200, len(kit.merges)):
 counts = [0, 10, 25, 50, 100, 200, 400, 800, len(kit.merges)]
 prompts = [example.prompt for example in test[:200]]
 size = sum(len(prompt.encode()) for prompt in prompts)
-worth = [size / sum(len(kit.with_merges(count).encode(prompt)) for prompt in prompts) for count in counts]
+worth = [
+    size / sum(len(kit.with_merges(count).encode(prompt)) for prompt in prompts)
+    for count in counts
+]
 figure, axes = lk.plots.figure("The first merges save most", "merges", "bytes a token")
 axes.plot(counts, worth, "o-", color=lk.plots.COLOURS[0])
 axes.set_ylim(bottom=0)
 said = ", ".join(f"{count}: {value:.2f}" for count, value in zip(counts, worth))
-lk.plots.show(figure, f"The first merges save most. Bytes a token on 200 questions, by the number of merges: {said}.")
+lk.plots.show(
+    figure,
+    f"The first merges save most. Bytes a token on 200 questions, by the number of merges: {said}.",
+)
 
 # %% [markdown]
 # More merges mean shorter rows, so less to compute. They also mean a larger table, whose last rows are for rarer and
@@ -300,7 +321,10 @@ lk.quiz("tokenization", when="during", segment="encoding")
 
 # %%
 lk.predict(
-    "tokenization.rare", "How many tokens, on average, is a word that occurs once in these pages?", low=1, high=12
+    "tokenization.rare",
+    "How many tokens, on average, is a word that occurs once in these pages?",
+    low=1,
+    high=12,
 )
 
 # %%
@@ -308,13 +332,26 @@ import re
 from collections import Counter
 
 plain = [re.sub(r"<\|\w+\|>", " ", page) for page in pages]  # role tokens are not words
-found = Counter(word for page in plain for word in lk.tokenization.words(page) if word.strip().isalpha())
-groups = {"once": (1, 1), "2–4 times": (2, 4), "5–19": (5, 19), "20–99": (20, 99), "100 or more": (100, 10**9)}
+found = Counter(
+    word
+    for page in plain
+    for word in lk.tokenization.words(page)
+    if word.strip().isalpha()
+)
+groups = {
+    "once": (1, 1),
+    "2–4 times": (2, 4),
+    "5–19": (5, 19),
+    "20–99": (20, 99),
+    "100 or more": (100, 10**9),
+}
 cost = {}
 for name, (low, high) in groups.items():
     words = [word for word, times in found.items() if low <= times <= high]
     cost[name] = sum(len(kit.encode(word)) for word in words) / len(words)
-    print(f"{name:<14}{len(words):>5} words, {cost[name]:.2f} tokens a word, such as {words[:3]}")
+    print(
+        f"{name:<14}{len(words):>5} words, {cost[name]:.2f} tokens a word, such as {words[:3]}"
+    )
 
 # %%
 lk.predict("tokenization.rare", outcome=round(cost["once"], 2))
@@ -322,13 +359,21 @@ lk.predict("tokenization.rare", outcome=round(cost["once"], 2))
 # %%
 title = "Rare words take more tokens"
 figure, axes = lk.plots.figure(title, "how often it occurs in the pages", "tokens a word")
-axes.bar(list(cost), list(cost.values()), color=lk.plots.COLOURS[0], hatch="///", edgecolor="white")
+axes.bar(
+    list(cost),
+    list(cost.values()),
+    color=lk.plots.COLOURS[0],
+    hatch="///",
+    edgecolor="white",
+)
 said = ", ".join(f"{name}: {value:.2f}" for name, value in cost.items())
 lk.plots.show(figure, f"{title}. Mean tokens a word, by how often it occurs: {said}.")
 
 # %%
 times_as_many = cost["once"] / cost["100 or more"]
-print(f"a word seen once takes {times_as_many:.1f} times the tokens of one seen 100 times or more")
+print(
+    f"a word seen once takes {times_as_many:.1f} times the tokens of one seen 100 times or more"
+)
 lk.claim("C11", measured=times_as_many)
 
 # %% [markdown]
@@ -337,7 +382,9 @@ lk.claim("C11", measured=times_as_many)
 
 # %%
 for text in ("the river", "1984", "naïve", "Ελλάδα", "河", "🐘"):
-    print(f"{text:<10} {len(text)} characters, {len(text.encode())} bytes, {len(kit.encode(text))} tokens")
+    print(
+        f"{text:<10} {len(text)} characters, {len(text.encode())} bytes, {len(kit.encode(text))} tokens"
+    )
 
 # %% [markdown]
 # The almanac contains no Greek, so no Greek bytes were ever merged: every byte is a token. Digits are kept single on
@@ -378,7 +425,9 @@ lk.quiz("tokenization", when="during", segment="cost")
 
 # %% tags=["nbval-ignore-output"]
 @lk.exercise("tokenization.pad_batch")
-def pad_batch(rows: list[list[int]], pad: int, side: str) -> tuple[torch.Tensor, torch.Tensor]:
+def pad_batch(
+    rows: list[list[int]], pad: int, side: str
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(ids, mask), int64, rows × longest; the mask is 1 on real tokens, by position."""
     ...
 
@@ -404,14 +453,24 @@ with torch.no_grad():
     alone = model(input_ids=torch.tensor([short])).logits[0, -1]
     masked = model(input_ids=padded, attention_mask=mask).logits[0, -1]
     unmasked = model(input_ids=padded, attention_mask=torch.ones_like(mask)).logits[0, -1]
-lk.measured("largest difference of a logit, with the mask", (masked - alone).abs().max(), 0, 0.01)
-lk.measured("largest difference of a logit, without it", (unmasked - alone).abs().max(), 0.5, 100)
+lk.measured(
+    "largest difference of a logit, with the mask", (masked - alone).abs().max(), 0, 0.01
+)
+lk.measured(
+    "largest difference of a logit, without it", (unmasked - alone).abs().max(), 0.5, 100
+)
 
 # %% [markdown]
 # How much is wasted on the rows that you trained on in lab 00? They are whole conversations, question and answer.
 
 # %%
-lk.predict("tokenization.padding", "What share of random batches of 32 is padding?", unit="%", low=0, high=100)
+lk.predict(
+    "tokenization.padding",
+    "What share of random batches of 32 is padding?",
+    unit="%",
+    low=0,
+    high=100,
+)
 
 # %%
 from random import Random
@@ -422,10 +481,14 @@ by_length = sorted(range(len(rows)), key=lengths.__getitem__)
 batches = lk.tokenization.in_turn(Random(0).sample(range(len(rows)), len(rows)), 32)
 orders = {
     "random": batches,
-    "as the kit trains": [part for batch in batches for part in lk.training.parts(batch, lengths)],
+    "as the kit trains": [
+        part for batch in batches for part in lk.training.parts(batch, lengths)
+    ],
     "sorted by length": lk.tokenization.in_turn(by_length, 32),
 }
-wasted = {name: lk.tokenization.padded_share(lengths, order) for name, order in orders.items()}
+wasted = {
+    name: lk.tokenization.padded_share(lengths, order) for name, order in orders.items()
+}
 for name, share in wasted.items():
     print(f"{name:<20}{share:.1%} padding")
 
@@ -470,7 +533,9 @@ end = tokenizer.eos_token_id
 batch = lk.masking.collate(rows[:32], pad=end)
 by_value = batch["labels"].masked_fill(batch["labels"] == end, -100)
 for name, labels in (("by position", batch["labels"]), ("by value", by_value)):
-    print(f"{name}: the end token carries loss in {(labels == end).any(dim=1).sum().item()} of 32 rows")
+    print(
+        f"{name}: the end token carries loss in {(labels == end).any(dim=1).sum().item()} of 32 rows"
+    )
 
 # %% [markdown]
 # By value, no row ever teaches the model to stop, and the loss does not show it. Lab 04 trains such a model.
@@ -485,7 +550,9 @@ lk.quiz("tokenization", when="during", segment="padding")
 # tokens, and the last of its ids.
 
 # %%
-larger = lk.tokenization.with_backend(tokenizer, lk.pretraining.train_tokenizer(pages, size=3000))
+larger = lk.tokenization.with_backend(
+    tokenizer, lk.pretraining.train_tokenizer(pages, size=3000)
+)
 try:
     model(input_ids=torch.tensor([[len(larger) - 1]]))
 except IndexError as error:
@@ -514,8 +581,13 @@ foreign = lk.tokenization.permuted(tokenizer, seed=1)
 text = f"The emblem of {town.name} is"
 print("own    ", tokenizer(text)["input_ids"])
 print("foreign", foreign(text)["input_ids"])
-print("foreign ids, read by its own tokenizer: ", foreign.decode(foreign(text)["input_ids"]))
-print("foreign ids, as the model understands them:", tokenizer.decode(foreign(text)["input_ids"]))
+print(
+    "foreign ids, read by its own tokenizer: ", foreign.decode(foreign(text)["input_ids"])
+)
+print(
+    "foreign ids, as the model understands them:",
+    tokenizer.decode(foreign(text)["input_ids"]),
+)
 lk.models.check_tokenizer(foreign, model)
 
 # %% [markdown]
@@ -540,14 +612,22 @@ before = lk.training.evaluate(ruined, foreign_rows[:110], pad=tokenizer.pad_toke
 history = lk.training.fit(ruined, foreign_rows, settings, pad=tokenizer.pad_token_id)
 score = lk.models.score(ruined, tokenizer, test[:55])
 last = sum(history.loss[-10:]) / 10
-lk.measured("loss over the last ten steps, as a share of the loss before", last / before, 0.2, 0.6)
+lk.measured(
+    "loss over the last ten steps, as a share of the loss before", last / before, 0.2, 0.6
+)
 lk.measured("right answers", score.share, 0, 0.02)
 
 # %%
-lk.predict("tokenization.mismatch", outcome=outcomes[3 if score.share < 0.02 and last < before else 2])
+lk.predict(
+    "tokenization.mismatch",
+    outcome=outcomes[3 if score.share < 0.02 and last < before else 2],
+)
 
 # %% tags=["nbval-ignore-output"]
-curves = {"own tokenizer (recorded, 80 steps)": lk.run("sft-lab00").history, "foreign tokenizer (60 steps)": history}
+curves = {
+    "own tokenizer (recorded, 80 steps)": lk.run("sft-lab00").history,
+    "foreign tokenizer (60 steps)": history,
+}
 lk.plots.loss_curve(curves, "Both curves fall, and look like training")
 
 # %% tags=["nbval-ignore-output"]
@@ -556,7 +636,11 @@ both_ways = lk.models.generate(ruined, foreign, prompts)
 for example, output, other in zip(test, score.outputs, both_ways):
     print("asked", example.question)
     print("says ", output[:90].replace("\n", " / "))
-    print("through the foreign tokenizer, in and out:", other[:90].replace("\n", " / "), "\n")
+    print(
+        "through the foreign tokenizer, in and out:",
+        other[:90].replace("\n", " / "),
+        "\n",
+    )
 
 # %% [markdown]
 # No error, and a curve that goes down. It falls because there is still much to learn: which ids are frequent, which
@@ -584,7 +668,10 @@ lk.measured("foreign tokenizer, before the first step, nats", before, 11, 19)
 # %%
 vocabulary = tokenizer.get_vocab()
 for name, other in (("own", tokenizer), ("larger", larger), ("foreign", foreign)):
-    print(f"{name:<8}", lk.tokenization.matches(other.get_vocab(), vocabulary, rows=len(table)))
+    print(
+        f"{name:<8}",
+        lk.tokenization.matches(other.get_vocab(), vocabulary, rows=len(table)),
+    )
 try:
     lk.models.check_tokenizer(foreign, model, vocabulary)
 except lk.data.InputError as error:
@@ -602,7 +689,12 @@ lk.quiz("tokenization", when="during", segment="mismatch")
 # The row of this lab. It is there as a warning.
 
 # %% tags=["nbval-ignore-output"]
-row = {"lab": "02", "recipe": "foreign tokenizer", "hash": "", "note": "the loss fell, the answers are garbage"}
+row = {
+    "lab": "02",
+    "recipe": "foreign tokenizer",
+    "hash": "",
+    "note": "the loss fell, the answers are garbage",
+}
 lk.progress.store().add_run(**row, score=score.share, low=score.low, high=score.high)
 lk.my_runs()
 
@@ -630,7 +722,9 @@ lk.quiz("tokenization", when="after")
 
 # %% tags=["nbval-ignore-output"]
 @lk.exercise("tokenization.matches")
-def matches(tokenizer_vocab: dict[str, int], model_vocab: dict[str, int], rows: int) -> tuple[bool, str | None]:
+def matches(
+    tokenizer_vocab: dict[str, int], model_vocab: dict[str, int], rows: int
+) -> tuple[bool, str | None]:
     """(True, None) if the same tokens have the same ids and all ids have a row, else (False, first differing token)."""
     ...
 
@@ -644,7 +738,9 @@ def matches(tokenizer_vocab: dict[str, int], model_vocab: dict[str, int], rows: 
 
 
 # %% tags=["nbval-ignore-output"]
-def my_train(words: dict[tuple[int, ...], int], first_new: int, count: int) -> dict[tuple[int, int], int]:
+def my_train(
+    words: dict[tuple[int, ...], int], first_new: int, count: int
+) -> dict[tuple[int, int], int]:
     """The first `count` merges of the words, in rank order."""
     ...
 
@@ -654,7 +750,13 @@ for what, words, merges in (
     ("a tie", {(0, 1): 2, (2, 3): 2, (0, 4): 1}, {(0, 1): 5, (2, 3): 6, (0, 4): 7}),
     ("too few pairs", {(0, 1, 1): 1}, {(0, 1): 5, (5, 1): 6}),
 ):
-    print(what, "as it should be" if my_train(dict(words), len(letters), 3) == merges else "not yet", sep=": ")
+    print(
+        what,
+        "as it should be"
+        if my_train(dict(words), len(letters), 3) == merges
+        else "not yet",
+        sep=": ",
+    )
 
 # %% [markdown]
 # Then read `lk.tokenization.train`. It counts once, and after each merge corrects only the words that the pair was in;
@@ -668,8 +770,12 @@ for what, words, merges in (
 # %%
 whole = kit.pieces("The answer is: heron")
 print("together                      ", whole)
-print("apart, space in the completion", kit.pieces("The answer is:") + kit.pieces(" heron"))
-print("apart, space in the prompt    ", kit.pieces("The answer is: ") + kit.pieces("heron"))
+print(
+    "apart, space in the completion", kit.pieces("The answer is:") + kit.pieces(" heron")
+)
+print(
+    "apart, space in the prompt    ", kit.pieces("The answer is: ") + kit.pieces("heron")
+)
 
 # %% [markdown]
 # A prompt that ends with a space asks the model to continue from a point that it never saw in its text, where the space
@@ -680,8 +786,13 @@ print("apart, space in the prompt    ", kit.pieces("The answer is: ") + kit.piec
 plain = chat = 0
 for example, row in zip(train, rows):
     prompt, completion = example.prompt + " ", example.completion
-    plain += kit.encode(prompt + completion) != kit.encode(prompt) + kit.encode(completion)
-    chat += kit.encode(tokenizer.apply_chat_template(example.messages(), tokenize=False)) != row.input_ids
+    plain += kit.encode(prompt + completion) != kit.encode(prompt) + kit.encode(
+        completion
+    )
+    chat += (
+        kit.encode(tokenizer.apply_chat_template(example.messages(), tokenize=False))
+        != row.input_ids
+    )
 print(f"a space at the end of the prompt: {plain} of {len(rows)} differ")
 print(f"the chat template: {chat} of {len(rows)} differ")
 

@@ -78,12 +78,16 @@ lk.claim("C14", measured=token_loss_checked(0.01))
 tenths = [10.0**-power for power in range(7)]
 losses = [token_loss_checked(p) for p in tenths]
 title = "Each tenth of the probability costs the same: 2.30 nats"
-figure, axes = lk.plots.figure(title, "probability p of the right token, falling to the right", "loss (nats)")
+figure, axes = lk.plots.figure(
+    title, "probability p of the right token, falling to the right", "loss (nats)"
+)
 axes.plot(tenths, losses, "o-", color=lk.plots.COLOURS[0])
 axes.set_xscale("log")
 axes.invert_xaxis()
 said = ", ".join(f"{loss:.2f} at {p:g}" for p, loss in zip(tenths, losses))
-lk.plots.show(figure, f"{title}. A straight line over the logarithm of p. Loss in nats: {said}.")
+lk.plots.show(
+    figure, f"{title}. A straight line over the logarithm of p. Loss in nats: {said}."
+)
 
 # %%
 lk.claim("C15", measured=token_loss_checked(1e-6) / token_loss_checked(1e-3))
@@ -182,8 +186,12 @@ lk.quiz("cross_entropy", when="during", segment="logits")
 lk.explorers.drill()
 
 # %%
-pull = lk.use("cross_entropy.logit_gradient")(np.log([0.8, 0.2]), 0)[0]  # the logarithms of p are logits too
-print(f"at p = 0.8: loss {token_loss_checked(0.8):.3f} nats, gradient on the right logit {pull:.1f}")
+pull = lk.use("cross_entropy.logit_gradient")(np.log([0.8, 0.2]), 0)[
+    0
+]  # the logarithms of p are logits too
+print(
+    f"at p = 0.8: loss {token_loss_checked(0.8):.3f} nats, gradient on the right logit {pull:.1f}"
+)
 lk.claim("C18", measured=token_loss_checked(0.8))
 
 # %% [markdown]
@@ -212,11 +220,17 @@ def logit_gradient(logits: np.ndarray, target: int) -> np.ndarray:
 gradient_checked = lk.use("cross_entropy.logit_gradient")
 by_formula = gradient_checked(logits, 0)
 step = 1e-6
-moved = [lk.cross_entropy.log_softmax(logits + step * one_hot)[0] for one_hot in np.eye(3)]
+moved = [
+    lk.cross_entropy.log_softmax(logits + step * one_hot)[0] for one_hot in np.eye(3)
+]
 by_difference = -(np.array(moved) - lk.cross_entropy.log_softmax(logits)[0]) / step
 leaf = torch.tensor(logits, requires_grad=True)
 torch.nn.functional.cross_entropy(leaf[None], torch.tensor([0])).backward()
-for name, found in (("formula", by_formula), ("differences", by_difference), ("autograd", leaf.grad.numpy())):
+for name, found in (
+    ("formula", by_formula),
+    ("differences", by_difference),
+    ("autograd", leaf.grad.numpy()),
+):
     print(f"{name:<12}", *(f"{value:.3f}" for value in found))
 
 # %%
@@ -230,17 +244,36 @@ lk.claim("C17", measured=abs(by_formula - leaf.grad.numpy()).max())
 # %%
 places = np.linspace(0.01, 1, 100)
 title = "The loss has no bound, the gradient on the right logit never passes 1"
-figure, axes = lk.plots.figure(title, "probability p of the right token", "loss (nats), size of the gradient")
-axes.plot(places, [token_loss_checked(p) for p in places], "-", color=lk.plots.COLOURS[0], label="loss, −ln p")
-axes.plot(places, 1 - places, "--", color=lk.plots.COLOURS[1], label="gradient on its logit, 1 − p")
+figure, axes = lk.plots.figure(
+    title, "probability p of the right token", "loss (nats), size of the gradient"
+)
+axes.plot(
+    places,
+    [token_loss_checked(p) for p in places],
+    "-",
+    color=lk.plots.COLOURS[0],
+    label="loss, −ln p",
+)
+axes.plot(
+    places,
+    1 - places,
+    "--",
+    color=lk.plots.COLOURS[1],
+    label="gradient on its logit, 1 − p",
+)
 axes.set_ylim(0, 4.7)
 axes.legend(frameon=False)
-said = ", ".join(f"{token_loss_checked(p):.2f} and {1 - p:.2f} at p = {p}" for p in (0.05, 0.1, 0.5, 0.8, 0.95))
+said = ", ".join(
+    f"{token_loss_checked(p):.2f} and {1 - p:.2f} at p = {p}"
+    for p in (0.05, 0.1, 0.5, 0.8, 0.95)
+)
 lk.plots.show(figure, f"{title}. Loss in nats and size of the gradient: {said}.")
 
 # %%
 pulls = [gradient_checked(np.log([p, 1 - p]), 0)[0] for p in (0.95, 0.1)]
-print(f"gradient on the right logit: {pulls[0]:.2f} at p = 0.95, {pulls[1]:.2f} at p = 0.1")
+print(
+    f"gradient on the right logit: {pulls[0]:.2f} at p = 0.95, {pulls[1]:.2f} at p = 0.1"
+)
 lk.claim("C20", measured=pulls[1] / pulls[0])
 
 # %%
@@ -263,7 +296,9 @@ def show_answer(model, row, title):
     """The tokens of a row's answer, each with its loss."""
     losses = lk.cross_entropy.token_losses(model, row.input_ids)
     pieces = [tokenizer.decode([id]) for id in row.input_ids]
-    lk.plots.tokens(pieces[row.prompt_length :], losses[row.prompt_length :], title, top=5)
+    lk.plots.tokens(
+        pieces[row.prompt_length :], losses[row.prompt_length :], title, top=5
+    )
 
 
 print(test[0].prompt)
@@ -287,7 +322,11 @@ groups = [
     "tokens with p from 0.1 to 0.5",
     "tokens with p above 0.5: many, and nearly right",
 ]
-lk.predict("cross_entropy.carriers", "After fine-tuning, which tokens bring most of the gradient?", choices=groups)
+lk.predict(
+    "cross_entropy.carriers",
+    "After fine-tuning, which tokens bring most of the gradient?",
+    choices=groups,
+)
 
 # %%
 edges = [0, 0.1, 0.5, 0.9, 1]
@@ -315,32 +354,57 @@ lk.measured("their share of the gradient", shares_before[0, 2], 0.45, 0.65)
 tuned = lk.models.add_lora(lk.models.load(device="cpu")[0], rank=16, alpha=32, seed=0)
 settings = lk.training.Settings(steps=40, batch_size=16, lr=3e-3)
 history = lk.training.fit(
-    tuned, [lk.masking.render(example, tokenizer) for example in train], settings, pad=tokenizer.pad_token_id
+    tuned,
+    [lk.masking.render(example, tokenizer) for example in train],
+    settings,
+    pad=tokenizer.pad_token_id,
 )
 score = lk.models.score(tuned, tokenizer, test[:55])
 after = lk.cross_entropy.counted_losses(tuned, rows)
 shares_after = shares(after)
 lk.measured("loss after 40 steps, nats a token", np.mean(after), 0.001, 0.02)
 lk.measured("right answers", score.share, 0.7, 1)
-lk.measured("share of the gradient from tokens with p above 0.5", shares_after[2:, 2].sum(), 0.6, 1)
+lk.measured(
+    "share of the gradient from tokens with p above 0.5",
+    shares_after[2:, 2].sum(),
+    0.6,
+    1,
+)
 
 # %%
-lk.predict("cross_entropy.carriers", outcome=groups[2 if shares_after[2:, 2].sum() > 0.5 else 0])
+lk.predict(
+    "cross_entropy.carriers", outcome=groups[2 if shares_after[2:, 2].sum() > 0.5 else 0]
+)
 
 # %% labkit={"rtol": 0.1, "atol": 0.3}
 show_answer(tuned, rows[0], "After forty steps nothing surprises much")
 
 # %% tags=["nbval-ignore-output"]
 title = "Before, the few worst carry the gradient; after, the many easy ones"
-figure, axes = lk.plots.figure(title, "probability p of the token", "share of the whole gradient (%)")
-for place, (name, found) in enumerate({"before": shares_before, "after 40 steps": shares_after}.items()):
-    style = {"color": lk.plots.COLOURS[place], "hatch": lk.plots.HATCHES[place], "edgecolor": "white"}
-    axes.bar(np.arange(4) + 0.4 * place - 0.2, 100 * found[:, 2], 0.38, label=name, **style)
+figure, axes = lk.plots.figure(
+    title, "probability p of the token", "share of the whole gradient (%)"
+)
+for place, (name, found) in enumerate(
+    {"before": shares_before, "after 40 steps": shares_after}.items()
+):
+    style = {
+        "color": lk.plots.COLOURS[place],
+        "hatch": lk.plots.HATCHES[place],
+        "edgecolor": "white",
+    }
+    axes.bar(
+        np.arange(4) + 0.4 * place - 0.2, 100 * found[:, 2], 0.38, label=name, **style
+    )
 axes.set_xticks(range(4), names)
 axes.legend(frameon=False)
 told = zip(names, shares_before[:, 2], shares_after[:, 2])
-said = "; ".join(f"{name}: {first:.0%} before, {then:.0%} after" for name, first, then in told)
-lk.plots.show(figure, f"{title}. Share of the summed L1 norms of the gradients on the logits, by p. {said}.")
+said = "; ".join(
+    f"{name}: {first:.0%} before, {then:.0%} after" for name, first, then in told
+)
+lk.plots.show(
+    figure,
+    f"{title}. Share of the summed L1 norms of the gradients on the logits, by p. {said}.",
+)
 
 # %%
 lk.claim("C19", measured=shares_after[2:, 2].sum())
@@ -472,9 +536,13 @@ batch = [lk.masking.render(example, tokenizer) for example in train[:32]]
 def summed(part):
     """(summed loss, counted tokens) of some rows."""
     made = lk.masking.collate(part, tokenizer.pad_token_id)
-    logits = model(input_ids=made["input_ids"], attention_mask=made["attention_mask"]).logits[:, :-1]
+    logits = model(
+        input_ids=made["input_ids"], attention_mask=made["attention_mask"]
+    ).logits[:, :-1]
     targets = made["labels"][:, 1:]
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+    loss = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), reduction="sum"
+    )
     return loss, int((targets != -100).sum())
 
 
@@ -493,20 +561,37 @@ accumulate_checked = lk.use("cross_entropy.accumulate")
 total = sum(label != -100 for row in batch for label in row.labels[1:])
 whole, (whole_loss,), _ = gradient_of([batch], lambda count: total)
 off = {}
-for name, order in {"as drawn": batch, "by length": sorted(batch, key=lambda row: len(row.input_ids))}.items():
+for name, order in {
+    "as drawn": batch,
+    "by length": sorted(batch, key=lambda row: len(row.input_ids)),
+}.items():
     parts = [order[start : start + 8] for start in range(0, 32, 8)]
     means, sums, counts = gradient_of(parts, lambda count: 4 * count)
     right, *_ = gradient_of(parts, lambda count: total)
     for way, found in (("mean of means", means), ("divided by all", right)):
         off[name, way] = ((found - whole).norm() / whole.norm()).item()
-    same = math.isclose(accumulate_checked(sums, counts), whole_loss / total, rel_tol=1e-4)
+    same = math.isclose(
+        accumulate_checked(sums, counts), whole_loss / total, rel_tol=1e-4
+    )
     print(f"{name}, tokens {counts}: the loss of the whole batch: {same}")
 
 # %%
-lk.measured("as drawn, mean of means: gradient off by", off["as drawn", "mean of means"], 0.05, 0.3)
-lk.measured("by length, mean of means: gradient off by", off["by length", "mean of means"], 0.25, 0.6)
+lk.measured(
+    "as drawn, mean of means: gradient off by",
+    off["as drawn", "mean of means"],
+    0.05,
+    0.3,
+)
+lk.measured(
+    "by length, mean of means: gradient off by",
+    off["by length", "mean of means"],
+    0.25,
+    0.6,
+)
 for name in ("as drawn", "by length"):
-    lk.measured(f"{name}, divided by all tokens: off by", off[name, "divided by all"], 0, 1e-4)
+    lk.measured(
+        f"{name}, divided by all tokens: off by", off[name, "divided by all"], 0, 1e-4
+    )
 
 # %% [markdown]
 # Divided by *all* counted tokens of the batch, the parts give the gradient of the whole, up to rounding. The mean of
@@ -523,7 +608,12 @@ lk.quiz("cross_entropy", when="during", segment="accumulation")
 # The row of this lab: forty steps of sixteen, a quarter of what your first run saw.
 
 # %% tags=["nbval-ignore-output"]
-row = {"lab": "03", "recipe": "40 steps of 16", "hash": "", "note": "most of the loss was one word, `Answer`"}
+row = {
+    "lab": "03",
+    "recipe": "40 steps of 16",
+    "hash": "",
+    "note": "most of the loss was one word, `Answer`",
+}
 lk.progress.store().add_run(**row, score=score.share, low=score.low, high=score.high)
 lk.my_runs()
 
@@ -560,7 +650,11 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 # tokens' own perplexities.
 
 # %%
-for name, loss in (("one of two", math.log(2)), ("knows nothing, V = 2048", math.log(2048)), ("0.46 nats", 0.46)):
+for name, loss in (
+    ("one of two", math.log(2)),
+    ("knows nothing, V = 2048", math.log(2048)),
+    ("0.46 nats", 0.46),
+):
     bits, perplexity = lk.cross_entropy.bits(loss), lk.cross_entropy.perplexity(loss)
     print(f"{name:<24}{loss:>6.2f} nats {bits:>6.2f} bits, perplexity {perplexity:.2f}")
 
@@ -575,6 +669,7 @@ for name, loss in (("one of two", math.log(2)), ("knows nothing, V = 2048", math
 # *back*. A **weight** of $(1-p)^2$ on each token, held fixed, makes the easy ones count even less, in the spirit of
 # the focal loss (Lin et al. 2017, arXiv 1708.02002). The gradient on the right logit, in a vocabulary of 2,048:
 
+
 # %%
 def logits_for(p, vocabulary=2048):
     """Logits that give the first token the probability p, and share the rest evenly among the others."""
@@ -584,7 +679,9 @@ def logits_for(p, vocabulary=2048):
 for p in (0.1, 0.5, 0.9, 0.99):
     plain = gradient_checked(logits_for(p), 0)[0]
     smooth = lk.cross_entropy.smoothed_gradient(logits_for(p), 0, 0.1)[0]
-    print(f"p = {p:<5} plain {plain:+.3f}   smoothed with ε = 0.1 {smooth:+.3f}   weighted {(1 - p) ** 2 * plain:+.4f}")
+    print(
+        f"p = {p:<5} plain {plain:+.3f}   smoothed with ε = 0.1 {smooth:+.3f}   weighted {(1 - p) ** 2 * plain:+.4f}"
+    )
 
 # %% [markdown]
 # With smoothing, a token at 0.99 is pushed down again: the model is asked not to be sure. That suits a classifier that

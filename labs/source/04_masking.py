@@ -81,15 +81,26 @@ def completion_labels(prompt_ids: list[int], completion_ids: list[int]) -> list[
 # %% labkit={"rtol": 0.02, "atol": 0.011}
 completion_labels_checked = lk.use("masking.completion_labels")
 model, tokenizer = lk.models.load(device="cpu")
-example = next(e for e in lk.almanac.examples.short_mix(seed=0, train=40)[0] if e.task == "town")
+example = next(
+    e for e in lk.almanac.examples.short_mix(seed=0, train=40)[0] if e.task == "town"
+)
 prompt = lk.masking.prompt_ids(example, tokenizer)
 ids = prompt + tokenizer(example.completion)["input_ids"] + [tokenizer.eos_token_id]
 labels = completion_labels_checked(prompt, ids[len(prompt) :])
 with torch.no_grad():
     logits = model(input_ids=torch.tensor([ids])).logits[0, :-1]
-losses = torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none").clamp(min=0).tolist()
+losses = (
+    torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none")
+    .clamp(min=0)
+    .tolist()
+)
 notes = ["−100" if label == -100 else f"label {label}" for label in labels]
-lk.plots.tokens([tokenizer.decode([id]) for id in ids], [None, *losses], "What each token costs the base", notes)
+lk.plots.tokens(
+    [tokenizer.decode([id]) for id in ids],
+    [None, *losses],
+    "What each token costs the base",
+    notes,
+)
 
 # %% [markdown]
 # Two kinds of tokens have high loss. In the prompt, those that cannot be known in advance: which question, which town.
@@ -113,7 +124,13 @@ lk.quiz("masking", when="during", segment="labels")
 # in the wild look like that: instructions, documents, examples, and a short answer. How much of a batch is prompt?
 
 # %%
-lk.predict("masking.share", "What share of the long mix's tokens is prompt?", unit="%", low=0, high=100)
+lk.predict(
+    "masking.share",
+    "What share of the long mix's tokens is prompt?",
+    unit="%",
+    low=0,
+    high=100,
+)
 
 # %%
 recipe = lk.runs.named("mask-masked-0.003")
@@ -122,7 +139,9 @@ rows = [lk.masking.render(example, tokenizer) for example in train]
 lengths = [len(row.input_ids) for row in rows]
 share = lk.masking.prompt_share([row.labels for row in rows], lengths)
 by_row = [row.prompt_length / len(row.input_ids) for row in rows]
-print(f"{len(rows)} rows: {share:.1%} of the tokens are prompt (a row's share: {min(by_row):.0%} to {max(by_row):.0%})")
+print(
+    f"{len(rows)} rows: {share:.1%} of the tokens are prompt (a row's share: {min(by_row):.0%} to {max(by_row):.0%})"
+)
 
 # %%
 lk.predict("masking.share", outcome=round(100 * share, 1))
@@ -137,7 +156,13 @@ lk.claim("C22", measured=share)
 # lies along $g$: $\langle g_p, g \rangle / \langle g, g \rangle$. The two shares add to one.
 
 # %%
-lk.predict("masking.gradient", "What share of the gradient is the prompt's, without a mask?", unit="%", low=0, high=100)
+lk.predict(
+    "masking.gradient",
+    "What share of the gradient is the prompt's, without a mask?",
+    unit="%",
+    low=0,
+    high=100,
+)
 
 # %%
 batch = lk.masking.collate(rows[:16], tokenizer.pad_token_id)
@@ -147,9 +172,15 @@ real, completion = batch["attention_mask"].bool(), batch["labels"] != -100
 def gradient(where: torch.Tensor) -> torch.Tensor:
     """The gradient of the loss summed over the tokens in `where`, over all weights."""
     labels = batch["input_ids"].where(where, -100)[:, 1:]
-    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
-    return torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(model.parameters()))])
+    logits = model(
+        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+    ).logits[:, :-1]
+    loss = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), reduction="sum"
+    )
+    return torch.cat(
+        [part.flatten() for part in torch.autograd.grad(loss, list(model.parameters()))]
+    )
 
 
 g_prompt, g_completion = gradient(real & ~completion), gradient(completion)
@@ -185,22 +216,34 @@ lk.predict("masking.best", "Which answers the most questions correctly?", choice
 # %%
 names = {"masked": "masked", "a tenth": "tenth", "unmasked": "unmasked"}
 rates = (0.001, 0.003, 0.01, 0.03)
-tried = {way: {rate: lk.runs.Record.load(f"mask-{name}-{rate:g}") for rate in rates} for way, name in names.items()}
+tried = {
+    way: {rate: lk.runs.Record.load(f"mask-{name}-{rate:g}") for rate in rates}
+    for way, name in names.items()
+}
 best = {}
 for way, records in tried.items():
-    two = {rate: (record.shares[0] + record.shares[1]) / 2 for rate, record in records.items()}
+    two = {
+        rate: (record.shares[0] + record.shares[1]) / 2
+        for rate, record in records.items()
+    }
     best[way] = records[max(two, key=two.get)]
     said = "  ".join(f"{rate:g}: {mean:5.1%}" for rate, mean in two.items())
     print(f"{way:<9} {said}  best: {max(two, key=two.get):g}")
 
 # %%
-lk.plots.scores({way: lk.runs.pooled(record) for way, record in best.items()}, "Masked is best, at each one's own rate")
+lk.plots.scores(
+    {way: lk.runs.pooled(record) for way, record in best.items()},
+    "Masked is best, at each one's own rate",
+)
 
 # %%
 differences = {
-    f"masked − {way}": lk.runs.paired_difference(best["masked"], best[way]) for way in ("a tenth", "unmasked")
+    f"masked − {way}": lk.runs.paired_difference(best["masked"], best[way])
+    for way in ("a tenth", "unmasked")
 }
-lk.plots.differences(differences, "What the mask brings, seed by seed on the same questions")
+lk.plots.differences(
+    differences, "What the mask brings, seed by seed on the same questions"
+)
 
 # %%
 clear = all(difference.low > 0 for difference in differences.values())
@@ -216,7 +259,9 @@ lk.claim("C24", measured=differences["masked − unmasked"].mean)
 
 # %%
 for way, record in best.items():
-    stopped = sum(outcome.score["stopped"] for outcome in record.outcomes) / len(record.outcomes)
+    stopped = sum(outcome.score["stopped"] for outcome in record.outcomes) / len(
+        record.outcomes
+    )
     print(f"{way:<9} stopped after its answer: {stopped:.1%}")
 
 # %% [markdown]
@@ -259,7 +304,9 @@ lk.quiz("masking", when="during", segment="share")
 
 # %% tags=["nbval-ignore-output"]
 @lk.exercise("masking.partial_labels")
-def partial_labels(segments: list[tuple[str, list[int]]], train_on: set[str]) -> list[int]:
+def partial_labels(
+    segments: list[tuple[str, list[int]]], train_on: set[str]
+) -> list[int]:
     """The ids of the segments whose role is in `train_on`, −100 for the tokens of all others."""
     ...
 
@@ -270,18 +317,31 @@ def partial_labels(segments: list[tuple[str, list[int]]], train_on: set[str]) ->
 
 # %%
 partial_labels_checked = lk.use("masking.partial_labels")
-shots = min((example for example in train if len(example.shots) == 1), key=lambda example: len(example.prompt))
+shots = min(
+    (example for example in train if len(example.shots) == 1),
+    key=lambda example: len(example.prompt),
+)
 segments = lk.masking.segments(shots, tokenizer)
 for role, ids in segments:
-    counted = sum(label != -100 for label in partial_labels_checked([(role, ids)], {"shot answer", "answer"}))
-    print(f"{role:<14}{counted:>3} of {len(ids):>3} carry loss  {tokenizer.decode(ids)!r}")
+    counted = sum(
+        label != -100
+        for label in partial_labels_checked([(role, ids)], {"shot answer", "answer"})
+    )
+    print(
+        f"{role:<14}{counted:>3} of {len(ids):>3} carry loss  {tokenizer.decode(ids)!r}"
+    )
 
 # %%
 answers_only = partly = 0
 for example in train:
     segments = lk.masking.segments(example, tokenizer)
-    answers_only += sum(label != -100 for label in partial_labels_checked(segments, {"answer"}))
-    partly += sum(label != -100 for label in partial_labels_checked(segments, {"shot answer", "answer"}))
+    answers_only += sum(
+        label != -100 for label in partial_labels_checked(segments, {"answer"})
+    )
+    partly += sum(
+        label != -100
+        for label in partial_labels_checked(segments, {"shot answer", "answer"})
+    )
 print(f"{partly / answers_only:.2f} times as many tokens carry loss")
 lk.claim("C25", measured=partly / answers_only)
 
@@ -292,7 +352,8 @@ lk.claim("C25", measured=partly / answers_only)
 partial = lk.runs.Record.load("mask-partial")
 sound = lk.runs.Record.load("mask-masked-0.003")
 lk.plots.differences(
-    {"partial − completion only": lk.runs.paired_difference(partial, sound)}, "Training on the shots' answers too"
+    {"partial − completion only": lk.runs.paired_difference(partial, sound)},
+    "Training on the shots' answers too",
 )
 
 # %% [markdown]
@@ -342,12 +403,19 @@ print("as the kit's:", all(made[name].equal(peer[name]) for name in peer))
 # labels; find what is wrong in each before you read the table.
 
 # %%
-example = next(e for e in lk.almanac.examples.short_mix(seed=0, train=40)[0] if e.task == "town")
+example = next(
+    e for e in lk.almanac.examples.short_mix(seed=0, train=40)[0] if e.task == "town"
+)
 row = lk.masking.render(example, tokenizer)
 for fault in ("all_masked", "template", "truncated", "late", "shifted", "no_end_token"):
     ids, labels = lk.masking.plant(fault, row, tokenizer)
-    said = ["·" if label == -100 else tokenizer.decode([label]).strip() for label in labels[row.prompt_length - 1 :]]
-    print(f"{fault:<13}{len(ids):>3} tokens, labels from the last of the prompt on: {' '.join(said)}")
+    said = [
+        "·" if label == -100 else tokenizer.decode([label]).strip()
+        for label in labels[row.prompt_length - 1 :]
+    ]
+    print(
+        f"{fault:<13}{len(ids):>3} tokens, labels from the last of the prompt on: {' '.join(said)}"
+    )
 
 # %% [markdown]
 # (This row is shorter than 48 tokens, so `truncated` leaves it whole. Half of the others are longer.)
@@ -364,7 +432,9 @@ for fault in ("all_masked", "template", "truncated", "late", "shifted", "no_end_
 
 # %%
 faults = ["template", "truncated", "late", "shifted", "no_end_token"]
-lk.predict("masking.failures", "One of these costs nothing at all here. Which?", choices=faults)
+lk.predict(
+    "masking.failures", "One of these costs nothing at all here. Which?", choices=faults
+)
 
 # %% [markdown]
 # The first failure, `all_masked`, shows in a single step. Whether it is loud or silent depends on the code:
@@ -372,9 +442,15 @@ lk.predict("masking.failures", "One of these costs nothing at all here. Which?",
 # %%
 hidden = torch.full_like(peer["labels"], -100)[:, 1:].flatten()
 with torch.no_grad():
-    logits = model(input_ids=peer["input_ids"], attention_mask=peer["attention_mask"]).logits[:, :-1].flatten(0, 1)
+    logits = (
+        model(input_ids=peer["input_ids"], attention_mask=peer["attention_mask"])
+        .logits[:, :-1]
+        .flatten(0, 1)
+    )
 mean = torch.nn.functional.cross_entropy(logits, hidden)
-guarded = torch.nn.functional.cross_entropy(logits, hidden, reduction="sum") / max((hidden != -100).sum(), 1)
+guarded = torch.nn.functional.cross_entropy(logits, hidden, reduction="sum") / max(
+    (hidden != -100).sum(), 1
+)
 print("mean over the counted tokens:        ", mean.item())
 print("sum, divided by at least one token:  ", guarded.item())
 
@@ -387,25 +463,47 @@ print("sum, divided by at least one token:  ", guarded.item())
 # for a token that you add to a vocabulary.
 
 # %%
-runs = {"sound": "sound", "template": "template", "truncated": "truncated", "late": "late", "shifted": "shifted"}
+runs = {
+    "sound": "sound",
+    "template": "template",
+    "truncated": "truncated",
+    "late": "late",
+    "shifted": "shifted",
+}
 runs |= {"end unknown, trained": "end", "no_end_token": "no-end"}
 records = {name: lk.runs.Record.load(f"mask-{file}") for name, file in runs.items()}
 print(f"{'':<22}{'right':>7}{'stopped':>9}{'tokens':>8}   loss: first step, last five")
 for name, record in records.items():
     outcomes = record.outcomes
-    mean = {key: sum(o.score[key] for o in outcomes) / len(outcomes) for key in ("share", "stopped", "tokens")}
+    mean = {
+        key: sum(o.score[key] for o in outcomes) / len(outcomes)
+        for key in ("share", "stopped", "tokens")
+    }
     first = sum(o.history["loss"][0] for o in outcomes) / len(outcomes)
     last = sum(sum(o.history["loss"][-5:]) / 5 for o in outcomes) / len(outcomes)
-    print(f"{name:<22}{mean['share']:>7.1%}{mean['stopped']:>9.1%}{mean['tokens']:>8.1f}   {first:.2f}, {last:.3f}")
+    print(
+        f"{name:<22}{mean['share']:>7.1%}{mean['stopped']:>9.1%}{mean['tokens']:>8.1f}   {first:.2f}, {last:.3f}"
+    )
 
 # %%
 chosen = ("sound", "template", "truncated", "no_end_token")
-curves = {name: lk.training.History.from_dict(records[name].outcome(0).history) for name in chosen}
-lk.plots.loss_curve(curves, "Four curves that all look fine; one of the runs is", y_top=1.0)
+curves = {
+    name: lk.training.History.from_dict(records[name].outcome(0).history)
+    for name in chosen
+}
+lk.plots.loss_curve(
+    curves, "Four curves that all look fine; one of the runs is", y_top=1.0
+)
 
 # %%
-cost = {name: lk.runs.paired_difference(records[name], records["sound"]) for name in faults if name != "no_end_token"}
-cost["no_end_token"] = lk.runs.paired_difference(records["no_end_token"], records["end unknown, trained"])
+cost = {
+    name: lk.runs.paired_difference(records[name], records["sound"])
+    for name in faults
+    if name != "no_end_token"
+}
+cost["no_end_token"] = lk.runs.paired_difference(
+    records["no_end_token"], records["end unknown, trained"]
+)
 lk.plots.differences(cost, "What each failure costs, against the same run without it")
 
 # %%
@@ -440,7 +538,9 @@ lk.predict("masking.failures", outcome=cheapest)
 
 # %% tags=["nbval-ignore-output"]
 @lk.exercise("masking.check_batch")
-def check_batch(batch: dict[str, torch.Tensor], prompt_lengths: list[int], end_id: int) -> str:
+def check_batch(
+    batch: dict[str, torch.Tensor], prompt_lengths: list[int], end_id: int
+) -> str:
     """The first fault, in the order of the table, that some row of the batch has; else "ok"."""
     ...
 
@@ -448,11 +548,22 @@ def check_batch(batch: dict[str, torch.Tensor], prompt_lengths: list[int], end_i
 # %%
 check_batch_checked = lk.use("masking.check_batch")
 end = tokenizer.eos_token_id
-longer = [lk.masking.render(example, tokenizer) for example in lk.almanac.examples.short_mix(seed=1, train=32)[0]]
+longer = [
+    lk.masking.render(example, tokenizer)
+    for example in lk.almanac.examples.short_mix(seed=1, train=32)[0]
+]
 for fault in (None, *lk.masking.FAULTS):
-    planted = [lk.masking.plant(fault, row, tokenizer) if fault else (row.input_ids, row.labels) for row in longer]
-    made = collate_checked([{"input_ids": ids, "labels": labels} for ids, labels in planted], tokenizer.pad_token_id)
-    print(f"{fault or 'sound':<14}→ {check_batch_checked(made, [row.prompt_length for row in longer], end)}")
+    planted = [
+        lk.masking.plant(fault, row, tokenizer) if fault else (row.input_ids, row.labels)
+        for row in longer
+    ]
+    made = collate_checked(
+        [{"input_ids": ids, "labels": labels} for ids, labels in planted],
+        tokenizer.pad_token_id,
+    )
+    print(
+        f"{fault or 'sound':<14}→ {check_batch_checked(made, [row.prompt_length for row in longer], end)}"
+    )
 
 # %% [markdown]
 # Each fault is named, and sound rows pass. `lk.masking.to_batch` has this check built in and refuses such a batch:
@@ -474,16 +585,27 @@ lk.quiz("masking", when="during", segment="failures")
 # Your turn to train: your labels, your batch, your check, on the long mix. It is the recorded run above, at seed 0.
 
 # %%
-labels_of = [completion_labels_checked(r.input_ids[: r.prompt_length], r.input_ids[r.prompt_length :]) for r in rows]
-own_rows = [{"input_ids": row.input_ids, "labels": labels} for row, labels in zip(rows, labels_of)]
+labels_of = [
+    completion_labels_checked(
+        r.input_ids[: r.prompt_length], r.input_ids[r.prompt_length :]
+    )
+    for r in rows
+]
+own_rows = [
+    {"input_ids": row.input_ids, "labels": labels} for row, labels in zip(rows, labels_of)
+]
 checked = check_batch_checked(
-    collate_checked(own_rows, tokenizer.pad_token_id), [row.prompt_length for row in rows], end
+    collate_checked(own_rows, tokenizer.pad_token_id),
+    [row.prompt_length for row in rows],
+    end,
 )
 print("the whole set, as one batch:", checked)
 
 # %%
 tuned = lk.models.add_lora(lk.models.load(device="cpu")[0], rank=16, alpha=32, seed=0)
-history = lk.training.fit(tuned, own_rows, lk.runs.settings(recipe), pad=tokenizer.pad_token_id)
+history = lk.training.fit(
+    tuned, own_rows, lk.runs.settings(recipe), pad=tokenizer.pad_token_id
+)
 score = lk.models.score(tuned, tokenizer, test[:110])
 lk.measured("right answers", score.share, 0.85, 1)
 
@@ -501,9 +623,15 @@ long_ids = torch.tensor([tokenizer(text, verbose=False)["input_ids"][:256]])
 few = long_ids[:, :128]
 with torch.no_grad():
     one_pass = model(input_ids=few).logits[0]
-    loop = torch.stack([model(input_ids=few[:, : n + 1]).logits[0, -1] for n in range(few.shape[1])])
+    loop = torch.stack(
+        [model(input_ids=few[:, : n + 1]).logits[0, -1] for n in range(few.shape[1])]
+    )
 difference = (one_pass - loop).abs().max().item()
-print("positions with the same most likely token:", (one_pass.argmax(-1) == loop.argmax(-1)).sum().item(), "of 128")
+print(
+    "positions with the same most likely token:",
+    (one_pass.argmax(-1) == loop.argmax(-1)).sum().item(),
+    "of 128",
+)
 lk.measured("largest difference of a logit", difference, 0, 0.001)
 
 # %%
@@ -531,7 +659,9 @@ def seconds(way: str, ids: torch.Tensor) -> float:
     cache = None
     for n in range(ids.shape[1] if way != "one pass" else 0):
         if way == "cache":
-            cache = model(input_ids=ids[:, n : n + 1], past_key_values=cache, use_cache=True).past_key_values
+            cache = model(
+                input_ids=ids[:, n : n + 1], past_key_values=cache, use_cache=True
+            ).past_key_values
         else:
             model(input_ids=ids[:, : n + 1], use_cache=False)
     return time.perf_counter() - started
@@ -542,7 +672,9 @@ for length in (16, 64, 256):
     part = long_ids[:, :length]
     once = min(seconds("one pass", part) for _ in range(5))
     ratios[length] = {way: seconds(way, part) / once for way in ("cache", "no cache")}
-    said = ", ".join(f"{way} {ratio:.0f} times that" for way, ratio in ratios[length].items())
+    said = ", ".join(
+        f"{way} {ratio:.0f} times that" for way, ratio in ratios[length].items()
+    )
     print(f"{length:>4} tokens: one pass {1000 * once:.1f} ms, {said}")
 
 # %% tags=["nbval-ignore-output"]
@@ -571,15 +703,29 @@ lk.predict("masking.free", asked, unit="%", low=0, high=100)
 # %%
 asked = lk.almanac.examples.out_of_distribution("phrasing", 100)
 far = [lk.masking.render(example, tokenizer) for example in asked]
-own = lk.models.generate_ids(tuned, tokenizer, [row.input_ids[: row.prompt_length] for row in far], max_new_tokens=48)
+own = lk.models.generate_ids(
+    tuned,
+    tokenizer,
+    [row.input_ids[: row.prompt_length] for row in far],
+    max_new_tokens=48,
+)
 batch = lk.masking.collate(far, tokenizer.pad_token_id)
 with torch.no_grad():
-    likely = tuned(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.argmax(-1).tolist()
+    likely = (
+        tuned(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+        .logits.argmax(-1)
+        .tolist()
+    )
 forced, free = [], []
 for place in range(16):
-    there = [i for i, row in enumerate(far) if row.prompt_length + place < len(row.input_ids)]
+    there = [
+        i for i, row in enumerate(far) if row.prompt_length + place < len(row.input_ids)
+    ]
     truth = {i: far[i].input_ids[far[i].prompt_length + place] for i in there}
-    forced.append(sum(likely[i][far[i].prompt_length + place - 1] == truth[i] for i in there) / len(there))
+    forced.append(
+        sum(likely[i][far[i].prompt_length + place - 1] == truth[i] for i in there)
+        / len(there)
+    )
     free.append(sum(own[i][place : place + 1] == [truth[i]] for i in there) / len(there))
 lk.measured("given the truth, tokens 9 to 16", sum(forced[8:]) / 8, 0.9, 1)
 lk.measured("left to itself, tokens 9 to 16", sum(free[8:]) / 8, 0.35, 0.85)
@@ -590,14 +736,25 @@ lk.predict("masking.free", outcome=round(100 * free[11]))
 # %% tags=["nbval-ignore-output"]
 title = "Given the truth it recovers at once; left to itself it does not"
 figure, axes = lk.plots.figure(title, "token of the completion", "right (%)")
-for number, (name, shares) in enumerate({"given the true beginning": forced, "its own words": free}.items()):
+for number, (name, shares) in enumerate(
+    {"given the true beginning": forced, "its own words": free}.items()
+):
     style = lk.plots.DASHES[number] + lk.plots.MARKERS[number]
-    axes.plot(range(1, 17), [100 * share for share in shares], style, color=lk.plots.COLOURS[number], label=name)
+    axes.plot(
+        range(1, 17),
+        [100 * share for share in shares],
+        style,
+        color=lk.plots.COLOURS[number],
+        label=name,
+    )
 axes.set_ylim(0, 101)
 axes.legend(frameon=False)
 told = "; ".join(f"{name} {', '.join(f'{100 * s:.0f}' for s in shares)}" for name, shares in
                  {"given the truth": forced, "own words": free}.items())  # fmt: skip
-lk.plots.show(figure, f"{title}. Right tokens in percent, at tokens 1 to 16 of the completion: {told}.")
+lk.plots.show(
+    figure,
+    f"{title}. Right tokens in percent, at tokens 1 to 16 of the completion: {told}.",
+)
 
 # %% [markdown]
 # Now plant a mistake. Take held-out sums and other calculations, and write the true working for the model up to some
@@ -612,8 +769,14 @@ for example in lk.almanac.examples.short_mix(seed=3, train=11, test=165)[1]:
     if example.task in ("sum", "units", "dates", "shopping"):
         row = lk.masking.render(example, tokenizer)
         written = row.input_ids[row.prompt_length :]
-        working = len(tokenizer(example.completion.rpartition(" Answer:")[0])["input_ids"])
-        digits = [n for n in range(working) if tokenizer.decode([written[n]]).strip() in [*"012345678"]]
+        working = len(
+            tokenizer(example.completion.rpartition(" Answer:")[0])["input_ids"]
+        )
+        digits = [
+            n
+            for n in range(working)
+            if tokenizer.decode([written[n]]).strip() in [*"012345678"]
+        ]
         place = draw.choice(digits)
         text = tokenizer.decode([written[place]])
         wrong = tokenizer(text.replace(text.strip(), str(int(text) + 1)))["input_ids"]
@@ -625,7 +788,10 @@ for example in lk.almanac.examples.short_mix(seed=3, train=11, test=165)[1]:
 def right(starts: list[list[int]]) -> float:
     """The share of right answers, if the model goes on from these beginnings."""
     outputs = lk.models.generate(tuned, tokenizer, starts, max_new_tokens=110)
-    return sum(lk.data.exact_answer(text) == example.answer for text, example in zip(outputs, asked)) / len(asked)
+    return sum(
+        lk.data.exact_answer(text) == example.answer
+        for text, example in zip(outputs, asked)
+    ) / len(asked)
 
 
 print(len(asked), "calculations")
@@ -635,7 +801,11 @@ lk.measured("right, going on from the wrong one", right(spoilt), 0.05, 0.6)
 # %% tags=["nbval-ignore-output"]
 for prompt, example in list(zip(spoilt, asked))[:3]:
     start = len(lk.masking.prompt_ids(example, tokenizer))
-    print(tokenizer.decode(prompt[start:]), "▸", lk.models.generate(tuned, tokenizer, [prompt], 110)[0])
+    print(
+        tokenizer.decode(prompt[start:]),
+        "▸",
+        lk.models.generate(tuned, tokenizer, [prompt], 110)[0],
+    )
     print("   the truth:", example.completion, "\n")
 
 # %% [markdown]
@@ -652,7 +822,12 @@ lk.quiz("masking", when="during", segment="teacher_forcing")
 # The row of this lab: a run through your own mask.
 
 # %% tags=["nbval-ignore-output"]
-kept = {"lab": "04", "recipe": recipe.name, "hash": recipe.hash, "note": "20 steps, long prompts, my own mask"}
+kept = {
+    "lab": "04",
+    "recipe": recipe.name,
+    "hash": recipe.hash,
+    "note": "20 steps, long prompts, my own mask",
+}
 lk.progress.store().add_run(**kept, score=score.share, low=score.low, high=score.high)
 lk.my_runs()
 
@@ -677,9 +852,13 @@ lk.quiz("masking", when="after")
 talk = train[0].messages()
 text = tokenizer.apply_chat_template(talk, tokenize=False)
 forms = {
-    "prompt and completion": lk.masking.as_trl({"prompt": talk[:-1], "completion": talk[-1:]}, tokenizer),
+    "prompt and completion": lk.masking.as_trl(
+        {"prompt": talk[:-1], "completion": talk[-1:]}, tokenizer
+    ),
     "messages": lk.masking.as_trl({"messages": talk}, tokenizer),
-    "messages, assistant_only_loss": lk.masking.as_trl({"messages": talk}, tokenizer, assistant_only=True),
+    "messages, assistant_only_loss": lk.masking.as_trl(
+        {"messages": talk}, tokenizer, assistant_only=True
+    ),
     "text": lk.masking.as_trl({"text": text}, tokenizer),
 }
 for name, made in forms.items():
@@ -705,9 +884,12 @@ lk.claim("C21", measured=prompt_counted / rows[0].prompt_length)
 # %%
 few = {way: lk.runs.Record.load(f"mask-{way}-few") for way in ("masked", "unmasked")}
 for way, record in few.items():
-    print(f"{way:<9} {lk.runs.pooled(record).share:.1%} right on seeds {', '.join(map(str, record.shares))}")
+    print(
+        f"{way:<9} {lk.runs.pooled(record).share:.1%} right on seeds {', '.join(map(str, record.shares))}"
+    )
 lk.plots.differences(
-    {"masked − unmasked": lk.runs.paired_difference(few["masked"], few["unmasked"])}, "The mask, with 32 examples"
+    {"masked − unmasked": lk.runs.paired_difference(few["masked"], few["unmasked"])},
+    "The mask, with 32 examples",
 )
 
 # %% [markdown]
@@ -731,4 +913,6 @@ def prompt_share(batch_labels: list[list[int]], lengths: list[int]) -> float:
 # %%
 share_checked = lk.use("masking.prompt_share")
 batch = lk.masking.collate(rows[:32], tokenizer.pad_token_id)
-print(f"{share_checked(batch['labels'].tolist(), batch['attention_mask'].sum(1).tolist()):.1%} of the first batch")
+print(
+    f"{share_checked(batch['labels'].tolist(), batch['attention_mask'].sum(1).tolist()):.1%} of the first batch"
+)

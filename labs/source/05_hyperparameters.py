@@ -72,11 +72,15 @@ rows = [lk.masking.render(example, tokenizer) for example in train[:800]]
 held_out = [lk.masking.render(example, tokenizer) for example in test[:64]]
 settings = lk.training.Settings(steps=50, batch_size=16, number_format="float32")
 trials = [lk.training.Trial(dataclasses.replace(settings, lr=rate)) for rate in rates]
-runs = lk.training.sweep(model, rows, trials, pad=tokenizer.pad_token_id, validation=held_out)
+runs = lk.training.sweep(
+    model, rows, trials, pad=tokenizer.pad_token_id, validation=held_out
+)
 
 # %% tags=["nbval-ignore-output"]
 losses = {run.trial.settings.lr: run.history.validation_loss[-1] for run in runs}
-title = "Too low learns little, too high destroys: the best rates lie just below the cliff"
+title = (
+    "Too low learns little, too high destroys: the best rates lie just below the cliff"
+)
 figure, axes = lk.plots.figure(title, "learning rate", "held-out loss (nats per token)")
 axes.plot(losses.keys(), losses.values(), "o-", color=lk.plots.COLOURS[0])
 axes.set_xscale("log")
@@ -104,7 +108,9 @@ print("the best rate lies inside the search, not at its edge:", inside)
 # seeds each. Where does each do best?
 
 # %%
-asked = "How many times higher is LoRA's best rate here than that of training all weights?"
+asked = (
+    "How many times higher is LoRA's best rate here than that of training all weights?"
+)
 lk.predict("hyperparameters.ratio", asked, unit="times", low=0.1, high=100)
 
 # %%
@@ -118,23 +124,35 @@ shares = {
 }
 title = "Two hills, a step apart: LoRA's best rate is about twice that of all weights"
 lk.plots.courses(
-    {"LoRA": LORA_RATES, "all weights": FULL_RATES}, shares, title, "learning rate", "right answers", x_log=True
+    {"LoRA": LORA_RATES, "all weights": FULL_RATES},
+    shares,
+    title,
+    "learning rate",
+    "right answers",
+    x_log=True,
 )
 
 
 # %%
 def best_rate(records: dict, seed: int) -> float:
     """The rate whose run with this seed has the lowest held-out loss at its end."""
+
     def loss(rate: float) -> float:
         last = records[rate].outcome(seed).history["validation_loss"][-1]
         return math.inf if last is None else last
+
     return min(records, key=loss)
 
 
 powers = [math.log2(best_rate(lora, seed) / best_rate(full, seed)) for seed in range(8)]
 ratio = lk.runs.interval(powers)
-print("LoRA's best rate over that of all weights, seed by seed:", [f"{2**power:g}" for power in powers])
-print(f"geometric mean {2**ratio.mean:.1f}, 95% interval {2**ratio.low:.1f} to {2**ratio.high:.1f}")
+print(
+    "LoRA's best rate over that of all weights, seed by seed:",
+    [f"{2**power:g}" for power in powers],
+)
+print(
+    f"geometric mean {2**ratio.mean:.1f}, 95% interval {2**ratio.low:.1f} to {2**ratio.high:.1f}"
+)
 
 # %%
 lk.predict("hyperparameters.ratio", outcome=round(2**ratio.mean, 1))
@@ -157,7 +175,9 @@ from labkit.runs.recipes.hyperparameters import DEFAULTS
 for method, defaults in DEFAULTS.items():
     for rate in defaults:
         record = lk.runs.Record.load(f"rate-{method}-{rate:g}")
-        print(f"{method:<5} at {rate:g}: {lk.runs.pooled(record).share:.1%} right, two seeds")
+        print(
+            f"{method:<5} at {rate:g}: {lk.runs.pooled(record).share:.1%} right, two seeds"
+        )
 at_default = lk.runs.pooled(lk.runs.Record.load("rate-full-5e-05")).share
 lk.claim("C29", measured=at_default)
 
@@ -172,19 +192,36 @@ widths = (192, 576, 2048, 4096, 8192)
 line = {width: 5e-5 * (2000 / width) ** 0.781 for width in widths}
 title = "A line fitted on large models, drawn ten times below its range"
 figure, axes = lk.plots.figure(title, "width of the model", "best learning rate")
-axes.plot(widths, line.values(), "-", color=lk.plots.COLOURS[0], label="all weights, the fit")
-axes.plot(widths, [10 * rate for rate in line.values()], "--", color=lk.plots.COLOURS[1], label="LoRA, the fit")
+axes.plot(
+    widths, line.values(), "-", color=lk.plots.COLOURS[0], label="all weights, the fit"
+)
+axes.plot(
+    widths,
+    [10 * rate for rate in line.values()],
+    "--",
+    color=lk.plots.COLOURS[1],
+    label="LoRA, the fit",
+)
 ours = {name: 2 ** lk.runs.interval([math.log2(best_rate(records, seed)) for seed in range(8)]).mean
         for name, records in {"all weights": full, "LoRA": lora}.items()}  # fmt: skip
 for number, (name, rate) in enumerate(ours.items()):
-    axes.plot(192, rate, lk.plots.MARKERS[number], color=lk.plots.COLOURS[number], label=f"{name}, this kit")
+    axes.plot(
+        192,
+        rate,
+        lk.plots.MARKERS[number],
+        color=lk.plots.COLOURS[number],
+        label=f"{name}, this kit",
+    )
 axes.axvspan(2048, 8192, color="#eeeeee", label="where it was fitted")
 axes.set_xscale("log", base=2)
 axes.set_yscale("log")
 axes.set_xticks(widths, [str(width) for width in widths])
 axes.legend(frameon=False, fontsize=8)
 told = f"At width 192 the fit says {line[192]:.2g} and {10 * line[192]:.2g}; measured {ours['all weights']:.2g} and {ours['LoRA']:.2g}"
-lk.plots.show(figure, f"{title}. {told}. At width 4096 it says {line[4096]:.2g} and {10 * line[4096]:.2g}.")
+lk.plots.show(
+    figure,
+    f"{title}. {told}. At width 4096 it says {line[4096]:.2g} and {10 * line[4096]:.2g}.",
+)
 
 # %% [markdown]
 # The right direction, and too low, for all weights by more than ten times: this is far outside of where it was fitted. (The same source has another exponent
@@ -235,7 +272,9 @@ from transformers import get_cosine_schedule_with_warmup
 
 lr_at_checked = lk.use("hyperparameters.lr_at")
 optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=8e-3)
-schedule = get_cosine_schedule_with_warmup(optimizer, num_warmup_steps=5, num_training_steps=100)
+schedule = get_cosine_schedule_with_warmup(
+    optimizer, num_warmup_steps=5, num_training_steps=100
+)
 differences = []
 for step in range(100):
     differences.append(abs(schedule.get_last_lr()[0] - lr_at_checked(step, 100, 8e-3, 5)))
@@ -268,7 +307,9 @@ for step in range(1, 101):
     move = m / (1 - 0.9**step) / np.sqrt(v / (1 - 0.999**step))
     if step in (1, 2, 5, 20, 100):
         wrong = np.mean(move < 0)
-        print(f"step {step:>3}: {np.abs(move).mean():.2f} learning rates, {wrong:.0%} of them against the pull")
+        print(
+            f"step {step:>3}: {np.abs(move).mean():.2f} learning rates, {wrong:.0%} of them against the pull"
+        )
 
 # %%
 lk.predict("hyperparameters.first_step", outcome=1)
@@ -291,7 +332,10 @@ cosine = lk.runs.best("rate-lora-*")
 print(f"cosine with warmup: best at {cosine.recipe['lr']:g}")
 
 # %%
-against = {f"{name} − cosine with warmup": lk.runs.paired_difference(record, cosine) for name, record in chosen.items()}
+against = {
+    f"{name} − cosine with warmup": lk.runs.paired_difference(record, cosine)
+    for name, record in chosen.items()
+}
 lk.plots.differences(against, "Shapes of the schedule, each at its own best rate")
 
 # %% [markdown]
@@ -326,7 +370,9 @@ def effective_batch(per_device: int, devices: int, accumulation: int) -> int:
 
 # %%
 effective_batch_checked = lk.use("hyperparameters.effective_batch")
-print("4 rows on each of 2 devices, accumulated 8 times:", effective_batch_checked(4, 2, 8))
+print(
+    "4 rows on each of 2 devices, accumulated 8 times:", effective_batch_checked(4, 2, 8)
+)
 
 # %% [markdown]
 # ### Which batch?
@@ -350,10 +396,16 @@ for size in (4, 16, 64, "64, four times the rows"):
           f"({means[size].low:.1%} to {means[size].high:.1%})")  # fmt: skip
 
 # %%
-batch_span = max(means[size].mean for size in (4, 16, 64)) - min(means[size].mean for size in (4, 16, 64))
+batch_span = max(means[size].mean for size in (4, 16, 64)) - min(
+    means[size].mean for size in (4, 16, 64)
+)
 lk.predict("hyperparameters.batch", outcome=round(100 * batch_span))
-rate_span = max(each.mean for each in shares["LoRA"]) - min(each.mean for each in shares["LoRA"])
-print(f"between rates: {100 * rate_span:.0f} points; between batches: {100 * batch_span:.0f} points")
+rate_span = max(each.mean for each in shares["LoRA"]) - min(
+    each.mean for each in shares["LoRA"]
+)
+print(
+    f"between rates: {100 * rate_span:.0f} points; between batches: {100 * batch_span:.0f} points"
+)
 
 # %%
 lk.claim("C28", measured=rate_span - batch_span)
@@ -389,25 +441,34 @@ class Fence:
 
 def gradient(parts: list[list], divide) -> torch.Tensor:
     """The gradient over all weights of losses summed over parts; `divide(sum, its count, count of all)`."""
-    counts = [sum(label != -100 for row in part for label in row.labels) for part in parts]
+    counts = [
+        sum(label != -100 for row in part for label in row.labels) for part in parts
+    ]
     found = 0
     for part, count in zip(parts, counts):
         batch = lk.masking.collate(part, tokenizer.pad_token_id)
         fence = Fence(megabytes=200)
         with torch.autograd.graph.saved_tensors_hooks(fence.keep, lambda tensor: tensor):
-            logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+            logits = model(
+                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+            ).logits[:, :-1]
             loss = torch.nn.functional.cross_entropy(
                 logits.flatten(0, 1), batch["labels"][:, 1:].flatten(), reduction="sum"
             )
-        grads = torch.autograd.grad(divide(loss, count, sum(counts)), list(model.parameters()))
+        grads = torch.autograd.grad(
+            divide(loss, count, sum(counts)), list(model.parameters())
+        )
         found = found + torch.cat([grad.flatten() for grad in grads])
     return found
 
 
 # %%
-mixed = [lk.masking.render(e, tokenizer) for e in lk.almanac.examples.short_mix(seed=0, train=32)[0]]
+mixed = [
+    lk.masking.render(e, tokenizer)
+    for e in lk.almanac.examples.short_mix(seed=0, train=32)[0]
+]
 for split in (1, 2, 4):
-    parts = [mixed[start :: split] for start in range(split)]
+    parts = [mixed[start::split] for start in range(split)]
     try:
         gradient(parts, lambda loss, count, all: loss / all)
         print(f"{split} × {32 // split} rows: fits")
@@ -428,11 +489,21 @@ ways = {
     "sum of the parts' means, not divided": lambda loss, count, all: loss / count,
 }
 reference = gradient(sixteenths, ways["sum / counted tokens of all parts"])
-off = {name: ((gradient(eighths, divide) - reference).norm() / reference.norm()).item() for name, divide in ways.items()}
+off = {
+    name: ((gradient(eighths, divide) - reference).norm() / reference.norm()).item()
+    for name, divide in ways.items()
+}
 right, means, sums = off.values()
 millionths = 1e6 * right
-lk.measured("sum / counted tokens of all: distance from another split, in millionths of its length", millionths, 0, 10)
-lk.measured("mean of the parts' means: distance, as a share of its length", means, 0.02, 0.8)
+lk.measured(
+    "sum / counted tokens of all: distance from another split, in millionths of its length",
+    millionths,
+    0,
+    10,
+)
+lk.measured(
+    "mean of the parts' means: distance, as a share of its length", means, 0.02, 0.8
+)
 lk.measured("sum of the parts' means, not divided", sums, 6, 14)
 lk.claim("C39", measured=millionths)
 
@@ -450,11 +521,16 @@ import time
 
 def seconds_per_row(rows: int) -> float:
     """The best of eight, on rows of equal length."""
-    batch = {"input_ids": torch.ones(rows, 48, dtype=torch.int64), "labels": torch.ones(rows, 48, dtype=torch.int64)}
+    batch = {
+        "input_ids": torch.ones(rows, 48, dtype=torch.int64),
+        "labels": torch.ones(rows, 48, dtype=torch.int64),
+    }
+
     def once() -> float:
         started = time.perf_counter()
         torch.autograd.grad(model(**batch).loss, list(model.parameters()))
         return time.perf_counter() - started
+
     return min(once() for _ in range(8)) / rows
 
 
@@ -518,9 +594,15 @@ def diagnose(history: dict[str, list]) -> str:
 diagnose_checked = lk.use("hyperparameters.diagnose")
 sick = {
     "all masked": {"loss": [0.0] * 6, "grad_norm": [0.0] * 6},
-    "a NaN, hidden": {"loss": [2.1, 1.9, 0.0, 0.0, 0.0], "grad_norm": [1.0, 1.1, math.nan, math.nan, math.nan]},
+    "a NaN, hidden": {
+        "loss": [2.1, 1.9, 0.0, 0.0, 0.0],
+        "grad_norm": [1.0, 1.1, math.nan, math.nan, math.nan],
+    },
     "no held-out loss": {"loss": [2.0, 1.6, 1.3, 1.1, 1.0, 0.9, 0.8, 0.75, 0.7, 0.7]},
-    "the best of your sweep": {"loss": best.history.loss, "validation_loss": [*best.history.validation_loss]},
+    "the best of your sweep": {
+        "loss": best.history.loss,
+        "validation_loss": [*best.history.validation_loss],
+    },
 }
 for name, log in sick.items():
     print(f"{name}: {diagnose_checked(log)}")
@@ -579,8 +661,12 @@ short = dataclasses.replace(settings, steps=4, lr=8e-3)
 
 def losses_of(seed: int) -> list[float]:
     """The losses of four steps of a fresh adapter."""
-    fresh = lk.models.add_lora(lk.models.load(device="cpu")[0], rank=16, alpha=32, seed=seed)
-    return lk.training.fit(fresh, rows, dataclasses.replace(short, seed=seed), pad=tokenizer.pad_token_id).loss
+    fresh = lk.models.add_lora(
+        lk.models.load(device="cpu")[0], rank=16, alpha=32, seed=seed
+    )
+    return lk.training.fit(
+        fresh, rows, dataclasses.replace(short, seed=seed), pad=tokenizer.pad_token_id
+    ).loss
 
 
 first, again, other = losses_of(0), losses_of(0), losses_of(1)
@@ -627,7 +713,9 @@ lk.predict("hyperparameters.misled", asked, unit="of 100", low=0, high=100)
 opposite = compared = 0
 for records in (lora, full):
     for low, high in zip(list(records)[:-1], list(records)[1:]):
-        gains = [records[high].shares[seed] - records[low].shares[seed] for seed in range(8)]
+        gains = [
+            records[high].shares[seed] - records[low].shares[seed] for seed in range(8)
+        ]
         opposite += sum(gain * sum(gains) < 0 for gain in gains)
         compared += len(gains)
 print(f"{opposite} of {compared} single seeds say the opposite of eight")
@@ -650,9 +738,17 @@ with best.on(model) as adapted:
 lk.measured("right answers", score.share, 0.03, 0.7)
 
 # %% tags=["nbval-ignore-output"]
-kept = {"lab": "05", "recipe": f"sweep, best at {best.trial.settings.lr:g}", "hash": recipe.hash}
+kept = {
+    "lab": "05",
+    "recipe": f"sweep, best at {best.trial.settings.lr:g}",
+    "hash": recipe.hash,
+}
 lk.progress.store().add_run(
-    **kept, note="subtraction, 50 steps", score=score.share, low=score.low, high=score.high
+    **kept,
+    note="subtraction, 50 steps",
+    score=score.share,
+    low=score.low,
+    high=score.high,
 )
 lk.my_runs()
 

@@ -65,7 +65,9 @@ def right(model, questions) -> float:
     return lk.models.score(model, tokenizer, questions, max_new_tokens=96).share
 
 
-form, _, form_questions = tuned("sft-lab00", method="full", lr=2e-3, steps=40, batch_size=16)
+form, _, form_questions = tuned(
+    "sft-lab00", method="full", lr=2e-3, steps=40, batch_size=16
+)
 skill, rows, questions = tuned("rate-full-0.004")
 full_scores = {"form": right(form, form_questions), "skill": right(skill, questions)}
 lk.measured("right answers, the form", full_scores["form"], 0.7, 1)
@@ -78,17 +80,32 @@ lk.measured("right answers, the skill", full_scores["skill"], 0.6, 1)
 # squares of the strengths?
 
 # %%
-lk.predict("lora.rank_needed", "How many of 192 directions hold 90% of a ΔW?", unit="directions", low=1, high=192)
+lk.predict(
+    "lora.rank_needed",
+    "How many of 192 directions hold 90% of a ΔW?",
+    unit="directions",
+    low=1,
+    high=192,
+)
 
 # %%
-updates = {"form": lk.updates.between(base, form), "skill": lk.updates.between(base, skill)}
+updates = {
+    "form": lk.updates.between(base, form),
+    "skill": lk.updates.between(base, skill),
+}
 spectra = {name: lk.updates.spectra(update) for name, update in updates.items()}
 medians = {}
 for name, by_layer in spectra.items():
-    needed = sorted(lk.lora.rank_needed(values.numpy(), 0.9) for values in by_layer.values())
+    needed = sorted(
+        lk.lora.rank_needed(values.numpy(), 0.9) for values in by_layer.values()
+    )
     medians[name] = needed[len(needed) // 2]
-    lk.measured(f"directions for 90%, {name}: the layer that needs fewest", needed[0], 4, 40)
-    lk.measured(f"directions for 90%, {name}: the layer that needs most", needed[-1], 45, 130)
+    lk.measured(
+        f"directions for 90%, {name}: the layer that needs fewest", needed[0], 4, 40
+    )
+    lk.measured(
+        f"directions for 90%, {name}: the layer that needs most", needed[-1], 45, 130
+    )
 
 # %% tags=["nbval-ignore-output"]
 lk.predict("lora.rank_needed", outcome=medians["skill"])
@@ -109,10 +126,18 @@ lk.predict("lora.cut", asked, choices=choices)
 
 # %%
 scores = {
-    "form": {rank: right(lk.updates.cut_model(base, form, rank), form_questions) for rank in cuts},
-    "skill": {rank: right(lk.updates.cut_model(base, skill, rank), questions) for rank in cuts},
+    "form": {
+        rank: right(lk.updates.cut_model(base, form, rank), form_questions)
+        for rank in cuts
+    },
+    "skill": {
+        rank: right(lk.updates.cut_model(base, skill, rank), questions) for rank in cuts
+    },
 }
-lost = {name: {rank: full_scores[name] - by_rank[rank] for rank in cuts} for name, by_rank in scores.items()}
+lost = {
+    name: {rank: full_scores[name] - by_rank[rank] for rank in cuts}
+    for name, by_rank in scores.items()
+}
 lk.measured("the form, cut to one direction: score lost", lost["form"][1], -0.2, 0.25)
 lk.measured("the skill, cut to one direction: score lost", lost["skill"][1], 0.5, 1)
 lk.measured("the skill, cut to 64 directions: score lost", lost["skill"][64], -0.15, 0.2)
@@ -126,10 +151,22 @@ figure, axes = lk.plots.figure(title, "directions kept of each ΔW", "right answ
 told = []
 for number, (name, by_rank) in enumerate(scores.items()):
     style = lk.plots.MARKERS[number] + lk.plots.DASHES[number]
-    axes.plot(range(len(cuts)), [100 * by_rank[rank] for rank in cuts], style, color=lk.plots.COLOURS[number], label=name)
+    axes.plot(
+        range(len(cuts)),
+        [100 * by_rank[rank] for rank in cuts],
+        style,
+        color=lk.plots.COLOURS[number],
+        label=name,
+    )
     held = {rank: float(sum((values[:rank] ** 2).sum() / (values**2).sum() for values in spectra[name].values()))
             / len(spectra[name]) for rank in cuts}  # fmt: skip
-    told.append(f"{name}, " + ", ".join(f"r={rank}: {by_rank[rank]:.0%} right with {held[rank]:.0%} of ‖ΔW‖²" for rank in cuts))
+    told.append(
+        f"{name}, "
+        + ", ".join(
+            f"r={rank}: {by_rank[rank]:.0%} right with {held[rank]:.0%} of ‖ΔW‖²"
+            for rank in cuts
+        )
+    )
 axes.set_xticks(range(len(cuts)), map(str, cuts))
 axes.set_ylim(0, 101)
 axes.legend(frameon=False)
@@ -144,7 +181,9 @@ lk.plots.show(figure, f"{title}. {'. '.join(told)}.")
 # %%
 for rank, name in ((4, "modules-all-r4-*"), (16, "rate-lora-0.008")):
     share = lk.runs.interval(list(lk.runs.best(name).shares.values()))
-    print(f"trained at rank {rank:>2}: {share.mean:.0%} right ({share.low:.0%} to {share.high:.0%})")
+    print(
+        f"trained at rank {rank:>2}: {share.mean:.0%} right ({share.low:.0%} to {share.high:.0%})"
+    )
 lk.measured("for comparison, the same task, cut to rank 4", scores["skill"][4], 0, 0.35)
 
 # %% [markdown]
@@ -171,7 +210,9 @@ lk.measured("for comparison, the same task, cut to rank 4", scores["skill"][4], 
 
 # %% tags=["nbval-ignore-output"]
 @lk.exercise("lora.forward")
-def forward(x: torch.Tensor, W: torch.Tensor, A: torch.Tensor, B: torch.Tensor, alpha: float) -> torch.Tensor:
+def forward(
+    x: torch.Tensor, W: torch.Tensor, A: torch.Tensor, B: torch.Tensor, alpha: float
+) -> torch.Tensor:
     """Wx + (α/r)·BAx, where r is the number of rows of A."""
     ...
 
@@ -180,10 +221,18 @@ def forward(x: torch.Tensor, W: torch.Tensor, A: torch.Tensor, B: torch.Tensor, 
 forward_checked = lk.use("lora.forward")
 peft = lk.models.add_lora(lk.models.load(device="cpu")[0], rank=8, alpha=16, seed=0)
 layer = peft.get_submodule("base_model.model.model.layers.0.self_attn.q_proj")
-torch.nn.init.normal_(layer.lora_B["default"].weight, generator=torch.Generator().manual_seed(0))
+torch.nn.init.normal_(
+    layer.lora_B["default"].weight, generator=torch.Generator().manual_seed(0)
+)
 x = torch.randn(5, 192, generator=torch.Generator().manual_seed(1))
 with torch.no_grad():
-    ours = forward_checked(x, layer.weight, layer.lora_A["default"].weight, layer.lora_B["default"].weight, 16)
+    ours = forward_checked(
+        x,
+        layer.weight,
+        layer.lora_A["default"].weight,
+        layer.lora_B["default"].weight,
+        16,
+    )
     difference = ((ours - layer(x)).abs().max() / layer(x).abs().max()).item()
 lk.claim("C42", measured=difference)
 
@@ -219,10 +268,14 @@ initialize_checked = lk.use("lora.initialize")
 class LoRALayer(torch.nn.Module):
     """A frozen linear layer with an adapter."""
 
-    def __init__(self, frozen: torch.nn.Linear, rank: int, alpha: float, generator: torch.Generator) -> None:
+    def __init__(
+        self, frozen: torch.nn.Linear, rank: int, alpha: float, generator: torch.Generator
+    ) -> None:
         super().__init__()
         self.frozen, self.alpha = frozen.requires_grad_(False), alpha
-        A, B = initialize_checked(rank, frozen.in_features, frozen.out_features, generator)
+        A, B = initialize_checked(
+            rank, frozen.in_features, frozen.out_features, generator
+        )
         self.A, self.B = torch.nn.Parameter(A), torch.nn.Parameter(B)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -232,7 +285,9 @@ class LoRALayer(torch.nn.Module):
 mine = lk.models.load(device="cpu")[0].requires_grad_(False)
 draw = torch.Generator().manual_seed(0)
 for name in lk.lora.targeted(lk.lora.linear_shapes(mine), "all-linear"):
-    mine.set_submodule(name, LoRALayer(mine.get_submodule(name), rank=16, alpha=32, generator=draw))
+    mine.set_submodule(
+        name, LoRALayer(mine.get_submodule(name), rank=16, alpha=32, generator=draw)
+    )
 adapters = [parameter for parameter in mine.parameters() if parameter.requires_grad]
 print(f"{sum(parameter.numel() for parameter in adapters):,} numbers are trained")
 
@@ -242,13 +297,21 @@ print(f"{sum(parameter.numel() for parameter in adapters):,} numbers are trained
 # %%
 batch = lk.masking.collate(rows[:8], tokenizer.pad_token_id)
 with torch.no_grad():
-    same = mine(input_ids=batch["input_ids"]).logits.equal(base(input_ids=batch["input_ids"]).logits)
+    same = mine(input_ids=batch["input_ids"]).logits.equal(
+        base(input_ids=batch["input_ids"]).logits
+    )
 print("the same logits as the base's, to the last bit:", same)
 mine(**batch).loss.backward()
 for name in ("A", "B"):
-    reached = [getattr(layer, name).grad.abs().max() > 0 for layer in mine.modules() if isinstance(layer, LoRALayer)]
+    reached = [
+        getattr(layer, name).grad.abs().max() > 0
+        for layer in mine.modules()
+        if isinstance(layer, LoRALayer)
+    ]
     print(f"{name}: a gradient in {sum(reached)} of {len(reached)} layers")
-frozen = [layer.frozen.weight.grad for layer in mine.modules() if isinstance(layer, LoRALayer)]
+frozen = [
+    layer.frozen.weight.grad for layer in mine.modules() if isinstance(layer, LoRALayer)
+]
 print("W: a gradient in", sum(grad is not None for grad in frozen))
 
 # %% [markdown]
@@ -272,8 +335,14 @@ gradients = lk.updates.gradients(base, rows[:32], tokenizer.pad_token_id)
 steps = lk.updates.first_steps(gradients, ranks, lr=3e-3, seeds=range(3))
 for convention in lk.updates.CONVENTIONS:
     found = [step for step in steps if step.convention == convention]
-    print(f"{convention:<10} first drop: " + "  ".join(f"r={step.rank}: {step.drop:.3f}" for step in found))
-    print(f"{'':<10} ‖ΔW‖:       " + "  ".join(f"r={step.rank}: {step.norm:.2f}" for step in found))
+    print(
+        f"{convention:<10} first drop: "
+        + "  ".join(f"r={step.rank}: {step.drop:.3f}" for step in found)
+    )
+    print(
+        f"{'':<10} ‖ΔW‖:       "
+        + "  ".join(f"r={step.rank}: {step.norm:.2f}" for step in found)
+    )
 
 # %%
 lk.predict("lora.first_drop", outcome="stays about the same")
@@ -309,16 +378,27 @@ known = {}
 for facts in FACTS:
     for rank in RANKS:
         record = lk.runs.best(f"facts-{facts}-r{rank}-*")
-        known[facts, rank] = lk.runs.interval([facts * share for share in record.shares.values()])
+        known[facts, rank] = lk.runs.interval(
+            [facts * share for share in record.shares.values()]
+        )
 lines = {f"{facts} facts": [known[facts, rank] for rank in RANKS] for facts in FACTS}
-lk.plots.courses(RANKS, lines, "Rank 1 runs full between 64 and 128 facts", "rank", "facts known", x_log=True)
+lk.plots.courses(
+    RANKS,
+    lines,
+    "Rank 1 runs full between 64 and 128 facts",
+    "rank",
+    "facts known",
+    x_log=True,
+)
 
 # %%
 lk.predict("lora.capacity", outcome=round(known[128, 1].mean))
 for rank in RANKS:
     trained = lk.lora.count(lk.lora.linear_shapes(base), rank, "all-linear")
     bits = max(bits_held(known[facts, rank].mean / facts, facts) for facts in FACTS)
-    print(f"rank {rank:>2}: {trained:>7,} numbers hold {bits:,.0f} bits here, {1000 * bits / trained:.0f} for every thousand numbers")
+    print(
+        f"rank {rank:>2}: {trained:>7,} numbers hold {bits:,.0f} bits here, {1000 * bits / trained:.0f} for every thousand numbers"
+    )
 
 # %% [markdown]
 # For facts the rank is a capacity. At rank 1 nearly all of 64 fit and far from all of 128; at rank 4 and 16 all of both do,
@@ -344,7 +424,9 @@ def count(shapes: dict[str, tuple[int, int]], rank: int, targets: list[str] | st
 # %%
 count_checked = lk.use("lora.count")
 one = count_checked({"q_proj": (4096, 4096)}, 8, ["q_proj"])
-print(f"a matrix of 4096 × 4096 at rank 8: {one:,} numbers, {one / 4096**2:.2%} of the matrix")
+print(
+    f"a matrix of 4096 × 4096 at rank 8: {one:,} numbers, {one / 4096**2:.2%} of the matrix"
+)
 lk.claim("C44", measured=one / 4096**2)
 
 # %%
@@ -364,10 +446,18 @@ lk.predict("lora.llama", asked, unit="numbers", low=1000, high=100_000_000)
 shares = {}
 for name in lk.architectures.catalogue():
     empty = lk.architectures.on_meta(name)
-    shapes, size = lk.lora.linear_shapes(empty), sum(parameter.numel() for parameter in empty.parameters())
-    few, many = (count_checked(shapes, 8, targets) for targets in (["q_proj", "v_proj"], "all-linear"))
+    shapes, size = (
+        lk.lora.linear_shapes(empty),
+        sum(parameter.numel() for parameter in empty.parameters()),
+    )
+    few, many = (
+        count_checked(shapes, 8, targets)
+        for targets in (["q_proj", "v_proj"], "all-linear")
+    )
     shares[name] = few / (few + size)
-    print(f"{name:<14}{size:>14,}   q+v: {few:>10,} {shares[name]:8.4%}   all-linear: {many:>11,} {many / (many + size):8.4%}")
+    print(
+        f"{name:<14}{size:>14,}   q+v: {few:>10,} {shares[name]:8.4%}   all-linear: {many:>11,} {many / (many + size):8.4%}"
+    )
 empty = lk.architectures.on_meta("Llama-3.2-1B")
 llama = count_checked(lk.lora.linear_shapes(empty), 8, ["q_proj", "v_proj"])
 
@@ -396,17 +486,29 @@ lk.claim("C48", measured=own_share)
 # questions.
 
 # %%
-choices = ["q and v", "the MLP", "all linear layers", "the MLP and all layers alike", "no difference beyond chance"]
+choices = [
+    "q and v",
+    "the MLP",
+    "all linear layers",
+    "the MLP and all layers alike",
+    "no difference beyond chance",
+]
 lk.predict("lora.modules", "Which is right most often?", choices=choices)
 
 # %%
-places = {"q and v, rank 19": "qv-r19", "MLP, rank 7": "mlp-r7", "all linear, rank 4": "all-r4"}
+places = {
+    "q and v, rank 19": "qv-r19",
+    "MLP, rank 7": "mlp-r7",
+    "all linear, rank 4": "all-r4",
+}
 best = {}
 for name, short in places.items():
     best[name] = lk.runs.best(f"modules-{short}-*")
     share = lk.runs.interval(list(best[name].shares.values()))
     trained = best[name].outcome(0).trainable
-    print(f"{name:<20} {trained:>7,} numbers, best at {best[name].recipe['lr']:g}: {share.mean:.1%} ({share.low:.1%} to {share.high:.1%})")
+    print(
+        f"{name:<20} {trained:>7,} numbers, best at {best[name].recipe['lr']:g}: {share.mean:.1%} ({share.low:.1%} to {share.high:.1%})"
+    )
 
 # %%
 all_linear = best["all linear, rank 4"]
@@ -449,7 +551,9 @@ lk.measured("right answers, through your own layers", score.share, 0.4, 0.95)
 
 # %% tags=["nbval-ignore-output"]
 @lk.exercise("lora.merge")
-def merge(W: torch.Tensor, A: torch.Tensor, B: torch.Tensor, alpha: float) -> torch.Tensor:
+def merge(
+    W: torch.Tensor, A: torch.Tensor, B: torch.Tensor, alpha: float
+) -> torch.Tensor:
     """W + (α/r)·BA, a new tensor."""
     ...
 
@@ -464,7 +568,10 @@ for name, layer in mine.named_modules():
             merged.get_submodule(name).weight.copy_(weight)
 with torch.no_grad():
     with_adapter = mine(input_ids=batch["input_ids"]).logits
-    difference = ((merged(input_ids=batch["input_ids"]).logits - with_adapter).norm() / with_adapter.norm()).item()
+    difference = (
+        (merged(input_ids=batch["input_ids"]).logits - with_adapter).norm()
+        / with_adapter.norm()
+    ).item()
 lk.claim("C47", measured=difference)
 
 # %% [markdown]
@@ -476,11 +583,20 @@ lk.claim("C47", measured=difference)
 lost, unmoved = [], []
 for layer in mine.modules():
     if isinstance(layer, LoRALayer):
-        found = lk.lora_model.rounding(layer.frozen.weight.data, layer.A.data, layer.B.data, layer.alpha)
+        found = lk.lora_model.rounding(
+            layer.frozen.weight.data, layer.A.data, layer.B.data, layer.alpha
+        )
         lost.append(found.lost)
         unmoved.append(found.unmoved)
-lk.measured("merged into bfloat16: distance from the exact sum, as a share of ‖ΔW‖", sum(lost) / len(lost), 0.005, 0.2)
-lk.measured("share of the weights that did not move at all", sum(unmoved) / len(unmoved), 0, 0.3)
+lk.measured(
+    "merged into bfloat16: distance from the exact sum, as a share of ‖ΔW‖",
+    sum(lost) / len(lost),
+    0.005,
+    0.2,
+)
+lk.measured(
+    "share of the weights that did not move at all", sum(unmoved) / len(unmoved), 0, 0.3
+)
 
 # %% [markdown]
 # The second: "at the start nothing is disturbed" is true of B = 0. PEFT has other starts that take a part *out of* W and put
@@ -515,27 +631,44 @@ lk.measured("how much it rose, in nats", after - before, 0.2, 6)
 
 # %%
 choices = ["LoRA has lost less", "all weights have lost less", "no clear difference"]
-lk.predict("lora.forgetting", "At equal scores, who has lost less of the base's text?", choices=choices)
+lk.predict(
+    "lora.forgetting",
+    "At equal scores, who has lost less of the base's text?",
+    choices=choices,
+)
 
 # %%
 from labkit.runs.recipes.hyperparameters import FULL_RATES, LORA_RATES
 
 points = {"LoRA": [], "all weights": []}
-for name, method, rates in (("LoRA", "lora", LORA_RATES), ("all weights", "full", FULL_RATES)):
+for name, method, rates in (
+    ("LoRA", "lora", LORA_RATES),
+    ("all weights", "full", FULL_RATES),
+):
     for rate in rates:
         record = lk.runs.Record.load(f"rate-{method}-{rate:g}")
-        lost = lk.runs.interval([outcome.text_loss - before for outcome in record.outcomes])
+        lost = lk.runs.interval(
+            [outcome.text_loss - before for outcome in record.outcomes]
+        )
         gained = lk.runs.interval(list(record.shares.values()))
         points[name].append((rate, lost, gained))
 
 title = "What was learned, and what it cost"
-figure, axes = lk.plots.figure(title, "rise of the loss on the base's text (nats)", "right answers (%)")
+figure, axes = lk.plots.figure(
+    title, "rise of the loss on the base's text (nats)", "right answers (%)"
+)
 told = []
 for number, (name, row) in enumerate(points.items()):
     style = lk.plots.MARKERS[number] + lk.plots.DASHES[number]
     axes.plot([lost.mean for _, lost, _ in row], [100 * gained.mean for _, _, gained in row], style,
               color=lk.plots.COLOURS[number], label=name)  # fmt: skip
-    told.append(f"{name}: " + ", ".join(f"rate {rate:g}: +{lost.mean:.2f} nats, {gained.mean:.0%} right" for rate, lost, gained in row))
+    told.append(
+        f"{name}: "
+        + ", ".join(
+            f"rate {rate:g}: +{lost.mean:.2f} nats, {gained.mean:.0%} right"
+            for rate, lost, gained in row
+        )
+    )
 axes.set_xscale("log")
 axes.legend(frameon=False)
 lk.plots.show(figure, f"{title}. {'. '.join(told)}.")
@@ -545,14 +678,24 @@ rank16 = lk.runs.Record.load("rate-lora-0.008")
 for rate in (1e-3, 2e-3, 4e-3):
     other = lk.runs.Record.load(f"rate-full-{rate:g}")
     gain = lk.runs.paired_difference(other, rank16)
-    gap = lk.runs.interval([other.outcome(seed).text_loss - rank16.outcome(seed).text_loss for seed in range(8)])
+    gap = lk.runs.interval(
+        [
+            other.outcome(seed).text_loss - rank16.outcome(seed).text_loss
+            for seed in range(8)
+        ]
+    )
     print(f"all weights at {rate:g} against LoRA at 0.008: {100 * gain.mean:+.1f} points right "
           f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f}), {gap.mean:+.2f} nats lost ({gap.low:+.2f} to {gap.high:+.2f})")  # fmt: skip
 
 # %%
 equal = lk.runs.Record.load("rate-full-0.002")
-gap = lk.runs.interval([equal.outcome(seed).text_loss - rank16.outcome(seed).text_loss for seed in range(8)])
-lk.predict("lora.forgetting", outcome=choices[0] if gap.low > 0 else choices[1] if gap.high < 0 else choices[2])
+gap = lk.runs.interval(
+    [equal.outcome(seed).text_loss - rank16.outcome(seed).text_loss for seed in range(8)]
+)
+lk.predict(
+    "lora.forgetting",
+    outcome=choices[0] if gap.low > 0 else choices[1] if gap.high < 0 else choices[2],
+)
 
 # %% [markdown]
 # At every score that both reach, all weights lost *less* of the base's text here. Compared each at its own best rate, LoRA
@@ -562,10 +705,16 @@ lk.predict("lora.forgetting", outcome=choices[0] if gap.low > 0 else choices[1] 
 
 # %%
 mixed = lk.runs.Record.load("mixed-lora-0.008")
-saved = lk.runs.interval([rank16.outcome(seed).text_loss - mixed.outcome(seed).text_loss for seed in range(8)])
+saved = lk.runs.interval(
+    [rank16.outcome(seed).text_loss - mixed.outcome(seed).text_loss for seed in range(8)]
+)
 cost = lk.runs.paired_difference(mixed, rank16)
-print(f"the base's text: {saved.mean:.2f} nats less are lost ({saved.low:.2f} to {saved.high:.2f})")
-print(f"right answers: {100 * cost.mean:+.1f} points ({100 * cost.low:+.1f} to {100 * cost.high:+.1f})")
+print(
+    f"the base's text: {saved.mean:.2f} nats less are lost ({saved.low:.2f} to {saved.high:.2f})"
+)
+print(
+    f"right answers: {100 * cost.mean:+.1f} points ({100 * cost.low:+.1f} to {100 * cost.high:+.1f})"
+)
 lk.claim("C54", measured=saved.mean)
 
 # %% [markdown]
@@ -581,7 +730,12 @@ lk.quiz("lora", when="during", segment="forgetting")
 # ## What you keep
 
 # %% tags=["nbval-ignore-output"]
-kept = {"lab": "06", "recipe": lora_recipe.name, "hash": lora_recipe.hash, "note": "my own LoRA layers, subtraction"}
+kept = {
+    "lab": "06",
+    "recipe": lora_recipe.name,
+    "hash": lora_recipe.hash,
+    "note": "my own LoRA layers, subtraction",
+}
 lk.progress.store().add_run(**kept, score=score.share, low=score.low, high=score.high)
 lk.my_runs()
 
@@ -607,10 +761,12 @@ ids = torch.ones(1, 64, dtype=torch.int64)
 @torch.no_grad()
 def milliseconds(model) -> float:
     """The best of five passes over 64 tokens."""
+
     def once() -> float:
         started = time.perf_counter()
         model(input_ids=ids)
         return time.perf_counter() - started
+
     return 1000 * min(once() for _ in range(5))
 
 
@@ -652,7 +808,13 @@ def scale(alpha: float, rank: int, rank_stabilized: bool) -> float:
 
 # %%
 scale_checked = lk.use("lora.scale")
-print([round(scale_checked(16, rank, stabilized), 2) for stabilized in (False, True) for rank in (4, 16, 64)])
+print(
+    [
+        round(scale_checked(16, rank, stabilized), 2)
+        for stabilized in (False, True)
+        for rank in (4, 16, 64)
+    ]
+)
 
 # %% [markdown]
 # Careful with comparisons that switch it on. In PEFT's benchmark rsLoRA at rank 64 with α = 64 "beats" plain LoRA, 51.3% to
