@@ -381,6 +381,31 @@ def test_linear_layers_but_the_output_layer_are_in_nf4_and_are_ours(wide_model_f
     assert models.count_parameters(model)[1] == models.count_parameters(plain)[1]
 
 
+def test_keeping_four_bits_gives_the_weights_that_bitsandbytes_reads_back(wide_model_folder):
+    from bitsandbytes.functional import dequantize_4bit
+
+    kept, _ = models.load(wide_model_folder, device="cpu")
+    untouched = {name: weight.clone() for name, weight in kept.named_parameters()}
+    models.keep_bits(kept, 4)
+    four, _ = models.load(wide_model_folder, device="cpu", quantize="nf4", double=False)
+    quantized = {name: weight for name, weight in four.named_parameters() if hasattr(weight, "quant_state")}
+    assert quantized and not any("lm_head" in name for name in quantized)
+    for name, weight in kept.named_parameters():
+        if name in quantized:
+            theirs = quantized[name]
+            assert torch.equal(weight, dequantize_4bit(theirs.data, theirs.quant_state).reshape(weight.shape))
+        else:
+            assert torch.equal(weight, untouched[name])
+
+
+@pytest.mark.parametrize("bits", [2, 3])
+def test_fewer_bits_leave_fewer_values_in_a_block(wide_model_folder, bits):
+    kept, _ = models.load(wide_model_folder, device="cpu")
+    models.keep_bits(kept, bits)
+    weight = kept.get_submodule("model.layers.0.mlp.up_proj").weight
+    assert max(len(block.unique()) for block in weight.reshape(-1, 64)) == 2**bits
+
+
 def test_nothing_is_said_while_bitsandbytes_is_loaded(wide_model_folder):
     """On processors with AVX512-BF16 it has a notice on stderr, which a notebook would keep."""
     code = f"from labkit import models; models.load({str(wide_model_folder)!r}, 'cpu', quantize='nf4')"

@@ -386,6 +386,9 @@ def test_the_weighted_and_the_partial_mask_and_a_planted_fault(small_mix, tiny_m
     shot = with_shots(examples[0], examples[1:], 1, random.Random(0))
     tokenizer, _, (partial,) = labelled([shot], tiny_model_folder, mask="partial")
     assert tokenizer.decode(partial) == f"{shot.shots[0][1]}{shot.completion}<|end|>"
+    for impossible in ({"base_bits": 1}, {"base_bits": 4, "method": "full"}):
+        with pytest.raises(InputError, match="base_bits is"):
+            dataclasses.replace(RECIPE, **impossible)
     with pytest.raises(InputError, match="prompt_weight is 2"):
         dataclasses.replace(RECIPE, prompt_weight=2)
 
@@ -418,10 +421,14 @@ def test_qlora_runs_over_the_base_in_nf4_alone_and_together(small_mix, monkeypat
         RECIPE, batch_size=4, evaluation_n=4, validation_n=3, max_new_tokens=4, rank=2, steps=3, lr=0.01
     )
     qlora = dataclasses.replace(lora, name="qlora", method="qlora")
+    two = dataclasses.replace(lora, name="two", base_bits=2)
+    monkeypatch.setitem(runs.RECIPES, "two", two)
     monkeypatch.setitem(runs.RECIPES, "qlora", qlora)
-    records_ = runs.rebuild_all([(lora, 2), (qlora, 2)], workers=1)
-    plain, four = (record.outcomes for record in records_)
-    assert [outcome.at_once for outcome in (*plain, *four)] == [2] * 4  # each method with its own base
+    records_ = runs.rebuild_all([(lora, 2), (qlora, 2), (two, 2)], workers=1)
+    plain, four, reduced = (record.outcomes for record in records_)
+    assert [outcome.at_once for outcome in (*plain, *four, *reduced)] == [2] * 6  # each with its own base
+    far = [abs(one.history["loss"][0] - other.history["loss"][0]) for one, other in zip(reduced, plain, strict=True)]
+    assert min(far) > 3 * max(abs(a.history["loss"][0] - b.history["loss"][0]) for a, b in zip(four, plain))
     for outcome, other in zip(four, plain, strict=True):
         alone = runs.execute(dataclasses.replace(qlora, seed=outcome.seed))
         assert outcome.history["loss"] == pytest.approx(alone.history["loss"], rel=1e-4)

@@ -19,9 +19,9 @@
 # need in the same cell.
 
 # %%
-import torch
+import labkit as lk  # before torch: it sets how torch's threads wait for one another
 
-import labkit as lk
+import torch
 
 # %% [markdown]
 # Your runs so far. This lab will add one, and for once it will be a bad one.

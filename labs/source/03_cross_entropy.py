@@ -18,12 +18,12 @@
 # exercise's cell is tried by itself: `math`, `np` and `lk.exercise` are there, names from other cells are not.
 
 # %%
+import labkit as lk  # before torch: it sets how torch's threads wait for one another
+
 import math
 
 import numpy as np
 import torch
-
-import labkit as lk
 
 # %% [markdown]
 # Your runs so far.

@@ -19,9 +19,9 @@
 # exercise's cell is tried by itself: write the helpers that you need in the same cell.
 
 # %%
-import torch
+import labkit as lk  # before torch: it sets how torch's threads wait for one another
 
-import labkit as lk
+import torch
 
 # %% [markdown]
 # Your runs so far. This lab adds one, trained through your own mask.

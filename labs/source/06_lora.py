@@ -18,13 +18,13 @@
 # About 60 minutes, with four exercises. For every exercise that you leave unsolved, the kit's own function is used.
 
 # %%
+import labkit as lk  # before torch: it sets how torch's threads wait for one another
+
 import dataclasses
 import math  # noqa: F401, for your cells
 
 import numpy as np  # noqa: F401
 import torch
-
-import labkit as lk
 
 # %% [markdown]
 # Your runs so far. This lab adds one: through a LoRA layer that you wrote.

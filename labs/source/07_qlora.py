@@ -18,10 +18,10 @@
 # About 60 minutes, with four exercises. For every exercise that you leave unsolved, the kit's own function is used.
 
 # %%
+import labkit as lk  # before torch: it sets how torch's threads wait for one another
+
 import numpy as np
 import torch
-
-import labkit as lk
 
 # %% [markdown]
 # Your runs so far. This lab adds one: the skill of labs 05 and 06, learned over a base in four bits.

@@ -16,6 +16,11 @@ MODULES = {  # equal in number of trained weights
     "mlp-r7": ("gate_proj,up_proj,down_proj", 7),
     "qv-r19": ("q_proj,v_proj", 19),
 }
+SCALES = {  # (rank, alpha): rates. At rank 16 and alpha 32 all conventions are the same run
+    "alpha": {(64, 32): RATES},  # and rank 4 at alpha 32, which is modules-all-r4
+    "ratio": {(4, 8): (8e-3, 1.6e-2, 3.2e-2), (64, 128): (2e-3, 4e-3, 8e-3)},  # alpha/r is 2
+    "root": {(4, 16): RATES, (64, 64): (4e-3, 8e-3, 1.6e-2)},  # alpha/√r is 8
+}
 RANKS = (1, 4, 16)
 FACTS = {64: 60, 128: 120}  # steps: each fact is seen 30 times
 FACT_RATE = 8e-3  # at every rank the best of `RATES` at 64 facts
@@ -26,6 +31,10 @@ def recipes() -> Iterator[Recipe]:
     for name, (modules, rank) in MODULES.items():
         for lr in (*RATES, 3.2e-2):
             yield replace(skill, name=f"modules-{name}-{lr:g}", target_modules=modules, rank=rank, lr=lr)
+    for convention, settings in SCALES.items():
+        for (rank, alpha), rates in settings.items():
+            for lr in rates:
+                yield replace(skill, name=f"scale-{convention}-r{rank}-{lr:g}", rank=rank, alpha=alpha, lr=lr)
     # a fifth of the rows is text; as many examples as without
     yield replace(skill, name="mixed-lora-0.008", text_rows=400, steps=125)
     for facts, steps in FACTS.items():
@@ -35,3 +44,7 @@ def recipes() -> Iterator[Recipe]:
                     f"facts-{facts}-r{rank}-{lr:g}", "06", mix=f"facts-{facts}", rank=rank, lr=lr, steps=steps,
                     validation_n=facts, max_new_tokens=24,
                 )  # fmt: skip
+    # the control: is rank 1 full, or only slow? Each of 128 facts is seen 120 times
+    yield Recipe(
+        "facts-128-r1-long", "06", mix="facts-128", rank=1, lr=FACT_RATE, steps=480, validation_n=128, max_new_tokens=24,
+    )  # fmt: skip
