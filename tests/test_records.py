@@ -20,7 +20,9 @@ def test_a_record_matches_its_recipe_and_its_base(name, tokenizer):
     record = runs.Record.load(name)
     assert len(record.outcomes) == len(record.shares)
     recipe = runs.RECIPES[name]
-    train, test = examples_of(recipe.mix, recipe.examples, recipe.evaluation)  # of seed 0: the almanac still gives the examples that were recorded
+    train, test = examples_of(
+        recipe.mix, recipe.examples, recipe.evaluation
+    )  # of seed 0: the almanac still gives the examples that were recorded
     first = record.outcome(0)
     again = f"labkit runs rebuild {name} --again"
     assert first.trained_on == runs.digest(train), again

@@ -428,7 +428,7 @@ def test_qlora_runs_over_the_base_in_nf4_alone_and_together(small_mix, monkeypat
     plain, four, reduced = (record.outcomes for record in records_)
     assert [outcome.at_once for outcome in (*plain, *four, *reduced)] == [2] * 6  # each with its own base
     far = [abs(one.history["loss"][0] - other.history["loss"][0]) for one, other in zip(reduced, plain, strict=True)]
-    assert min(far) > 3 * max(abs(a.history["loss"][0] - b.history["loss"][0]) for a, b in zip(four, plain))
+    assert min(far) > 2 * max(abs(a.history["loss"][0] - b.history["loss"][0]) for a, b in zip(four, plain))
     for outcome, other in zip(four, plain, strict=True):
         alone = runs.execute(dataclasses.replace(qlora, seed=outcome.seed))
         assert outcome.history["loss"] == pytest.approx(alone.history["loss"], rel=1e-4)

@@ -16,6 +16,7 @@ MODULES = {  # equal in number of trained weights
     "mlp-r7": ("gate_proj,up_proj,down_proj", 7),
     "qv-r19": ("q_proj,v_proj", 19),
 }
+EQUAL_RANK = {"mlp": "gate_proj,up_proj,down_proj", "qv": "q_proj,v_proj"}  # rank 16; all-linear is lab 05's LoRA
 SCALES = {  # (rank, alpha): rates. At rank 16 and alpha 32 all conventions are the same run
     "alpha": {(64, 32): RATES},  # and rank 4 at alpha 32, which is modules-all-r4
     "ratio": {(4, 8): (8e-3, 1.6e-2, 3.2e-2), (64, 128): (2e-3, 4e-3, 8e-3)},  # alpha/r is 2
@@ -31,6 +32,9 @@ def recipes() -> Iterator[Recipe]:
     for name, (modules, rank) in MODULES.items():
         for lr in (*RATES, 3.2e-2):
             yield replace(skill, name=f"modules-{name}-{lr:g}", target_modules=modules, rank=rank, lr=lr)
+    for name, modules in EQUAL_RANK.items():
+        for lr in RATES:
+            yield replace(skill, name=f"modules-{name}-r16-{lr:g}", target_modules=modules, lr=lr)
     for convention, settings in SCALES.items():
         for (rank, alpha), rates in settings.items():
             for lr in rates:
