@@ -201,7 +201,7 @@ class _FourBits(torch.nn.Linear):
 
 def _in_four_bits(model: torch.nn.Module, dtype: torch.dtype) -> None:
     """Replace every linear layer but the output layer."""
-    for name, module in list(model.named_modules()):
+    for module in list(model.modules()):
         for child, layer in list(module.named_children()):
             if isinstance(layer, torch.nn.Linear) and child != "lm_head":
                 setattr(module, child, _FourBits(layer.in_features, layer.out_features, layer.bias, dtype))
