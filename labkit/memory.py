@@ -117,6 +117,7 @@ class Sizes:
     context: int
     tied: bool
     window: int | None = None  # of the sliding window, in tokens
+    squash: int = 1  # tensors that the activation function keeps; `gelu_new`, written as a formula, keeps four
 
     @property
     def linear(self) -> dict[str, tuple[int, int]]:
@@ -173,6 +174,7 @@ def sizes(config: Mapping[str, Any]) -> Sizes:
         size("max_position_embeddings", 2**31),
         family.tied if tied is None else bool(tied),
         window if kind in ("mistral", "qwen2", "gemma3_text") else None,
+        4 if config.get("hidden_act", "gelu_new" if kind == "phi" else "silu") == "gelu_new" else 1,
     )
 
 
@@ -194,6 +196,7 @@ class Setup:
     rank: int = 16
     targets: tuple[str, ...] = ("all-linear",)
     double: bool = True
+    loss_pieces: int = 1  # with more, as some trainers do, logits are in float32 one piece after the other
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -204,7 +207,7 @@ class Setup:
         ):
             if value not in known:
                 raise ValueError(f"{name} is {value!r}; choose one of {', '.join(known)}")
-        if min(self.batch, self.sequence, self.rank) < 1:
+        if min(self.batch, self.sequence, self.rank, self.loss_pieces) < 1:
             raise ValueError(f"batch {self.batch}, sequence {self.sequence}, rank {self.rank}: each is at least 1")
 
     @property
@@ -271,7 +274,7 @@ def layer_activations(model: Sizes, setup: Setup) -> dict[str, int]:
         "norms": family.norms * norm(model.width) + (norm(queries) + norm(keys) if family.head_norms else 0),
         "inputs of matrices": into + inputs(names[3:4], queries, there=not copies) + inputs(names[-1:], model.mlp),
         "attention": size * (2 * queries + 2 * kept) + 4 * model.heads,
-        "MLP": (3 if family.gated else 4) * size * model.mlp,
+        "MLP": (model.squash + (2 if family.gated else 0)) * size * model.mlp,
     }
     return {name: each * setup.tokens for name, each in parts.items()}
 
@@ -304,11 +307,15 @@ def moments(model: Sizes, setup: Setup) -> dict[str, dict[str, float]]:
     if setup.method == "qlora":
         working += size * max(out * into for out, into in model.linear.values())
     logits = tokens * model.vocabulary
+    # Logits in the model's type, in float32, and their logarithms; then two gradients of these. In pieces, these three
+    # are those of one piece, beside all logits and their gradients in the model's type.
+    forward, loss = 8 if size == 4 else 8 + size, 12.0
+    if setup.loss_pieces > 1:
+        forward, loss = size, 2 * size + loss / setup.loss_pieces
     always = {"weights": weights, "quantization constants": constants, "optimizer states": states}
     at = {
-        # Logits in the model's type, in float32, and their logarithms; then two gradients of these.
-        "end of forward": {"activations": saved + last_norm, "logits": logits * (8 if size == 4 else 8 + size)},
-        "backward: loss": {"activations": saved + last_norm, "logits": logits * 12},
+        "end of forward": {"activations": saved + last_norm, "logits": logits * forward},
+        "backward: loss": {"activations": saved + last_norm, "logits": logits * loss},
         "backward: last layer": {
             "gradients": table if full else 0,
             "activations": saved + again,
