@@ -51,6 +51,8 @@ _MODULES = {  # name: its module
             "lora",
             "lora_model",
             "masking",
+            "measurements",
+            "memory",
             "models",
             "plots",
             "progress",
@@ -58,6 +60,7 @@ _MODULES = {  # name: its module
             "runs",
             "syllabus",
             "tokenization",
+            "trace",
             "training",
             "updates",
         )

@@ -8,10 +8,11 @@ count is here beside it.
 from __future__ import annotations
 
 import difflib
+import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -40,6 +41,31 @@ class Count:
 def catalogue() -> dict[str, dict]:
     """{name: its row}, with `hub`, `parameters` (as published), `model_type` and `config`."""
     return yaml.safe_load(FILE.read_text(encoding="utf-8"))
+
+
+def read(name_or_path: str | Path) -> dict[str, Any]:
+    """A configuration as plain data, with its `model_type`: one of the ten by name, a config.json, or its folder.
+
+    Raises `InputError` for what is none of these, and for a file that is not a JSON object.
+    """
+    if str(name_or_path) in catalogue():
+        row = catalogue()[str(name_or_path)]
+        return {"model_type": row["model_type"], **row["config"]}
+    path = Path(name_or_path).expanduser()
+    if not path.exists():
+        near = difflib.get_close_matches(str(name_or_path), catalogue(), n=2, cutoff=0.4) or catalogue()
+        raise InputError(
+            f"there is no architecture, file or folder {str(name_or_path)!r}; name a config.json, or {', '.join(near)}"
+        )
+    path = path / "config.json" if path.is_dir() else path
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).partition("\n")[0]
+        raise InputError(f"{path}: cannot be read as a configuration ({reason}); name a model's config.json") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: is not a configuration, because it is not a JSON object; name a model's config.json")
+    return found
 
 
 def config(name: str) -> PretrainedConfig:

@@ -265,6 +265,94 @@ def courses(
     show(drawn, f"{title}. {y_name}, with 95% interval, by {x_name}. {'. '.join(said)}.")
 
 
+def memory_picture(
+    bars: Mapping[str, Mapping[str, float]], card: float | None, title: str, unit: float = 1e9
+) -> tuple[Figure, str]:
+    """(figure, text alternative): bytes by term, stacked, one bar for each name, and the card's size as a line.
+
+    For one set-up, its `moments` (`memory.plan`); for several, the moment of each one's peak. `unit` is 10⁹ or 2³⁰.
+    """
+    if not bars:
+        raise InputError("there are no bars to show")
+    name_of_unit = {1e9: "GB", 2.0**30: "GiB"}.get(unit, "bytes")
+    terms = [term for term in next(iter(bars.values())) if any(bar.get(term) for bar in bars.values())]
+    drawn, axes = figure(title, f"memory ({name_of_unit})", "", size=(7.0, 1.6 + 0.42 * len(bars)))
+    ends = [0.0] * len(bars)
+    shades = ("#0b5394", "#f0b27a", "#3a3a3a", "#b39ddb", "#c05000", "#9ecae1", "#7a3e9d")
+    hatches = ("", "///", "...", "xx", "\\\\\\", "", "++")
+    for number, term in enumerate(terms):
+        sizes = [bar.get(term, 0) / unit for bar in bars.values()]
+        axes.barh(
+            range(len(bars)),
+            sizes,
+            0.7,
+            left=ends,
+            color=shades[number % len(shades)],
+            hatch=hatches[number % len(hatches)],
+            edgecolor="white",
+            label=term,
+        )
+        ends = [end + size for end, size in zip(ends, sizes)]
+    said = ""
+    if card is not None:
+        axes.axvline(card / unit, color="black", linewidth=1.6, linestyle="--", label="the card")
+        said = f" The card holds {card / unit:.1f}."
+    axes.set_yticks(range(len(bars)), list(bars))
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    drawn.legend(frameon=False, loc="outside lower center", ncols=4, fontsize=8)
+    told = [
+        f"{name}: {sum(bar.values()) / unit:.2f}, of it "
+        + ", ".join(f"{term} {bar[term] / unit:.2f}" for term in terms if bar.get(term))
+        for name, bar in bars.items()
+    ]
+    return drawn, f"{title}. {name_of_unit}.{said} {'. '.join(told)}."
+
+
+def memory_bars(bars: Mapping[str, Mapping[str, float]], card: float | None, title: str, unit: float = 1e9) -> None:
+    """Show `memory_picture`."""
+    show(*memory_picture(bars, card, title, unit))
+
+
+def memory_course(
+    course: Sequence[int], parts: tuple[int, int], totals: Mapping[str, float], title: str, unit: float = 1e9
+) -> None:
+    """Show what is alive during a step: bytes after each operation (`trace`), and the planner's moments as levels.
+
+    `parts` are the places where backward and the optimizer's step begin; `totals` are a plan's, by moment. The figure's
+    x is the share of each of the three parts, so that all three can be seen.
+    """
+    backward, step = parts
+    if not 0 < backward < step < len(course):
+        raise InputError(f"{len(course)} operations, parts at {backward} and {step}: they must follow one another")
+    name_of_unit = {1e9: "GB", 2.0**30: "GiB"}.get(unit, "bytes")
+    drawn, axes = figure(title, "a step: forward, backward, optimizer", f"alive ({name_of_unit})")
+    pieces = (("forward", course[:backward]), ("backward", course[backward:step]), ("optimizer", course[step:]))
+    said = []
+    for place, (name, piece) in enumerate(pieces):
+        x = [place + number / len(piece) for number in range(len(piece))]
+        axes.plot(x, [alive / unit for alive in piece], DASHES[0], color=COLOURS[0], linewidth=1.2)
+        said.append(f"{name}: from {piece[0] / unit:.2f} to {piece[-1] / unit:.2f}, at most {max(piece) / unit:.2f}")
+    axes.set_xticks([0.5, 1.5, 2.5], [name for name, _ in pieces])
+    for edge in (1, 2):
+        axes.axvline(edge, color="#888888", linewidth=0.8, linestyle=DASHES[2])
+    where = dict(zip(totals, ((0.98,), (1.02,), (1.08,), (1.95,), (2.5,))))
+    for number, (name, total) in enumerate(totals.items()):
+        axes.plot(
+            where.get(name, (0.5,)),
+            [total / unit],
+            (*MARKERS, "v")[number % 5],
+            color=COLOURS[number % len(COLOURS)],
+            markerfacecolor="white",
+            markersize=7,
+            label=f"planned: {name}",
+        )
+        said.append(f"planned, {name}: {total / unit:.2f}")
+    axes.set_ylim(bottom=0)
+    drawn.legend(frameon=False, loc="outside lower center", ncols=3, fontsize=8)
+    show(drawn, f"{title}. Alive after each operation, in {name_of_unit}. {'. '.join(said)}.")
+
+
 def _course(steps: Sequence[int], losses: Sequence[float]) -> str:
     """The course of a curve in words: its ends, and its lowest point if that is not one of them."""
     points = [(step, loss) for step, loss in zip(steps, losses, strict=True) if math.isfinite(loss)]
