@@ -234,6 +234,8 @@ def _config(data: bytes) -> tuple[Config, list[str]]:
     values = _json(data)
     if values.get("peft_type") != "LORA":
         raise InputError(f"its peft_type is {_shown(values.get('peft_type'))}: only LORA can be scored")
+    rank: Any
+    alpha: Any
     rank, alpha, targets = (values.get(name) for name in ("r", "lora_alpha", "target_modules"))
     if type(rank) is not int or not 1 <= rank <= MAX_RANK:
         raise InputError(f"its r is {_shown(rank)}: it must be a whole number from 1 to {MAX_RANK}")
