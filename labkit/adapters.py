@@ -37,6 +37,7 @@ MAX_HEADER = 1_000_000  # bytes of the header of the weights: about 150 for each
 MAX_TENSORS = 4_096
 MAX_RANK, MAX_ALPHA = 256, 65_536.0
 MAX_DIGITS = 30  # of a number in JSON; Python refuses some thousands in an error of its own
+BESIDE = ("README.md", "card.yaml")  # what PEFT writes too, and the run card: not worth a remark
 MAX_LISTED = 1_000  # names of the folder that are looked at, to say what is ignored
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 FLOATS = ("F16", "BF16", "F32", "F64")
@@ -220,7 +221,7 @@ def _regular(folder: Path, name: str) -> bytes:
 
 
 def _ignored(names: list[str]) -> Iterator[str]:
-    others = [printable(name) for name in names if name not in (CONFIG, WEIGHTS, "README.md")]
+    others = [printable(name) for name in names if name not in (CONFIG, WEIGHTS, *BESIDE)]
     if others:
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
         yield f"not read: {', '.join(name[:60] for name in others[:3])}{more}"

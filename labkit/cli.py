@@ -39,6 +39,7 @@ COMMANDS = {  # name: (module, what it does)
     "dedup": ("labkit.dedup_command", "remove near-duplicates from a file, and say what was removed and why"),
     "split": ("labkit.split_command", "split a file into training and test, and count what leaks between them"),
     "corpus": ("labkit.corpus", "dedup for a folder of files, by datatrove, here or on a Ray cluster"),
+    "score": ("labkit.score_command", "rate an adapter on questions that are drawn now, or a class's adapters"),
     "lint": ("labkit.lint", "say what in a file of examples would be masked, cut or never taught"),
     "almanac": ("labkit.almanac.command", "print documents and examples of the invented world"),
     "base": ("labkit.workshop.pretraining", "build the base model from the almanac"),

@@ -126,6 +126,8 @@ def parse(data: bytes) -> Card:
         if not isinstance(found, dict):
             raise InputError("is not a run card, which begins with `name: …`")
         return Card.model_validate(found)
+    except InputError:
+        raise
     except UnicodeDecodeError as error:
         raise InputError(f"byte {error.start + 1} is not valid UTF-8; save it as UTF-8") from None
     except yaml.YAMLError as error:

@@ -44,7 +44,7 @@ class Questions:
     unseen: list[Example]  # the pool's kinds of questions, none of which is in it
     seen: list[Example]  # sound ones out of the pool
     later: list[Example]  # what is true on the pool's last day or became so after it; the task says which of `LATER`
-    out_of_distribution: list[Example]  # in words, about towns, and of a family that the pool does not have
+    out_of_distribution: list[Example]  # in phrasing, about the long tail, and of a family that the pool does not have
 
     def parts(self) -> dict[str, list[Example]]:
         return {name.replace("_", " "): found for name, found in vars(self).items()}
@@ -98,7 +98,7 @@ def questions(seed: int | str, pool_seed: int = 0) -> Questions:
     unseen += [replace(ex, task="news") for ex in _telling(rng, _facts(LATER[1]), ASKED["news"], taken)]
     sound = [ex for ex in letters if truth[ex.id].kind == "clean"]
     later = [replace(ex, task=kind) for kind in LATER for ex in _telling(rng, _facts(kind), 20, taken)]
-    odd = [ex for kind in OUT_OF_DISTRIBUTION for ex in out_of_distribution(kind, 20, number)]
+    odd = [replace(ex, task=kind) for kind in OUT_OF_DISTRIBUTION for ex in out_of_distribution(kind, 20, number)]
     return Questions(unseen, rng.sample(sound, 60), later, odd)
 
 
