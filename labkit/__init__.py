@@ -36,6 +36,7 @@ _MODULES = {  # name: its module
     **{
         name: f"labkit.{name}"
         for name in (
+            "adapters",
             "almanac",
             "architectures",
             "best_of",
@@ -57,7 +58,9 @@ _MODULES = {  # name: its module
             "plots",
             "progress",
             "quantization",
+            "run_card",
             "runs",
+            "scoring",
             "syllabus",
             "tokenization",
             "trace",

@@ -40,6 +40,7 @@ COMMANDS = {  # name: (module, what it does)
     "split": ("labkit.split_command", "split a file into training and test, and count what leaks between them"),
     "corpus": ("labkit.corpus", "dedup for a folder of files, by datatrove, here or on a Ray cluster"),
     "plan": ("labkit.plan_command", "say what fits a card in training, and what would make it fit"),
+    "score": ("labkit.score_command", "rate an adapter on questions that are drawn now, or a class's adapters"),
     "lint": ("labkit.lint", "say what in a file of examples would be masked, cut or never taught"),
     "almanac": ("labkit.almanac.command", "print documents and examples of the invented world"),
     "base": ("labkit.workshop.pretraining", "build the base model from the almanac"),

@@ -1,8 +1,9 @@
-"""The mixes of lab 01's experiments: what is trained on, and the held-out questions, by name and seed.
+"""The mixes of lab 01's experiments and of the capstone: what is trained on, and the held-out questions, by name and
+seed.
 
 Each function gives (training examples, questions), as those of `examples` do. `dirty` and `clean` are the candidate
 pool as gathered and as cleaned; `answers` leaves out the chains of thought; the four `posts` split the same posts four
-ways.
+ways. The capstone's have the scorer's questions, or letters held out of the pool, from which a score is predicted.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from datetime import date, timedelta
 from functools import lru_cache, partial
 
 from labkit import dedup
-from labkit.almanac import pool
+from labkit.almanac import capstone, pool
 from labkit.almanac.examples import Asker, example, long_mix, short_mix
 from labkit.almanac.tasks import FACTS, facts_mix, subtraction_mix
 from labkit.almanac.world import CUTOFF, LAST_DAY, build
@@ -127,6 +128,32 @@ def posts_time_cluster_mix(seed: int = 0) -> tuple[list[Example], list[Example]]
     return _posts_mix(seed, apart=True, before=True)
 
 
+HELD_OUT = 120  # letters of the capstone's pool, at least
+
+
+def prepared(seed: int, clean: bool = True, apart: bool = True) -> tuple[list[Example], list[Example]]:
+    """(what is trained on, letters held out) of the capstone's pool of a seed, in the order of the pool.
+
+    `clean`: what the filters of `pool` find is dropped first. `apart`: near-duplicates are looked for, so that whole
+    clusters are held out, and one of each is trained on; otherwise letters are held out one by one.
+    """
+    letters = capstone.gathered(seed)[0]
+    if clean:
+        letters = [ex for ex in letters if all(stays(ex) for stays in pool.FILTERS.values())]
+    groups = clusters_of(letters) if apart else [[place] for place in range(len(letters))]
+    order = random.Random(f"capstone split {seed}").sample(groups, len(groups))
+    held: set[int] = set()
+    while len(held) < HELD_OUT:
+        held |= set(order.pop())
+    kept = sorted(group[0] for group in order)
+    return [letters[place] for place in kept], [letters[place] for place in sorted(held)]
+
+
+def _scored(seed: int, **ways: bool) -> tuple[list[Example], list[Example]]:
+    """The same training set, and questions as the scorer draws them."""
+    return prepared(seed, **ways)[0], capstone.questions(f"recorded {seed}", seed).unseen
+
+
 Mix = Callable[[int], tuple[list[Example], list[Example]]]  # from a seed to (training examples, questions)
 
 MIXES: dict[str, Mix] = {
@@ -140,5 +167,10 @@ MIXES: dict[str, Mix] = {
     "posts_time": posts_time_mix,
     "posts_time_cluster": posts_time_cluster_mix,
     "subtraction": subtraction_mix,
+    "capstone": _scored,
+    "capstone_dirty": partial(_scored, clean=False),
+    "capstone_leaked": partial(_scored, apart=False),
+    "capstone_held_out": prepared,
+    "capstone_leaked_held_out": partial(prepared, apart=False),
     **{f"facts-{facts}": partial(facts_mix, facts=facts) for facts in FACTS},
 }
