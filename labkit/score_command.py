@@ -232,7 +232,12 @@ def _write(out: Path, found: Rating, card: run_card.Card | None, report: dict[st
     with write_atomically(out / "score.json") as file:
         json.dump(report | {"card": card.model_dump() if card else None}, file, indent=1)
     head, *table = rows(found)
-    told = [("name", card.name), ("data", card.data.why), ("split", card.split.by), ("mask", card.mask)] if card else []
+    said = (
+        []
+        if card is None
+        else [("name", card.name), ("data", card.data.why), ("split", card.split.by), ("mask", card.mask)]
+    )
+    told = [(what, printable(text)) for what, text in said]
     with write_atomically(out / "report.html") as file:
         file.write('<!doctype html><html lang="en"><meta charset="utf-8"><title>Rating of an adapter</title>')
         file.write(f"<h1>{found.score.share:.1%} of unseen questions right</h1>")
@@ -271,7 +276,7 @@ def _board(args: argparse.Namespace) -> int:
         row = _row(folder / name, before, seed, args.seconds)
         if row is not before:
             new += 1
-            board[shown] = {"name": shown, **row}
+            board[shown] = row | {"name": shown}
             _save(path, board)
             print(f"{shown}: {row['score'] or row['remarks']}")
         refused += board[shown]["score"] == ""
