@@ -1,4 +1,4 @@
-"""Exercises of lab 07: NF4's levels, quantizing in blocks and back, and the bits that a weight then takes."""
+"""Exercises of lab 07: NF4's levels, quantizing and back, the bits of a weight; the memory of a run, what fits a card."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from labkit import quantization
+from labkit import memory, quantization
 from labkit.exercises.kinds import Comparison, Exercise, Probe, mistake
 
 # levels
@@ -649,5 +649,292 @@ BITS_PER_WEIGHT = Exercise(
         "Without double quantization a block keeps 32 bits. With it, a block keeps 8, and `block2` blocks keep 32.",
         "`4 + 32 / block`, or `4 + 8 / block + 32 / (block * block2)` with double quantization; `ValueError` for a "
         "block below 1.",
+    ),
+)
+
+
+# memory
+
+
+def memory_probes(rng: random.Random) -> Iterator[Probe]:
+    for group in ("edges", "typical"):
+        base = rng.randint(2, 9) * 100_000
+        adapter, kept = base // rng.randint(20, 90), rng.randint(1, 9) * 10_000
+        optimizers = ["adamw", "adamw-8bit", "sgd"]
+        for optimizer in optimizers:
+            yield Probe((base, base, "full", optimizer, kept), group)
+            yield Probe((base, adapter, "qlora", optimizer, kept + 7), group)
+        yield Probe((base, adapter, "lora", rng.choice(optimizers), kept), group)
+        yield Probe((base, adapter, "lora", "adamw", 0), group)
+        yield Probe((base, adapter, "full", "adamw", kept), group)  # full trains all
+        yield Probe((base, adapter, rng.choice(["lora", "qlora"]), "adamw", -kept), group)
+    yield Probe((base, adapter, "dora", "adamw", kept), "edges")
+    yield Probe((base, adapter, "lora", "adam", kept), "edges")
+
+
+def _needed(
+    parameters: int,
+    trainable: int,
+    method: str,
+    optimizer: str,
+    activations: float,
+    packed: float = (4 + 8 / 64 + 32 / (64 * 256)) / 8,
+    size: int | None = None,
+    states: float | None = None,
+    trained: int | None = None,
+    adapter: bool = True,
+) -> dict[str, float]:
+    """The reference with other bytes of a packed weight, or of a trained number, other states, or another count."""
+    memory.memory(parameters, trainable, method, optimizer, activations)  # what it rejects
+    size = size or (2 if method == "full" else 4)
+    trained = trainable if trained is None else trained
+    state = {"adamw": 2 * size, "adamw-8bit": 2, "sgd": 0}[optimizer] if states is None else states
+    weights = (packed if method == "qlora" else 2) * parameters
+    return {
+        "weights": weights + (size * trainable if adapter and method != "full" else 0),
+        "gradients": size * trained,
+        "states": state * trained,
+        "activations": activations,
+    }
+
+
+@mistake(
+    "gives all weights a gradient",
+    "You count gradients and states for all parameters: frozen weights have neither, only what is trained has.",
+)
+def memory_all_trained(parameters, trainable, method, optimizer, activations):
+    return _needed(parameters, trainable, method, optimizer, activations, trained=parameters)
+
+
+@mistake(
+    "leaves the adapter out",
+    "You leave the adapter's own weights out: beside the base they take 4 bytes for each trained number.",
+)
+def memory_without_adapter(parameters, trainable, method, optimizer, activations):
+    return _needed(parameters, trainable, method, optimizer, activations, adapter=False)
+
+
+@mistake(
+    "takes half a byte",
+    "You count 4 bits for a packed weight: each block of 64 keeps 8 bits more, and every 256 blocks 32, 4.127 in all.",
+)
+def memory_half_a_byte(parameters, trainable, method, optimizer, activations):
+    return _needed(parameters, trainable, method, optimizer, activations, packed=0.5)
+
+
+@mistake("takes bits for bytes", "You count 4.127 bytes for a packed weight: those are bits, and 8 of them are a byte.")
+def memory_in_bits(parameters, trainable, method, optimizer, activations):
+    return _needed(parameters, trainable, method, optimizer, activations, packed=4 + 8 / 64 + 32 / (64 * 256))
+
+
+@mistake(
+    "packs nothing",
+    "Under QLoRA you keep the base in bfloat16: it is packed, 4.127 bits a weight, while the adapter is not.",
+)
+def memory_unpacked(parameters, trainable, method, optimizer, activations):
+    return _needed(parameters, trainable, method, optimizer, activations, packed=2)
+
+
+@mistake("has one state", "You count one state: AdamW keeps two for each trained number, a mean and a mean of squares.")
+def memory_one_state(parameters, trainable, method, optimizer, activations):
+    size = 2 if method == "full" else 4
+    states = {"adamw": size, "adamw-8bit": 1, "sgd": 0}.get(optimizer)
+    return _needed(parameters, trainable, method, optimizer, activations, states=states)
+
+
+@mistake(
+    "keeps states in float32",
+    "You count 8 bytes of states under full fine-tuning: what is trained is in bfloat16 here, and so are its two states.",
+)
+def memory_float_states(parameters, trainable, method, optimizer, activations):
+    return _needed(
+        parameters,
+        trainable,
+        method,
+        optimizer,
+        activations,
+        states={"adamw": 8, "adamw-8bit": 2, "sgd": 0}.get(optimizer),
+    )
+
+
+@mistake(
+    "trains the adapter in bfloat16",
+    "You count 2 bytes for an adapter's numbers: they are in float32, so are their gradients and AdamW's states.",
+)
+def memory_small_adapter(parameters, trainable, method, optimizer, activations):
+    return _needed(parameters, trainable, method, optimizer, activations, size=2)
+
+
+@mistake(
+    "takes any optimizer for AdamW",
+    "You count AdamW's states whatever the optimizer: SGD has none, 8-bit AdamW 2 bytes.",
+)
+def memory_always_adamw(parameters, trainable, method, optimizer, activations):
+    return _needed(parameters, trainable, method, optimizer, activations, states=2 * (2 if method == "full" else 4))
+
+
+@mistake(
+    "takes anything",
+    "An unknown method or optimizer, a negative number, a full run that does not train all: raise a `ValueError`.",
+)
+def memory_unchecked(parameters, trainable, method, optimizer, activations):
+    size = 2 if method == "full" else 4
+    base = (4 + 8 / 64 + 32 / (64 * 256)) / 8 if method == "qlora" else 2
+    return {
+        "weights": base * parameters + (0 if method == "full" else size * trainable),
+        "gradients": size * trainable,
+        "states": {"adamw-8bit": 2, "sgd": 0}.get(optimizer, 2 * size) * trainable,
+        "activations": activations,
+    }
+
+
+MEMORY = Exercise(
+    id="qlora.memory",
+    points=3,
+    minutes=8,
+    reference=memory.memory,
+    probes=memory_probes,
+    misconceptions=(
+        memory_all_trained,
+        memory_without_adapter,
+        memory_half_a_byte,
+        memory_in_bits,
+        memory_unpacked,
+        memory_one_state,
+        memory_float_states,
+        memory_small_adapter,
+        memory_always_adamw,
+        memory_unchecked,
+    ),
+    hints=(
+        "Which numbers are there once, which only for what is trained? How many bytes has each kind?",
+        "The base takes 2 bytes a weight, packed (4 + 8/64 + 32/(64·256)) / 8. What is trained takes 2 bytes under full, 4 "
+        "in an adapter; so does its gradient, and each of AdamW's two states. An adapter's weights come on top of the base.",
+        '`size = 2 if method == "full" else 4`; gradients `size * trainable`; states `2 * size`, `2` or `0` times '
+        "`trainable`; weights `base * parameters`, and `size * trainable` more unless full. `ValueError` for what cannot be.",
+    ),
+)
+
+
+# choose
+
+
+def choose_probes(rng: random.Random) -> Iterator[Probe]:
+    def ranges(*highs: float) -> dict[str, tuple[float, float]]:
+        return {
+            name: (round(high - 3, 1), round(high, 1))
+            for name, high in zip(("full", "lora", "qlora"), highs, strict=True)
+        }
+
+    for group in ("edges", "typical"):
+        full, lora, qlora = rng.randint(60, 90), rng.randint(20, 30), rng.randint(8, 12)
+        three = ranges(full, lora, qlora)
+        yield Probe((three, float(rng.randint(95, 120))), group)
+        yield Probe((three, float(rng.randint(40, 50))), group)
+        yield Probe((three, float(rng.randint(14, 16))), group)
+        yield Probe((three, float(lora)), group)  # to the byte
+        yield Probe((three, lora - rng.choice([0.5, 1.0])), group)  # LoRA may fit, QLoRA does
+        yield Probe((three, lora - rng.choice([2.0, 2.5])), group)
+        yield Probe((three, qlora - 1.5), group)  # QLoRA may fit, nothing does
+        yield Probe((three, 1.0), group)
+        # On a small model QLoRA takes no less than LoRA: nothing is gained by it.
+        yield Probe((ranges(30, 11, 11.2), float(rng.choice([11, 12]))), group)
+        yield Probe((ranges(30, 11, 11.2), 9.5), group)  # both may fit
+        yield Probe((three, float(rng.choice([0, -24]))), group)
+    yield Probe(({}, 16.0), "edges")
+    yield Probe(({"full": (9.0, 8.0)}, 16.0), "edges")
+
+
+def _chosen(requirements: dict[str, tuple[float, float]], card: float, fits: Callable, may: Callable) -> str:
+    """The reference with other ideas of what fits, and of what may."""
+    memory.choose(requirements, card)  # what it rejects
+    sure = [name for name, (low, high) in requirements.items() if fits(low, high)]
+    maybe = [name for name, (low, high) in requirements.items() if may(low, high)]
+    return sure[0] if sure else f"{maybe[0]}?" if maybe else "none"
+
+
+@mistake("trusts the low end", "You compare the card with the low end: only the high end says that it fits for sure.")
+def choose_by_low(requirements, card):
+    return _chosen(requirements, card, lambda low, high: low <= card, lambda low, high: False)
+
+
+@mistake("never tries", "Where only a low end fits you say none: it may fit, so give the name with a question mark.")
+def choose_without_maybe(requirements, card):
+    return _chosen(requirements, card, lambda low, high: high <= card, lambda low, high: False)
+
+
+@mistake("takes the middle", "You compare the card with the middle of the range: half of the time that does not fit.")
+def choose_by_middle(requirements, card):
+    return _chosen(requirements, card, lambda low, high: (low + high) / 2 <= card, lambda low, high: low <= card)
+
+
+@mistake("wants room to spare", "You ask for less than the card: what takes all of it still fits, so compare with <=.")
+def choose_strictly(requirements, card):
+    return _chosen(requirements, card, lambda low, high: high < card, lambda low, high: low < card)
+
+
+@mistake(
+    "takes the smallest",
+    "You take what needs the least: methods come in order of preference, so take the first that fits.",
+)
+def choose_smallest(requirements, card):
+    order = dict(sorted(requirements.items(), key=lambda item: item[1][1]))
+    return memory.choose(order, card)
+
+
+@mistake("takes the last that fits", "You take the last that fits: the first is the one that gives up least.")
+def choose_last(requirements, card):
+    return memory.choose(dict(reversed(requirements.items())), card)
+
+
+@mistake(
+    "tries before it is sure",
+    "You take a method that may fit while a later one fits for sure: look for a sure one among all of them first.",
+)
+def choose_maybe_first(requirements, card):
+    memory.choose(requirements, card)
+    for name, (low, high) in requirements.items():
+        if low <= card:
+            return name if high <= card else f"{name}?"
+    return "none"
+
+
+@mistake("always finds something", "Where nothing fits you give the last method all the same: the answer is none.")
+def choose_something(requirements, card):
+    found = memory.choose(requirements, card)
+    return list(requirements)[-1] if found == "none" else found
+
+
+@mistake(
+    "takes anything",
+    "A card of 0 or less, no method, a range whose low end is above its high end: raise a `ValueError`.",
+)
+def choose_unchecked(requirements, card):
+    ordered = {name: (min(pair), max(pair)) for name, pair in requirements.items()}
+    return memory.choose(ordered, card) if card > 0 and ordered else "none"
+
+
+CHOOSE = Exercise(
+    id="qlora.choose",
+    points=2,
+    minutes=6,
+    reference=memory.choose,
+    probes=choose_probes,
+    misconceptions=(
+        choose_by_low,
+        choose_without_maybe,
+        choose_by_middle,
+        choose_strictly,
+        choose_smallest,
+        choose_last,
+        choose_maybe_first,
+        choose_something,
+        choose_unchecked,
+    ),
+    hints=(
+        "When is it sure that a method fits, when does only a try tell? Which comes first?",
+        "Go over all methods with the high end; only when none fits, go over them once more with the low end.",
+        "`for name, (low, high) in requirements.items()`: return `name` at the first `high <= card`; in a second loop "
+        '`f"{name}?"` at the first `low <= card`; then "none". Raise `ValueError` first for what cannot be.',
     ),
 )
