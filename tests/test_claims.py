@@ -146,3 +146,14 @@ def test_the_command(capsys, recorded):
     assert len(rows) == 55 and rows["C55"]["measured"]["value"] == 0.97 and rows["C01"]["measured"] is None
     assert command("show", "c45") == 0
     assert "Corrected" in capsys.readouterr().out
+
+
+def test_every_claim_is_printed_by_a_cell_of_its_lab():
+    """As the notebook that ships has it in a stored output, with what was measured for it."""
+    labs = SHIPPED.parents[2] / "labs"
+    for id, claim in claims.ledger().items():
+        [notebook] = labs.glob(f"{claim.lab}_*.ipynb")
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        told = ["".join(out.get("text", [])) for cell in cells for out in cell.get("outputs", [])]
+        assert any(f"{id}: {claim.statement}" in text for text in told), id
+        assert id in claims.recorded(SHIPPED), id

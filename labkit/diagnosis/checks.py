@@ -147,7 +147,7 @@ def survives_zero_rate(make: Make, usual: Log | None = None) -> Result:
     scatter = [scatter_of(losses) for losses in both]
     steps = [event(losses) for losses in both]
     if not math.isfinite(scatter[1]):
-        said = "no numbers even at a rate of nothing: not the rate"
+        said = "no numbers even at a rate of nearly 0: not the rate"
     elif not math.isfinite(scatter[0]):
         said = "the numbers stay: the learning ends them"
     elif not any(scatter):

@@ -186,7 +186,7 @@ LOST = [*FLAT[:20], *[0.0] * 10]
         (FLAT, FLAT, "it stays"),
         ([2.0, 2.6] * 15, [2.0, 2.01] * 15, "it goes"),
         (LOST, FLAT, "the numbers stay"),
-        (LOST, LOST, "no numbers even at a rate of nothing"),
+        (LOST, LOST, "no numbers even at a rate of nearly 0"),
         ([0.0] * 30, [0.0] * 30, "the same at every step"),
     ],
 )
