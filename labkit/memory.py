@@ -221,6 +221,8 @@ def targeted(model: Sizes, setup: Setup) -> list[str]:
         return []
     if setup.targets == ("all-linear",):
         return list(model.linear)
+    if not setup.targets:
+        raise ValueError(f"no layer is targeted; name some of {', '.join(model.linear)}")
     if unknown := [name for name in setup.targets if name not in model.linear]:
         raise ValueError(f"no layer is named {unknown[0]!r}; there are {', '.join(model.linear)}")
     return list(setup.targets)

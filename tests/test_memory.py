@@ -33,7 +33,9 @@ def test_parameters_are_the_published_ones(name):
 @pytest.mark.parametrize("name", ALL)
 def test_what_lora_trains_is_lora_count(name):
     setup = Setup("lora", rank=8)
-    assert memory.trainable(sizes(architectures.read(name)), setup) == architectures.count(name, 8, "all-linear").trainable
+    assert (
+        memory.trainable(sizes(architectures.read(name)), setup) == architectures.count(name, 8, "all-linear").trainable
+    )
 
 
 def test_the_terms_of_7b_by_hand():
@@ -106,7 +108,12 @@ def test_the_change_fits_and_without_its_costliest_part_nothing_does(name, setup
         assert found is not None and found[0] == () and found[1].setup == setup
     elif found is None:
         smallest = dataclasses.replace(
-            setup, method="qlora", batch=1, sequence=min(setup.sequence, 256), checkpointing=True, optimizer="adamw-8bit"
+            setup,
+            method="qlora",
+            batch=1,
+            sequence=min(setup.sequence, 256),
+            checkpointing=True,
+            optimizer="adamw-8bit",
         )
         assert plan(model, smallest).verdict(card) != "fits"
     else:
