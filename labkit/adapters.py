@@ -40,6 +40,7 @@ MAX_DIGITS = 30  # of a number in JSON; Python refuses some thousands in an erro
 BESIDE = ("README.md", "card.yaml")  # what PEFT writes too, and the run card: not worth a remark
 MAX_LISTED = 1_000  # names of the folder that are looked at, to say what is ignored
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+TARGET = re.compile(rf"([A-Za-z0-9_]+\.)*({'|'.join(TARGETS)})")  # such a layer everywhere, or by its whole name
 FLOATS = ("F16", "BF16", "F32", "F64")
 KEY = re.compile(r"base_model\.model\.([A-Za-z0-9_.]+)\.lora_([AB])\.weight")
 MAX_CHANGE = 1e18  # an entry of α/r·BA beyond it overflows float32 as soon as it is squared
@@ -65,7 +66,7 @@ class Config:
 
     rank: int
     alpha: float
-    target_modules: tuple[str, ...]  # of `TARGETS`
+    target_modules: tuple[str, ...]  # each one of `TARGETS`, or the whole name of such a layer
     rank_stabilized: bool = False
 
     @property
@@ -242,8 +243,10 @@ def _config(data: bytes) -> tuple[Config, list[str]]:
         raise InputError(f"its r is {_shown(rank)}: it must be a whole number from 1 to {MAX_RANK}")
     if type(alpha) not in (int, float) or not 0 < alpha <= MAX_ALPHA:
         raise InputError(f"its lora_alpha is {_shown(alpha)}: it must be a number above 0, at most {MAX_ALPHA:,.0f}")
-    if not isinstance(targets, list) or not targets or not all(name in TARGETS for name in targets):
-        raise InputError(f"its target_modules are {_shown(targets)}: they must be a list from {', '.join(TARGETS)}")
+    if not isinstance(targets, list) or not targets or not all(map(_is_target, targets)):
+        raise InputError(
+            f"its target_modules are {_shown(targets)}: they must be a list of layers named {', '.join(TARGETS)}"
+        )
     stabilized = values.get("use_rslora", False)
     if type(stabilized) is not bool:
         raise InputError(f"its use_rslora is {_shown(stabilized)}: it must be true or false")
@@ -263,6 +266,10 @@ def _config(data: bytes) -> tuple[Config, list[str]]:
     if values.get("auto_mapping") is not None:
         notes.append("not followed: auto_mapping in its config, which names a library")
     return Config(rank, float(alpha), tuple(dict.fromkeys(targets)), stabilized), notes
+
+
+def _is_target(name: object) -> bool:
+    return isinstance(name, str) and len(name) <= 100 and TARGET.fullmatch(name) is not None
 
 
 def _unused() -> dict[str, Any]:
@@ -381,7 +388,8 @@ def _shapes(config: Config, model: Model) -> dict[tuple[str, str], tuple[int, in
 
     wanted: dict[tuple[str, str], tuple[int, int]] = {}
     for name, layer in model.named_modules():
-        if isinstance(layer, torch.nn.Linear) and name.rpartition(".")[2] in config.target_modules:
+        meant = any(name == target or name.endswith(f".{target}") for target in config.target_modules)
+        if meant and isinstance(layer, torch.nn.Linear):
             wanted[name, "A"] = (config.rank, layer.in_features)
             wanted[name, "B"] = (layer.out_features, config.rank)
     return wanted
