@@ -281,7 +281,7 @@ lk.progress.store().add_run(
 lk.my_runs()
 
 # %% [markdown]
-# Six questions to end with.
+# Four questions to end with.
 
 # %%
 lk.quiz("capstone", when="after")
