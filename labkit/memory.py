@@ -315,7 +315,7 @@ def moments(model: Sizes, setup: Setup) -> dict[str, dict[str, float]]:
     if setup.loss_pieces > 1:
         forward, loss = size, 2 * size + loss / setup.loss_pieces
     always = {"weights": weights, "quantization constants": constants, "optimizer states": states}
-    at = {
+    at: dict[str, dict[str, float]] = {
         "end of forward": {"activations": saved + last_norm, "logits": logits * forward},
         "backward: loss": {"activations": saved + last_norm, "logits": logits * loss},
         "backward: last layer": {

@@ -163,3 +163,26 @@ def test_tokens_take_infinite_and_missing_values(shown):
     plots.tokens(["a", "b", "c"], [math.inf, None, -1e-9], "t")
     assert "-0.00" not in shown[0][0]["text/plain"]
     assert "inf" in shown[0][0]["text/plain"] and "0.50" in shown[0][0]["text/html"]
+
+
+BARS = {"forward": {"weights": 2e9, "logits": 1e9}, "step": {"weights": 2e9, "states": 4e9}}
+
+
+def test_memory_bars_carry_each_term_and_the_card(shown):
+    plots.memory_bars(BARS, 8e9, "It fits")
+    text = shown[0][0]["text/plain"]
+    assert "GB. The card holds 8.0." in text
+    assert "forward: 3.00, of it weights 2.00, logits 1.00" in text and "step: 6.00, of it weights 2.00" in text
+    plots.memory_bars(BARS, None, "No card", unit=2.0**30)
+    assert "GiB" in shown[2][0]["text/plain"] and "1.86" in shown[2][0]["text/plain"]
+    with pytest.raises(InputError, match="no bars"):
+        plots.memory_bars({}, 1.0, "None")
+
+
+def test_the_course_of_a_step_shows_what_is_alive_and_what_was_planned(shown):
+    plots.memory_course([1, 3, 2, 4, 2, 2, 5], (2, 5), {"end of forward": 3, "optimizer step": 5}, "Late", unit=1)
+    text = shown[0][0]["text/plain"]
+    assert "forward: from 1.00 to 3.00, at most 3.00" in text and "backward: from 2.00 to 2.00, at most 4.00" in text
+    assert "planned, optimizer step: 5.00" in text
+    with pytest.raises(InputError, match="must follow one another"):
+        plots.memory_course([1, 2], (1, 1), {}, "Bad")
