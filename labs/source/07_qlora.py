@@ -435,8 +435,9 @@ print(f"planned {plans['qlora'].peak / 1e9:.2f} GB, traced {traced.peak / 1e9:.2
 
 # %% [markdown]
 # A vocabulary of 128,256 and 8,192 tokens make a billion logits, in float32 four bytes each, and more than one copy of them. No
-# adapter makes that smaller. What does: fewer tokens at once (and accumulation, lab 05), checkpointing for what lies
-# between, and a loss that is computed in pieces.
+# adapter makes that smaller. LoRA even takes a little *more* than full fine-tuning here: an adapter in float32 keeps its own
+# copy of what goes into each layer, and that outweighs the moments it saves. What helps: fewer tokens at once (and
+# accumulation, lab 05), checkpointing for what lies between, and a loss that is computed in pieces.
 
 # %%
 for checkpointing in (False, True):
@@ -451,13 +452,14 @@ for checkpointing in (False, True):
 # %% [markdown]
 # ### Small models
 #
-# This kit's base has 2.2 million numbers. How much of the peak of a step with 16 rows does QLoRA save on it?
+# This kit's base has 2.2 million numbers. How much of LoRA's peak, in a step with 16 rows, does QLoRA save
+# on it?
 
 # %%
-choices = ["about three quarters", "about half", "about nothing", "it takes more"]
+choices = ["about three quarters", "about half", "about a quarter", "less than a tenth"]
 lk.predict(
     "qlora.small",
-    "QLoRA against full fine-tuning on the kit's base: it saves …",
+    "QLoRA instead of LoRA on the kit's base: it saves … of the peak",
     choices=choices,
 )
 
@@ -475,11 +477,10 @@ for method in lk.memory.METHODS:
     print(f"{method:<6} planned {planned:5.1f} MB, measured {peaks[method]:5.1f} MB")
 
 # %%
-lk.predict("qlora.small", outcome="about nothing")
+lk.predict("qlora.small", outcome="less than a tenth")
 
 # %% [markdown]
-# The weights are a small part of what this base takes, so keeping them in four bits saves nothing, and the adapters' own
-# activations come on top. That is not only so for toys. In torchtune's issue #2255 a model of 1B took more memory with QLoRA than with LoRA, in litgpt's
+# The frozen weights are a small part of what this base takes, so there is little that four bits could save. That is not only so for toys. In torchtune's issue #2255 a model of 1B took more memory with QLoRA than with LoRA, in litgpt's
 # #1112 TinyLlama the same. Plan first.
 
 # %%
@@ -647,13 +648,12 @@ lk.predict(
 )
 
 # %%
-for weight in (1.0, 0.5):
-    adapted.add_weighted_adapter(
-        ["default", "almanac"], [weight] * 2, f"sum {weight}", combination_type="cat"
-    )
-    adapted.set_adapter(f"sum {weight}")
+for name, weight in (("in full", 1.0), ("half of each", 0.5)):
+    both = ["default", "almanac"]
+    adapted.add_weighted_adapter(both, [weight] * 2, name, combination_type="cat")
+    adapted.set_adapter(name)
     print(
-        f"{weight:g} of each: subtraction {right(asked['default']):.0%}, almanac {right(asked['almanac']):.0%}"
+        f"{name:<14} subtraction {right(asked['default']):4.0%}, almanac {right(asked['almanac']):4.0%}"
     )
 
 # %% [markdown]

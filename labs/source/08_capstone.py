@@ -245,10 +245,49 @@ lk.predict(
 )
 
 # %%
-RECORDED_CELL = None
+kinds = {
+    "reference": "capstone-reference-*",
+    "not cleaned": "capstone-dirty-*",
+    "no mask": "capstone-unmasked-*",
+    "duplicates left in": "capstone-leaked",
+    "reference, 183 steps": "capstone-shorter",
+}
+records = {name: lk.runs.best(pattern) for name, pattern in kinds.items()}
+for name, record in records.items():
+    share = lk.runs.interval(list(record.shares.values()))
+    print(
+        f"{name:<22} best rate {record.recipe['lr']:g}: {share.mean:.1%} right ({share.low:.1%} to {share.high:.1%})"
+    )
+
+# %%
+differences = {
+    f"{name} − reference": lk.runs.paired_difference(record, records["reference"])
+    for name, record in records.items()
+    if name != "reference"
+}
+lk.plots.differences(differences, "New questions, the same for all")
+
+# %%
+lk.predict("capstone.weak", outcome=OUTCOME)
 
 # %% [markdown]
-# TO WRITE after the recordings.
+# TO WRITE: weak runs.
+
+# %%
+for name, held, scored in (
+    ("clusters apart", "capstone-held-out", "capstone-reference-0.006"),
+    ("letters one by one", "capstone-leaked-held-out", "capstone-leaked"),
+):
+    promised, got = (lk.runs.Record.load(each).shares for each in (held, scored))
+    off = lk.runs.interval([promised[seed] - got[seed] for seed in promised])
+    print(
+        f"{name:<20} promised {lk.runs.interval(list(promised.values())).mean:.1%}, "
+        f"got {lk.runs.interval(list(got.values())).mean:.1%}: {100 * off.mean:+.1f} points "
+        f"({100 * off.low:+.1f} to {100 * off.high:+.1f})"
+    )
+
+# %% [markdown]
+# TO WRITE: leak.
 
 # %%
 lk.quiz("capstone", when="during", segment="report")
