@@ -166,6 +166,8 @@ def _confined(command: list[str], stack: contextlib.ExitStack) -> tuple[list[str
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is not None:  # its number may be another process's by now
+        return
     with contextlib.suppress(OSError):
         if hasattr(os, "killpg"):
             os.killpg(child.pid, signal.SIGKILL)
