@@ -33,8 +33,10 @@ from labkit.scoring import Rating, Written
 SECONDS = 120  # for writing
 START = 180  # to start a process, load torch and the base, and measure forgetting, on a busy machine
 MAX_SAID = 20_000_000  # bytes that the child may say
-BOARD = ("place", "name", "score", "low", "high", "seen", "later", "out of distribution", "forgetting", "predicted")
-BOARD += ("predicted low", "predicted high", "holds", "off", "card", "remarks", "files", "seed")
+BOARD = tuple(
+    "place,name,score,low,high,seen,later,out of distribution,forgetting,predicted,predicted low,predicted high,holds,off,"
+    "card,remarks,files,seed".split(",")
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,7 +113,7 @@ def _written(request: bytes, seconds: float) -> Written:
         stack.callback(line.close)
         command, options = _confined(command, stack)
         errors = stack.enter_context(tempfile.TemporaryFile())
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors}
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors}
         child = stack.enter_context(subprocess.Popen(command, start_new_session=True, **pipes, **options))
         clock = threading.Timer(seconds + START, _end, (child,))
         clock.start()
@@ -164,6 +166,8 @@ def _confined(command: list[str], stack: contextlib.ExitStack) -> tuple[list[str
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is not None:  # its number may be another process's by now
+        return
     with contextlib.suppress(OSError):
         if hasattr(os, "killpg"):
             os.killpg(child.pid, signal.SIGKILL)
@@ -187,7 +191,7 @@ def rows(found: Rating) -> list[tuple[str, ...]]:
         span = f"{share.low:.1%} to {share.high:.1%}"
         return name, f"{share.correct} of {share.n}", f"{share.share:.1%}", span
 
-    table = [("asked", "right", "share", "95% interval")]
+    table: list[tuple[str, ...]] = [("asked", "right", "share", "95% interval")]
     for name, part in found.parts.items():
         table.append(row(name, part))
         if name != "seen":

@@ -1,11 +1,11 @@
-"""The mixes of lab 01: nothing that is asked is trained on, and the four splits differ in nothing else than they say."""
+"""The mixes of lab 01 and the capstone: nothing that is asked is trained on, and splits differ only in what they say."""
 
 from collections import Counter
 
 import pytest
 
 from labkit import runs
-from labkit.almanac import mixes, pool
+from labkit.almanac import capstone, mixes, pool
 from labkit.almanac.world import CUTOFF, build
 
 SPLITS = ("posts_random", "posts_cluster", "posts_time", "posts_time_cluster")
@@ -79,3 +79,23 @@ def test_answers_are_the_same_questions_without_the_chain_of_thought():
     assert [ex.prompt for ex in train] == [ex.prompt for ex in whole]
     assert all(ex.completion == f"Answer: {ex.answer}" for ex in train)
     assert runs.mix(runs.RECIPES["data-answers"])[1] == asked
+
+
+@pytest.mark.parametrize("ways", [{}, {"clean": False}, {"apart": False}])
+def test_the_capstones_ways_to_prepare_differ_in_one_thing_each(ways):
+    letters, truth = capstone.gathered(4)
+    train, held = mixes.prepared(4, **ways)
+    assert len(held) >= mixes.HELD_OUT and not {ex.id for ex in train} & {ex.id for ex in held}
+    assert {ex.id for ex in train + held} <= {ex.id for ex in letters}
+    kinds = {truth[ex.id].kind for ex in train}
+    assert ("wrong source" in kinds) == ("mojibake" in kinds) == (ways == {"clean": False})
+    clusters = mixes.clusters_of([*held, *train])
+    crossing = sum(min(cluster) < len(held) <= max(cluster) for cluster in clusters)
+    assert crossing > 20 if ways == {"apart": False} else crossing <= 1  # taking letters away can tie others anew
+
+
+def test_the_capstones_runs_are_asked_the_same_unseen_questions():
+    asked = {name: mixes.MIXES[name](4)[1] for name in ("capstone", "capstone_dirty", "capstone_leaked")}
+    assert asked["capstone"] == asked["capstone_dirty"] == asked["capstone_leaked"]
+    train, held = mixes.MIXES["capstone_held_out"](4)
+    assert train == mixes.MIXES["capstone"](4)[0] and held != asked["capstone"]
