@@ -171,16 +171,16 @@ def _keep_sound(model: torch.nn.Module) -> None:
             )
 
 
-def keep_bits(model: PreTrainedModel, bits: int, block: int = 64) -> None:
+def keep_bits(model: Model, bits: int, block: int = 64) -> None:
     """Replace the weights of the linear layers but the output layer by what NormalFloat of so many bits keeps of them,
     in place; they stay in float32. With 4 bits it is NF4 without double quantization.
     """
     levels = quantization.levels(bits)
     with torch.no_grad():
         for layer in map(model.get_submodule, _linear_layers(model)):
-            if layer is model.get_output_embeddings():
+            if layer is cast(Any, model).get_output_embeddings():
                 continue
-            weight = layer.weight
+            weight = cast(torch.nn.Linear, layer).weight
             kept = quantization.quantize(weight.cpu().numpy(), levels, block)
             weight.copy_(torch.from_numpy(quantization.dequantize(*kept, levels, block)))
 

@@ -95,7 +95,8 @@ def trace(config: PretrainedConfig, setup: memory.Setup) -> Trace:
         model = _on_meta(config, setup)
     with _quiet(), _nothing_packed(), FakeTensorMode(allow_non_fake_inputs=True):
         model.to_empty(device="cpu")
-        (model if setup.method == "full" else cast(Any, model).get_base_model()).tie_weights()
+        whole = cast(Any, model)
+        (whole if setup.method == "full" else whole.get_base_model()).tie_weights()
         ids = torch.zeros(setup.batch, setup.sequence, dtype=torch.long)
         return measure(model, ids, setup.optimizer)
 
@@ -189,7 +190,7 @@ class _FourBits(torch.nn.Linear):
         blocks = -(-count // 64)
         packed = torch.empty(-(-count // 2), 1, dtype=torch.uint8, device="meta")
         self.weight = torch.nn.Parameter(packed, requires_grad=False)
-        self.bias = bias
+        self.bias = bias  # type: ignore[assignment]  # which a linear layer may lack
         self.register_buffer("absmax", torch.empty(blocks, dtype=torch.uint8, device="meta"))
         self.register_buffer("absmax2", torch.empty(-(-blocks // 256), dtype=torch.float32, device="meta"))
         self.register_buffer("tables", torch.empty(16 + 256 + 1, dtype=torch.float32, device="meta"))

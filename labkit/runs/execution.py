@@ -373,7 +373,8 @@ def _at_once(recipes: Sequence[Recipe], workers: int) -> list[list[int]]:
     """The recipes' indices in groups for `execute_together`, large enough to pay and enough of them for all workers."""
     from labkit import training
 
-    groups, bases = [], {}
+    groups: list[list[int]] = []
+    bases: dict[tuple[str, int | None], list[int]] = {}
     for index, recipe in enumerate(recipes):
         if recipe.method == "full" or recipe.stop != "known":
             groups.append([index])

@@ -26,7 +26,6 @@ import dataclasses
 import random
 from collections import Counter
 
-import torch
 
 from labkit.almanac import capstone, pool
 
