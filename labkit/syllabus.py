@@ -55,7 +55,7 @@ ROWS = (
         60, "FRI-2.3", ("rate", "schedule", "batch", "curves", "seeds")),
     Lab("06", "lora", "LoRA", "How little must change?",
         60, "FRI-2.4", ("update", "rank", "targets", "merging", "forgetting")),
-    Lab("07", "qlora", "QLoRA", "What does a quarter of the memory cost?",
+    Lab("07", "qlora", "QLoRA", "What do four bits save, and what do they cost?",
         60, "FRI-2.4", ("nf4", "memory", "choice", "adapters")),
     Lab("08", "capstone", "capstone", "Defend a number.",
         None, "FRI-2.3", ("plan", "report")),

@@ -38,12 +38,13 @@ def column(name: str) -> dict[str, str]:
     linear = sum(high * wide for layer, (high, wide) in shapes.items() if not layer.endswith("lm_head"))
     bits = quantization.bits_per_weight(64, double=True)
     rate = fitted_rate(sizes.width)
+    rates = "–" if name.startswith("Qwen") else f"{rate:.1g} / {10 * rate:.1g}"
     rows = {
         "parameters": f"{total / 1e6:,.1f} million" if total < 1e8 else f"{total / 1e6:,.0f} million",
         "width, layers": f"{sizes.width:,}, {sizes.layers}",
         "tokens in the vocabulary (lab 02)": f"{sizes.vocabulary:,}",
         "loss of a model that knows nothing, ln V (lab 03)": f"{math.log(sizes.vocabulary):.2f} nats",
-        "best rate by the fit, all weights / LoRA (lab 05)": f"{rate:.1g} / {10 * rate:.1g}",
+        "best rate by the fit, all weights / LoRA (lab 05)": rates,
         f"share trained, all linear layers, r = {RANK} (lab 06)": f"{adapter / (adapter + total):.2%}",
         "times smaller in NF4 than in bf16 (lab 07)": f"{16 * total / (bits * linear + 16 * (total - linear)):.2f}",
     }
