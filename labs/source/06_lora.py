@@ -573,10 +573,10 @@ lk.predict("lora.modules", outcome="the MLP and all layers alike")
 lk.claim("C49", measured=differences["all linear, rank 4 − q and v, rank 19"].mean)
 
 # %% [markdown]
-# With as many trained weights as the others, q and v alone learned next to nothing of this skill, at any rate that was tried;
-# the MLP alone did as well as all layers. Attention decides where to look. What to write next is worked out in the MLP, and
-# working out is what subtraction needs. For a form, as in lab 00, q and v would have done. If you do not know which you
-# have, take all linear layers: that is what today's guides say, and here is why.
+# With as many trained weights as the others, and at the same rank too, q and v alone learned next to nothing of this skill, at
+# any rate that was tried; the MLP alone did as well as all layers. Attention decides where to look. What to write next is
+# worked out in the MLP, and working out is what subtraction needs. For a form, as in lab 00, q and v would have done. If you do
+# not know which you have, take all linear layers: that is what today's guides say, and here is why.
 
 # %%
 lk.quiz("lora", when="during", segment="targets")

@@ -234,9 +234,9 @@ lk.measured("right on new questions", rating.score.share, 0.3, 0.95)
 #
 # ## 8 · Runs that cannot be defended
 #
-# Recorded, on four pools, each with its own seed: the reference (as above, 250 steps, at the best of three rates), and three
-# runs that look much the same from inside. One did not clean. One took loss on the prompts, too. And one held letters out one
-# by one, without looking for near-duplicates.
+# Recorded, on four pools, each with its own seed: the reference (as above, with 250 steps), and three runs that look much the
+# same from inside. One did not clean. One took loss on the prompts, too. And one held letters out one by one, without looking
+# for near-duplicates. Each was tried at three rates; all were best at 0.006.
 
 # %%
 choices = ["the one that did not clean", "the one without a mask", "both", "neither"]
@@ -248,18 +248,15 @@ lk.predict(
 
 # %%
 kinds = {
-    "reference": "capstone-reference-*",
-    "not cleaned": "capstone-dirty-*",
-    "no mask": "capstone-unmasked-*",
+    "reference": "capstone-reference-0.006",
+    "not cleaned": "capstone-dirty-0.006",
+    "no mask": "capstone-unmasked-0.006",
     "duplicates left in": "capstone-leaked",
-    "reference, 183 steps": "capstone-shorter",
 }
-records = {name: lk.runs.best(pattern) for name, pattern in kinds.items()}
+records = {name: lk.runs.Record.load(recorded) for name, recorded in kinds.items()}
 for name, record in records.items():
     share = lk.runs.interval(list(record.shares.values()))
-    print(
-        f"{name:<22} best rate {record.recipe['lr']:g}: {share.mean:.1%} right ({share.low:.1%} to {share.high:.1%})"
-    )
+    print(f"{name:<22} {share.mean:.1%} right ({share.low:.1%} to {share.high:.1%})")
 
 # %%
 differences = {
@@ -270,7 +267,7 @@ differences = {
 lk.plots.differences(differences, "New questions, the same for all")
 
 # %%
-lk.predict("capstone.weak", outcome=OUTCOME)
+lk.predict("capstone.weak", outcome="the one that did not clean")
 
 # %% [markdown]
 # TO WRITE: weak runs.

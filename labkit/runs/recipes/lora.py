@@ -33,7 +33,7 @@ def recipes() -> Iterator[Recipe]:
         for lr in (*RATES, 3.2e-2):
             yield replace(skill, name=f"modules-{name}-{lr:g}", target_modules=modules, rank=rank, lr=lr)
     for name, modules in EQUAL_RANK.items():
-        for lr in RATES:
+        for lr in (*RATES, 3.2e-2):
             yield replace(skill, name=f"modules-{name}-r16-{lr:g}", target_modules=modules, lr=lr)
     for convention, settings in SCALES.items():
         for (rank, alpha), rates in settings.items():
@@ -50,5 +50,5 @@ def recipes() -> Iterator[Recipe]:
                 )  # fmt: skip
     # the control: is rank 1 full, or only slow? Each of 128 facts is seen 120 times
     yield Recipe(
-        "facts-128-r1-long", "06", mix="facts-128", rank=1, lr=FACT_RATE, steps=480, validation_n=128, max_new_tokens=24,
+        "long-facts-128-r1", "06", mix="facts-128", rank=1, lr=FACT_RATE, steps=480, validation_n=128, max_new_tokens=24,
     )  # fmt: skip
