@@ -264,13 +264,16 @@ differences = {
     for name, record in records.items()
     if name != "reference"
 }
-lk.plots.differences(differences, "New questions, the same for all")
+lk.plots.differences(differences, "On new questions only the uncleaned pool costs points")
 
 # %%
 lk.predict("capstone.weak", outcome="the one that did not clean")
 
 # %% [markdown]
-# TO WRITE: weak runs.
+# Without cleaning, about ten points are lost (0.6 to 19 with four pools). Part of that may be that such a run sees fewer sound
+# letters in the same number of steps; that control is not recorded yet. Without a mask nothing was lost that shows: prompts are
+# short here, and 250 steps are enough (lab 04 found the same: the mask is mostly a matter of speed). And the run with duplicates
+# left in is no *worse* at all. What is wrong with it is something else. What did its held-out letters promise?
 
 # %%
 for name, held, scored in (
@@ -278,15 +281,18 @@ for name, held, scored in (
     ("letters one by one", "capstone-leaked-held-out", "capstone-leaked"),
 ):
     promised, got = (lk.runs.Record.load(each).shares for each in (held, scored))
-    off = lk.runs.interval([promised[seed] - got[seed] for seed in promised])
+    seeds = sorted(promised.keys() & got.keys())
+    before, after = ([shares[seed] for seed in seeds] for shares in (promised, got))
+    off = lk.runs.interval([one - other for one, other in zip(before, after)])
     print(
-        f"{name:<20} promised {lk.runs.interval(list(promised.values())).mean:.1%}, "
-        f"got {lk.runs.interval(list(got.values())).mean:.1%}: {100 * off.mean:+.1f} points "
-        f"({100 * off.low:+.1f} to {100 * off.high:+.1f})"
+        f"{name:<20} promised {sum(before) / len(seeds):.1%}, got {sum(after) / len(seeds):.1%}: "
+        f"{100 * off.mean:+.1f} points ({100 * off.low:+.1f} to {100 * off.high:+.1f})"
     )
 
 # %% [markdown]
-# TO WRITE: leak.
+# Held out one by one, letters with near-duplicates in the training set promise twelve points too much (6.7 to 17.2). The adapter
+# is as good as the reference; its *number* cannot be defended. With clusters apart, promise and score agree within the interval.
+# Of three faults, one costs the score, one costs nothing here, and one costs your word.
 
 # %%
 lk.quiz("capstone", when="during", segment="report")
