@@ -181,6 +181,8 @@ PREDICTED = {
 # %% tags=["nbval-ignore-output"]
 import yaml
 
+from labkit.live import Line
+
 folder = lk.progress.home() / "capstone"
 lk.models.save_adapter(adapted, folder)
 card = {
@@ -195,7 +197,8 @@ card = {
     "predicted": PREDICTED,
 }
 (folder / "card.yaml").write_text(yaml.safe_dump(card, sort_keys=False), encoding="utf-8")
-print(f"In {folder}. In a terminal: labkit score {folder}")
+print("The adapter and its card are saved.")
+Line().show(f"They are in {folder}. In a terminal: labkit score {folder}")
 
 # %% [markdown]
 # ## 7 · The score
