@@ -86,6 +86,11 @@ MIXED = ("mask-sound",)
 def first_loss(recipe, tokenizer, base) -> float:
     """The loss of the first step's batch in float32, before any update (LoRA begins with B = 0)."""
     model = base
+    if recipe.method == "qlora":
+        model = models.load(quantize="nf4")[0]
+    if recipe.base_bits is not None:
+        model = copy.deepcopy(base)
+        models.keep_bits(model, recipe.base_bits)
     if recipe.stop == "unknown":
         model = copy.deepcopy(base)
         models.forget_token(model, tokenizer.eos_token_id, recipe.seed)
