@@ -32,7 +32,7 @@ def agree(name, setup, within=0.1):
     assert end["optimizer states"] == pytest.approx(traced.states, rel=1e-3)
     assert end["gradients"] == pytest.approx(traced.gradients, rel=1e-3)
     totals = plan.totals
-    assert totals["end of forward"] == pytest.approx(traced.forward, rel=0.03)
+    assert totals["end of forward"] == pytest.approx(traced.forward, rel=0.05)
     assert totals["optimizer step"] == pytest.approx(traced.step, rel=0.01)
     backward = max(total for at, total in totals.items() if at.startswith("backward"))
     assert backward == pytest.approx(traced.backward, rel=within)

@@ -38,7 +38,7 @@ lk.my_runs()
 lk.quiz("qlora", when="before")
 
 # %% [markdown]
-# ## 1 · Sixteen levels
+# ## 1 · NF4: sixteen levels
 #
 # Four bits can name 16 different numbers, and a weight has to become one of them. Three things have to be decided: which 16
 # numbers, what they are multiplied by, and which one a weight takes.
@@ -324,7 +324,7 @@ for name, bits in (("as it is", None), ("4 bits", 4), ("3 bits", 3), ("2 bits", 
 # (*QLoRA* is bitsandbytes with double quantization; *over 4, 3, 2 bits* are the kit's own levels, rounded once and kept in
 # float32. LoRA over three bits is *above* LoRA here, by 8.7 points, with an interval that just includes 0: no advice.)
 #
-# ## 3 · What fills a card?
+# ## 3 · Memory: what fills a card?
 #
 # Before a run starts, you can add up what it will hold. Take a model of 1,000 numbers, everything trained, everything in
 # bfloat16 (2 bytes), with Adam: the weights take 2,000 bytes, their gradients 2,000, Adam's two moments 4,000. That is 8
@@ -496,7 +496,7 @@ lk.predict("qlora.small", outcome="less than a tenth")
 lk.quiz("qlora", when="during", segment="memory")
 
 # %% [markdown]
-# ## 4 · Which method?
+# ## 4 · The choice: which method?
 #
 # The chapter's advice: over 80 GB full fine-tuning, 16 to 24 GB LoRA, under 16 GB QLoRA. That is a tree for one size of
 # model. With the planner you can have a tree for yours.
@@ -560,7 +560,7 @@ lk.claim("C52", measured=len(agreed))
 lk.quiz("qlora", when="during", segment="choice")
 
 # %% [markdown]
-# ## 5 · Many adapters, one base
+# ## 5 · Adapters: many on one base
 #
 # Your adapter for subtraction is 0.9 MB, the base stays as it is. So the base can serve others too. Train two more over the
 # same four-bit base: one that answers questions about the almanac's world (lab 00), one that knows by heart which page 64

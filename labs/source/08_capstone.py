@@ -43,7 +43,7 @@ lk.my_runs()
 lk.quiz("capstone", when="before")
 
 # %% [markdown]
-# ## 1 · The pool
+# ## 1 · Plan: read the pool
 #
 # An instructor may give you another seed. With each seed comes another pool.
 
@@ -301,7 +301,7 @@ for name, held, scored in (
 lk.quiz("capstone", when="during", segment="report")
 
 # %% [markdown]
-# ## 9 · Defend it
+# ## 9 · The report: defend it
 #
 # Before you hand in, answer in writing, a line each:
 #
