@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labkit import dedup
-from labkit.almanac import examples as almanac
 from labkit.common import InputError, peak_rss_mb, write_atomically
 from labkit.data import Example, checked_lines, load_examples, message_texts, split, split_by_cluster
 
@@ -80,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     from labkit import models, runs, training
+    from labkit.almanac import examples as almanac
     from labkit.live import Line
 
     recipe = recipe_of(args)
@@ -93,10 +93,10 @@ def main(args: argparse.Namespace) -> int:
     line = Line()
     try:
         line.show("loading the model and the examples")
-        train, test, copies = examples_of(args, recipe)
+        own, train, test, copies = examples_of(args, recipe)
         model, tokenizer = models.load(models.BASE if args.model is None else args.model, args.device)
         context = models.context_length(model.config)
-        rows, held_out, ends = rows_of(args, recipe, train, test, model, tokenizer)
+        rows, held_out, ends = rows_of(args, recipe, own, train, test, model, tokenizer)
         for said in filter(None, (copies, ends)):
             line.close()
             print(f"labkit: {said}", file=sys.stderr)
@@ -145,23 +145,28 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     return Recipe("demo", "00", **{name: getattr(args, name) for name in names})
 
 
-def examples_of(args: argparse.Namespace, recipe: Recipe) -> tuple[list[Example], list[Example], str | None]:
-    """(examples to train on, at most `--questions` to ask, a message about copies or None)."""
+def examples_of(
+    args: argparse.Namespace, recipe: Recipe
+) -> tuple[list[Example], list[Example], list[Example], str | None]:
+    """(the user's own examples, if any; those to train on; at most `--questions` to ask; a message about copies or
+    None).
+    """
     from labkit import runs
 
     if args.data is None:
         train, test = runs.mix(recipe)
-        return train, test[: args.questions], None
+        return [], train, test[: args.questions], None
     own = load_examples(args.data)
     if len(own) < 2:
         raise InputError(f"{args.data}: 1 example cannot be split; give at least 2, better a few hundred")
     train, test, copies = held_out_part(own, args.seed)
-    return train, test[: args.questions], copies
+    return own, train, test[: args.questions], copies
 
 
 def rows_of(
     args: argparse.Namespace,
     recipe: Recipe,
+    own: list[Example],
     train: list[Example],
     test: list[Example],
     model: Model,
@@ -179,7 +184,7 @@ def rows_of(
     except InputError as error:
         if args.data is None:
             raise
-        raise placed(error, args.data, load_examples(args.data), test, tokenizer, context) from None
+        raise placed(error, args.data, own, test, tokenizer, context) from None
     ends = models.stop_where_rows_end(model, tokenizer, [render(example, tokenizer) for example in test])
     return rows, held_out, ends
 
@@ -272,10 +277,11 @@ def placed(
     """The error with the file, and with the line of the first example that raises it."""
     from labkit.masking import render
 
+    asked = set(map(id, test))
     for number, example in enumerate(own):
         try:
             render(example, tokenizer, context)
-            check_prompts([example] if example in test else [], tokenizer, context)
+            check_prompts([example] if id(example) in asked else [], tokenizer, context)
         except InputError as found:
             is_file = Path(where).expanduser().is_file()
             line = [line for line, _ in checked_lines(where)][number] if is_file else number + 1

@@ -91,9 +91,9 @@ class Trace:
 
 def trace(config: PretrainedConfig, setup: memory.Setup) -> Trace:
     """One step of that model, without weights. Of the optimizers, AdamW with `foreach` or fused can be traced."""
-    with _quiet():
+    with warnings.catch_warnings(action="ignore"):
         model = _on_meta(config, setup)
-    with _quiet(), _nothing_packed(), FakeTensorMode(allow_non_fake_inputs=True):
+    with warnings.catch_warnings(action="ignore"), _nothing_packed(), FakeTensorMode(allow_non_fake_inputs=True):
         model.to_empty(device="cpu")
         whole = cast(Any, model)
         (whole if setup.method == "full" else whole.get_base_model()).tie_weights()
@@ -206,13 +206,6 @@ def _in_four_bits(model: torch.nn.Module, dtype: torch.dtype) -> None:
         for child, layer in list(module.named_children()):
             if isinstance(layer, torch.nn.Linear) and child != "lm_head":
                 setattr(module, child, _FourBits(layer.in_features, layer.out_features, layer.bias, dtype))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ A case says whether the adapter is refused, with a part of the one line, or is s
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -14,9 +15,12 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save, save_file
+
+from labkit import models
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 SECRET = "what stands in a file outside the folder"
@@ -34,6 +38,17 @@ class Case:
 
 
 CASES: list[Case] = []
+
+
+def write_good(folder: Path, base: Any) -> None:
+    """A sound adapter, as the kit writes it; B is drawn so that it changes every layer a little."""
+    model = models.add_lora(copy.deepcopy(base), rank=4, alpha=8, seed=1)
+    draw = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "lora_B" in name:
+                value.copy_(0.02 * torch.randn(value.shape, generator=draw))
+    models.save_adapter(model, folder)
 
 
 def case(name: str, refused: str | None = None, noted: str | None = None) -> Callable:

@@ -139,7 +139,7 @@ def prepared(seed: int, clean: bool = True, apart: bool = True) -> tuple[list[Ex
     """
     letters = capstone.gathered(seed)[0]
     if clean:
-        letters = [ex for ex in letters if all(stays(ex) for stays in pool.FILTERS.values())]
+        letters = [ex for ex in letters if pool.passes(ex)]
     groups = clusters_of(letters) if apart else [[place] for place in range(len(letters))]
     order = random.Random(f"capstone split {seed}").sample(groups, len(groups))
     held: set[int] = set()

@@ -119,9 +119,14 @@ def text(ex: Example) -> str:
     return f"{ex.prompt}\n{ex.completion}"
 
 
+def passes(ex: Example) -> bool:
+    """Whether a candidate passes all filters."""
+    return all(stays(ex) for stays in FILTERS.values())
+
+
 def cleaned(pool: Sequence[Example]) -> list[Example]:
     """What is left of a pool after the filters and without near-duplicates, in the given order."""
-    pool = [ex for ex in pool if all(stays(ex) for stays in FILTERS.values())]
+    pool = [ex for ex in pool if passes(ex)]
     return [pool[index] for index in dedup.find([text(ex) for ex in pool], THRESHOLD).kept]
 
 

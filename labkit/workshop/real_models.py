@@ -8,8 +8,9 @@ import math
 import sys
 from pathlib import Path
 
-from labkit import architectures, lora, memory, quantization
+from labkit import architectures, memory, quantization
 from labkit.common import write_between
+from labkit.models import BASE
 
 PAGE = Path(__file__).parents[2] / "docs" / "real-models.md"
 BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
@@ -26,16 +27,9 @@ def fitted_rate(width: int) -> float:
 
 def column(name: str) -> dict[str, str]:
     """What each row of the table says of a model."""
-    if name == "base":
-        from labkit.models import BASE, load
-
-        model, sizes = load(BASE, device="cpu")[0], memory.sizes(architectures.read(BASE))
-    else:
-        model, sizes = architectures.on_meta(name), memory.sizes(architectures.read(name))
-    total = sum(parameter.numel() for parameter in model.parameters())
-    shapes = lora.linear_shapes(model)
-    adapter = lora.count(shapes, RANK, "all-linear")
-    linear = sum(high * wide for layer, (high, wide) in shapes.items() if not layer.endswith("lm_head"))
+    sizes = memory.sizes(architectures.read(BASE if name == "base" else name))
+    total, linear = sizes.parameters, sizes.linear_parameters
+    adapter = memory.trainable(sizes, memory.Setup("lora", rank=RANK))
     bits = quantization.bits_per_weight(64, double=True)
     rate = fitted_rate(sizes.width)
     rates = "–" if name.startswith("Qwen") else f"{rate:.1g} / {10 * rate:.1g}"
