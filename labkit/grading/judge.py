@@ -33,6 +33,7 @@ from labkit.grading import processes, runner, submissions
 from labkit.grading.runner import End
 
 MAX_FILES = 20_000  # in a sandbox
+PATIENCE = 2.0  # seconds for the child to say, or to show by its own end, how a kernel ended that is gone without a trace
 MOST_FAULTS = 3  # of the machine, in one submission, before it is left
 CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL)
 RAN = ("next", "learner", "probe")  # parts in which a learner's code may be in the kernel
@@ -317,6 +318,7 @@ class _Run(runner.Watch):
         self.ran = False  # whether code of the learner's has run in this kernel
         self.machine: str | None = None  # what the child could not do
         self.gone: tuple[int | None] | None = None  # how the kernel had ended before the child could give it a cell
+        self.seen = time.monotonic()  # when a process of the sandbox was last alive
         self.cpu = self.cpu_before = 0.0  # seconds: of the sandbox, and of those what went before this exercise
         self.waiter = processes.parent(os.getppid())  # whoever waits for the worker
         sockets = folder / "s"
@@ -354,9 +356,13 @@ class _Run(runner.Watch):
             return None
         if self.part in RAN and self.job.sandboxed and alive and processes.files(alive[-1]) > MAX_FILES:
             return End("memory", f"made more than {MAX_FILES:,} files")  # before, its root may still be the machine's
-        if not alive:
+        if alive:
+            self.seen = time.monotonic()
+        else:
             kernels = processes.children(self.child)
             code = processes.exit_code(kernels[0]) if kernels else None
+            if code is None and time.monotonic() - self.seen < PATIENCE:
+                return None  # the child has asked how it ended and will say so, or is being killed, its sandbox first
             time.sleep(runner.TICK)  # it may have just ended successfully
             if not self.heard_more():
                 return self._kernel_ended(code)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import oracle
 import psutil
@@ -16,7 +17,7 @@ import pytest
 from labkit import cluster
 from labkit.cli import main
 from labkit.exercises import find, reference_cell
-from labkit.grading import book, judge, runner, sandbox
+from labkit.grading import book, judge, processes, runner, sandbox
 
 POPEN = subprocess.Popen
 RIGHT = reference_cell(find("data.jaccard"))
@@ -84,9 +85,9 @@ def line_of(path, **more):
 def test_a_judge_that_is_killed_is_replaced(tmp_path):
     path = tmp_path / "01_data.ipynb"
     path.write_text(oracle.notebook(RIGHT))
-    killer = threading.Timer(0.0, lambda: os.kill(judge._judge(os.getpid()).pid, signal.SIGKILL))
-    judge._judge(os.getpid())
-    killer.start()
+    judge._stop_judge()
+    killed = judge._judge(os.getpid())
+    threading.Timer(0.0, killed.kill).start()
     assert line_of(path)["points"] == 1
 
 
@@ -153,6 +154,19 @@ def test_by_whose_doing_a_kernel_ended(code, part, whose):
     run = object.__new__(judge._Run)
     run.job, run.part = judge.Job("ada", "01", "x"), part
     assert run._kernel_ended(code).whose == whose
+
+
+@pytest.mark.parametrize("seconds, whose", [(0, None), (1.9, None), (2.1, "unknown")])
+def test_how_a_kernel_ended_that_left_no_trace_is_asked_of_the_child_first(monkeypatch, seconds, whose):
+    """A child that is killed loses its sandbox some moments before the pipe to it closes."""
+    monkeypatch.setattr(processes, "children", lambda process: [])
+    monkeypatch.setattr(judge._Run, "heard_more", lambda run: False)
+    run = object.__new__(judge._Run)
+    run.job, run.part, run.child, run.budget = judge.Job("ada", "01", "x"), "probe", 0, judge.Budget()
+    run.cpu = run.cpu_before = 0.0
+    run.waiter, run.since, run.seen = processes.parent(os.getppid()), time.monotonic(), time.monotonic() - seconds
+    end = run.tick([])
+    assert (end and end.whose) == whose
 
 
 # What becomes of such a line
