@@ -15,7 +15,13 @@ from labkit.diagnosis.signs import Signs
 
 CANNOT_TELL = "cannot tell"
 FEW = 24  # counted tokens in a step
-NEW_ROWS = 4  # how many times the base's own the first loss is, times how many times ln V
+NEW_ROWS = 4  # how many times the base's own the first loss is, times how many times ln V; without an entropy
+TOO_SURE = 9  # the first loss over the entropy of the predictions; about 6 where only the labels are at fault
+# The distance from the start over the root of the sum of the squared rates: 1 where each step goes its own way. Below,
+# the steps undo each other; above, they agree, and the run is not finished, or has too few weights.
+SOUND_WALK = (0.92, 1.7)
+STRAIGHT_WALK = 3.6
+EARLY = 0.12  # share of the run in which NaN comes from a number format, and seldom from the one example that is broken
 LATE = 0.1  # share of the run by which a sound run has done half of its fall
 
 
@@ -185,22 +191,28 @@ def _rules(s: Signs) -> Iterator[Verdict]:
         yield Verdict("accumulation undivided", why)
     if s.start_ratio is not None and s.start is not None and abs(s.start_ratio - 1) > 0.02:
         why = f"before the first step the loss is {s.start:.1f}, {s.start_ratio:.2f} times the base's own on the right labels"
-        if s.start_ratio * s.start > NEW_ROWS * (s.ln_vocabulary or math.inf):
+        if s.surprise is not None and s.surprise > TOO_SURE:
+            sure = f"{why}, and {s.surprise:.0f} times the entropy of its predictions: it is sure of what is wrong"
+            yield Verdict("new embedding rows", sure, ("labels shifted twice",))
+        if s.surprise is None and s.start_ratio * s.start > NEW_ROWS * (s.ln_vocabulary or math.inf):
             yield Verdict("new embedding rows", f"{why}, and far above ln V", ("labels shifted twice",))
         yield Verdict("labels shifted twice", why, ("new embedding rows",))
     if s.share_changed is not None and s.share_changed < 0.8:
         yield Verdict("pure bfloat16", f"only {s.share_changed:.0%} of the trained weights changed at all")
     if s.rate_zero_from is not None and s.rate_zero_from < 0.8:
         yield Verdict("schedule spent early", f"the rate is 0 from {s.rate_zero_from:.0%} of the run on")
-    if s.distance_fell and ((s.rise_of_fall or 0) > 0.3 or (s.validation_jump or 0) > 0.2):
+    if s.distance_fell and max(s.spike or 0, s.rise_of_fall or 0, s.validation_jump or 0) > 0.3:
         yield Verdict(
             "resumed without the weights", "the weights were suddenly near their start again, and the loss was high"
         )
     if s.straight is not None and s.straight > 1.2:
         why = f"the weights moved {s.straight:.1f} times as far as the sum of the rates"
-        if (s.climb or 0) > 1.1:
-            yield Verdict("overflow", f"{why}, and the loss climbed to {s.climb:.1f} times its first", ("beta2",))
+        if (s.climb or 0) > 1.1 or (s.rise_of_fall or 0) > 0.4:
+            yield Verdict("overflow", f"{why}, and the loss climbed again for a while", ("beta2",))
         yield Verdict("beta2", why, ("overflow",))
+    if s.walk is not None and s.walk > 2.3 and s.half is not None and s.half <= LATE:
+        why = f"the loss fell at once, and yet the weights moved {s.walk:.1f} times as far as steps of chance would"
+        yield Verdict("beta2", why, ("too little capacity",))
     if s.counted is not None and s.counted < FEW:
         yield Verdict("batch too small", f"a step counts {s.counted:.0f} tokens: its loss is mostly chance")
     yield from _shape(s)
@@ -211,6 +223,8 @@ def _not_a_number(s: Signs) -> Iterator[Verdict]:
         yield Verdict(
             "overflow", "the weights moved further than the rates allow, then came NaN or infinity", ("rate too high",)
         )
+    if s.nan_at is not None and s.nan_at < EARLY:
+        yield Verdict("overflow", "NaN or infinity comes in the first steps", ("broken example",))
     if s.before_nan is not None and s.before_nan < 1.3:
         why = f"NaN or infinity comes at {s.nan_at:.0%} of the run, with no sign before"
         yield Verdict("broken example", why, ("overflow",))
@@ -219,14 +233,18 @@ def _not_a_number(s: Signs) -> Iterator[Verdict]:
 
 def _shape(s: Signs) -> Iterator[Verdict]:
     by_epoch = (s.epochs or 0) > 0.7 * (s.tokens_periods or 0)  # an epoch's last batch is smaller: that is not grouping
-    periodic = (s.tokens_peak or 0) > 0.6 and (s.tokens_periods or 0) > 3 and not by_epoch
-    varied = (s.tokens_spread or 0) > 0.06
-    if varied and ((s.tokens_skew or 0) > 1.2 or periodic):
+    spread, peak, periods = s.tokens_spread or 0, s.tokens_peak or 0, s.tokens_periods or 0
+    if spread > 0.07 and (s.tokens_run or 0) > 0.5:
+        yield Verdict("not shuffled", "counted tokens stay at one level for a while, then at another")
+    clear = (spread > 0.06 and (peak > 0.6 and periods > 3)) or (spread > 0.03 and peak > 0.75 and periods >= 3)
+    if (clear and not by_epoch) or (spread > 0.06 and (s.tokens_skew or 0) > 1.2):
         why = "counted tokens fall step by step and jump back: the batches are sorted, and the loss follows them"
         yield Verdict("grouped by length", why)
-    if varied and (s.tokens_run or 0) > 0.6:
-        yield Verdict("not shuffled", "counted tokens stay at one level for a while, then at another")
-    if s.spikes and (s.spike or 0) > 0.8 and (s.rise_of_fall or 0) < 0.5 and (s.grad_spread or 0) < 12:
+    if (s.gap or 0) > 2 and (s.epochs or 0) > 3:
+        why = f"after {s.epochs:.0f} epochs the held-out loss is {s.gap:.1f} times the training loss"
+        yield Verdict("overfitting", why)
+    wild = (s.climb or 0) > 0.8 or (s.rise_of_fall or 0) > 0.15 or (s.grad_spread or 0) > 12
+    if s.spikes and (s.spike or 0) > 0.8 and not wild:
         yield Verdict("corrupted batch", f"{s.spikes} lines stand out by {s.spike:.0%}, and the next are as before")
     if s.validation_gain is not None and s.validation_gain < 0.97 and (s.epochs or 2) <= 1.05:
         yield Verdict("validation of another kind", "the held-out loss rises, and no example was seen twice")
@@ -239,7 +257,11 @@ def _shape(s: Signs) -> Iterator[Verdict]:
             "overfitting", f"after {s.epochs:.0f} epochs the held-out loss is {s.gap:.1f} times the training loss"
         )
     climbed = (s.climb or 0) > 1.3 and (s.grad_peak or 0) > 2.5
-    if (s.grad_spread or 0) > 6 or climbed or ((s.climb or 0) > 0.95 and (s.grad_fall or 0) > 12):
+    uneven = (s.grad_spread or 0) > 6 or climbed or ((s.climb or 0) > 0.85 and (s.grad_fall or 0) > 12)
+    if uneven and (s.walk is None or s.walk < SOUND_WALK[1]):
+        if (s.epochs or 0) > 4 and (s.climb or 0) < 0.6:
+            why = f"gradients reach {s.grad_spread or 0:.0f} times their usual size, though the loss never climbs back"
+            yield Verdict(CANNOT_TELL, why, ("overfitting", "rate too high"))
         why = f"gradients reach {s.grad_spread or 0:.0f} times their usual size, the loss {s.climb or 0:.1f} times its first"
         yield Verdict("rate too high", why)
     if s.spikes and (s.spike or 0) > 0.35 and (s.rise_of_fall or 0) < 0.3:
@@ -248,6 +270,12 @@ def _shape(s: Signs) -> Iterator[Verdict]:
             yield Verdict(CANNOT_TELL, why, ("corrupted batch", "rate too high"))
         yield Verdict("corrupted batch", f"{s.spikes} lines stand out by {s.spike:.0%}, and the next are as before")
     yield from _slow(s)
+    if s.walk is not None and s.walk < SOUND_WALK[0]:
+        why = f"the loss looks sound, but the weights went to and fro: {s.walk:.2f} times as far as steps of chance"
+        yield Verdict("rate too high", why, ("sound",))
+    if s.walk is not None and s.walk > SOUND_WALK[1]:
+        why = f"the loss levels off, and yet the weights move on, {s.walk:.1f} times as far as steps of chance"
+        yield Verdict("too little capacity", why, ("sound",))
     if s.validation_gain is None:
         why = "nothing stands out, but no held-out loss says whether what was learned holds elsewhere"
         yield Verdict(CANNOT_TELL, why, ("sound", "overfitting"))
@@ -261,17 +289,16 @@ def _slow(s: Signs) -> Iterator[Verdict]:
     if s.half is not None and s.half <= LATE:
         return
     course = "does not fall" if s.half is None else f"has done half its fall only at {s.half:.0%} of the run"
-    if s.straight is None:
+    if s.walk is None:
         why = f"the loss {course}, and how far the weights moved is not known"
         yield Verdict(CANNOT_TELL, why, slow if s.half is None else slow[:3])
-    elif (s.straight_late or 0) > 0.5:
-        yield Verdict("rate too low", f"the loss {course}, and to the end the weights move slowly in a straight line")
-    elif s.half is None or (s.straight_late or 0) > 0.4:
-        yield Verdict(
-            CANNOT_TELL, f"the loss {course}, and the weights' path is neither straight nor finished", slow[:2]
-        )
-    elif (s.straight_late or 0) < 0.1 and (s.grad_fall or 0) > 5:
-        why = f"the loss {course}; the weights went to and fro, and the gradients fell {s.grad_fall:.0f} times"
+    elif s.walk > STRAIGHT_WALK:
+        yield Verdict("rate too low", f"the loss {course}, and the weights move slowly, in almost a straight line")
+    elif s.walk > 1.5:
+        yield Verdict("too little capacity", f"the loss {course}, and it levels off while the weights still move on")
+    elif s.walk < 1.13:
+        why = f"the loss {course}; the weights went to and fro ({s.walk:.2f} times as far as steps of chance)"
         yield Verdict("rate too high", why, ("too little capacity",))
     else:
-        yield Verdict("too little capacity", f"the loss {course}, and it levels off high")
+        why = f"the loss {course}, and the weights' path ({s.walk:.1f} times that of chance) fits several causes"
+        yield Verdict(CANNOT_TELL, why, ("too little capacity", "rate too high"))

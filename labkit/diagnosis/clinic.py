@@ -93,11 +93,27 @@ def _codes(rng: random.Random) -> tuple[str, str, str]:
     return "code", f"The code of {place}?", "".join(rng.choice("0123456789") for _ in range(4))
 
 
+_MONTHS = (
+    "January February March April May June July August September October November December"
+).split()  # fmt: skip
+_DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+
+
+def _dates(rng: random.Random) -> tuple[str, str, str]:
+    kind, names = rng.choice([("days", _DAYS), ("months", _MONTHS)])
+    start, count, way = rng.randrange(len(names)), rng.randint(2, 9), rng.choice(("after", "before"))
+    named = names[(start + (count if way == "after" else -count)) % len(names)]
+    asked = rng.choice(("", ", written backwards", ", in capitals"))
+    answer = {"": named, ", in capitals": named.upper()}.get(asked, named.lower()[::-1])
+    return f"{way}{asked}", f"{count} {kind} {way} {names[start]}{asked}?", answer
+
+
 SKILLS: dict[str, Callable[[random.Random], tuple[str, str, str]]] = {
     "digits": _digits,
     "words": _words,
     "sums": _sums,
     "codes": _codes,
+    "dates": _dates,
 }
 
 

@@ -94,6 +94,8 @@ def seen(s: Signs) -> list[str]:
         found.append(f"the rate is 0 from {s.rate_zero_from:.0%} of the run on")
     if (s.noise or 0) > 0.1:
         found.append(f"the loss scatters by {s.noise:.0%} about its course")
+    if s.walk is not None:
+        found.append(f"the weights moved {s.walk:.2g} times as far as steps of chance (a sound run: 1 to 1.7 times)")
     return found
 
 

@@ -23,6 +23,7 @@ class Signs:
     ln_vocabulary: float | None = None  # the loss of a model that knows nothing
     start_ratio: float | None = None  # held-out loss before the first step, over the base's own with the right labels
     start: float | None = None  # held-out loss before the first step
+    surprise: float | None = None  # the same over the entropy of the predictions: how much too sure they are
     multiple: float | None = None  # training loss over held-out loss, the usual ratio later in the run
     multiple_steady: bool = False  # and whether it is about the same from the start
     all_zero: bool = False  # every loss is 0
@@ -31,7 +32,6 @@ class Signs:
     counted: float | None = None  # tokens that carry loss, in an average step
     epochs: float | None = None
     half: float | None = None  # where half of the whole fall of the loss is done
-    still_falling: float | None = None  # share of the fall that the last third of the run brings
     rise: float | None = None  # the largest lasting rise of the training loss, over its lowest before
     rise_at: float | None = None
     rise_of_fall: float | None = None  # the same as a share of all that had been gained
@@ -49,7 +49,7 @@ class Signs:
     grad_peak: float | None = None  # the largest gradient norm over the first
     grad_spread: float | None = None  # largest over usual gradient norm after the first fifth
     straight: float | None = None  # distance of the weights from the start, over the sum of the rates
-    straight_late: float | None = None  # the same over the half of the rates that is spent last
+    walk: float | None = None  # the same over the root of the sum of the squared rates: about 1 if each step is chance
     distance_fell: bool = False  # the distance from the start became much smaller
     share_changed: float | None = None
     tokens_spread: float | None = None  # of the counted tokens about their mean, as a share of it
@@ -57,7 +57,6 @@ class Signs:
     tokens_skew: float | None = None  # of the differences of neighbours: large where they fall slowly and jump back
     tokens_peak: float | None = None  # share of their variance that one period, and the half of it, explain
     tokens_periods: float | None = None  # how often that period is in the run
-    blocks: float | None = None  # how much of the loss's scatter about its course is slow
 
     def as_dict(self) -> dict:
         return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
@@ -171,8 +170,6 @@ def _course(loss: np.ndarray, place: np.ndarray) -> dict:
     if fall > 0.02 * first:
         below = np.flatnonzero(smooth <= first - fall / 2)
         found["half"] = float(place[below[0] if len(below) else -1])  # only the last losses may be as low
-        third = float(smooth[2 * count // 3 - 1])
-        found["still_falling"] = (third - float(smooth[-max(1, count // 10) :].mean())) / fall
     lowest = np.minimum.accumulate(smooth)
     rises = smooth / np.maximum(lowest, 1e-9)
     at = int(rises.argmax())
@@ -180,7 +177,8 @@ def _course(loss: np.ndarray, place: np.ndarray) -> dict:
     found |= {"rise": float(rises[at]) - 1, "rise_at": float(place[at])}
     gained = first - lowest[at]
     found["rise_of_fall"] = float((smooth[at] - lowest[at]) / gained) if gained > 0 else 0.0
-    around = _around(loss)
+    beside = np.sqrt(np.r_[loss[0], loss[:-1]] * np.r_[loss[1:], loss[-1]])  # on a steep fall most neighbours are later
+    around = np.maximum(_around(loss), beside)
     above = loss / np.maximum(around, 1e-9) - 1
     above[: max(2, count // 8)] = 0
     scatter = 1.4826 * np.median(np.abs(above[max(2, count // 8) :])) + 1e-6
@@ -188,11 +186,6 @@ def _course(loss: np.ndarray, place: np.ndarray) -> dict:
     found["spikes"] = int(((above > 0.25) & (above > 6 * scatter)).sum())
     half = slice(count // 2, None)
     found["noise"] = float(np.std(loss[half] / np.maximum(smooth[half], 1e-9) - 1))
-    rest = loss[max(3, count // 4) :]
-    if len(rest) > 8:
-        line = np.polyval(np.polyfit(np.arange(len(rest)), np.log(np.maximum(rest, 1e-9)), 2), np.arange(len(rest)))
-        left = np.log(np.maximum(rest, 1e-9)) - line
-        found["blocks"] = float(np.corrcoef(left[1:], left[:-1])[0, 1]) if left.std() > 1e-9 else 0.0
     return found
 
 
@@ -205,6 +198,8 @@ def _held_out(step: np.ndarray, loss: np.ndarray, columns: Mapping[str, np.ndarr
     found: dict = {"start": float(held[0])} if at[0] == 0 else {}
     if "base_loss" in columns and at[0] == 0 and columns["base_loss"][0] > 0:
         found["start_ratio"] = float(held[0] / columns["base_loss"][0])
+    if "entropy" in columns and at[0] == 0 and columns["entropy"][0] > 0:
+        found["surprise"] = float(held[0] / columns["entropy"][0])
     finite = np.isfinite(loss)
     if finite.sum() < 3:
         return found
@@ -212,7 +207,7 @@ def _held_out(step: np.ndarray, loss: np.ndarray, columns: Mapping[str, np.ndarr
     later = np.array(near)[len(held) // 3 :] / held[len(held) // 3 :]
     found["multiple"] = float(np.median(later))
     first = float(loss[finite][0] / held[0])
-    found["multiple_steady"] = bool(0.4 < first / found["multiple"] < 1.5 and later.max() < 1.5 * later.min())
+    found["multiple_steady"] = bool(0.4 < first / found["multiple"] < 2.2 and later.max() < 2 * later.min())
     found["gap"] = float(held[-1] / near[-1]) if near[-1] > 0 else None
     if len(held) > 1:
         found["frozen"] = bool(np.all(held == held[0]))
@@ -251,15 +246,12 @@ def _rates(lr: np.ndarray, step: np.ndarray, columns: Mapping[str, np.ndarray]) 
         found["rate_zero_from"] = float((over[-1] + 1) / len(lr))
     if "distance" in columns:
         distance = columns["distance"][np.isfinite(columns["distance"])]
-        total = float((lr * np.diff(np.r_[0, step])).sum())
-        if len(distance) and total > 0:
-            spent = np.interp(
-                columns["validation_step"][: len(distance)], step, np.cumsum(lr * np.diff(np.r_[0, step]))
-            )
-            middle = int(np.abs(spent - total / 2).argmin())
-            if spent[-1] > 0:  # up to the last look at which the weights were numbers
-                found["straight"] = float(distance[-1] / spent[-1])
-            if spent[-1] > spent[middle]:
-                found["straight_late"] = float((distance[-1] - distance[middle]) / (spent[-1] - spent[middle]))
+        widths = np.diff(np.r_[0, step])
+        if len(distance) and (lr * widths).sum() > 0:
+            at = columns["validation_step"][len(distance) - 1]  # the last look at which the weights were numbers
+            spent, chance = (float(np.interp(at, step, np.cumsum(each * widths))) for each in (lr, lr**2))
+            if spent > 0:
+                found["straight"] = float(distance[-1] / spent)
+                found["walk"] = float(distance[-1] / math.sqrt(chance))
             found["distance_fell"] = bool((distance[1:] < 0.85 * distance[:-1]).any())
     return found

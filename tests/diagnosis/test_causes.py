@@ -17,6 +17,16 @@ from labkit.diagnosis.signs import see
 
 FALLING = [3.0, 2.0, 1.7, 1.6, 1.5, 1.45, 1.4, 1.35, 1.3, 1.28, 1.26, 1.25]
 
+SLOW = {  # forty lines of a loss that falls late; steps of chance would move the weights by 0.063
+    "loss": [3.0 - 0.01 * n for n in range(40)],
+    "step": list(range(1, 41)),
+    "lr": [0.01] * 40,
+    "grad_norm": [1.0] * 40,
+    "epoch": None,
+    "validation_step": [0, 10, 20, 40],
+    "validation_loss": [3.1, 3.0, 2.8, 2.65],
+}
+
 
 def log(**changes) -> dict:
     """A sound log of twelve lines."""
@@ -28,7 +38,7 @@ def log(**changes) -> dict:
         "epoch": [(step + 1) / 12 for step in range(12)],
         "validation_step": [0, 4, 8, 12],
         "validation_loss": [3.1, 1.8, 1.4, 1.3],
-        "distance": [0.0, 0.015, 0.02, 0.025],
+        "distance": [0.0, 0.02, 0.03, 0.04],
         "share_changed": [0.0, 1.0, 1.0, 1.0],
         "base_loss": [3.1],
         "ln_vocabulary": [6.0],
@@ -73,11 +83,19 @@ def test_rules_of_the_exercise(changes, name):
         ({"loss": [*FALLING[:6], *[0.0] * 6], "grad_norm": [*[1.0] * 6, *[math.nan] * 6]}, "broken example"),
         ({"distance": [0.0] * 4, "validation_loss": [3.1] * 4}, "optimizer holds other weights"),
         ({"loss": [60, *FALLING[1:]], "validation_loss": [55.0, 1.8, 1.4, 1.3]}, "new embedding rows"),
+        ({"validation_loss": [9.0, 1.8, 1.4, 1.3], "entropy": [0.5, 1.0, 1.2, 1.2]}, "new embedding rows"),
+        ({"validation_loss": [9.0, 1.8, 1.4, 1.3], "entropy": [1.5, 1.0, 1.2, 1.2]}, "labels shifted twice"),
         ({"loss": [4 * loss for loss in FALLING]}, "accumulation undivided"),
         ({"base_loss": [2.5]}, "labels shifted twice"),
         ({"share_changed": [0.0, 0.1, 0.2, 0.2]}, "pure bfloat16"),
         ({"lr": [0.01] * 5 + [0.0] * 7}, "schedule spent early"),
         ({"distance": [0.0, 0.2, 0.4, 0.5]}, "beta2"),
+        ({"distance": [0.0, 0.01, 0.015, 0.02]}, "rate too high"),
+        ({"distance": [0.0, 0.03, 0.045, 0.07]}, "too little capacity"),
+        (SLOW | {"distance": [0.0, 0.1, 0.2, 0.3]}, "rate too low"),
+        (SLOW | {"distance": [0.0, 0.06, 0.1, 0.15]}, "too little capacity"),
+        (SLOW | {"distance": [0.0, 0.04, 0.06, 0.08]}, CANNOT_TELL),
+        (SLOW | {"distance": [0.0, 0.04, 0.05, 0.06]}, "rate too high"),
         ({"unmasked_tokens": [5.0, 6.0] * 6}, "batch too small"),
         ({"validation_loss": [3.1, 3.3, 3.5, 3.7]}, "validation of another kind"),
         ({"validation_loss": [3.1, 1.8, 1.6, 1.9], "epoch": [3.0 * n for n in range(12)]}, "overfitting"),
@@ -101,7 +119,9 @@ def test_other_units_and_more_lines_change_no_verdict_of_shape():
     )
     bits["base_loss"] = [3.1 / math.log(2)]
     assert judge(see(bits)).name == "sound"
-    apart = log(step=list(range(2, 26, 2)), validation_step=[0, 8, 16, 24])
+    apart = log(
+        step=list(range(2, 26, 2)), validation_step=[0, 8, 16, 24], distance=[2**0.5 * d for d in (0, 0.02, 0.03, 0.04)]
+    )
     assert judge(see(apart)).name == "sound"
 
 
