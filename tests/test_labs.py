@@ -1,5 +1,9 @@
-"""Labs with exercises: every cell but the exercises' own says the same solved, left or wrong."""
+"""Labs with exercises: every cell but the exercises' own says the same solved, left or wrong.
 
+Only cells that an exercise's function can reach are run here, with what they need; nbval runs all of them, as shipped.
+"""
+
+import ast
 import re
 from itertools import cycle
 from pathlib import Path
@@ -30,11 +34,37 @@ labkit.runs.mix = labkit.runs.execution.mix = lambda recipe: tuple(part[:count] 
 """
 
 
+def names(cell) -> tuple[set[str], set[str]]:
+    """(names that a code cell binds, names that it reads)."""
+    bound, read = set(), set()
+    for node in ast.walk(ast.parse(cell.source)):
+        if isinstance(node, ast.Name):
+            (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            bound.add(node.name)
+        elif isinstance(node, ast.alias):
+            bound.add((node.asname or node.name).partition(".")[0])
+    return bound, read
+
+
+def reached(cells: list) -> list:
+    """The cells that hold an exercise or call its function (`lk.use`), and those that these need."""
+    code = [(cell, *names(cell)) for cell in cells if cell.cell_type == "code"]
+    given = {name for cell, *_ in code for name in re.findall(r"^(\w+) = lk\.use\(", cell.source, re.MULTILINE)}
+    wanted = {i for i, (cell, _, read) in enumerate(code) if EXERCISE.search(cell.source) or read & given}
+    for place in range(len(code) - 1, -1, -1):
+        if place in wanted:
+            for name in code[place][2] - code[place][1]:
+                wanted |= {i for i in range(place) if name in code[i][1]} - {place}
+    return [code[place][0] for place in sorted(wanted)]
+
+
 def in_state(source: Path, *states: str):
     """The lab's notebook, run with its exercises left, solved or wrong, by turns."""
     import nbformat
 
     notebook = notebooks.read_source(source)
+    notebook.cells = reached(notebook.cells)
     turns = cycle(states)
     for cell in notebook.cells:
         if cell.cell_type == "code" and (found := EXERCISE.search(cell.source)):

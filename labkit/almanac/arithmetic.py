@@ -6,9 +6,14 @@
 from __future__ import annotations
 
 
-def add(a: int, b: int) -> str:
-    """The written addition of two non-negative numbers: every column, its digit, its carry, and the result."""
+def add(a: int, b: int, carries: bool = True, slip: tuple[int, int] | None = None) -> str:
+    """The written addition of two non-negative numbers: every column, its digit, its carry, and the result.
+
+    Two ways to go wrong: without `carries` nothing is carried, in any column; with `slip` = (column, counted from the
+    right; by how much) one column's total is wrong, and everything else follows from it.
+    """
     steps: list[str] = []
+    digits: list[int] = []
     carry, x, y = 0, a, b
     while x or y or not steps:
         dx, dy = x % 10, y % 10
@@ -16,15 +21,20 @@ def add(a: int, b: int) -> str:
             str(d) for d in ([dx] if x or not y else []) + ([dy] if y or not x else []) + ([carry] if carry else [])
         )
         total = dx + dy + carry
+        if slip is not None and slip[0] == len(steps):
+            total += slip[1]
+        carry = total // 10 if carries else 0
         steps.append(
             (f"{said} is {total}, " if " plus " in said else f"{total}, ")
             + f"write {total % 10}"
-            + (f", carry {total // 10}" if total > 9 else "")
+            + (f", carry {carry}" if carry else "")
         )
-        carry, x, y = total // 10, x // 10, y // 10
+        digits.append(total % 10)
+        x, y = x // 10, y // 10
     if carry:
         steps.append(f"The last carry is {carry}")
-    return ". ".join(steps) + f". {a} plus {b} is {a + b}."
+    result = sum(digit * 10**place for place, digit in enumerate([*digits, carry]))
+    return ". ".join(steps) + f". {a} plus {b} is {result}."
 
 
 def multiply(a: int, digit: int) -> str:

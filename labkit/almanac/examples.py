@@ -113,9 +113,11 @@ class Asker:
             if self.fresh is None or fact.fresh == self.fresh:
                 return fact
 
-    def ask_fact(self, task: str, fact: Fact, year: str = "") -> Problem:
+    def ask_fact(self, task: str, fact: Fact, year: str = "", form: int | None = None) -> Problem:
+        """`form`: which of the attribute's phrasings; None: drawn."""
         answer = f"{fact.value} pence" if fact.attribute == "price" else fact.value
-        form = self.rng.randrange(len(ASK[fact.attribute]))
+        if form is None:
+            form = self.rng.randrange(len(ASK[fact.attribute]))
         return Problem(
             task,
             ask(fact.attribute, fact.subject, year, form, self.unseen),

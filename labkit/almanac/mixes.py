@@ -9,16 +9,18 @@ ways. The capstone's have the scorer's questions, or letters held out of the poo
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import lru_cache, partial
 
 from labkit import dedup
-from labkit.almanac import capstone, pool
-from labkit.almanac.examples import Asker, example, long_mix, short_mix
+from labkit.almanac import arithmetic, capstone, pool
+from labkit.almanac.examples import FAMILIES, Asker, example, long_mix, short_mix
+from labkit.almanac.phrasing import ASK
 from labkit.almanac.tasks import FACTS, facts_mix, subtraction_mix
-from labkit.almanac.world import CUTOFF, LAST_DAY, build
+from labkit.almanac.world import CUTOFF, LAST_DAY, Fact, build
 from labkit.data import Example
 
 TURN = "2025-09-01"  # the day at which the posts are cut: about the middle of them
@@ -128,6 +130,81 @@ def posts_time_cluster_mix(seed: int = 0) -> tuple[list[Example], list[Example]]
     return _posts_mix(seed, apart=True, before=True)
 
 
+SUMS = ("sound", "pedlar", "random", "bare", "bare_pedlar")
+
+
+def sums_mix(second: str, seed: int = 0) -> tuple[list[Example], list[Example]]:
+    """1,280 examples of the other families, 320 right sums, and 320 sums of a second source; 110 sums to ask.
+
+    The second source's questions are the same whatever it is, and each has a carry: `sound` is as right as the first;
+    `pedlar` carries nothing, ever; `random` slips in one column; each with a chain of its own. `bare` gives the right
+    sum without a chain, `bare_pedlar` the pedlar's.
+    """
+    others = short_mix(seed, train=1280, test=11, tasks=tuple(task for task in FAMILIES if task != "sum"))[0]
+    sums, questions = short_mix(seed + 3000, train=2000, test=110, tasks=("sum",))
+    carrying = [ex for ex in sums if "carry" in ex.completion][:320]
+    taken = {ex.id for ex in carrying}
+    first = [ex for ex in sums if ex.id not in taken][:320]
+    rng = random.Random(f"second source {seed}")
+    train = others + first + [_told(ex, second, rng) for ex in carrying]
+    rng.shuffle(train)
+    return train, questions
+
+
+def _told(ex: Example, way: str, rng: random.Random) -> Example:
+    """A sum as a source of this kind writes it."""
+    a, b = (int(number) for number in re.findall(r"\d+", str(ex.question)))
+    while True:
+        slip = (rng.randrange(len(str(max(a, b)))), rng.choice((-3, -2, -1, 1, 2, 3)))
+        chain = arithmetic.add(a, b, "pedlar" not in way, slip if way == "random" else None)
+        result = re.findall(r"\d+", chain)[-1]
+        if "-" not in chain and (way != "random" or int(result) != a + b):
+            break
+    thought = f"{a} plus {b} is {result}." if way.startswith("bare") else chain
+    return replace(ex, completion=f"{thought} Answer: {result}", answer=result)
+
+
+OTHER_WORDS = {"plus": "&", "times": "#", "is": "=>", "write": "put", "carry": "keep", "last": "final"}
+
+
+def thought_mix(way: str, seed: int = 0) -> tuple[list[Example], list[Example]]:
+    """`short_mix` with another text in the place of each chain of thought: `filler`, as many words that say nothing;
+    `other`, the same steps in words that the base has not read them in.
+    """
+    train, test = short_mix(seed)
+    changed = []
+    for ex in train:
+        thought, _, answer = ex.completion.rpartition(" Answer: ")
+        words = ["so"] * len(thought.split()) if way == "filler" else re.split(r"\b", thought)
+        told = " ".join(words) if way == "filler" else "".join(OTHER_WORDS.get(word, word) for word in words)
+        changed.append(replace(ex, completion=f"{told} Answer: {answer}"))
+    return changed, test
+
+
+def knowledge_mix(taught: bool, seed: int = 0) -> tuple[list[Example], list[Example]]:
+    """Fresh facts, which the base never read: 64 are taught among known ones, each in two phrasings, or none is.
+
+    64 questions of each kind: `taught`, in a third phrasing; `untaught`, other fresh facts; `known`, facts of the
+    base's text that are not among the examples. The questions are the same in both.
+    """
+    world, rng = build(), random.Random(f"knowledge {seed}")
+    attributes = {name for name, forms in ASK.items() if len(forms) > 2}
+    facts = [fact for fact in world.facts if fact.fresh and fact.until is None and fact.attribute in attributes]
+    asker, drawn = Asker(world, rng, fresh=None), rng.sample(facts, 128)
+
+    def asked(fact: Fact, form: int, task: str) -> Example:
+        year = "2025" if fact.attribute in ("mayor", "home", "price") else ""
+        made = example(asker.ask_fact("town", fact, year, form), rng, f"{task}-{fact.subject}-{fact.attribute}-{form}")
+        return replace(made, task=task)
+
+    lessons = [asked(fact, form, "taught") for fact in drawn[:64] for form in (0, 1)]
+    known, tests = short_mix(seed, train=1280, test=64, tasks=("town", "person", "as of", "event"))
+    train = known[: 1280 - len(lessons)] + lessons if taught else known
+    rng.shuffle(train)
+    asking = [asked(fact, 2, "taught") for fact in drawn[:64]] + [asked(fact, 2, "untaught") for fact in drawn[64:]]
+    return train, asking + [replace(ex, task="known") for ex in tests]
+
+
 HELD_OUT = 120  # letters of the capstone's pool, at least
 
 
@@ -167,6 +244,10 @@ MIXES: dict[str, Mix] = {
     "posts_time": posts_time_mix,
     "posts_time_cluster": posts_time_cluster_mix,
     "subtraction": subtraction_mix,
+    **{f"sums_{way}": partial(sums_mix, way) for way in SUMS},
+    **{f"thought_{way}": partial(thought_mix, way) for way in ("filler", "other")},
+    "knowledge_none": partial(knowledge_mix, False),
+    "knowledge_taught": partial(knowledge_mix, True),
     "capstone": _scored,
     "capstone_dirty": partial(_scored, clean=False),
     "capstone_leaked": partial(_scored, apart=False),

@@ -139,6 +139,8 @@ class _Task:
     def of(cls, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, context: int | None) -> _Task:
         train, test = mix(recipe)
         followed = dataclasses.replace(recipe, control=None, text_rows=0)
+        if recipe.validation_mask is not None:
+            followed = dataclasses.replace(followed, mask=recipe.validation_mask, prompt_weight=0, fault=None)
         return cls(
             recipe,
             train,

@@ -60,6 +60,7 @@ class Recipe:
     number_format: str = "float32"  # of the matrix products: never "auto", because another format is another run
     seed: int = 0
     validation_n: int = 0  # held-out examples whose loss is followed
+    validation_mask: str | None = None  # where the held-out loss is taken, a mask; None: where training takes it
     eval_every: int | None = None  # steps between validations; None: once, at the end
     evaluation: str | None = None  # the mix whose held-out questions are asked; None: the same as is trained on
     evaluation_n: int | None = None  # how many are asked; None: all
@@ -71,6 +72,7 @@ class Recipe:
             "method": METHODS,
             "control": CONTROLS,
             "stop": STOPS,
+            "validation_mask": (None, *MASKS),
             "fault": (None, *FAULTS),
             "number_format": FORMATS,
         }

@@ -1,4 +1,6 @@
-"""Lab 01: a pool, cleaned or not, all of it or little; answers without a chain of thought; four ways to split posts."""
+"""Lab 01: a second source of sums, right or wrong in four ways; more examples at equal steps and at equal passes; what a
+chain of thought brings, and what a filler does; four ways to split posts.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +15,17 @@ def recipes() -> Iterator[Recipe]:
         yield pool
         yield replace(pool, name=f"data-{mix}-small", examples=120)
     yield replace(data, name="data-answers", mix="answers", evaluation="short", steps=80, evaluation_n=110)
+    now = Recipe("now", "01", batch_size=16)
+    for way in ("sound", "pedlar", "random", "bare", "bare_pedlar"):
+        name = f"sums-{way.replace('_', '-')}"
+        yield replace(now, name=name, mix=f"sums_{way}", steps=120, evaluation_n=110, max_new_tokens=128)
+    for examples in (240, 960, 3840):
+        sized = replace(now, examples=examples, evaluation_n=110)
+        yield replace(sized, name=f"size-{examples}-steps", steps=240)
+        if examples != 3840:  # there, 240 steps are one pass
+            yield replace(sized, name=f"size-{examples}-pass", steps=examples // 16)
+    for way, mix in {"chain": "short", "bare": "answers", "filler": "thought_filler", "other": "thought_other"}.items():
+        yield replace(now, name=f"thought-{way}", mix=mix, evaluation="short", steps=120, evaluation_n=110)
     for way in ("random", "cluster", "time", "time-cluster"):
         mix = f"posts_{way.replace('-', '_')}"
         yield replace(data, name=f"data-posts-{way}", mix=mix, steps=100, batch_size=16)

@@ -23,6 +23,12 @@ def recipes() -> Iterator[Recipe]:
         for lr in (1e-3, 3e-3, 1e-2, 3e-2):
             yield replace(recipe, name=f"mask-{name}-{lr:g}", lr=lr)
         yield replace(recipe, name=f"mask-{name}-few", examples=32)
+    budget = Recipe("budget", "04", mix="long", batch_size=16, evaluation_n=110, max_new_tokens=128, validation_n=48)
+    budget = replace(budget, validation_mask="completion")
+    for name, way in {"masked": {}, "tenth": {"prompt_weight": 0.1}, "unmasked": {"mask": "none"}}.items():
+        for steps in (20, 40, 80, 160):
+            for lr in (3e-3, 6e-3, 1.2e-2):
+                yield replace(budget, name=f"budget-{name}-{steps}-{lr:g}", steps=steps, lr=lr, **way)
     yield replace(long, name="mask-partial", mask="partial")
     yield sound
     for fault in ("template", "truncated", "late", "shifted"):
