@@ -17,10 +17,10 @@ CANNOT_TELL = "cannot tell"
 FEW = 24  # counted tokens in a step
 NEW_ROWS = 4  # how many times the base's own the first loss is, times how many times ln V; without an entropy
 TOO_SURE = 9  # the first loss over the entropy of the predictions; about 6 where only the labels are at fault
-# The distance from the start over the root of the sum of the squared rates: 1 where each step goes its own way. Below,
-# the steps undo each other; above, they agree, and the run is not finished, or has too few weights.
-SOUND_WALK = (0.92, 1.7)
-STRAIGHT_WALK = 3.6
+# `walk`, the distance from the start over the root of the sum of the squared rates, is 1 where each step goes its own
+# way. Below, the steps undo each other; above, they agree: the run is not finished, or has too few weights.
+TO_AND_FRO = 1.015
+STRAIGHT = 3.55
 EARLY = 0.12  # share of the run in which NaN comes from a number format, and seldom from the one example that is broken
 LATE = 0.1  # share of the run by which a sound run has done half of its fall
 
@@ -186,7 +186,7 @@ def _rules(s: Signs) -> Iterator[Verdict]:
         yield from _not_a_number(s)
     if s.frozen or s.straight == 0:
         yield Verdict("optimizer holds other weights", "there is a gradient, but the weights do not change")
-    if s.multiple is not None and s.multiple > 1.5 and s.multiple_steady:
+    if s.multiple is not None and s.multiple > 1.5 and s.multiple_steady and not s.spikes:
         why = f"the training loss is {s.multiple:.1f} times the held-out loss throughout"
         yield Verdict("accumulation undivided", why)
     if s.start_ratio is not None and s.start is not None and abs(s.start_ratio - 1) > 0.02:
@@ -207,8 +207,9 @@ def _rules(s: Signs) -> Iterator[Verdict]:
         )
     if s.straight is not None and s.straight > 1.2:
         why = f"the weights moved {s.straight:.1f} times as far as the sum of the rates"
-        if (s.climb or 0) > 1.1 or (s.rise_of_fall or 0) > 0.4:
-            yield Verdict("overflow", f"{why}, and the loss climbed again for a while", ("beta2",))
+        if (s.grad_peak or 0) > 40:
+            grew = f"{why}, and the gradients grew to {s.grad_peak:.0f} times the first"
+            yield Verdict("overflow", grew, ("beta2",))
         yield Verdict("beta2", why, ("overflow",))
     if s.walk is not None and s.walk > 2.3 and s.half is not None and s.half <= LATE:
         why = f"the loss fell at once, and yet the weights moved {s.walk:.1f} times as far as steps of chance would"
@@ -234,16 +235,17 @@ def _not_a_number(s: Signs) -> Iterator[Verdict]:
 def _shape(s: Signs) -> Iterator[Verdict]:
     by_epoch = (s.epochs or 0) > 0.7 * (s.tokens_periods or 0)  # an epoch's last batch is smaller: that is not grouping
     spread, peak, periods = s.tokens_spread or 0, s.tokens_peak or 0, s.tokens_periods or 0
-    if spread > 0.07 and (s.tokens_run or 0) > 0.5:
-        yield Verdict("not shuffled", "counted tokens stay at one level for a while, then at another")
     clear = (spread > 0.06 and (peak > 0.6 and periods > 3)) or (spread > 0.03 and peak > 0.75 and periods >= 3)
-    if (clear and not by_epoch) or (spread > 0.06 and (s.tokens_skew or 0) > 1.2):
+    uneven = spread > 0.18 and (s.epochs or 2) <= 1.05  # in batches that are drawn, the sizes even out
+    if spread > 0.07 and (s.tokens_run or 0) > 0.45 and not ((s.tokens_skew or 0) > 1.2 and periods >= 3):
+        yield Verdict("not shuffled", "counted tokens stay at one level for a while, then at another")
+    if (clear and not by_epoch) or uneven or (spread > 0.06 and (s.tokens_skew or 0) > 1.2):
         why = "counted tokens fall step by step and jump back: the batches are sorted, and the loss follows them"
         yield Verdict("grouped by length", why)
     if (s.gap or 0) > 2 and (s.epochs or 0) > 3:
         why = f"after {s.epochs:.0f} epochs the held-out loss is {s.gap:.1f} times the training loss"
         yield Verdict("overfitting", why)
-    wild = (s.climb or 0) > 0.8 or (s.rise_of_fall or 0) > 0.15 or (s.grad_spread or 0) > 12
+    wild = (s.climb or 0) > 1.05 or (s.rise_of_fall or 0) > 0.15 or (s.grad_spread or 0) > 12
     if s.spikes and (s.spike or 0) > 0.8 and not wild:
         yield Verdict("corrupted batch", f"{s.spikes} lines stand out by {s.spike:.0%}, and the next are as before")
     if s.validation_gain is not None and s.validation_gain < 0.97 and (s.epochs or 2) <= 1.05:
@@ -257,8 +259,8 @@ def _shape(s: Signs) -> Iterator[Verdict]:
             "overfitting", f"after {s.epochs:.0f} epochs the held-out loss is {s.gap:.1f} times the training loss"
         )
     climbed = (s.climb or 0) > 1.3 and (s.grad_peak or 0) > 2.5
-    uneven = (s.grad_spread or 0) > 6 or climbed or ((s.climb or 0) > 0.85 and (s.grad_fall or 0) > 12)
-    if uneven and (s.walk is None or s.walk < SOUND_WALK[1]):
+    jumping = (s.grad_spread or 0) > 6 or climbed or ((s.climb or 0) > 0.85 and (s.grad_fall or 0) > 12)
+    if jumping and (s.walk is None or s.walk < 1.7):
         if (s.epochs or 0) > 4 and (s.climb or 0) < 0.6:
             why = f"gradients reach {s.grad_spread or 0:.0f} times their usual size, though the loss never climbs back"
             yield Verdict(CANNOT_TELL, why, ("overfitting", "rate too high"))
@@ -270,10 +272,10 @@ def _shape(s: Signs) -> Iterator[Verdict]:
             yield Verdict(CANNOT_TELL, why, ("corrupted batch", "rate too high"))
         yield Verdict("corrupted batch", f"{s.spikes} lines stand out by {s.spike:.0%}, and the next are as before")
     yield from _slow(s)
-    if s.walk is not None and s.walk < SOUND_WALK[0]:
+    if s.walk is not None and s.walk < TO_AND_FRO and (s.epochs or 0) < 4:
         why = f"the loss looks sound, but the weights went to and fro: {s.walk:.2f} times as far as steps of chance"
         yield Verdict("rate too high", why, ("sound",))
-    if s.walk is not None and s.walk > SOUND_WALK[1]:
+    if s.walk is not None and s.walk > _most(s):
         why = f"the loss levels off, and yet the weights move on, {s.walk:.1f} times as far as steps of chance"
         yield Verdict("too little capacity", why, ("sound",))
     if s.validation_gain is None:
@@ -281,6 +283,11 @@ def _shape(s: Signs) -> Iterator[Verdict]:
         yield Verdict(CANNOT_TELL, why, ("sound", "overfitting"))
     why = "the loss falls, turns and levels off; nothing stands out"
     yield Verdict("sound", why, () if s.start_ratio is not None else ("labels shifted twice",))
+
+
+def _most(s: Signs) -> float:
+    """How large `walk` is at most in a sound run: where the loss falls at once, the weights soon have only to settle."""
+    return 1.65 if s.half is None or s.half < 0.07 else 2.35
 
 
 def _slow(s: Signs) -> Iterator[Verdict]:
@@ -292,13 +299,13 @@ def _slow(s: Signs) -> Iterator[Verdict]:
     if s.walk is None:
         why = f"the loss {course}, and how far the weights moved is not known"
         yield Verdict(CANNOT_TELL, why, slow if s.half is None else slow[:3])
-    elif s.walk > STRAIGHT_WALK:
+    elif s.walk > STRAIGHT:
         yield Verdict("rate too low", f"the loss {course}, and the weights move slowly, in almost a straight line")
-    elif s.walk > 1.5:
+    elif s.walk > (1.5 if s.half is None or s.half > 0.18 else _most(s)):
         yield Verdict("too little capacity", f"the loss {course}, and it levels off while the weights still move on")
     elif s.walk < 1.13:
         why = f"the loss {course}; the weights went to and fro ({s.walk:.2f} times as far as steps of chance)"
         yield Verdict("rate too high", why, ("too little capacity",))
-    else:
+    elif s.half is None or s.half > 0.18:
         why = f"the loss {course}, and the weights' path ({s.walk:.1f} times that of chance) fits several causes"
         yield Verdict(CANNOT_TELL, why, ("too little capacity", "rate too high"))

@@ -108,12 +108,28 @@ def _dates(rng: random.Random) -> tuple[str, str, str]:
     return f"{way}{asked}", f"{count} {kind} {way} {names[start]}{asked}?", answer
 
 
+def _letters(rng: random.Random) -> tuple[str, str, str]:
+    alphabet = "abcdefghijklmnopqrstuvwxyz"
+    start, count, step = rng.randrange(14), rng.randint(3, 6), rng.choice((1, 2))
+    row = alphabet[start : start + step * count : step]
+    asked, letters = rng.choice(
+        [
+            (f"{count} letters from {row[0]} on, every {'' if step == 1 else 'second '}one", row),
+            (f"the letters of {''.join(rng.sample(row, count))} in order", row),
+            (f"{row} in capitals", row.upper()),
+            (f"{row} from the end", row[::-1]),
+        ]
+    )
+    return asked.split()[-1], f"{asked[0].upper()}{asked[1:]}?", " ".join(letters)
+
+
 SKILLS: dict[str, Callable[[random.Random], tuple[str, str, str]]] = {
     "digits": _digits,
     "words": _words,
     "sums": _sums,
     "codes": _codes,
     "dates": _dates,
+    "letters": _letters,
 }
 
 

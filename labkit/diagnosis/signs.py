@@ -177,11 +177,11 @@ def _course(loss: np.ndarray, place: np.ndarray) -> dict:
     found |= {"rise": float(rises[at]) - 1, "rise_at": float(place[at])}
     gained = first - lowest[at]
     found["rise_of_fall"] = float((smooth[at] - lowest[at]) / gained) if gained > 0 else 0.0
+    around = np.maximum(_around(loss), 1e-9)
+    scatter = 1.4826 * np.median(np.abs(loss / around - 1)[count // 3 :]) + 1e-6
     beside = np.sqrt(np.r_[loss[0], loss[:-1]] * np.r_[loss[1:], loss[-1]])  # on a steep fall most neighbours are later
-    around = np.maximum(_around(loss), beside)
-    above = loss / np.maximum(around, 1e-9) - 1
+    above = loss / np.maximum(around, beside) - 1
     above[: max(2, count // 8)] = 0
-    scatter = 1.4826 * np.median(np.abs(above[max(2, count // 8) :])) + 1e-6
     found["spike"] = float(above.max())
     found["spikes"] = int(((above > 0.25) & (above > 6 * scatter)).sum())
     half = slice(count // 2, None)
