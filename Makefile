@@ -54,13 +54,13 @@ check: setup  ## ruff: the lint and the format; mypy: the types
 	@$(VENV)/bin/mypy
 
 test-fast: setup  ## the tests of the package without attacks, real kernels and whole labs, two files at once
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --ignore=tests/grading --ignore=tests/test_labs.py \
-	  --ignore=tests/workshop --ignore=tests/test_records.py
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow and not browser and not gpu' \
+	  --ignore=tests/grading
 
 test: setup  ## run every test that needs no browser and no GPU, then check every lab against its stored outputs
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --durations=15 --ignore=tests/grading
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15 --ignore=tests/grading
 	$(VENV)/bin/python -m pytest --durations=15 tests/grading  # its sandboxes count processes and memory, so one at a time
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=900 labs
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env --nbval-cell-timeout=900 labs
 
 test-browser: setup  ## run the tests that open pages in Chromium
 	$(VENV)/bin/python -m pytest -m browser

@@ -20,6 +20,15 @@ CHAT_TEMPLATE = (
 )
 
 
+LONGEST = ("test_labs", "test_exercises", "test_trace", "test_records", "test_demo", "test_together", "test_sweeps")
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take longest come first, so that two processes that share the files end at the same time."""
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_home(tmp_path_factory):
     """The store of the tests; a test that reaches the user's own makes the session fail."""

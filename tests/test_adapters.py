@@ -18,6 +18,8 @@ from strange_adapters import CASES, CONFIG, WEIGHTS, config
 from labkit import adapters, models
 from labkit.common import InputError
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 10
 
 

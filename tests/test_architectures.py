@@ -8,6 +8,8 @@ from labkit import architectures
 from labkit.architectures import Count
 from labkit.common import InputError
 
+pytestmark = pytest.mark.slow
+
 ALL = list(architectures.catalogue())
 
 

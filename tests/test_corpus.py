@@ -18,6 +18,8 @@ from labkit import corpus, dedup
 from labkit.cli import main
 from labkit.common import InputError
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("datatrove")
 
 

@@ -56,6 +56,7 @@ good = st.sampled_from(
 lines = st.lists(junk | good.map(lambda text: json.dumps({"text": text}, ensure_ascii=False).encode()), max_size=20)
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
 @given(lines, st.sampled_from(["", "\n"]), st.integers(1, 7), st.sampled_from([0.5, 0.8, 1.0]))
 def test_every_line_is_in_exactly_one_file(tmp_path_factory, given_lines, end, part_lines, threshold):

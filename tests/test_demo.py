@@ -13,6 +13,8 @@ import pytest
 
 from labkit import cli
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["--steps", "2", "--questions", "11", "--device", "cpu"]
 KEYS = {
     "before",

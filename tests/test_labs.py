@@ -13,6 +13,8 @@ import pytest
 from labkit.exercises import find, reference_cell
 from labkit.workshop import notebooks
 
+pytestmark = pytest.mark.slow
+
 LABS = Path(__file__).parent.parent / "labs"
 EXERCISE = re.compile(r"^@lk\.exercise\(\"([\w.]+)\"\)", re.MULTILINE)
 SOURCES = [source for source in sorted((LABS / "source").glob("*.py")) if EXERCISE.search(source.read_text())]

@@ -102,6 +102,7 @@ FORMS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_length", [None, 22])
 @pytest.mark.parametrize("form", FORMS)
 def test_rows_equal_those_of_trl(form, max_length, tokenizer, tiny_model_folder, tmp_path):

@@ -223,6 +223,7 @@ def test_an_adapter_that_is_none_or_does_not_fit(loaded, tiny_model_folder, tmp_
         models.load(tiny_model_folder, device="cpu", adapter=tmp_path / "adapter")
 
 
+@pytest.mark.slow
 def test_generate_writes_what_transformers_writes_row_by_row(trained, loaded):
     tokenizer = loaded[1]
     examples = number_questions(40, seed=7)
@@ -406,6 +407,7 @@ def test_fewer_bits_leave_fewer_values_in_a_block(wide_model_folder, bits):
     assert max(len(block.unique()) for block in weight.reshape(-1, 64)) == 2**bits
 
 
+@pytest.mark.slow
 def test_nothing_is_said_while_bitsandbytes_is_loaded(wide_model_folder):
     """On processors with AVX512-BF16 it has a notice on stderr, which a notebook would keep."""
     code = f"from labkit import models; models.load({str(wide_model_folder)!r}, 'cpu', quantize='nf4')"

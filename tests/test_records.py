@@ -8,6 +8,8 @@ import pytest
 
 from labkit import models, runs, training
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tokenizer():

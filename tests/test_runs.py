@@ -412,6 +412,7 @@ def test_shuffling_draws_nothing_from_the_global_seed(small_mix):
     assert random.random() == expected
 
 
+@pytest.mark.slow
 def test_qlora_runs_over_the_base_in_nf4_alone_and_together(small_mix, monkeypatch, wide_model_folder):
     monkeypatch.setattr(models, "BASE", wide_model_folder)
     monkeypatch.setattr(execution.cluster, "map", lambda work, jobs, progress, **_: [

@@ -17,6 +17,8 @@ from labkit.almanac import capstone
 from labkit.cli import main
 from labkit.scoring import Written
 
+pytestmark = pytest.mark.slow
+
 EVIL = ("=HYPERLINK(1)", "\x1b[31mred", "<script>alert(1)</script>", "a\nb,c", "@SUM(1)", "\u202eevil")
 
 

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from labkit import lab, syllabus
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 

@@ -215,6 +215,7 @@ def test_another_right_solution_passes(function):
 # A tokenizer made of it
 
 
+@pytest.mark.slow
 def test_the_same_merges_as_tokenizers_on_a_megabyte(ours, peer):
     learned = from_library(peer)
     assert len(ours.merges) == 2048 - 256 - len(SPECIAL)
@@ -222,6 +223,7 @@ def test_the_same_merges_as_tokenizers_on_a_megabyte(ours, peer):
     assert ours.tokens == learned.tokens and ours == learned
 
 
+@pytest.mark.slow
 def test_the_same_ids_as_tokenizers_on_a_megabyte(ours, peer, documents):
     for text, theirs in zip(documents, peer.encode_batch(documents, add_special_tokens=False)):
         ids = ours.encode(text)
@@ -260,6 +262,7 @@ def test_training_on_hostile_text_equals_tokenizers():
         assert train([text], 300, special=SPECIAL) == from_library(train_tokenizer([text], 300)), text[:12]
 
 
+@pytest.mark.slow
 def test_a_megabyte_of_one_letter_is_learned_by_doubling():
     learned = train(["a" * 2**20], 256 + 20)
     assert [len(token) for token in learned.tokens[256:]] == [2**k for k in range(1, 21)]

@@ -12,6 +12,8 @@ from labkit import architectures, memory, models
 from labkit.memory import METHODS, Setup
 from labkit.trace import Meter, measure, trace
 
+pytestmark = pytest.mark.slow
+
 ALL = list(architectures.catalogue())
 
 

@@ -8,6 +8,8 @@ from labkit import runs
 from labkit.almanac import capstone, mixes, pool
 from labkit.almanac.world import CUTOFF, build
 
+pytestmark = pytest.mark.slow
+
 SPLITS = ("posts_random", "posts_cluster", "posts_time", "posts_time_cluster")
 
 

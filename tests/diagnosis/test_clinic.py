@@ -15,6 +15,8 @@ from labkit.diagnosis.causes import CAUSES
 from labkit.diagnosis.clinic import CASES, Setup, plan, run
 from labkit.training import Settings, fit
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def setup(tiny_model_folder):

@@ -295,6 +295,7 @@ def test_history_of_the_kit_is_read_back(logged):
     assert log.history["validation_loss"] == [2.5] and log.missing[-1].startswith("no distance")
 
 
+@pytest.mark.slow
 def test_large_log_in_bounded_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(formats, "MAX_POINTS", 500)
     path = tmp_path / "large.csv"

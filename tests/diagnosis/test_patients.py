@@ -15,6 +15,8 @@ from labkit.diagnosis.causes import CAUSES
 from labkit.diagnosis.knobs import KNOBS, LARGER
 from labkit.diagnosis.measures import MEASURES
 
+pytestmark = pytest.mark.slow
+
 NUMBERS = list(patients.patients())
 
 

@@ -16,9 +16,10 @@ from labkit.exercises.engine import check, judge
 from labkit.exercises.kinds import Misconception, Probe
 
 CATALOGUE = catalogue()
-SEEDS = 50
+SEEDS = 12  # `labkit exercise check` takes fifty
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("id", CATALOGUE)
 def test_an_exercise_can_be_trusted(id):
     assert examine(CATALOGUE[id], range(SEEDS)) == []

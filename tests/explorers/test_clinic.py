@@ -19,6 +19,8 @@ from labkit.explorers.clinic import AXES, EXTRAS, NONE, TESTS, Chart, Visit, kep
 from labkit.live import VIEW
 from labkit.progress import Store, store
 
+pytestmark = pytest.mark.slow
+
 NUMBERS = list(patients.patients())
 NUMBER = 3
 

@@ -16,6 +16,8 @@ from labkit import progress
 from labkit.common import InputError
 from labkit.progress import Store
 
+pytestmark = pytest.mark.slow
+
 GIVEN = {"given": "−0.2 nats <b>", "drawn": {"p": 0.8}}
 WRITE = """
 import sys

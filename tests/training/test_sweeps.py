@@ -19,6 +19,8 @@ from labkit.common import InputError
 from labkit.masking import render
 from labkit.training import Settings, Trial, fit_alone, sweep, sweeps
 
+pytestmark = pytest.mark.slow
+
 SHORT = Settings(steps=3, batch_size=4, number_format="float32")
 
 

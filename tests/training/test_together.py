@@ -13,6 +13,8 @@ from labkit import models
 from labkit.common import InputError
 from labkit.training import Settings, Trial, fit_alone, fit_together, groups, together
 
+pytestmark = pytest.mark.slow
+
 BASE = Settings(steps=50, batch_size=8, lr=1e-3, number_format="float32")
 # Eight runs with nothing in common but the base and the modules
 DIFFERENT = [

@@ -15,6 +15,8 @@ from labkit.exercises import engine
 from labkit.exercises.kinds import same
 from labkit.workshop import bench
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def benchmarks(tmp_path, monkeypatch):

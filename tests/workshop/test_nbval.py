@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from labkit.workshop.nbval import Tolerance, difference
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TWO_PERCENT = Tolerance(rtol=0.02)
 

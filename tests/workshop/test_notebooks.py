@@ -11,6 +11,8 @@ import pytest
 from labkit.common import InputError
 from labkit.workshop import notebooks
 
+pytestmark = pytest.mark.slow
+
 LABS = Path(__file__).parents[2] / "labs"
 
 SOURCE = """# ---

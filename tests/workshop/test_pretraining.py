@@ -23,6 +23,8 @@ from labkit.workshop.pretraining import (
     train_tokenizer,
 )
 
+pytestmark = pytest.mark.slow
+
 TINY = Plan(
     steps=6,
     second_steps=2,
