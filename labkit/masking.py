@@ -269,10 +269,12 @@ def sampled_labels(
 
 FAULTS = {  # what can be planted in a row; each happens in practice
     "all_masked": "no label at all: the marker that the mask looks for is not in the text",
+    "prompt_trained": "nothing is masked: the whole prompt carries loss, as the completion does",
     "template": "the mask ends at another data set's marker, `Answer:`, and hides everything before it",
     "truncated": "the row is cut on the right to 48 tokens, completion and all",
     "late": "the mask is one token too long: the completion's first token carries no loss",
     "shifted": "the labels are one place too late: the library's shift then asks for the token just read",
+    "shifted_early": "the labels were shifted by hand: the library's shift then asks for the token after next",
     "no_end_token": "the end token carries no loss: it doubles as padding, and padding was masked by value",
 }
 CUT = 48  # tokens; half of the short mix's rows are longer
@@ -290,6 +292,10 @@ def plant(fault: str, row: Rendered, tokenizer: PreTrainedTokenizerBase) -> tupl
         return ids[:CUT], labels[:CUT]
     if fault == "shifted":
         return ids, [IGNORED, *labels[:-1]]
+    if fault == "shifted_early":
+        return ids, [*labels[1:], IGNORED]
+    if fault == "prompt_trained":
+        return ids, list(ids)
     if fault == "all_masked":
         hidden = range(len(ids))
     elif fault == "template":
@@ -329,31 +335,48 @@ def collate(rows: list, pad: int) -> dict[str, torch.Tensor]:
 def check_batch(batch: dict[str, torch.Tensor], prompt_lengths: list[int], end_id: int) -> str:
     """The first of these faults that some row of the batch has, else "ok".
 
-    `truncated`: its last real token is not the end token. `all_masked`: none of its tokens carries loss. `template`: at
-    least the first two tokens of its completion carry none. `late`: the first carries none. `no_end_token`: the last
-    carries none. The attention mask says which tokens are real; a completion begins after `prompt_lengths` of them.
+    `truncated`: its last real token is not the end token. `all_masked`: none of its tokens carries loss. `shifted`:
+    each label is the token before its place; `shifted_early`: the token after. `prompt_trained`: every token of its
+    prompt carries loss. `template`: at least the first two tokens of its completion carry none. `late`: the first
+    carries none. `no_end_token`: the last carries none. The attention mask says which tokens are real; a completion
+    begins after `prompt_lengths` of them.
     """
     found = set()
-    for ids, mask, labels, start in zip(batch["input_ids"], batch["attention_mask"], batch["labels"], prompt_lengths):
-        length = int(mask.sum())
-        counted = (labels[:length] != -100).tolist()
-        if int(ids[length - 1]) != end_id:
+    rows = zip(batch["input_ids"].tolist(), batch["attention_mask"].tolist(), batch["labels"].tolist(), prompt_lengths)
+    for ids, mask, labels, start in rows:
+        length = sum(mask)
+        ids, labels = ids[:length], labels[:length]
+        counted = [label != -100 for label in labels]
+        moved = {
+            by: all(label in (-100, token) for label, token in zip(labels, around))
+            for by, around in ((0, ids), (-1, [None, *ids]), (1, [*ids[1:], None]))
+        }
+        if ids[-1] != end_id:
             found.add("truncated")
         elif not any(counted):
             found.add("all_masked")
+        elif moved[-1] and not moved[0]:
+            found.add("shifted")
+        elif moved[1] and not moved[0]:
+            found.add("shifted_early")
+        elif all(counted[:start]) and start:
+            found.add("prompt_trained")
         elif not any(counted[start : start + 2]):
             found.add("template")
         elif not counted[start]:
             found.add("late")
         elif not counted[-1]:
             found.add("no_end_token")
-    order = ("truncated", "all_masked", "template", "late", "no_end_token")
-    return next((fault for fault in order if fault in found), "ok")
+    order = "truncated all_masked shifted shifted_early prompt_trained template late no_end_token"
+    return next((fault for fault in order.split() if fault in found), "ok")
 
 
 SAID = {
     "truncated": "the row ends without the end token, cut off; allow more tokens, or shorten the prompt",
     "all_masked": "no token carries loss; check that the template writes what the mask looks for",
+    "shifted": "the labels are one place too late; leave them unshifted, because the model shifts them",
+    "shifted_early": "the labels are shifted already, and the model shifts them once more; leave them unshifted",
+    "prompt_trained": "the whole prompt carries loss; set its labels to -100, or allow it if that is meant",
     "template": "the mask hides the beginning of the completion; check that it ends at the template's own marker",
     "late": "the completion's first token carries no loss; begin the labels one place earlier",
     "no_end_token": "the end token carries no loss, so the model never learns to stop; mask padding by position",

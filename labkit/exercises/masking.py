@@ -474,6 +474,15 @@ def batch_probes(rng: random.Random) -> Iterator[Probe]:
             made[0]["labels"][place] = -100
         return made
 
+    def shift(made, way):
+        labels = made[0]["labels"]
+        made[0]["labels"] = [-100, *labels[:-1]] if way == "late" else [*labels[1:], -100]
+        return made
+
+    def open_prompt(made):
+        made[0]["labels"][: made[1]] = made[0]["input_ids"][: made[1]]
+        return made
+
     def cut(made, size):
         made[0]["input_ids"], made[0]["labels"] = made[0]["input_ids"][:size], made[0]["labels"][:size]
         return made
@@ -488,30 +497,38 @@ def batch_probes(rng: random.Random) -> Iterator[Probe]:
     def size(made):
         return len(made[0]["input_ids"])
 
-    for group, pad in (("pad of its own", 0), ("end is pad", END)):
+    for group, pad, others in (("pad of its own", 0, 2), ("end is pad", END, 0)):
         yield probe(group, row([5, 6], [7, 8, END]), pad=pad)
         yield probe(group, row([5], [END]), row([5, 6, 7], [8, END]), pad=pad)
         yield probe(group, row([5, pad], [pad, 8, END]), row([5, 6, 4], [7, 9, 8, END]), pad=pad)
-        for others in (0, 2):
-            before = [sound() for _ in range(others)]
-            made = sound()
-            yield probe(group, *before, hide(made, *range(size(made))), pad=pad)
-            made = sound()
-            yield probe(group, *before, hide(made, *range(made[1] + rng.randint(2, 3))), pad=pad)
-            made = sound()
-            yield probe(group, *before, hide(made, made[1]), pad=pad)
-            made = sound(3)
-            yield probe(group, *before, cut(made, size(made) - rng.randint(1, 2)), sound(5), pad=pad)
-            made = sound()
-            yield probe(group, *before, hide(made, size(made) - 1), pad=pad)
-            made = sound(2)
-            yield probe(group, *before, cut(made, made[1]), pad=pad)  # cut before its completion
-            yield probe(group, sound(4), *before, sound(2), pad=pad)
+        before = [sound() for _ in range(others)]
+        made = sound()
+        yield probe(group, *before, hide(made, *range(size(made))), pad=pad)
+        made = sound()
+        yield probe(group, *before, hide(made, *range(made[1] + rng.randint(2, 3))), pad=pad)
+        made = sound()
+        yield probe(group, *before, hide(made, made[1]), pad=pad)
+        for way in ("late", "early"):
+            yield probe(group, *before, shift(sound(), way), pad=pad)
+        yield probe(group, *before, open_prompt(sound()), pad=pad)
+        yield probe(group, *before, hide(open_prompt(sound(3)), 1), pad=pad)  # some of it is masked: that is meant
+        made = open_prompt(sound())
+        yield probe(group, *before, hide(made, size(made) - 1), pad=pad)
+        made = sound(3)
+        yield probe(group, *before, cut(made, size(made) - rng.randint(1, 2)), sound(5), pad=pad)
+        made = sound()
+        yield probe(group, *before, hide(made, size(made) - 1), pad=pad)
+        made = sound(2)
+        yield probe(group, *before, cut(made, made[1]), pad=pad)  # cut before its completion
+        yield probe(group, sound(4), *before, sound(2), pad=pad)
         two = ([5, 6], [7, END])
         yield probe(group, hide(row(*two), 3), hide(row(*two), 2), pad=pad)
         yield probe(group, hide(row(*two), 3), hide(row(*two), 2, 3), pad=pad)
         yield probe(group, hide(row(*two), 2), hide(row([5, 6], [7, 8, END]), 2, 3), pad=pad)
         yield probe(group, hide(row(*two), 2, 3), cut(row([5, END, 6], [7, 8, END]), 5), pad=pad)
+        yield probe(group, row([5, 7], [7, 7, END]), row([7, 7, 7], [7, 7, END]), pad=pad)
+        yield probe(group, open_prompt(row(*two)), shift(row([5, 6], [7, 8, END]), "early"), pad=pad)
+        yield probe(group, hide(row(*two), 2), open_prompt(row([5, 6], [7, 8, END])), pad=pad)
 
 
 @mistake(
@@ -594,10 +611,41 @@ def check_never_ends(batch, prompt_lengths, end_id):
     return "ok" if found == "no_end_token" else found
 
 
+@mistake(
+    "prompts not looked at",
+    "You look at the completion alone. A row whose whole prompt carries loss is the commonest fault: `prompt_trained`.",
+)
+def check_completion_only(batch, prompt_lengths, end_id):
+    labels = batch["labels"].clone()
+    ids = batch["input_ids"]
+    for row, start in enumerate(prompt_lengths):
+        if bool((labels[row, :start] == ids[row, :start]).all()):
+            labels[row, :start] = -100
+    return masking.check_batch(batch | {"labels": labels}, prompt_lengths, end_id)
+
+
+@mistake(
+    "labels' values not looked at",
+    "You ask where the labels are, and not which they are: compare them with the ids. Moved by one place, they are "
+    "`shifted` or `shifted_early`.",
+)
+def check_places_only(batch, prompt_lengths, end_id):
+    labels = batch["input_ids"].where(batch["labels"] != -100, batch["labels"])
+    return masking.check_batch(batch | {"labels": labels}, prompt_lengths, end_id)
+
+
+@mistake(
+    "the two shifts exchanged", "`shifted` is one place too late, `shifted_early` one too early: you exchange them."
+)
+def check_shifts_exchanged(batch, prompt_lengths, end_id):
+    found = masking.check_batch(batch, prompt_lengths, end_id)
+    return {"shifted": "shifted_early", "shifted_early": "shifted"}.get(found, found)
+
+
 CHECK_BATCH = Exercise(
     id="masking.check_batch",
     points=3,
-    minutes=9,
+    minutes=12,
     reference=masking.check_batch,
     probes=batch_probes,
     torch=True,
@@ -610,6 +658,9 @@ CHECK_BATCH = Exercise(
         check_masked_before_cut,
         check_late_for_template,
         check_never_ends,
+        check_completion_only,
+        check_places_only,
+        check_shifts_exchanged,
     ),
     hints=(
         "Go row by row. How many tokens are real (attention_mask)? Where does the completion begin?",
@@ -618,9 +669,10 @@ CHECK_BATCH = Exercise(
             "some row has."
         ),
         (
-            "`length = int(mask.sum())`, `counted = (labels[:length] != -100).tolist()`; `truncated`: `ids[length - "
-            "1] != end_id`; `all_masked`: `not any(counted)`; `template`: `not any(counted[start:start + 2])`; "
-            "`late`: `not counted[start]`; `no_end_token`: `not counted[-1]`."
+            "`counted = [label != -100 for label in labels]`; `truncated`: `ids[-1] != end_id`; `all_masked`: `not "
+            "any(counted)`; `shifted`: some label is not its id, and each is the id before; `prompt_trained`: "
+            "`all(counted[:start])`; `template`: `not any(counted[start:start + 2])`; `late`: `not counted[start]`; "
+            "`no_end_token`: `not counted[-1]`."
         ),
     ),
 )

@@ -407,7 +407,7 @@ example = next(
     e for e in lk.almanac.examples.short_mix(seed=0, train=40)[0] if e.task == "town"
 )
 row = lk.masking.render(example, tokenizer)
-for fault in ("all_masked", "template", "truncated", "late", "shifted", "no_end_token"):
+for fault in lk.masking.FAULTS:
     ids, labels = lk.masking.plant(fault, row, tokenizer)
     said = [
         "·" if label == -100 else tokenizer.decode([label]).strip()
@@ -425,7 +425,9 @@ for fault in ("all_masked", "template", "truncated", "late", "shifted", "no_end_
 # | `all_masked` | the mask looks for a marker that the template never writes |
 # | `template` | it finds another data set's marker, here `Answer:`, and hides everything before it |
 # | `truncated` | rows are cut on the right to save memory; prompts come first, so completions go |
-# | `late`, `shifted` | the mask is one token too long; or all labels are one place too late |
+# | `prompt_trained` | nobody masked anything: what most trainers do with plain text |
+# | `late` | the mask is one token too long |
+# | `shifted`, `shifted_early` | all labels are one place too late; or they were shifted by hand, and the library shifts again |
 # | `no_end_token` | pad and end share an id, and padding was masked by value |
 #
 # One question before the numbers.
@@ -519,7 +521,7 @@ lk.predict("masking.failures", outcome=cheapest)
 #
 # ### Exercise: check a batch
 #
-# *Harder, 9 minutes.* One check, before the first step, catches all five. A batch holds the three tensors from above;
+# *Harder, 12 minutes.* One check, before the first step, catches all five. A batch holds the three tensors from above;
 # `prompt_lengths` says how many real tokens of each row are prompt. Answer with the first of these, in this order,
 # that *some row* has:
 #
@@ -527,6 +529,9 @@ lk.predict("masking.failures", outcome=cheapest)
 # |---|---|
 # | `"truncated"` | its last real token is not `end_id` |
 # | `"all_masked"` | no token of it carries loss |
+# | `"shifted"` | its labels are not the ids at their places, but each is the id *before* its place |
+# | `"shifted_early"` | the same, but each is the id *after* its place |
+# | `"prompt_trained"` | every token of its prompt carries loss |
 # | `"template"` | the first two tokens of its completion carry none |
 # | `"late"` | the first token of its completion carries none |
 # | `"no_end_token"` | its last real token carries none |

@@ -31,7 +31,8 @@ def recipes() -> Iterator[Recipe]:
                 yield replace(budget, name=f"budget-{name}-{steps}-{lr:g}", steps=steps, lr=lr, **way)
     yield replace(long, name="mask-partial", mask="partial")
     yield sound
-    for fault in ("template", "truncated", "late", "shifted"):
-        yield replace(sound, name=f"mask-{fault}", fault=fault)
+    for fault in ("template", "truncated", "late", "shifted", "shifted_early", "prompt_trained"):
+        yield replace(sound, name=f"mask-{fault.replace('_', '-')}", fault=fault)
+    yield replace(sound, name="mask-no-end-known", fault="no_end_token")
     yield replace(sound, name="mask-end", stop="unknown")
     yield replace(sound, name="mask-no-end", stop="unknown", fault="no_end_token")
