@@ -366,6 +366,7 @@ def sequence_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe((toy, np.array([1, -100, -100])), "edges")
     yield Probe((toy * 1e4, np.array([-100, 1, 1])), "edges")
     yield Probe((toy[:1], np.array([2])), "edges")
+    yield Probe((toy * 1e4, np.array([-100, 0, 1])), "edges")  # certain and right: a loss of exactly 0
     for _ in range(5):
         length, vocabulary = rng.randint(4, 6), rng.randint(3, 5)
         labels = [rng.randrange(vocabulary) for _ in range(length)]
@@ -375,6 +376,8 @@ def sequence_probes(rng: random.Random) -> Iterator[Probe]:
     large, labels = _logits(rng, 4, 3) * 3000 + 1e4, [-100, -100, rng.randrange(3), rng.randrange(3)]
     yield Probe((large, np.array(labels)), "typical")
     yield Probe((_logits(rng, 3, 4), np.array([rng.randrange(4), -100, -100])), "typical")
+    sure = [rng.randrange(3) for _ in range(3)]
+    yield Probe((1e5 * np.eye(3)[sure], np.array([-100, *sure[:2]])), "typical")
 
 
 def _losses(logits: np.ndarray, targets: Iterable[int]) -> list[float]:
@@ -497,12 +500,14 @@ def accumulate_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe(([2.0, 6.0], [1, 9]), "edges")
     yield Probe(([0.0, 3.0], [0, 2]), "edges")
     yield Probe(([0.0, 0.0], [0, 0]), "edges")
+    yield Probe(([0.0, 0.0], [3, 2]), "edges")
     for _ in range(5):
         counts = [rng.randint(1, 40) for _ in range(rng.randint(2, 5))]
         counts[0] += counts[1]
         yield Probe(([round(count * rng.uniform(0.1, 4), 2) for count in counts], counts), "typical")
     yield Probe(([0.0, round(rng.uniform(1, 9), 2), 1.5], [0, rng.randint(2, 9), 1]), "typical")
     yield Probe(([0.0] * 3, [0] * 3), "typical")
+    yield Probe(([0.0] * 3, [rng.randint(1, 9), 0, rng.randint(1, 9)]), "typical")
 
 
 @mistake(

@@ -267,6 +267,8 @@ def shingles_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe((" \n\t ", 2), "edges")
     yield Probe(("Salt", 3), "edges")
     yield Probe(("Hello World", 3), "edges")
+    yield Probe((" Two   words ", 3), "edges")
+    yield Probe(("Maß und Straße", 2), "edges")
     yield Probe(("One two three", 3), "edges")
     yield Probe(("One two three", 2), "edges")
     yield Probe(("To  be\tor\nnot to be", 2), "edges")
@@ -277,7 +279,8 @@ def shingles_probes(rng: random.Random) -> Iterator[Probe]:
         words[0] = words[0].capitalize()
         text = "".join(word + rng.choice([" ", " ", "\n", "  "]) for word in words[:-2])
         yield Probe((f"{text}  {words[-2]} {words[-1]}.", n), "typical")
-    yield Probe((f"{rng.choice(WORDS).title()} {rng.choice(WORDS)}", 3), "typical")
+    yield Probe((f"{rng.choice(WORDS).title()} \t{rng.choice(WORDS)}", 3), "typical")
+    yield Probe((f"{rng.choice(WORDS)} große {rng.choice(WORDS)} Straßen", 3), "typical")
 
 
 @mistake(

@@ -207,19 +207,19 @@ def mistaken_outcomes(exercise: Exercise, known: Misconception, seed: int) -> li
 
 
 def _misconception(exercise: Exercise, outcomes: list[Outcome], wrong: list[int], seed: int) -> Misconception | None:
-    """The misconception with exactly these results; otherwise one that explains everything that is wrong, if half of
-    its errors show.
+    """The misconception with exactly these results; otherwise, of those that explain everything that is wrong, and of
+    whose errors half show, the one with the fewest errors that do not.
     """
     expected = expected_outcomes(exercise, seed)
-    best = None
+    best, fewest = None, 2 * len(wrong) + 1
     for known in exercise.misconceptions:
         its = mistaken_outcomes(exercise, known, seed)
         if all(same(a, b, exercise.compare) for a, b in zip(outcomes, its)):
             return known
-        shows = [i for i, outcome in enumerate(its) if not same(outcome, expected[i], exercise.compare)]
+        shows = sum(not same(outcome, expected[i], exercise.compare) for i, outcome in enumerate(its))
         explains = all(same(outcomes[i], its[i], exercise.compare) for i in wrong)
-        if best is None and explains and len(wrong) >= 2 and 2 * len(wrong) >= len(shows):
-            best = known
+        if explains and len(wrong) >= 2 and shows < fewest:
+            best, fewest = known, shows
     return best
 
 

@@ -122,6 +122,7 @@ def partial_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe(([], {"answer"}), "edges")
     yield Probe(([("system", [3, 3]), ("answer", [])], {"answer"}), "edges")
     yield Probe(([("question", [3, 4])], {"question"}), "edges")
+    yield Probe((row, {"system", "answer"}), "edges")
     yield Probe((row[:3], {"answer"}), "edges")
     for _ in range(4):
         draw = lambda: rng.choices(range(5, 40), k=rng.randint(1, 4))
@@ -130,6 +131,7 @@ def partial_probes(rng: random.Random) -> Iterator[Probe]:
         chosen = {"answer", rng.choice(["shot answer", "shot question"])}
         yield Probe((segments, chosen), "typical")
         yield Probe((segments, {"shot answer"}), "typical")
+    yield Probe((segments, {"system", "answer"}), "typical")
 
 
 @mistake(
@@ -233,12 +235,15 @@ def share_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe(([[-100, 3, -100], [-100, -100, -100]], [2, 0]), "edges")
     yield Probe(([], []), "edges")
     yield Probe(([[-100, -100]], [0]), "edges")
+    yield Probe(([[-100, 7, -100, 8, -100, 1]], [6]), "edges")
     for _ in range(5):
         shapes = [(rng.randint(1, 6), rng.randint(1, 3)) for _ in range(2)]
         shapes.append((rng.randint(9, 14), rng.randint(4, 6)))
         width = max(map(sum, shapes))
         rows = [[-100] * p + rng.choices(range(5, 50), k=c) + [-100] * (width - p - c) for p, c in shapes]
         yield Probe((rows, [p + c for p, c in shapes]), "typical")
+    shots = [rng.choices((-100, 7, 9), k=rng.randint(6, 9)) for _ in range(2)]
+    yield Probe(([[-100, 5, *row, -100, 1] for row in shots], [len(row) + 4 for row in shots]), "typical")
 
 
 @mistake(
@@ -324,6 +329,7 @@ def collate_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe(([row([5, 0, 6, 1], 1), row([7, 1], 1)], 0), "edges")  # a real token equals pad
     yield Probe(([row([5, 6, 1], 1), row([7, 1], 1)], 1), "edges")  # the end token is the padding
     yield Probe(([row([], 0), row([5, 1], 1)], 0), "edges")
+    yield Probe(([row([], 0), row([], 0)], 0), "edges")
     yield Probe(([], 0), "edges")
     for _ in range(4):
         pad = rng.choice([0, 1])
@@ -332,6 +338,7 @@ def collate_probes(rng: random.Random) -> Iterator[Probe]:
             ids = [*rng.choices(range(2, 30), k=size - 2), pad, 1]
             rows.append(row(ids, rng.randint(1, size - 2)))
         yield Probe((rows, pad), "typical")
+    yield Probe(([row([], 0)] * rng.randint(1, 3), 1), "typical")
 
 
 def _checked_rows(rows: list) -> None:
