@@ -4,9 +4,9 @@ Learners never work in the labs themselves: their copies are in `my-labs/`, and 
 """
 
 import argparse
+import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -47,11 +47,18 @@ def find_lab(notebooks: list[Path], name: str) -> Path:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a notebook to a place where there is none yet; an interrupted copy leaves nothing under the target's name."""
+    """Copy a notebook without its outputs, so that a guess comes before what it is about, to a place where there is
+    none yet; an interrupted copy leaves nothing under the target's name.
+    """
+    notebook = json.loads(source.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell |= {"outputs": [], "execution_count": None}
     handle, partial = tempfile.mkstemp(dir=target.parent, suffix=".partial")
-    os.close(handle)
     try:
-        shutil.copyfile(source, partial)
+        with open(handle, "w", encoding="utf-8") as file:
+            json.dump(notebook, file, indent=1, ensure_ascii=False)
+            file.write("\n")
         os.chmod(partial, 0o644)
         os.replace(partial, target)
     finally:

@@ -1,12 +1,22 @@
 """Learners' copies: what is missing is copied, what is there is never touched, and JupyterLab opens them."""
 
+import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
 from labkit import lab
 from labkit.cli import main
+
+
+def shipped(name):
+    """A lab of a text and a cell that was run."""
+    output = {"output_type": "stream", "name": "stdout", "text": ["the answer"]}
+    code = {"cell_type": "code", "source": ["1"], "metadata": {}, "execution_count": 7, "outputs": [output]}
+    text = {"cell_type": "markdown", "source": [f"the lab {name}: größer"], "metadata": {}}
+    return {"cells": [text, code], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 
 
 @pytest.fixture
@@ -16,7 +26,7 @@ def labs(tmp_path, monkeypatch):
     folder.mkdir()
     notebooks = [folder / f"{name}.ipynb" for name in ("00_start_here", "01_data", "03_cross_entropy")]
     for notebook in notebooks:
-        notebook.write_text(f"the lab {notebook.stem}")
+        notebook.write_text(json.dumps(shipped(notebook.stem)))
     monkeypatch.setattr(lab, "shipped_labs", lambda: notebooks)
     calls = []
     monkeypatch.setattr(lab, "open_jupyter", lambda notebook, arguments: calls.append((str(notebook), arguments)) or 0)
@@ -31,7 +41,9 @@ def mine():
 def test_the_first_time_copies_every_lab_and_opens_the_first(labs, capsys):
     assert main(["lab"]) == 0
     assert mine() == ["00_start_here.ipynb", "01_data.ipynb", "03_cross_entropy.ipynb"]
-    assert open("my-labs/01_data.ipynb").read() == "the lab 01_data"
+    text, code = json.loads(Path("my-labs/01_data.ipynb").read_text(encoding="utf-8"))["cells"]
+    assert text["source"] == ["the lab 01_data: größer"]
+    assert code["outputs"] == [] and code["execution_count"] is None  # a guess comes before what it is about
     assert labs == [(os.path.join("my-labs", "00_start_here.ipynb"), [])]
     assert "00_start_here.ipynb" in capsys.readouterr().out
 
@@ -63,7 +75,7 @@ def test_fresh_puts_a_new_copy_beside_the_old(labs, name):
         "03_cross_entropy.ipynb",
     ]
     assert open("my-labs/03_cross_entropy.ipynb").read() == "my work"
-    assert open("my-labs/03_cross_entropy-3.ipynb").read() == "the lab 03_cross_entropy"
+    assert "the lab 03_cross_entropy" in open("my-labs/03_cross_entropy-3.ipynb", encoding="utf-8").read()
     assert labs[-1][0] == os.path.join("my-labs", "03_cross_entropy-3.ipynb")
 
 
@@ -98,7 +110,7 @@ def test_an_interrupted_copy_leaves_nothing_behind(labs, monkeypatch):
     def interrupted(source, target):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lab.shutil, "copyfile", interrupted)
+    monkeypatch.setattr(lab.json, "dump", interrupted)
     assert main(["lab"]) == 130
     assert mine() == []
 

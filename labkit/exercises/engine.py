@@ -106,7 +106,7 @@ def decide(
     if wrong:
         valued = [i for i in wrong if not expected[i].error] or wrong  # a wrong kind of error comes last
         first = min(valued, key=lambda i: len(call_as_text(exercise, probes[i].args, 10_000)))
-        outcome, asked = outcomes[first], call_as_text(exercise, probes[first].args)
+        outcome, asked = outcomes[first], call_as_text(exercise, probes[first].args, 900)
         if outcome.message.startswith("unhashable type") and hasattr(function, "cache_info"):
             return Verdict("raised", f"`@cache` cannot handle lists and dicts (for {asked}); remove it")
         if outcome.error and not expected[first].error:
