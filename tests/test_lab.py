@@ -107,7 +107,7 @@ def test_a_folder_that_cannot_be_made_is_said_in_a_line(labs, capsys):
 
 
 def test_an_interrupted_copy_leaves_nothing_behind(labs, monkeypatch):
-    def interrupted(source, target):
+    def interrupted(*args, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(lab.json, "dump", interrupted)
