@@ -1,9 +1,10 @@
 """The mixes of lab 01's experiments and of the capstone: what is trained on, and the held-out questions, by name and
 seed.
 
-Each function gives (training examples, questions), as those of `examples` do. `dirty` and `clean` are the candidate
-pool as gathered and as cleaned; `answers` leaves out the chains of thought; the four `posts` split the same posts four
-ways. The capstone's have the scorer's questions, or letters held out of the pool, from which a score is predicted.
+Each function gives (training examples, questions), as those of `examples` do. `clean` is the candidate pool, cleaned;
+`sums` have a second source that is right or wrong in one of five ways; `answers` leaves out the chains of thought, and
+`thought` puts something else in their place; `knowledge` teaches fresh facts; the four `posts` split the same posts
+four ways. The capstone's have the scorer's questions, or letters held out of the pool, from which a score is predicted.
 """
 
 from __future__ import annotations
@@ -27,21 +28,12 @@ TURN = "2025-09-01"  # the day at which the posts are cut: about the middle of t
 KINDS = ("fresh", "changed", "unchanged")
 
 
-def dirty_mix(seed: int = 0) -> tuple[list[Example], list[Example]]:
-    """The pool as gathered, without the questions of the test."""
-    return _pool_mix(seed, clean=False)
-
-
 def clean_mix(seed: int = 0) -> tuple[list[Example], list[Example]]:
-    """The same pool, cleaned; the same questions."""
-    return _pool_mix(seed, clean=True)
-
-
-def _pool_mix(seed: int, clean: bool) -> tuple[list[Example], list[Example]]:
+    """The candidate pool, cleaned, and questions that are not in it."""
     questions = short_mix(seed, train=11)[1]
     asked = {ex.prompt for ex in questions}
     candidates = [ex for ex in pool.candidates(seed=seed)[0] if ex.prompt not in asked]
-    return pool.cleaned(candidates) if clean else candidates, questions
+    return pool.cleaned(candidates), questions
 
 
 def answers_mix(seed: int = 0) -> tuple[list[Example], list[Example]]:
@@ -236,7 +228,6 @@ Mix = Callable[[int], tuple[list[Example], list[Example]]]  # from a seed to (tr
 MIXES: dict[str, Mix] = {
     "short": short_mix,
     "long": long_mix,
-    "dirty": dirty_mix,
     "clean": clean_mix,
     "answers": answers_mix,
     "posts_random": posts_random_mix,

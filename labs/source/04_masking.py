@@ -152,13 +152,14 @@ lk.claim("C22", measured=share)
 # %% [markdown]
 # So without a mask five of every six counted tokens are prompt. Does the prompt get five sixths of the *update*?
 # Tokens do not pull with equal force. Split one batch's gradient $g$ into the part that comes from the prompt and the
-# part that comes from the completion, $g = g_p + g_c$. Norms of parts do not add up, so take the share of $g$ that
-# lies along $g$: $\langle g_p, g \rangle / \langle g, g \rangle$. The two shares add to one.
+# part that comes from the completion, $g = g_p + g_c$. "Share" can then be measured in three ways: by *projection*, the
+# part of $g$ that lies along $g$, $\langle g_p, g \rangle / \langle g, g \rangle$, where the two shares add to one; by
+# the *norms* of the two parts; by the sums of their absolute values (*L1*). Guess the first.
 
 # %%
 lk.predict(
     "masking.gradient",
-    "What share of the gradient is the prompt's, without a mask?",
+    "What share of the gradient is the prompt's, by projection, without a mask?",
     unit="%",
     low=0,
     high=100,
@@ -186,7 +187,12 @@ def gradient(where: torch.Tensor) -> torch.Tensor:
 g_prompt, g_completion = gradient(real & ~completion), gradient(completion)
 g = g_prompt + g_completion
 pull = (g_prompt @ g / (g @ g)).item()
-lk.measured("the prompt's share of the gradient", pull, 0.82, 0.96)
+lk.measured("the prompt's share by projection", pull, 0.82, 0.96)
+norms, sums = (
+    [part.norm(p=power).item() for part in (g_prompt, g_completion)] for power in (2, 1)
+)
+lk.measured("by norm", norms[0] / sum(norms), 0.66, 0.86)
+lk.measured("by the sum of absolute values", sums[0] / sum(sums), 0.6, 0.82)
 cosine = (g_prompt @ g_completion / (g_prompt.norm() * g_completion.norm())).item()
 lk.measured("cosine of the angle between the two parts", cosine, -0.1, 0.2)
 
@@ -194,8 +200,9 @@ lk.measured("cosine of the angle between the two parts", cosine, -0.1, 0.2)
 lk.predict("masking.gradient", outcome=round(100 * pull))
 
 # %% [markdown]
-# It is somewhat more than its share of the tokens, and nearly at a right angle to what you want. (This is the raw
-# gradient; Adam divides it by its size, so the step is different again.) As training goes on it gets worse: once the
+# One measure puts it above its share of the tokens (83%), the two others below. So "80% of the update" is a share of
+# tokens and no share of the update. All three agree that most of it is the prompt's, and it is nearly at a right angle to what
+# you want. (This is the raw gradient; Adam divides it by its size, so the step is different again.) As training goes on it gets worse: once the
 # answers are right, the completion barely pulls, and what is left is the noise of which question comes next.
 
 # %%
@@ -204,71 +211,69 @@ lk.claim("C23", measured=pull)
 # %% [markdown]
 # ### Is it worth anything?
 #
-# Three ways, recorded on the long mix, 20 steps of 16: loss on the completion only, on everything, and a weight of a
-# tenth on the prompt (each prompt token carries loss with a chance of a tenth, which is the same on average, and works
-# with every trainer). Each is tried at four rates on two seeds, and then at its own best rate on eight seeds. First,
-# what do you expect?
+# Three ways, recorded on the long mix, 16 rows a step, each row seen once: loss on the completion only, on everything, and
+# a weight of a tenth on the prompt (each prompt token carries loss with a chance of a tenth, which is the same on average,
+# and works with every trainer). Each at 20, 40, 80 and 160 steps, because a slower start and a worse end are two findings.
+# And each at its own best of three rates, chosen by the held-out loss of the answers. First, what do you expect?
 
 # %%
 ways = ["masked", "a tenth", "unmasked", "no difference beyond chance"]
-lk.predict("masking.best", "Which answers the most questions correctly?", choices=ways)
+lk.predict("masking.best", "Which is best after 160 steps?", choices=ways)
 
 # %%
 names = {"masked": "masked", "a tenth": "tenth", "unmasked": "unmasked"}
-rates = (0.001, 0.003, 0.01, 0.03)
-tried = {
-    way: {rate: lk.runs.Record.load(f"mask-{name}-{rate:g}") for rate in rates}
+budgets = (20, 40, 80, 160)
+best = {
+    way: {n: lk.runs.best(f"budget-{name}-{n}-*") for n in budgets}
     for way, name in names.items()
 }
-best = {}
-for way, records in tried.items():
-    two = {
-        rate: (record.shares[0] + record.shares[1]) / 2
-        for rate, record in records.items()
-    }
-    best[way] = records[max(two, key=two.get)]
-    said = "  ".join(f"{rate:g}: {mean:5.1%}" for rate, mean in two.items())
-    print(f"{way:<9} {said}  best: {max(two, key=two.get):g}")
+for way, records in best.items():
+    rates = ", ".join(f"{record.recipe['lr']:g}" for record in records.values())
+    print(f"{way:<9} best rates at {budgets} steps: {rates}")
 
 # %%
-lk.plots.scores(
-    {way: lk.runs.pooled(record) for way, record in best.items()},
-    "Masked is best, at each one's own rate",
+intervals = {
+    way: [lk.runs.interval(list(record.shares.values())) for record in records.values()]
+    for way, records in best.items()
+}
+lk.plots.courses(
+    budgets, intervals, "Right answers, by how long was trained", "steps", "share right", True
 )
 
 # %%
 differences = {
-    f"masked − {way}": lk.runs.paired_difference(best["masked"], best[way])
+    f"masked − {way}, {n} steps": lk.runs.paired_difference(best["masked"][n], best[way][n])
     for way in ("a tenth", "unmasked")
+    for n in budgets
 }
 lk.plots.differences(
     differences, "What the mask brings, seed by seed on the same questions"
 )
 
 # %%
-clear = all(difference.low > 0 for difference in differences.values())
-lk.predict("masking.best", outcome="masked" if clear else ways[-1])
+last = {way: differences[f"masked − {way}, 160 steps"] for way in ("a tenth", "unmasked")}
+lk.predict(
+    "masking.best",
+    outcome="masked" if all(bet.low > 0 for bet in last.values()) else ways[-1],
+)
 
 # %%
-lk.claim("C24", measured=differences["masked − unmasked"].mean)
+lk.claim("C24", measured=last["unmasked"].mean)
 
 # %% [markdown]
-# Why so much? Look at which models stopped. In the long mix a worked example's answer is followed by an empty line and
-# the next question. A model that trains on its prompts learns exactly that: after an answer, go on. It gets the answer
-# right, and then asks itself something else.
+# TEXT_C24
+#
+# How much of it is the *end* of an answer? In the long mix a worked example's answer is followed by an empty line and the
+# next question, and a model that trains on its prompts may learn to go on in the same way.
 
 # %%
-for way, record in best.items():
-    stopped = sum(outcome.score["stopped"] for outcome in record.outcomes) / len(
-        record.outcomes
-    )
-    print(f"{way:<9} stopped after its answer: {stopped:.1%}")
+for way, records in best.items():
+    for n, record in records.items():
+        stopped = [outcome.score["stopped"] for outcome in record.outcomes]
+        print(f"{way:<9}{n:>4} steps: stopped {sum(stopped) / len(stopped):6.1%}")
 
 # %% [markdown]
-# So this is a finding about data whose prompts look like answers, and there the effect is large. On other data the
-# mask may gain little; with few examples and short answers, loss on the prompt was found to *help* (*Instruction
-# Tuning With Loss Over Instructions*, NeurIPS 2024). *Further* below has that case. The rule: mask, unless you have
-# measured.
+# TEXT_STOP
 #
 # What about your data? `labkit lint` reports the prompt's share, and more, for any file. Name yours here, or do it in a
 # terminal: `labkit lint FILE.jsonl --model NAME_OR_FOLDER`.
@@ -699,10 +704,11 @@ lk.claim("C27", measured=ratios[256]["cache"])
 #
 # The cost of teacher forcing comes later. When it writes, the model goes on from *its own* words, and it was never
 # shown what to do after a wrong one. Ask it in phrasings that it never saw, and compare, position by position: the true
-# beginning given, or its own.
+# beginning given, or its own. Some answers are wrong from the start, because the question was misread. So look also at
+# those whose first four tokens are right: do they go astray later?
 
 # %%
-asked = "At the twelfth token, given the truth, nearly all are right. Left to itself?"
+asked = "First four tokens right, then left to itself: how many are right at the twelfth?"
 lk.predict("masking.free", asked, unit="%", low=0, high=100)
 
 # %%
@@ -714,6 +720,7 @@ own = lk.models.generate_ids(
     [row.input_ids[: row.prompt_length] for row in far],
     max_new_tokens=48,
 )
+truth = [row.input_ids[row.prompt_length :] for row in far]
 batch = lk.masking.collate(far, tokenizer.pad_token_id)
 with torch.no_grad():
     likely = (
@@ -721,47 +728,54 @@ with torch.no_grad():
         .logits.argmax(-1)
         .tolist()
     )
-forced, free = [], []
-for place in range(16):
-    there = [
-        i for i, row in enumerate(far) if row.prompt_length + place < len(row.input_ids)
-    ]
-    truth = {i: far[i].input_ids[far[i].prompt_length + place] for i in there}
-    forced.append(
-        sum(likely[i][far[i].prompt_length + place - 1] == truth[i] for i in there)
-        / len(there)
-    )
-    free.append(sum(own[i][place : place + 1] == [truth[i]] for i in there) / len(there))
+given = [likely[i][row.prompt_length - 1 :] for i, row in enumerate(far)]
+steady = [i for i in range(100) if own[i][:4] == truth[i][:4]]
+wrong = [i for i in range(100) if own[i] != truth[i]]
+print(
+    f"{len(wrong)} of 100 differ from the truth somewhere; "
+    f"{len(set(wrong) - set(steady))} of these within the first four tokens"
+)
+
+
+def right_at(place: int, tokens: list[list[int]], rows) -> float:
+    """The share of rows whose token at this place is the true one, among those that have one there."""
+    there = [i for i in rows if place < len(truth[i])]
+    hits = [tokens[i][place : place + 1] == truth[i][place : place + 1] for i in there]
+    return sum(hits) / max(len(there), 1)
+
+
+shares = {
+    "given the true beginning": [right_at(n, given, range(100)) for n in range(16)],
+    "its own words": [right_at(n, own, range(100)) for n in range(16)],
+    "its own words, the first four right": [right_at(n, own, steady) for n in range(16)],
+}
+forced, free, kept_on = shares.values()
 lk.measured("given the truth, tokens 9 to 16", sum(forced[8:]) / 8, 0.9, 1)
 lk.measured("left to itself, tokens 9 to 16", sum(free[8:]) / 8, 0.35, 0.85)
+lk.measured("the same, first four right", sum(kept_on[8:]) / 8, 0.7, 1)
 
 # %% tags=["nbval-ignore-output"]
-lk.predict("masking.free", outcome=round(100 * free[11]))
+lk.predict("masking.free", outcome=round(100 * kept_on[11]))
 
 # %% tags=["nbval-ignore-output"]
-title = "Given the truth it recovers at once; left to itself it does not"
+title = "Who begins right mostly goes on right"
 figure, axes = lk.plots.figure(title, "token of the completion", "right (%)")
-for number, (name, shares) in enumerate(
-    {"given the true beginning": forced, "its own words": free}.items()
-):
+for number, (name, row) in enumerate(shares.items()):
     style = lk.plots.DASHES[number] + lk.plots.MARKERS[number]
-    axes.plot(
-        range(1, 17),
-        [100 * share for share in shares],
-        style,
-        color=lk.plots.COLOURS[number],
-        label=name,
-    )
+    axes.plot(range(1, 17), [100 * share for share in row], style,
+              color=lk.plots.COLOURS[number], label=name)  # fmt: skip
 axes.set_ylim(0, 101)
 axes.legend(frameon=False)
-told = "; ".join(f"{name} {', '.join(f'{100 * s:.0f}' for s in shares)}" for name, shares in
-                 {"given the truth": forced, "own words": free}.items())  # fmt: skip
+told = "; ".join(f"{name} {', '.join(f'{100 * s:.0f}' for s in row)}"
+                 for name, row in shares.items())  # fmt: skip
 lk.plots.show(
     figure,
     f"{title}. Right tokens in percent, at tokens 1 to 16 of the completion: {told}.",
 )
 
 # %% [markdown]
+# TEXT_FREE
+#
 # Now plant a mistake. Take held-out sums and other calculations, and write the true working for the model up to some
 # digit. Make that digit one too high. Then let the model go on. Does it notice?
 

@@ -66,3 +66,9 @@ def test_by_hand():
     assert (
         multiply(17, 3) == "7 times 3 is 21, write 1, carry 2. 1 times 3 is 3, plus 2 is 5, write 5. 17 times 3 is 51."
     )
+
+
+def test_two_ways_to_add_wrongly():
+    assert add(58, 7, carries=False) == "8 plus 7 is 15, write 5. 5, write 5. 58 plus 7 is 55."
+    assert add(12, 34, slip=(1, 2)) == "2 plus 4 is 6, write 6. 1 plus 3 is 6, write 6. 12 plus 34 is 66."
+    assert add(25, 34, slip=(0, 2)).endswith("write 1, carry 1. 2 plus 3 plus 1 is 6, write 6. 25 plus 34 is 61.")

@@ -1,11 +1,12 @@
 """The mixes of lab 01 and the capstone: nothing that is asked is trained on, and splits differ only in what they say."""
 
+import re
 from collections import Counter
 
 import pytest
 
 from labkit import runs
-from labkit.almanac import capstone, mixes, pool
+from labkit.almanac import capstone, examples, mixes
 from labkit.almanac.world import CUTOFF, build
 
 pytestmark = pytest.mark.slow
@@ -67,13 +68,54 @@ def test_clusters_are_nearly_the_planted_ones():
     assert sorted(place for cluster in made.clusters for place in cluster) == list(range(len(made.posts)))
 
 
-def test_clean_and_dirty_ask_the_same_and_train_on_none_of_it():
-    (dirty, asked), (clean, same) = mixes.dirty_mix(1), mixes.clean_mix(1)
-    assert asked == same and not {ex.prompt for ex in asked} & {ex.prompt for ex in dirty}
-    assert {ex.id for ex in clean} < {ex.id for ex in dirty}
-    truth = pool.candidates(seed=1)[1]
-    assert {truth[ex.id].kind for ex in clean} <= {"clean", "repost", "paraphrase", "exact duplicate", "truncated"}
-    assert sum(truth[ex.id].kind == "truncated" for ex in clean) < 0.002 * len(clean)
+def test_a_clean_pool_holds_none_of_the_questions():
+    clean, asked = mixes.clean_mix(1)
+    assert not {ex.prompt for ex in asked} & {ex.prompt for ex in clean} and len(clean) > 7000
+
+
+def total(ex) -> int:
+    return sum(map(int, re.findall(r"\d+", ex.question)))
+
+
+def test_the_second_sources_differ_in_their_sums_alone_and_are_wrong_as_they_say():
+    made = {way: mixes.sums_mix(way, 2) for way in mixes.SUMS}
+    asked = made["sound"][1]
+    assert len(asked) == 110 and all(questions == asked for _, questions in made.values())
+    prompts = [ex.prompt for ex in made["sound"][0]]
+    assert len(prompts) == 1920 and not {*prompts} & {ex.prompt for ex in asked}
+    for way, (train, _) in made.items():
+        assert sorted(ex.prompt for ex in train) == sorted(prompts)
+        sums = [ex for ex in train if ex.task == "sum"]
+        wrong = [ex for ex in sums if ex.answer != str(total(ex))]
+        assert (len(sums), len(wrong)) == (640, 0 if way in ("sound", "bare") else 320)
+        assert all(ex.completion.endswith(f"Answer: {ex.answer}") for ex in sums)
+        bare = [ex for ex in sums if "write" not in ex.completion]
+        assert len(bare) == (320 if way.startswith("bare") else 0)
+        if way == "pedlar":
+            assert not any("carry" in ex.completion for ex in wrong)
+    slips = [int(ex.answer) - total(ex) for ex in made["random"][0] if ex.task == "sum" and ex.answer != str(total(ex))]
+    assert len(set(slips)) > 10 and {abs(slip) for slip in slips} & {1, 10, 100}
+
+
+def test_a_filler_is_as_long_as_the_chain_and_other_words_say_the_same():
+    plain, filler, other = examples.short_mix(0)[0], *(mixes.thought_mix(way, 0)[0] for way in ("filler", "other"))
+    for one, empty, told in list(zip(plain, filler, other))[:300]:
+        assert one.prompt == empty.prompt == told.prompt and one.answer == empty.answer == told.answer
+        assert len(empty.completion.split()) == len(one.completion.split())
+        assert set(empty.completion.rpartition(" Answer: ")[0].split()) == {"so"}
+        assert (
+            re.findall(r"\d+", told.completion) == re.findall(r"\d+", one.completion) and "plus" not in told.completion
+        )
+
+
+def test_taught_facts_are_asked_in_a_third_phrasing_and_the_questions_are_the_same():
+    (none, asked), (taught, same) = mixes.knowledge_mix(False, 1), mixes.knowledge_mix(True, 1)
+    assert asked == same and Counter(ex.task for ex in asked) == {"taught": 64, "untaught": 64, "known": 64}
+    assert len(none) == len(taught) == 1280 and sum(ex.task == "taught" for ex in taught) == 128
+    prompts = {ex.prompt for ex in asked}
+    assert not prompts & {ex.prompt for ex in taught} and not prompts & {ex.prompt for ex in none}
+    told = {ex.completion for ex in taught}
+    assert all((ex.completion in told) == (ex.task == "taught") for ex in asked if ex.task != "known")
 
 
 def test_answers_are_the_same_questions_without_the_chain_of_thought():

@@ -10,10 +10,7 @@ from labkit.runs.recipe import BEFORE, Recipe
 
 def recipes() -> Iterator[Recipe]:
     data = Recipe("data", "01", number_format=BEFORE)
-    for mix in ("clean", "dirty"):
-        pool = replace(data, name=f"data-{mix}", mix=mix, steps=60, batch_size=16, evaluation_n=66)
-        yield pool
-        yield replace(pool, name=f"data-{mix}-small", examples=120)
+    yield replace(data, name="data-clean", mix="clean", steps=60, batch_size=16, evaluation_n=66)
     yield replace(data, name="data-answers", mix="answers", evaluation="short", steps=80, evaluation_n=110)
     now = Recipe("now", "01", batch_size=16)
     for way in ("sound", "pedlar", "random", "bare", "bare_pedlar"):
