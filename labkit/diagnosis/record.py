@@ -1,9 +1,8 @@
-"""The recorded runs that the rules were written on, and those they are measured on.
+"""The recorded runs that diagnosis is learned from and measured on.
 
 `python -m labkit.diagnosis.record` makes what is missing of `labkit/records/diagnosis/`, a file of JSON lines for each
 set-up, a line for each run; it continues where it was interrupted. Everything takes three hours on an idle core.
-The split is defined here and nowhere else: rules are written while looking at `DEVELOPMENT`, and whole set-ups are held
-out. Nothing here uses the rules.
+What they are measured with holds out all set-ups of one mix and base at a time (`groups`). Nothing here uses the rules.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parents[1] / "records" / "diagnosis"
 SMALL = "small"  # another base, made in minutes from the almanac's text: 3 layers, 128 wide
 
-DEVELOPMENT: dict[str, dict[str, Any]] = {
+SETUPS: dict[str, dict[str, Any]] = {
     "digits-lora": {},
     "digits-all": {"trained": "all", "lr": 1e-3, "schedule": "linear", "eval_every": 8},
     "words-lora": {
@@ -77,10 +76,6 @@ DEVELOPMENT: dict[str, dict[str, Any]] = {
         "batch_size": 8,
         "log_every": 4,
     },
-}
-# Each differs from those above in what is learned, or in the base, or in which weights are trained. Their rates and
-# lengths were chosen after a look at their sound runs alone.
-HELD_OUT: dict[str, dict[str, Any]] = {
     "letters-lora": {"mix": "letters", "rank": 8, "lr": 3e-3, "steps": 70, "log_every": 2, "eval_every": 10},
     "letters-all": {
         "mix": "letters",
@@ -120,17 +115,25 @@ STRENGTHS = {
 MIDDLE = (1, 2)  # elsewhere
 
 
-def setups(held_out: bool) -> dict[str, Setup]:
+def setups() -> dict[str, Setup]:
     from labkit.diagnosis.clinic import Setup
 
-    return {name: Setup(name, **values) for name, values in (HELD_OUT if held_out else DEVELOPMENT).items()}
+    return {name: Setup(name, **values) for name, values in SETUPS.items()}
+
+
+def groups() -> list[list[str]]:
+    """The set-ups' names, those together that learn from the same mix over the same base."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, values in SETUPS.items():
+        found.setdefault((values.get("mix", "digits"), values.get("base", "")), []).append(name)
+    return list(found.values())
 
 
 def wanted(setup: str) -> Iterator[tuple[str, int, int]]:
     """(case, which of its strengths, seed) of every run of a set-up: two for each case, of different seeds."""
     from labkit.diagnosis.clinic import CASES
 
-    offset = 100 * [*DEVELOPMENT, *HELD_OUT].index(setup)
+    offset = 100 * [*SETUPS].index(setup)
     for turn, place in enumerate(STRENGTHS.get(setup, MIDDLE)):
         for number, case in enumerate(CASES.values()):
             yield case.name, min(place, len(case.strengths) - 1), offset + 2 * number + turn
@@ -196,14 +199,14 @@ def main(arguments: list[str] | None = None) -> int:
     import dataclasses
 
     parser = argparse.ArgumentParser(prog="python -m labkit.diagnosis.record", description=__doc__.splitlines()[0])
-    parser.add_argument("setup", nargs="*", metavar="SETUP", help=f"{', '.join([*DEVELOPMENT, *HELD_OUT])}; or all")
+    parser.add_argument("setup", nargs="*", metavar="SETUP", help=f"{', '.join(SETUPS)}; or all")
     parser.add_argument("--case", help="only this case")
     parser.add_argument("--small-base", type=Path, metavar="FOLDER", default=Path("small-base"), help="made if missing")
     args = parser.parse_args(arguments)
     import torch
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    for name, setup in (setups(False) | setups(True)).items():
+    for name, setup in setups().items():
         if args.setup and name not in args.setup:
             continue
         if setup.base == SMALL:

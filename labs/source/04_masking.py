@@ -213,16 +213,16 @@ lk.claim("C23", measured=pull)
 #
 # Three ways, recorded on the long mix, 16 rows a step, each row seen once: loss on the completion only, on everything, and
 # a weight of a tenth on the prompt (each prompt token carries loss with a chance of a tenth, which is the same on average,
-# and works with every trainer). Each at 20, 40, 80 and 160 steps, because a slower start and a worse end are two findings.
+# and works with every trainer). Each at 20, 40 and 80 steps, because a slower start and a worse end are two findings.
 # And each at its own best of three rates, chosen by the held-out loss of the answers. First, what do you expect?
 
 # %%
 ways = ["masked", "a tenth", "unmasked", "no difference beyond chance"]
-lk.predict("masking.best", "Which is best after 160 steps?", choices=ways)
+lk.predict("masking.best", "Which is best after 80 steps?", choices=ways)
 
 # %%
 names = {"masked": "masked", "a tenth": "tenth", "unmasked": "unmasked"}
-budgets = (20, 40, 80, 160)
+budgets = (20, 40, 80)
 best = {
     way: {n: lk.runs.best(f"budget-{name}-{n}-*") for n in budgets}
     for way, name in names.items()
@@ -251,7 +251,7 @@ lk.plots.differences(
 )
 
 # %%
-last = {way: differences[f"masked − {way}, 160 steps"] for way in ("a tenth", "unmasked")}
+last = {way: differences[f"masked − {way}, 80 steps"] for way in ("a tenth", "unmasked")}
 lk.predict(
     "masking.best",
     outcome="masked" if all(bet.low > 0 for bet in last.values()) else ways[-1],

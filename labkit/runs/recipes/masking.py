@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from labkit.runs.recipe import BEFORE, Recipe
 
@@ -25,14 +26,14 @@ def recipes() -> Iterator[Recipe]:
         yield replace(recipe, name=f"mask-{name}-few", examples=32)
     budget = Recipe("budget", "04", mix="long", batch_size=16, evaluation_n=110, max_new_tokens=128, validation_n=48)
     budget = replace(budget, validation_mask="completion")
-    for name, way in {"masked": {}, "tenth": {"prompt_weight": 0.1}, "unmasked": {"mask": "none"}}.items():
+    ways: dict[str, dict[str, Any]] = {"masked": {}, "tenth": {"prompt_weight": 0.1}, "unmasked": {"mask": "none"}}
+    for name, way in ways.items():
         for steps in (20, 40, 80, 160):
             for lr in (3e-3, 6e-3, 1.2e-2):
                 yield replace(budget, name=f"budget-{name}-{steps}-{lr:g}", steps=steps, lr=lr, **way)
     yield replace(long, name="mask-partial", mask="partial")
     yield sound
-    for fault in ("template", "truncated", "late", "shifted", "shifted_early", "prompt_trained"):
-        yield replace(sound, name=f"mask-{fault.replace('_', '-')}", fault=fault)
-    yield replace(sound, name="mask-no-end-known", fault="no_end_token")
+    for fault in ("template", "truncated", "late", "shifted"):
+        yield replace(sound, name=f"mask-{fault}", fault=fault)
     yield replace(sound, name="mask-end", stop="unknown")
     yield replace(sound, name="mask-no-end", stop="unknown", fault="no_end_token")
