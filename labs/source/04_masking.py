@@ -465,7 +465,7 @@ print("sum, divided by at least one token:  ", guarded.item())
 # The second looks like the best loss you have ever seen. No weight moves, so it costs everything: the model answers as
 # the base does, which in lab 00 was 0%.
 #
-# The other five rows of the table are recorded runs on the short mix, 40 steps of 16, four seeds each. For the end
+# Five of the others are recorded runs on the short mix, 40 steps of 16, four seeds each. For the end
 # token both runs start from a copy of the base that does not know its end token: its embedding was drawn at random, as
 # for a token that you add to a vocabulary.
 
