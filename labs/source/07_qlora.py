@@ -697,15 +697,16 @@ lk.measured("half of each: share of right subtractions lost", own[0] - half[0], 
 import tempfile
 import warnings
 
-import peft
+import transformers
 
+transformers.logging.set_verbosity_error()  # or `dequantize` says that it does so
 asked_rows = lk.runs.training_rows(questions[:80], tokenizer, recipe)
 adapted.set_adapter("default")
 with tempfile.TemporaryDirectory() as folder:
     adapted.save_pretrained(folder, selected_adapters=["default"])
     whole, _ = lk.models.load(device="cpu", adapter=folder)
     four_bits, _ = lk.models.load(device="cpu", quantize="nf4")
-    read_back = peft.PeftModel.from_pretrained(four_bits.dequantize(), folder)
+    read_back = lk.adapters.attach(lk.adapters.read(folder), four_bits.dequantize())
 
 
 def logits_and_loss(model) -> tuple[torch.Tensor, float]:
