@@ -528,7 +528,7 @@ lk.predict("masking.failures", outcome=cheapest)
 #
 # ### Exercise: check a batch
 #
-# *Harder, 12 minutes.* One check, before the first step, catches all five. A batch holds the three tensors from above;
+# *Harder, 12 minutes.* One check, before the first step, catches them all. A batch holds the three tensors from above;
 # `prompt_lengths` says how many real tokens of each row are prompt. Answer with the first of these, in this order,
 # that *some row* has:
 #
