@@ -299,7 +299,13 @@ quality = cost["pedlar − sound"]
 lk.claim("C01", measured=-quality.mean)
 
 # %% [markdown]
-# TEXT_SIZE
+# At one pass each, more is nearly everything. At equal steps it is much less: sixteen times as many examples bring a few points,
+# which eight seeds cannot tell from none. So most of what "more data" brings here is more *steps*, and few sound examples seen
+# many times go far. What repeating them costs is in lab 05 (overfitting). Whoever compares two amounts of data has to say
+# how many examples were *seen*.
+#
+# So does quality count for more than quantity? Here a source that is wrong in one way cost more than fifteen sixteenths of the
+# data, at equal steps. But the two are not on one scale: a slip at random cost nothing, and one pass over little data everything.
 #
 # And the famous number, *leading labs throw 99% away*? No lab has published that.
 
