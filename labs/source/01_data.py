@@ -243,15 +243,15 @@ lk.predict(
 )
 
 # %% [markdown]
-# Half of the sums were wrong twice, and the harm is not the same. Random slips cost almost nothing in the score: each is
-# different, the right way is what they have in common, and greedy decoding writes the likeliest text, so the majority wins.
-# The probability tells what the score hides: it has fallen by half. The pedlar's sums agree with one another. His system is a
+# Twice, half of the sums were wrong, and the harm was not the same. Random slips cost almost nothing in the score: each is
+# different, the right way is all that they share, and greedy decoding writes the likeliest text, so the majority wins. The
+# probability tells what the score hides: it has fallen by half. The pedlar's sums agree with one another. His system is a
 # second way to add, as frequent as the right one, and the model learns it too.
 #
 # The third line is the surprise: sums that are all *right* cost more than half of what the pedlar's cost, because they come
-# without their digits, and a result in one go is what this model cannot do. A first version of this lab compared the pool with
-# and without the pedlar, whose sums there are bare, and took the whole difference for the harm of wrong answers. That is why
-# there are five lines here.
+# without their digits, and a result in one go is what this model cannot do. And the fourth: bare, the pedlar's wrong results cost
+# no more than right ones. An earlier version of this lab compared the pool with and without the pedlar, whose sums there are
+# bare, and took the whole difference for the harm of wrong answers. It was the harm of their form.
 #
 # If a source is wrong where you can check it, ask *how* it is wrong. Then look at its form.
 #
