@@ -98,7 +98,7 @@ DEF = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    '
             ["raised SyntaxError", "Python cannot read line 2 of your cell (expected &#39;:&#39;)"],
         ),
         (
-            "import sklearn\n" + DEF + "return 1\n",
+            "import tensorflow\n" + DEF + "return 1\n",
             ["raised ModuleNotFoundError in line 1", "the packages of the kit are there"],
         ),
         ("1 / 0\n" + DEF + "return 1\n", ["raised ZeroDivisionError in line 1"]),
