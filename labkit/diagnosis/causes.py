@@ -2,8 +2,9 @@
 them.
 
 `judge` gives the causes that fit the signs, the most likely first, or says why it cannot tell. The rules (`read`) are
-read from top to bottom; each says in words what it saw. Rules alone named 84 to 87% of runs from set-ups that they
-were not written on, so a forest grown on recorded runs (`forest`) has the last word, and the rules give the reasons.
+read from top to bottom; each says in words what it saw. Rules alone named 84% of the runs of four set-ups that
+they were not written on. So where no column decides by itself, a forest that was grown on recorded runs (`forest`) has
+the last word, and the rules give the reasons.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ ENOUGH = 0.6  # share of the forest that answers against the rules
 ALSO = 0.15  # share from which a cause is named beside it
 FEW = 24  # counted tokens in a step
 NEW_ROWS = 4  # how many times the base's own the first loss is, times how many times ln V; without an entropy
-TOO_SURE = 9  # the first loss over the entropy of the predictions; about 6 where only the labels are at fault
+TOO_SURE = 9  # the first loss over the entropy of the predictions; 3 to 8 where only the labels are at fault
 # `walk`, the distance from the start over the root of the sum of the squared rates, is 1 where each step goes its own
 # way. Below, the steps undo each other; above, they agree: the run is not finished, or has too few weights.
 TO_AND_FRO = 1.015
@@ -177,8 +178,8 @@ class Verdict:
 
 
 def judge(signs: Signs, forests: Sequence[Forest] | None = None) -> Verdict:
-    """What can be read from the log as a fact; otherwise the likeliest cause by the forest for its columns, if the rules agree or most
-    of its trees do; otherwise "cannot tell".
+    """What can be read from the log as a fact; otherwise the likeliest cause by the forest for its columns, if the rules agree or it
+    gives that cause more than `ENOUGH`; otherwise "cannot tell".
     """
     if (fact := next(_facts(signs), None)) is not None:
         return fact
@@ -188,7 +189,7 @@ def judge(signs: Signs, forests: Sequence[Forest] | None = None) -> Verdict:
     if first == reading.name:
         return Verdict(first, reading.why, tuple(dict.fromkeys([*also, *reading.others])))
     if share > ENOUGH:
-        why = f"{share:.0%} of what the runs with such a log had was this; by its shape alone one would say: {reading.why}"
+        why = f"{share:.0%} is what the forest gives it; by its shape alone one would say: {reading.why}"
         return Verdict(first, why, tuple(dict.fromkeys([*also, *reading.causes])))
     fits = dict.fromkeys([first, *also, *reading.causes])
     return Verdict(

@@ -95,7 +95,7 @@ def seen(s: Signs) -> list[str]:
     if (s.noise or 0) > 0.1:
         found.append(f"the loss scatters by {s.noise:.0%} about its course")
     if s.walk is not None:
-        found.append(f"the weights moved {s.walk:.2g} times as far as steps of chance (a sound run: 1 to 2.3 times)")
+        found.append(f"the weights moved {s.walk:.2g} times as far as steps of chance (a sound run: 0.9 to 2.4 times)")
     return found
 
 

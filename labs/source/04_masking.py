@@ -153,7 +153,7 @@ lk.claim("C22", measured=share)
 # So without a mask five of every six counted tokens are prompt. Does the prompt get five sixths of the *update*?
 # Tokens do not pull with equal force. Split one batch's gradient $g$ into the part that comes from the prompt and the
 # part that comes from the completion, $g = g_p + g_c$. "Share" can then be measured in three ways: by *projection*, the
-# part of $g$ that lies along $g$, $\langle g_p, g \rangle / \langle g, g \rangle$, where the two shares add to one; by
+# part of $g_p$ that lies along $g$, as a share of $g$, $\langle g_p, g \rangle / \langle g, g \rangle$, where the two shares add to one; by
 # the *norms* of the two parts; by the sums of their absolute values (*L1*). Guess the first.
 
 # %%
@@ -653,7 +653,7 @@ lk.claim("C26", measured=difference)
 # The same numbers, but not at the same cost. Writing has to go token by token, because each waits for the one before;
 # with a *cache* of keys and values it at least does not have to read the beginning again. Learning needs a backward pass
 # too, and whoever writes many answers writes them side by side. So compare like with like: to *learn* from some rows,
-# forward and backward, and to *write* as many tokens with a cache, at three batch sizes and three lengths.
+# forward and backward, and to *write* as many tokens with a cache, at three batch sizes and up to three lengths.
 
 # %%
 asked = "One row of 256 tokens: how many times as long as learning from it takes writing it?"
@@ -703,9 +703,9 @@ lk.measured("the ratio with 64 rows over that with one, 64 tokens", wider, 0.01,
 lk.claim("C27", measured=ratios[1, 256])
 
 # %% [markdown]
-# The ratio grows with the length, because one pass keeps the processor busy where the loop mostly waits, and it shrinks with
-# the batch, because then the loop is busy too: 64 answers side by side take about as long to write as to learn from. So "orders
-# of magnitude" is true of long answers written alone. A larger model on a GPU needs a larger batch until the loop is busy.
+# One pass keeps the processor busy where the loop mostly waits, so one long answer takes some ten to twenty times as long. With
+# the batch the ratio shrinks, because then the loop is busy too: 64 answers side by side take about as long to write as to
+# learn from. "Orders of magnitude" is too much here. (A GPU needs a larger batch until the loop is busy; not measured here.)
 #
 # ### Eating its own words
 #
@@ -781,9 +781,9 @@ lk.plots.show(
 )
 
 # %% [markdown]
-# Nearly all of the wrong ones have left the path within four tokens. These did not pile up errors: the question, in words
-# that the model had never seen, was misread at once, and given the true beginning it recovers because the beginning says what
-# was asked. Who begins right mostly goes on right. So short answers say little about errors that accumulate.
+# Nearly all that differ from the truth do so within four tokens. So they did not pile up errors: either the question, in words
+# that the model had never seen, was misread at once, or the answer is worded in another way. Who begins right mostly goes on
+# right. So short answers say little about errors that accumulate.
 #
 # Now plant a mistake. Take held-out sums and other calculations, and write the true working for the model up to some
 # digit. Make that digit one too high. Then let the model go on. Does it notice?

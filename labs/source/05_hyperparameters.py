@@ -3,7 +3,7 @@
 #
 # **The question of this lab: which rate, and what does my curve say?**
 #
-# So far every setting was given to you. Now you choose. One number decides more than all others together, and you will
+# So far every setting was given to you. Now you choose. One number decides whether anything is learned at all, and you will
 # find it for your own model in less than a minute. Then you will learn to read a run as a physician reads a patient:
 # from signs to a suspicion, and from the suspicion to the one test that can refute it.
 #
@@ -11,7 +11,7 @@
 #
 # - sweep the learning rate, and say whether the sweep was wide enough;
 # - write a schedule, and say what a warmup really protects;
-# - halve a batch that does not fit without changing the gradient, and name three ways to get that wrong;
+# - halve a batch that does not fit without changing the gradient, and name two ways to get that wrong, and one to log it wrong;
 # - name six tests that tell causes apart which look the same in the curve;
 # - say what several seeds together can tell, and what one cannot.
 #
@@ -224,7 +224,8 @@ lk.plots.show(
 )
 
 # %% [markdown]
-# The right direction, and too low, for all weights by more than ten times: this is far outside of where it was fitted. (The same source has another exponent
+# The direction is right, but the line is too low, for all weights by more than ten times: we are far outside of where it was
+# fitted. (The same source has another exponent
 # for Qwen models, 0.0775, by which the rate hardly depends on width. Two families, two laws.) Use such lines to choose
 # where a sweep *begins*.
 
@@ -253,7 +254,8 @@ lk.quiz("hyperparameters", when="during", segment="rate")
 # ### Exercise: the rate at a step
 #
 # *Easy, 5 minutes.* Steps are counted from 0. In the warmup the rate rises in a straight line from 0; at step
-# `warmup_steps` it is the full `lr`; then half a cosine, which ends in 0 at `steps`. A step below 0 or above `steps` is a
+# `warmup_steps` it is the full `lr`; then half a cosine, which ends in 0 at `steps` (if the warmup is the whole run, the last
+# step has the full `lr`). A step below 0 or above `steps` is a
 # `ValueError`, and so are fewer than one step and a negative warmup.
 
 
@@ -316,8 +318,9 @@ lk.predict("hyperparameters.first_step", outcome=1)
 
 # %% [markdown]
 # In the first step $\hat m = g$ and $\hat v = g^2$, so every weight moves by a whole learning rate, however small its
-# gradient is, and nearly half of them in the wrong direction. After some twenty steps a move is a quarter of that. This is what a
-# warmup is for: short steps while Adam does not know yet what is noise.
+# gradient is, and nearly half of them in the wrong direction. After some twenty steps a move is a quarter of that,
+# because $\hat m$ has become a mean of many gradients. This is what a warmup is for: short steps while Adam does not know yet
+# what is noise.
 #
 # Is it worth anything in a run as short as ours? And must it be a cosine? Recorded on the same data, each shape at three
 # rates on two seeds, then eight seeds at its own best rate:
@@ -411,9 +414,9 @@ print(
 lk.claim("C28", measured=rate_span - batch_span)
 
 # %% [markdown]
-# So the batch matters as much as the rate? Not the batch: the number of *steps*. With the same rows, four times the batch is a
-# quarter of the steps, and 25 steps are not enough to learn this. The last line is the control: a batch of 64 that gets
-# as many steps as a batch of 16 (and so four times the rows, each of 3,200 examples twice) does best of all. Whoever says "a
+# So the batch matters as much as the rate? With the same rows, four times the batch is a quarter of the steps, and 25 steps are
+# not enough to learn this. The last line is the control: a batch of 64 that gets as many steps as a batch of 16 does best of
+# all. So a batch of 64 is not bad in itself. (It also saw four times the rows, twice as many different ones.) Whoever says "a
 # larger batch is worse", or "better", has to say what was held equal.
 #
 # ### It does not fit
@@ -508,10 +511,10 @@ lk.measured("sum of the parts' means, not divided", sums, 6, 14)
 lk.claim("C39", measured=millionths)
 
 # %% [markdown]
-# The first is equal to rounding, however you split. The second gives the tokens of short rows more weight; its curve
+# The first is equal up to rounding, however you split. The second gives the tokens of short rows more weight; its curve
 # looks entirely normal. The third is as many times too long as there are parts (a first loss of 69 where 6 is right, in one
-# library's bug report). A fourth thing that goes by the same name is no fault of the gradient at all: some loops *log* only
-# the last part, and the curve is noisier than the training.
+# library's bug report). A fourth thing that is also called an accumulation bug is no fault of the gradient at all: some loops
+# *log* only the last part, and the curve is noisier than the training.
 #
 # And powers of two? Here is the time of a forward and a backward pass, per row, on your machine:
 
@@ -553,7 +556,7 @@ lk.quiz("hyperparameters", when="during", segment="batch")
 #
 # | test | what it tells |
 # |---|---|
-# | the loss at step 0, beside ln V and the base's own | labels, weights, or the sum that is called a loss |
+# | the loss at step 0, beside ln V and the base's own | labels, weights, or a sum over parts that is logged as a mean |
 # | counted tokens in each batch | a mask that hides everything; batches sorted by length |
 # | the same batch twice | whether anything is updated at all |
 # | how far the weights went, and which share of them changed | a rate too low, updates lost in rounding, other weights in the optimizer |
@@ -573,13 +576,13 @@ lk.quiz("hyperparameters", when="during", segment="batch")
 # | `"not a number"` | a loss or a gradient norm is NaN or infinite |
 # | `"nothing updated"` | there are at least two held-out losses, and all are equal |
 # | `"schedule spent early"` | the rate is 0 in all of the last fifth of the steps (rounded down, at least two) |
-# | `"spike"` | a loss later than the first fifth (its place is at least `max(2, len // 5)`, and two follow it) is over 1.5 times the median of the two before and the two after it |
+# | `"spike"` | a loss later than the first fifth (its index, from 0, is at least `max(2, len // 5)`, and two follow it) is over 1.5 times the median of the two before and the two after it |
 # | `"overfitting"` | the last held-out loss is over 1.05 times the lowest, and the last training loss is below the first |
 # | `"flat"` | the median of the last five losses is over 0.95 times that of the first five |
 # | `"cannot tell"` | there is no held-out loss |
 # | `"sound"` | none of these |
 #
-# Why NaN in the gradient norm before a loss of 0? Because transformers writes a NaN loss as `0.0`, and only the norm
+# Why does the second row ask for the gradient norm? Because transformers writes a NaN loss as `0.0`, and only the norm
 # beside it still says so.
 
 

@@ -114,8 +114,9 @@ lk.predict("lora.rank_needed", outcome=medians["skill"])
 lk.claim("C41", measured=medians["skill"])
 
 # %% [markdown]
-# That is not low. On models 20 times as wide Biderman et al. (2024, arXiv 2405.09673) found the same: between a quarter
-# and more than half of all directions, ten to a hundred times the ranks that people give LoRA. So why does LoRA work at
+# That is not low: half of the layers need more than twice the rank of our adapters. On models 20 times as wide Biderman et al.
+# (2024, arXiv 2405.09673) found more still: between a quarter and more than half of all directions, ten to a hundred times the
+# ranks that people give LoRA. So why does LoRA work at
 # all? Ask another question. Cut each ΔW to its strongest $r$ directions, throw the rest away, and let the model answer.
 
 # %%
@@ -445,17 +446,17 @@ for rank in RANKS:
     )
 
 # %% [markdown]
-# For facts the rank is a capacity. At rank 1 nearly all of 64 fit and far from all of 128; at rank 4 and 16 all of both do,
-# so where those run full is not seen here. (It could also be that rank 1 is slow, not full: a longer run would tell.) A skill
-# is one rule for many questions, and takes less. So "which rank?" depends on what is to be learned: little for a form or
-# a skill, more for much that has to be remembered.
+# For facts the rank is a capacity. At rank 1 nearly all of 64 fit and far from all of 128; at rank 4 and 16 nearly all of both
+# do, so where those run full is not seen here. (It could also be that rank 1 is slow, not full: a longer run would tell.) A skill
+# is one rule for many questions, and takes less. So "which rank?" depends on what is to be learned: little for a form;
+# for this skill rank 4 did nearly as well as 16; more for much that has to be remembered.
 #
 # ### Exercise: count
 #
 # *Medium, 6 minutes.* How many numbers does an adapter train? `shapes` is {full name: (out, in)}. A target is the end of a
 # full name, whole between dots: `q_proj` or `self_attn.q_proj`. `"all-linear"` is every layer whose last name is not
-# `lm_head`. A layer counts once, however many targets name it. A target that names no layer is a `ValueError`, and so is
-# a rank that is 0 or above the smaller side of a targeted matrix.
+# `lm_head`. A layer counts once, however many targets name it. A target that names no layer is a `ValueError`, and so are
+# an empty list of targets and a rank that is 0 or above the smaller side of a targeted matrix.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -520,8 +521,8 @@ print(f"this kit's base, rank 16 on all linear layers: {own_share:.1%}")
 lk.claim("C48", measured=own_share)
 
 # %% [markdown]
-# A matrix has width² numbers, its adapter 2·r·width. So the share falls as 1/width, and at our 192 it is a hundred times
-# what it is at 4,096. Keep that in mind for everything that is measured here about *how little* is trained.
+# A matrix has width² numbers, its adapter 2·r·width. So the share falls as 1/width, and at our 192 it is about
+# twenty times what it is at 4,096 for the same rank and layers. Keep that in mind for everything that is measured here about *how little* is trained.
 #
 # ### Which layers?
 #
@@ -575,8 +576,8 @@ lk.claim("C49", measured=differences["all linear, rank 4 − q and v, rank 19"].
 # %% [markdown]
 # With as many trained weights as the others, and at the same rank too, q and v alone learned next to nothing of this skill, at
 # any rate that was tried; the MLP alone did as well as all layers. Attention decides where to look. What to write next is
-# worked out in the MLP, and working out is what subtraction needs. For a form, as in lab 00, q and v would have done. If you do
-# not know which you have, take all linear layers: that is what today's guides say, and here is why.
+# worked out in the MLP, and working out is what subtraction needs. For a form, as in lab 00, q and v may do; that is not measured here. If
+# you do not know which you have, take all linear layers: that is what today's guides say, and here is why.
 
 # %%
 lk.quiz("lora", when="during", segment="targets")
@@ -627,7 +628,7 @@ with torch.no_grad():
 lk.claim("C47", measured=difference)
 
 # %% [markdown]
-# Equal to rounding, and the merged model is of the base's own form: it costs at inference what the base costs. Two
+# Equal up to rounding, and the merged model is of the base's own form: it costs at inference what the base costs. Two
 # riders. The first: this was float32. In bfloat16 a weight has 8 bits for its digits, and an update that is small beside
 # its weight is rounded away:
 
@@ -750,10 +751,10 @@ lk.predict(
 )
 
 # %% [markdown]
-# At every score that both reach, all weights lost *less* of the base's text here. Compared each at its own best rate, LoRA
+# Up to each one's best rate, at every score that both reach, all weights lost *less* of the base's text here. Compared each at its own best rate, LoRA
 # lost less, but it had also learned less. One in ten numbers is trained here; where LoRA trains one in a thousand, it may
-# be otherwise. And the remedy? Every fifth row a piece of text like the base's own, mixed in among the examples; everything else as
-# before, and as many examples.
+# be otherwise. And the remedy? In a second run, a piece of text like the base's own was mixed in for every four rows of subtraction;
+# everything else was as before.
 
 # %%
 mixed = lk.runs.Record.load("mixed-lora-0.008")

@@ -275,7 +275,7 @@ lk.predict("capstone.weak", outcome="the one that did not clean")
 # %% [markdown]
 # Without cleaning, about ten points are lost (0.6 to 19 with four pools). Part of that may be that such a run sees fewer sound
 # letters in the same number of steps; that control is not recorded yet. Without a mask nothing was lost that shows: prompts are
-# short here, and 250 steps are enough (lab 04 found the same: the mask is mostly a matter of speed). And the run with duplicates
+# short here, and 250 steps are enough. And the run with duplicates
 # left in is no *worse* at all. What is wrong with it is something else. What did its held-out letters promise?
 
 # %%

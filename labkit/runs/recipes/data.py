@@ -1,4 +1,4 @@
-"""Lab 01: a second source of sums, right or wrong in four ways; more examples at equal steps and at equal passes; what a
+"""Lab 01: a second source of sums, right or wrong in one of five ways; more examples at equal steps and at equal passes; what a
 chain of thought brings, and what a filler does; four ways to split posts.
 """
 
