@@ -40,7 +40,9 @@ def features(signs: Signs) -> np.ndarray:
     """The signs as a row of numbers; one that is not known is `MISSING`."""
     values = [getattr(signs, name) for name in NAMES]
     row = np.array([MISSING if value is None else float(value) for value in values])
-    return np.clip(np.where(np.isnan(row), MISSING, row), -LARGEST, LARGEST).astype(np.float32)  # as scikit-learn takes it
+    return np.clip(np.where(np.isnan(row), MISSING, row), -LARGEST, LARGEST).astype(
+        np.float32
+    )  # as scikit-learn takes it
 
 
 @dataclass(frozen=True)

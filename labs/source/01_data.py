@@ -217,8 +217,15 @@ for kind, count in planted.most_common():
 # So half of the sums are wrong, or none is; of those that need a carry, two thirds, because all of the second source's do. 110 sums that nobody trained on are then asked. Before you look:
 
 # %%
-bets = ["the pedlar's: always the same mistake", "the random slips", "right, but bare", "no difference beyond chance"]
-lk.predict("data.quality", "Beside sound sums: which second source costs most?", choices=bets)
+bets = [
+    "the pedlar's: always the same mistake",
+    "the random slips",
+    "right, but bare",
+    "no difference beyond chance",
+]
+lk.predict(
+    "data.quality", "Beside sound sums: which second source costs most?", choices=bets
+)
 
 # %%
 ways = ("sound", "pedlar", "random", "bare", "bare-pedlar")
@@ -287,7 +294,9 @@ lk.predict(
 # %%
 sizes = (200, 800, 3200)
 steps = {n: lk.runs.Record.load(f"size-{n}-steps") for n in sizes}
-passes = {n: lk.runs.Record.load(f"size-{n}-pass") for n in sizes[:2]} | {3200: steps[3200]}
+passes = {n: lk.runs.Record.load(f"size-{n}-pass") for n in sizes[:2]} | {
+    3200: steps[3200]
+}
 for n in sizes:
     for name, record in (("equal steps", steps[n]), ("one pass", passes[n])):
         share = lk.runs.interval(list(record.shares.values()))

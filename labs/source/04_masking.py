@@ -656,7 +656,9 @@ lk.claim("C26", measured=difference)
 # forward and backward, and to *write* as many tokens with a cache, at three batch sizes and up to three lengths.
 
 # %%
-asked = "One row of 256 tokens: how many times as long as learning from it takes writing it?"
+asked = (
+    "One row of 256 tokens: how many times as long as learning from it takes writing it?"
+)
 lk.predict("masking.ratio", asked, unit="times", low=1, high=5000)
 
 # %% tags=["nbval-ignore-output"]
