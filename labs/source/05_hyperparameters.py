@@ -615,7 +615,8 @@ for name, log in sick.items():
 # runs, named the planted fault in 84% of the runs of four other kinds. So `labkit diagnose FILE` asks, beside such rules, a
 # forest of decision trees that was grown on recorded runs. On the same four kinds, which it had not seen either, it answers 96%
 # of the runs, and 91% of these rightly (mean over causes; `labkit bench diagnosis`). It reads anybody's log (transformers, TRL,
-# LLaMA-Factory, Weights & Biases, TensorBoard and others), and says what it sees, which causes fit, and which test would tell them apart. Try it:
+# LLaMA-Factory, Weights & Biases, TensorBoard and others), and says what it sees, which causes fit, and which test would tell
+# them apart. Try it:
 
 # %% tags=["nbval-ignore-output"]
 mine = None  # such as "out/checkpoint-500/trainer_state.json"
