@@ -24,29 +24,28 @@ def main(args) -> dict:
     runs = {name: record.recorded(name) for name in record.SETUPS}
     if not any(runs.values()):
         raise InputError("no recorded runs; make them with `python -m labkit.diagnosis.record`")
-    answers: dict[str, list[tuple[str, str]]] = defaultdict(list)  # (planted, named)
+    answers: dict[str, list[tuple[str, str]]] = {"held_out": [], "held_out_usual_columns": []}  # (planted, named)
+    by_setup = {}
     for group in record.groups():
         grown = forest.grow(run for name in runs if name not in group for run in runs[name])
         for name in group:
             found = _named(runs[name], partial(judge, forests=grown))
-            answers["held out"] += found
-            answers[f"  {name}"] = found
-            answers["held out, usual columns"] += _named(runs[name], partial(judge, forests=grown), forest.USUAL)
-    answers["of these, unseen by the rules"] = [each for name in UNSEEN for each in answers[f"  {name}"]]
-    unseen = [run for name in UNSEEN for run in runs[name]]
-    answers["rules alone on the same"] = _named(unseen, read)
+            by_setup[name] = found
+            answers["held_out"] += found
+            answers["held_out_usual_columns"] += _named(runs[name], partial(judge, forests=grown), forest.USUAL)
+    answers["unseen_by_the_rules"] = [each for name in UNSEEN for each in by_setup[name]]
+    answers["rules_alone_on_these"] = [each for name in UNSEEN for each in _named(runs[name], read)]
     figures = {name: measured(found) for name, found in answers.items()}
     print(f"{'':<30}{'runs':>6}{'balanced accuracy':>20}{'unanswered':>12}{'lowest cause':>14}")
-    for name in sorted(figures, key=lambda name: name.startswith("  ")):
-        row = figures[name]
+    for name, row in {**figures, **{f"  {name}": measured(found) for name, found in by_setup.items()}}.items():
         print(
-            f"{name:<30}{row['runs']:>6}{row['balanced_accuracy']:>20.1%}{row['unanswered']:>12.1%}"
+            f"{name.replace('_', ' '):<30}{row['runs']:>6}{row['balanced_accuracy']:>20.1%}{row['unanswered']:>12.1%}"
             f"{row['lowest']:>14.2f}"
         )
     print("\nHeld out, planted → named:")
-    for cause, named in confusion(answers["held out"]).items():
+    for cause, named in confusion(answers["held_out"]).items():
         print(f"  {cause:<30}{', '.join(f'{name} {count}' for name, count in named.most_common())}")
-    row = figures["held out"]
+    row = figures["held_out"]
     row["ok"] = (
         row["runs"] >= GOALS["runs"]
         and row["balanced_accuracy"] >= GOALS["balanced_accuracy"]

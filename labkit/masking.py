@@ -336,10 +336,10 @@ def check_batch(batch: dict[str, torch.Tensor], prompt_lengths: list[int], end_i
     """The first of these faults that some row of the batch has, else "ok".
 
     `truncated`: its last real token is not the end token. `all_masked`: none of its tokens carries loss. `shifted`:
-    each label that counts is the token before its place, and not all are those at it; `shifted_early`: the token after. `prompt_trained`: every token of its
-    prompt carries loss. `template`: at least the first two tokens of its completion carry none. `late`: the first
-    carries none. `no_end_token`: the last carries none. The attention mask says which tokens are real; a completion
-    begins after `prompt_lengths` of them.
+    each label that counts is the token before its place, and not all are those at it; `shifted_early`: the token after.
+    `prompt_trained`: every token of its prompt carries loss. `template`: at least the first two tokens of its
+    completion carry none. `late`: the first carries none. `no_end_token`: the last carries none. The attention mask
+    says which tokens are real; a completion begins after `prompt_lengths` of them.
     """
     found = set()
     rows = zip(batch["input_ids"].tolist(), batch["attention_mask"].tolist(), batch["labels"].tolist(), prompt_lengths)

@@ -33,9 +33,7 @@ from labkit.grading import processes, runner, submissions
 from labkit.grading.runner import End
 
 MAX_FILES = 20_000  # in a sandbox
-PATIENCE = (
-    2.0  # seconds for the child to say, or to show by its own end, how a kernel ended that is gone without a trace
-)
+PATIENCE = 2.0  # seconds for the child to show how a kernel ended that is gone without a trace
 MOST_FAULTS = 3  # of the machine, in one submission, before it is left
 CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL)
 RAN = ("next", "learner", "probe")  # parts in which a learner's code may be in the kernel

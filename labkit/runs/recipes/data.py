@@ -1,5 +1,5 @@
-"""Lab 01: a second source of sums, right or wrong in one of five ways; more examples at equal steps and at equal passes; what a
-chain of thought brings, and what a filler does; four ways to split posts.
+"""Lab 01: a second source of sums, right or wrong in one of five ways; more examples at equal steps and at equal
+passes; what a chain of thought brings, and what a filler does; four ways to split posts.
 """
 
 from collections.abc import Iterator
