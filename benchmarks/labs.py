@@ -1,7 +1,8 @@
 """What every lab costs when all its cells are run: seconds, and the peak memory of its kernel and that one's children.
 
 Each lab runs as a copy, in a fresh kernel, with an empty LABKIT_HOME. The memory is sampled, so a peak that is
-shorter than the pause between two samples can be missed.
+shorter than the pause between two samples can be missed. With `--reading` nothing runs: a learner's minutes for each core
+are estimated from its source, by the rule in `labkit/workshop/reading.py`.
 """
 
 import os
@@ -78,9 +79,32 @@ def measure(notebook: Path) -> dict:
     return {"seconds": round(seconds, 1), "peak_rss_mb": round(peak / 1e6), **failure}
 
 
+def estimated() -> dict:
+    """{lab: what its core holds, and the minutes}; not ok where the lab states other minutes than are estimated."""
+    from dataclasses import asdict
+
+    from labkit.lab import checkout
+    from labkit.syllabus import ROWS
+    from labkit.workshop.reading import reading
+
+    figures = {}
+    print(f"{'core of the lab':<24}{'words':>7}{'lines':>7}{'exercises':>11}{'asked':>7}{'minutes':>9}{'stated':>8}")
+    for lab in ROWS:
+        found = reading(checkout() / "labs" / "source" / f"{lab.file}.py")
+        asked = found.questions + found.guesses
+        figures[lab.file] = asdict(found) | {"minutes": round(found.minutes), "stated": lab.minutes}
+        print(
+            f"{lab.file:<24}{found.words:>7}{found.lines:>7}{found.exercises:>11}{asked:>7}{found.minutes:>9.0f}"
+            f"{lab.minutes or 'open':>8}"
+        )
+    return figures
+
+
 def main(args) -> dict:
     from labkit.lab import shipped_labs
 
+    if args.reading:
+        return estimated()
     figures = {}
     print(f"{'lab':<24}{'seconds':>9}{'peak MB':>9}")
     for notebook in shipped_labs():

@@ -55,6 +55,7 @@ _MODULES = {  # name: its module
             "measurements",
             "memory",
             "models",
+            "pictures",
             "plots",
             "progress",
             "quantization",

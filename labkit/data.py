@@ -200,6 +200,20 @@ def split_by_cluster(clusters: list[list], order: list[int], share: float) -> tu
     return train, test
 
 
+def drop_repeated(completions: list[str], most: int) -> tuple[list[int], float]:
+    """(places of the completions that stay, keep rate): what occurs more than `most` times is dropped, all of it.
+
+    The keep rate is the share of all completions that stay. Raises ValueError if there are none.
+    """
+    if not completions:
+        raise ValueError("without completions there is no keep rate")
+    times: dict[str, int] = {}
+    for completion in completions:
+        times[completion] = times.get(completion, 0) + 1
+    stays = [place for place, completion in enumerate(completions) if times[completion] <= most]
+    return stays, len(stays) / len(completions)
+
+
 def _looks_like_a_file(name: str) -> bool:
     """Whether a missing name was meant as a file; hub names are `name` or `owner/name`."""
     return name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1 or bool(Path(name).suffix)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -58,11 +59,14 @@ def in_notebook() -> bool:
     return hasattr(shell, "kernel")
 
 
-def show_widget(widget: Any) -> None:
-    """Display a widget's view and nothing else, so that no notebook stores it."""
+def show_widget(widget: Any, printed: Mapping[str, str] | None = None) -> None:
+    """Display a widget's view, which no notebook stores, and what is `printed` (by MIME type) where it cannot be shown:
+    that is what a notebook stores.
+    """
     from IPython.display import display
 
-    display({VIEW: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}}, raw=True)
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    display({VIEW: view, **(printed or {})}, raw=True)
 
 
 def _widget() -> Any:

@@ -1,8 +1,8 @@
 """Figures in one style, each with a text alternative that carries its numbers.
 
-The background is white, so that a figure reads the same on a light and a dark page; lines differ by dash and marker,
-bars by hatching, so colour is never needed. A title states the message. matplotlib is loaded when a figure is drawn,
-and its global settings are left alone.
+Lines differ by dash and marker, bars by hatching, so colour is never needed. A title states the message. A figure is
+drawn on white; where the page is dark it is shown inverted, with its hues kept. matplotlib is loaded when a figure is
+drawn, and its global settings are left alone. Diagrams that explain, and show nothing measured, are in `pictures`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,19 @@ COLOURS = ("#0b5394", "#c05000", "#3a3a3a", "#7a3e9d")  # each at least 4.5 : 1 
 DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D")
 HATCHES = ("", "///", "...", "xx")
+MARKED = 20  # a line of more points has no markers, and not all of them are told
+
+# Where the page is dark (JupyterLab and Colab say it in these ways), figures are inverted; a page without styles leaves
+# them white. JupyterLab gives this class to images whose metadata says that they need a light background.
+DARK = ", ".join(
+    f"{page} {image}"
+    for page, image in {
+        '[data-jp-theme-light="false"]': "img.jp-needs-light-background",
+        '[data-jp-theme-light="false"] ': ".lk-figure",
+        "html[theme=dark]": ".output_png img",
+    }.items()
+)
+STYLE = f"<style>{DARK} {{ filter: invert(0.93) hue-rotate(180deg); }}</style>"
 
 
 def figure(title: str, x: str, y: str, size: tuple[float, float] = (7.0, 3.6)) -> tuple[Figure, Any]:
@@ -80,7 +93,7 @@ def show(figure: Figure, alt: str) -> None:
         metadata={"image/png": {"alt": alt, "width": pixels[0], "height": pixels[1]}, "needs_background": "light"},
         raw=True,
     )
-    folded = f"<details><summary>The figure in words</summary><p>{html.escape(alt)}</p></details>"
+    folded = f"{STYLE}<details><summary>The figure in words</summary><p>{html.escape(alt)}</p></details>"
     display({"text/html": folded}, raw=True)
 
 
@@ -114,6 +127,30 @@ def loss_curve(histories: History | Mapping[str, History], title: str, y_top: fl
     if len(axes.lines) > 1:
         axes.legend(frameon=False)
     show(drawn, f"{title}. Loss in nats per unmasked token. {'. '.join(said)}.")
+
+
+def loss_panels(histories: Mapping[str, History], title: str, level: float, level_name: str) -> None:
+    """Show named histories side by side, each on axes of its own, with the same `level` drawn as a line in both."""
+    from matplotlib.ticker import MaxNLocator
+
+    drawn, first = figure("", "step", "loss (nats per unmasked token)", size=(7.0, 3.4))
+    first.remove()
+    drawn.suptitle(title, x=0.01, ha="left", fontsize=12)
+    said = []
+    for number, (name, history) in enumerate(histories.items()):
+        axes = drawn.add_subplot(1, len(histories), number + 1)
+        axes.plot(history.step, history.loss, color=COLOURS[number % len(COLOURS)], linewidth=1.6)
+        axes.axhline(level, color="black", linewidth=1, linestyle="--")
+        axes.annotate(level_name, (history.step[-1], level), (0, 3), textcoords="offset points", ha="right", fontsize=9)
+        axes.set_ylim(0, 1.1 * max(level, *history.loss))
+        axes.set_title(name, loc="left", fontsize=10)
+        axes.set_xlabel("step")
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+        if not number:
+            axes.set_ylabel("loss (nats per unmasked token)")
+        said.append(f"{name}: {_course(history.step, history.loss)}")
+    show(drawn, f"{title}. {level_name} is {level:.2f} nats. Loss in nats per unmasked token. {'. '.join(said)}.")
 
 
 def scores(by_name: Mapping[str, Score], title: str) -> None:
@@ -214,12 +251,12 @@ def tokens(
     for piece, value, note in zip(pieces, values, notes or [""] * len(pieces)):
         written = "–" if value is None else f"{round(value, 2) + 0.0:.2f}"  # never -0.00
         share = 0.0 if value is None else 1.0 if not math.isfinite(value) else min(max(value / full, 0), 1)
-        shade = f"rgba(11, 83, 148, {0.5 * share:.2f})"  # black on it stays readable: at least 8 : 1
+        shade = f"rgba(11, 83, 148, {0.5 * share:.2f})"  # black on it, or white in a dark theme: at least 8 : 1
         seen = html.escape(piece.replace(" ", "·").replace("\n", "↵") or "∅")
         below = f"<br><small>{html.escape(note)}</small>" if note else ""
-        cells.append(  # white below the shade, so that it looks the same on a dark page; JupyterLab takes no gradient
-            '<div style="display: inline-block; margin: 2px 1px; vertical-align: top; background-color: #ffffff; '
-            'color: #000000; border: 1px solid #888888; text-align: center; line-height: 1.3">'
+        cells.append(  # the theme's own ink and paper; JupyterLab takes no gradient
+            '<div style="display: inline-block; margin: 2px 1px; vertical-align: top; border: 1px solid #888888; '
+            'text-align: center; line-height: 1.3; white-space: nowrap">'
             f'<span style="display: block; padding: 1px 4px; background-color: {shade}">'
             f"<tt>{seen}</tt><br><small>{written}</small>{below}</span></div>"
         )
@@ -263,6 +300,60 @@ def courses(
         axes.set_yscale("log")
     axes.legend(frameon=False)
     show(drawn, f"{title}. {y_name}, with 95% interval, by {x_name}. {'. '.join(said)}.")
+
+
+def lines(
+    x: Sequence[float] | Mapping[str, Sequence[float]],
+    by_name: Mapping[str, Sequence[float]],
+    title: str,
+    x_name: str,
+    y_name: str,
+    x_log: int | None = None,
+    y_log: bool = False,
+    y_top: float | None = None,
+) -> None:
+    """Show a line for each name, through its values at `x`: one row for all names, or a row for each.
+
+    `x_log` is the base of a logarithmic axis. Without `y_log` the y axis begins at 0, or below it where values are.
+    """
+    own = x if isinstance(x, Mapping) else dict.fromkeys(by_name, x)
+    drawn, axes = figure(title, x_name, y_name)
+    said = []
+    for number, (name, values) in enumerate(by_name.items()):
+        points = list(zip(own[name], values, strict=True))
+        marker = MARKERS[number % len(MARKERS)] if len(points) <= MARKED else ""
+        style = f"{marker}{DASHES[number % len(DASHES)]}"
+        axes.plot(*zip(*points), style, color=COLOURS[number % len(COLOURS)], label=name, markersize=4)
+        told = points if len(points) <= MARKED else points[:: len(points) // 8]
+        said.append(f"{name}: " + ", ".join(f"{at:.3g}: {value:.3g}" for at, value in told))
+    if x_log:
+        axes.set_xscale("log", base=x_log)
+    if y_log:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=min(0, *(value for values in by_name.values() for value in values)), top=y_top)
+    if len(by_name) > 1:
+        axes.legend(frameon=False)
+    show(drawn, f"{title}. {y_name}, by {x_name}. {'. '.join(said)}.")
+
+
+def bars(by_name: Mapping[str, Mapping[str, float]], title: str, x_name: str, y_name: str) -> None:
+    """Show groups of bars: `{series: {group: value}}`, every series with the same groups."""
+    if not by_name:
+        raise InputError("there are no bars to show")
+    drawn, axes = figure(title, x_name, y_name)
+    groups = list(next(iter(by_name.values())))
+    width = 0.8 / len(by_name)
+    said = []
+    for number, (name, values) in enumerate(by_name.items()):
+        places = [place + (number - (len(by_name) - 1) / 2) * width for place in range(len(groups))]
+        style = {"color": COLOURS[number % len(COLOURS)], "hatch": HATCHES[number % len(HATCHES)], "edgecolor": "white"}
+        axes.bar(places, [values[group] for group in groups], 0.95 * width, label=name, **style)
+        said.append(f"{name}: " + ", ".join(f"{group}: {values[group]:.3g}" for group in groups))
+    axes.set_xticks(range(len(groups)), groups)
+    if len(by_name) > 1:
+        axes.legend(frameon=False)
+    show(drawn, f"{title}. {y_name}, by {x_name}. {'. '.join(said)}.")
 
 
 def memory_picture(

@@ -1,7 +1,7 @@
 """Predictions: the learner commits to a number or a choice before a run, and sees it beside the outcome afterwards.
 
-`predict(id, question, …)` asks, `predict(id, outcome=…)` compares. A notebook stores only the question and the outcome;
-the guess itself is shown live, and kept in the learner's own store. *Run All* does not stop: nothing waits for a guess.
+`predict(id, question, …)` asks, `predict(id, outcome=…)` compares. A notebook stores only the question, in words, and the
+outcome; the guess itself is shown live, and kept in the learner's own store. *Run All* does not stop: nothing waits for a guess.
 """
 
 from __future__ import annotations
@@ -53,15 +53,18 @@ def guess(id: str) -> Any:
 
 def _ask(id: str, question: str, low: float | None, high: float | None) -> None:
     put = _asked[id]
-    print(f"Predict: {question}")
-    for option in put["choices"] or ():
-        print(f"  ○ {option}")
+    text = "\n".join([f"Predict: {question}", *(f"  ○ {option}" for option in put["choices"] or ())])
     if not in_notebook():
+        print(text)
         return
     try:
         import ipywidgets as widgets
-    except ImportError:
+    except ImportError:  # without it there is only the question
+        from IPython.display import display
+
+        display({"text/plain": text}, raw=True)
         return
+    asked = widgets.HTML(f"<p><b>Predict:</b> {html.escape(question)}</p>")
     if put["choices"]:
         field = widgets.RadioButtons(options=put["choices"], value=None, description="", layout={"width": "auto"})
     else:
@@ -85,7 +88,7 @@ def _ask(id: str, question: str, low: float | None, high: float | None) -> None:
     button.on_click(lock)
     if (kept := _fitting(id, put)) is not None:
         locked(kept)
-    show_widget(widgets.VBox([field, button, said]))
+    show_widget(widgets.VBox([asked, field, button, said]), {"text/plain": text})
 
 
 def _fitting(id: str, put: dict) -> Any:
@@ -117,7 +120,8 @@ def _comment(guessed: Any, outcome: Any, put: dict) -> str:
     off = guessed - outcome
     if abs(off) <= 0.1 * abs(outcome):
         return "Within a tenth of it."
-    return f"That is {_written(abs(off), put)} too {'high' if off > 0 else 'low'}."
+    unit = "points" if put["unit"] == "%" else put["unit"]  # two shares differ by points
+    return f"That is {_written(abs(off), {**put, 'unit': unit})} too {'high' if off > 0 else 'low'}."
 
 
 def _read(typed: Any, put: dict, low: float | None, high: float | None) -> tuple[Any, str | None]:
@@ -140,7 +144,9 @@ def _read(typed: Any, put: dict, low: float | None, high: float | None) -> tuple
 
 def _written(value: Any, put: dict) -> str:
     text = value if isinstance(value, str) else _number(value)
-    return f"{text} {put['unit']}".strip() if put["choices"] is None else text
+    if put["choices"] is not None or not put["unit"]:
+        return text
+    return f"{text}%" if put["unit"] == "%" else f"{text} {put['unit']}"
 
 
 def _number(value: float | None) -> str:

@@ -5,6 +5,7 @@ import pytest
 import labkit as lk
 from labkit import predictions
 from labkit.common import InputError
+from labkit.live import VIEW
 from labkit.predictions import KEY, _comment, _read, guess, predict
 from labkit.progress import store
 
@@ -71,6 +72,7 @@ def test_what_is_no_guess_is_answered_in_words(typed):
 def test_the_comment_says_how_far_off():
     assert _comment(30, 12, NUMBER) == "That is 18 points too high."
     assert _comment(11.5, 12, NUMBER) == "Within a tenth of it."
+    assert _comment(30, 12, {"unit": "%", "choices": None}) == "That is 18 points too high."
     assert _comment("a", "a", {"unit": "", "choices": ["a", "b"]}) == "That is how it turned out."
 
 
@@ -106,7 +108,7 @@ def made(monkeypatch):
 def test_of_two_displays_of_a_question_the_first_that_is_locked_counts(made):
     for _ in range(2):
         predict("data.leak", "How many?", unit="points")
-    first, second = made[:3], made[3:]
+    first, second = made[1:4], made[5:]
     first[0].value, second[0].value = "30", "40"
     first[1].click()
     second[1].click()
@@ -118,19 +120,20 @@ def test_a_guess_of_another_kind_is_none_and_may_be_made_anew(made, capsys):
     store().keep(KEY + "data.leak", "clean")
     predict("data.leak", "How many?", unit="points")
     predict("data.leak", outcome=12)
-    assert not made[1].disabled
-    made[0].value = "30"
-    made[1].click()
+    assert not made[2].disabled
+    made[1].value = "30"
+    made[2].click()
     assert guess("data.leak") == 30
     made.clear()
     predict("data.leak", "Which?", choices=["clean", "dirty"])
     predict("data.leak", outcome="clean")
-    assert not made[0].disabled and made[0].value is None
+    assert not made[1].disabled and made[1].value is None
 
 
 def test_in_a_kernel_the_first_guess_that_is_locked_in_counts(made):
     predict("data.leak", "How many?", unit="points", low=0, high=100)
-    field, button, said = made
+    asked, field, button, said = made
+    assert "How many?" in asked.value
     field.value = "lots"
     button.click()
     assert "Type a number" in said.value and guess("data.leak") is None
@@ -139,4 +142,15 @@ def test_in_a_kernel_the_first_guess_that_is_locked_in_counts(made):
     assert guess("data.leak") == 30 and "30 points" in said.value and field.disabled and button.disabled
     made.clear()
     predict("data.leak", "How many?", unit="points", low=0, high=100)
-    assert made[0].disabled and "Locked in" in made[2].value
+    assert made[1].disabled and "Locked in" in made[3].value
+
+
+def test_a_notebook_shows_the_question_once_and_stores_its_words(monkeypatch):
+    pytest.importorskip("ipywidgets")
+    shown = []
+    monkeypatch.setattr(predictions, "in_notebook", lambda: True)
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
+    predict("data.which", "Which is better?", choices=["clean", "dirty"])
+    (data,) = shown
+    assert data.pop("text/plain") == "Predict: Which is better?\n  ○ clean\n  ○ dirty"
+    assert set(data) == {VIEW}  # in place of the words, not beside them

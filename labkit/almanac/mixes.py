@@ -230,6 +230,7 @@ MIXES: dict[str, Mix] = {
     "long": long_mix,
     "clean": clean_mix,
     "answers": answers_mix,
+    "passages": partial(short_mix, train=1280, test=110, tasks=("reading",), thought=False),
     "posts_random": posts_random_mix,
     "posts_cluster": posts_cluster_mix,
     "posts_time": posts_time_mix,

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from labkit import dedup
 from labkit.almanac.examples import FAMILIES, Asker, example
 from labkit.almanac.phrasing import ASK, TELL, ask
 from labkit.almanac.world import World, build
-from labkit.data import Example
+from labkit.data import Example, exact_answer
 
 SHARES = {  # of the pool; reposts of the fresh facts come on top of these; the rest is clean
     "exact duplicate": 0.10,
@@ -128,6 +128,36 @@ def cleaned(pool: Sequence[Example]) -> list[Example]:
     """What is left of a pool after the filters and without near-duplicates, in the given order."""
     pool = [ex for ex in pool if passes(ex)]
     return [pool[index] for index in dedup.find([text(ex) for ex in pool], THRESHOLD).kept]
+
+
+def sum_is_right(ex: Example) -> bool:
+    """Whether a candidate's answer is the sum of all numbers in its question."""
+    return exact_answer(ex.completion) == str(sum(map(int, re.findall(r"\d+", ex.question))))
+
+
+def judged(
+    found: dedup.Found, examples: Sequence[Example], pool: Sequence[Example], truth: Mapping[str, Truth]
+) -> tuple[dict[str, float], float]:
+    """({planted kind: share of its copies that lie in one cluster with their original}, share of the pairs that are
+    copies: both texts were made from one, without regard to capitals and white space).
+
+    `found` are the near-duplicates among `examples`, which come from `pool`.
+    """
+    by_id, place = {ex.id: ex for ex in pool}, {ex.id: number for number, ex in enumerate(examples)}
+    cluster = {member: number for number, group in enumerate(found.clusters) for member in group}
+
+    def origin(ex: Example) -> list[str]:
+        while of := truth[ex.id].of:
+            ex = by_id[of]
+        return text(ex).lower().split()
+
+    recall = {}
+    for kind in ("repost", "paraphrase"):
+        copies = ((place.get(id), place.get(each.of or "")) for id, each in truth.items() if each.kind == kind)
+        together = [i in cluster and cluster[i] == cluster.get(j) for i, j in copies if i is not None and j is not None]
+        recall[kind] = sum(together) / len(together)
+    same = [origin(examples[i]) == origin(examples[j]) for i, j, _ in found.pairs]
+    return recall, sum(same) / len(same)
 
 
 def _fresh(world: World, rng: random.Random) -> Iterator[tuple[Example, int]]:

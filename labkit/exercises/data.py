@@ -13,6 +13,126 @@ from labkit.exercises.kinds import Comparison, Exercise, Probe, mistake
 
 WORDS = "the old river town market bread price of salt pepper mill runs north day".split()
 
+# drop_repeated
+
+
+def repeated_probes(rng: random.Random) -> Iterator[Probe]:
+    yield Probe(([], 1), "edges")
+    yield Probe((["Answer: 3"], 1), "edges")
+    yield Probe((["page", "page"], 1), "edges")  # nothing stays
+    yield Probe((["page", "page"], 2), "edges")  # exactly as often as allowed
+    yield Probe((["a", "b", "a", "c", "b", "a"], 2), "edges")
+    yield Probe((["Page", "page", "page ", "page"], 1), "edges")  # other letters, another text
+    yield Probe((["a", "b", "c"], 0), "edges")
+    yield Probe(([], 2), "typical")
+    for _ in range(5):
+        texts = [f"Answer: {word}" for word in rng.sample(WORDS, 6)]
+        most = rng.randint(1, 3)
+        times = [most, most + 1, most + 3, 1, 1, 1]
+        drawn = [text for text, count in zip(texts, times) for _ in range(count)]
+        rng.shuffle(drawn)
+        yield Probe((drawn, most), "typical")
+
+
+@mistake(
+    "one of each kept",
+    "You keep one of each repeated text. That is deduplication; boilerplate is dropped with all its copies.",
+)
+def repeated_one_kept(completions, most):
+    seen, stays = {}, []
+    for place, text in enumerate(completions):
+        seen[text] = seen.get(text, 0) + 1
+        if seen[text] <= most:
+            stays.append(place)
+    return stays, len(stays) / len(completions)
+
+
+@mistake(
+    "dropped from `most` on",
+    "You also drop what occurs exactly `most` times. It may occur as often as that; only above it is dropped.",
+)
+def repeated_boundary(completions, most):
+    stays = [place for place, text in enumerate(completions) if completions.count(text) < most]
+    return stays, len(stays) / len(completions)
+
+
+@mistake("drop rate", "Your share is of what was dropped. A keep rate is the share that stays.")
+def repeated_drop_rate(completions, most):
+    stays = [place for place, text in enumerate(completions) if completions.count(text) <= most]
+    return stays, 1 - len(stays) / len(completions)
+
+
+@mistake(
+    "distinct texts below the line",
+    "You divide by the number of different texts. The denominator is all completions that came in.",
+)
+def repeated_distinct(completions, most):
+    stays = [place for place, text in enumerate(completions) if completions.count(text) <= most]
+    return stays, len(stays) / len(set(completions))
+
+
+@mistake("texts for places", "You return the texts. Return their places in the list, counted from 0.")
+def repeated_texts(completions, most):
+    stays = [text for text in completions if completions.count(text) <= most]
+    return stays, len(stays) / len(completions)
+
+
+@mistake("places from 1", "Your places are counted from 1. Python counts them from 0.")
+def repeated_from_one(completions, most):
+    stays = [place for place, text in enumerate(completions, start=1) if completions.count(text) <= most]
+    return stays, len(stays) / len(completions)
+
+
+@mistake("in percent", "Your keep rate is in percent. Return a share between 0 and 1.")
+def repeated_percent(completions, most):
+    stays = [place for place, text in enumerate(completions) if completions.count(text) <= most]
+    return stays, 100 * len(stays) / len(completions)
+
+
+@mistake(
+    "the repeated ones kept",
+    "You keep what occurs too often and drop the rest. The comparison is the wrong way round.",
+)
+def repeated_kept(completions, most):
+    stays = [place for place, text in enumerate(completions) if completions.count(text) > most]
+    return stays, len(stays) / len(completions)
+
+
+@mistake(
+    "nothing has a rate",
+    "Without completions you return a rate. There is no denominator then: raise a `ValueError`.",
+)
+def repeated_of_nothing(completions, most):
+    stays = [place for place, text in enumerate(completions) if completions.count(text) <= most]
+    return stays, len(stays) / max(len(completions), 1)
+
+
+DROP_REPEATED = Exercise(
+    id="data.drop_repeated",
+    points=1,
+    minutes=4,
+    reference=data.drop_repeated,
+    probes=repeated_probes,
+    misconceptions=(
+        repeated_one_kept,
+        repeated_boundary,
+        repeated_drop_rate,
+        repeated_distinct,
+        repeated_texts,
+        repeated_from_one,
+        repeated_percent,
+        repeated_kept,
+        repeated_of_nothing,
+    ),
+    hints=(
+        "Count first, then decide for each place. `dict.get(text, 0)` counts; the list keeps its order.",
+        "A text stays if it occurs at most `most` times in the whole list. The rate is stays / all.",
+        "stays = [i for i, text in enumerate(completions) if times[text] <= most]; return stays, len(stays) / "
+        "len(completions); and a ValueError for an empty list",
+    ),
+)
+
+
 # split_by_time
 
 

@@ -21,7 +21,7 @@ from labkit.diagnosis.causes import CAUSES
 from labkit.diagnosis.knobs import KNOBS
 from labkit.diagnosis.measures import MEASURES
 from labkit.diagnosis.patients import Patient
-from labkit.live import in_notebook
+from labkit.live import in_notebook, show_widget
 from labkit.progress import store
 from labkit.quizzes.markup import to_html
 from labkit.quizzes.printed import wrapped
@@ -86,9 +86,7 @@ def clinic(number: int) -> None:
 
         display(bundle, raw=True)
         return
-    from labkit.quizzes.widget import show
-
-    show(bundle, Visit(chart).box)
+    show_widget(Visit(chart).box, bundle)
 
 
 # What is known of a patient, and its curves
@@ -475,6 +473,7 @@ class Visit:
     def _picture(self) -> tuple:
         """An image that is not shown yet, and what it says in words."""
         image = self.widgets.Image(format="png", layout={"max_width": "672px", "display": "none"})
+        image.add_class("lk-figure")
         return image, self.widgets.HTML()
 
     def _draw(self, _: object = None) -> None:

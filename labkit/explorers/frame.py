@@ -75,6 +75,7 @@ class Explorer:
 
         knobs = {name: trait.widget() for name, trait in self.traits.items()}
         picture, words = widgets.Image(format="png", layout={"max_width": "672px"}), widgets.HTML()
+        picture.add_class("lk-figure")
 
         def redraw(_: object = None) -> None:
             values = {name: knob.value for name, knob in knobs.items()}

@@ -5,7 +5,7 @@ ships with the kit. execution.py runs and records, compare.py gives differences 
 notebook calls, and command.py and replay.py are `labkit runs` and `labkit run`.
 """
 
-from labkit.runs.compare import Interval, interval, paired_difference, pooled, t_quantile
+from labkit.runs.compare import Interval, interval, paired_difference, pooled, share, t_quantile
 from labkit.runs.execution import (
     best,
     best_rates,
@@ -24,7 +24,7 @@ from labkit.runs.execution import (
 from labkit.runs.recipe import Recipe, base_digest
 from labkit.runs.recipes import RECIPES, named
 from labkit.runs.record import Outcome, Record, machine, recorded, stale, versions
-from labkit.runs.show import MyRuns, Run, my_runs, run
+from labkit.runs.show import MyRuns, Run, my_runs, run, summary
 
 __all__ = [
     "RECIPES",
@@ -53,8 +53,10 @@ __all__ = [
     "recorded",
     "run",
     "settings",
+    "share",
     "shuffle_answers",
     "stale",
+    "summary",
     "t_quantile",
     "text_rows",
     "training_rows",

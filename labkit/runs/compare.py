@@ -28,6 +28,15 @@ class Interval:
     def n(self) -> int:
         return len(self.values)
 
+    @property
+    def points(self) -> Interval:
+        """A share, or a difference of shares, in percentage points."""
+        return Interval(100 * self.mean, 100 * self.low, 100 * self.high, tuple(100 * value for value in self.values))
+
+    def __format__(self, form: str) -> str:
+        """`f"{interval:.1%}"` is "83.1% (80.0% to 86.2%)": the mean, and the interval."""
+        return f"{self.mean:{form}} ({self.low:{form}} to {self.high:{form}})"
+
 
 def interval(values: Sequence[float]) -> Interval:
     """The mean of at least two independent values, and its 95% interval."""
@@ -36,6 +45,11 @@ def interval(values: Sequence[float]) -> Interval:
     middle = mean(values)
     half = t_quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
     return Interval(middle, middle - half, middle + half, tuple(values))
+
+
+def share(record: Record) -> Interval:
+    """The share of right answers of a record, over its seeds."""
+    return interval(list(record.shares.values()))
 
 
 def paired_difference(a: Record, b: Record, tasks: Collection[str] | None = None) -> Interval:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import html
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from labkit import progress
 from labkit.common import InputError, html_table, text_table
 from labkit.live import Line
+from labkit.runs.compare import share
 from labkit.runs.execution import executed
 from labkit.runs.recipe import Recipe
 from labkit.runs.recipes import named
@@ -152,6 +154,17 @@ class MyRuns(list):
 
     def _repr_html_(self) -> str:
         return html_table(self.HEAD, self.cells()) if self else f"<p>{html.escape(repr(self))}</p>"
+
+
+def summary(records: Mapping[str, Record]) -> None:
+    """Print a line for each record: how many examples it saw, its rate, and its share of right answers over seeds."""
+    width = max(map(len, records), default=0)
+    for name, record in records.items():
+        seen = record.recipe["steps"] * record.recipe["batch_size"]
+        print(
+            f"{name:<{width}} {seen:>6,} examples seen, rate {record.recipe['lr']:<6g} "
+            f"{share(record):.1%} right, {len(record.outcomes)} seeds"
+        )
 
 
 def my_runs() -> MyRuns:

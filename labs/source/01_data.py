@@ -13,16 +13,13 @@
 # - find near-duplicates with MinHash, and say which ones it misses;
 # - split data so that the test set tells the truth.
 #
-# About 45 minutes, with four exercises. For every exercise you leave unsolved, the kit's own function is used.
-#
-# Each exercise's cell is tried by itself: it cannot use functions or names from other cells. Write the helpers that you
-# need in the same cell.
+# About 60 minutes, with four exercises. For every exercise you leave unsolved, the kit's own function is used.
 
 # %%
 import labkit as lk
 
 # %% [markdown]
-# Your runs so far. This lab adds one, trained on a pool that you cleaned.
+# Your runs so far. This lab adds one, trained on a cleaned pool.
 
 # %% tags=["nbval-ignore-output"]
 lk.my_runs()
@@ -30,7 +27,7 @@ lk.my_runs()
 # %% [markdown]
 # ## Before you begin
 #
-# Two questions. Guessing is fine; the lab answers both.
+# Guessing is fine.
 
 # %%
 lk.quiz("data", when="before")
@@ -38,79 +35,68 @@ lk.quiz("data", when="before")
 # %% [markdown]
 # ## 1 · Look first, then ask what a pair is
 #
-# The habit that saves the most time with data is also the cheapest: read some of it. Here are eight of the candidates.
-# Which of them would you not want to learn from?
+# The cheapest habit with data saves the most time: read some of it. Here are eight of the candidates. Which of them would
+# you not want to learn from?
 
 # %%
 from random import Random
 
 pool, truth = lk.almanac.pool.candidates()
-print(
-    len(pool), "candidates, eight of them:\n"
-)  # a draw that shows most of what there is
+print(len(pool), "candidates, eight of them:\n")
 for example in Random(1009).sample(pool, 8):
     print(f"{example.source}: {example.prompt}".replace("\n", " / "))
     print("   →", example.completion, "\n")
 
 # %% [markdown]
-# `truth` says which faults were planted where. We keep it closed, and open it only to grade what we do.
+# `truth` says which faults were planted where. We open it only to grade what we do.
 #
 # Each candidate is a *pair*: an input, the prompt, and a target, the completion. Loss is taken on the target only, so
 # the target is what you teach. Here is the same question with two targets.
 
 # %%
-thinking, _ = lk.almanac.examples.short_mix(seed=0, train=300, test=11)
-bare, _ = lk.almanac.examples.short_mix(seed=0, train=300, test=11, thought=False)
-number = next(i for i, example in enumerate(thinking) if example.task == "two steps")
-print("prompt:          ", thinking[number].prompt)
-print("chain of thought:", thinking[number].completion)
-print("answer only:     ", bare[number].completion)
+some, _ = lk.almanac.examples.short_mix(seed=0, train=300, test=11)
+example = next(example for example in some if example.task == "two steps")
+print("prompt:          ", example.prompt)
+print("chain of thought:", example.completion)
+print("answer only:     ", "Answer: " + example.answer)
 
 # %% [markdown]
-# The answer-only target is shorter, cheaper, and asks for the answer in one step. Some questions need one fact: *town,
-# person, as of, event*. Others need several steps: two facts, or arithmetic. Where will the chain of thought matter?
+# Where does the chain help, and why? It gives the model *room*: more tokens, and so more passes, before the answer. And
+# it is written in a *form*: sentences like those that the base was pretrained on. To tell the two apart, two more targets
+# were recorded: a **filler** of as many words that say nothing ("so so so …"), and **other words**: the same steps, in
+# words that the base has not read them in ("29 & 35 => 64"). 120 steps of 16 each, 8 seeds; the same 110 held-out
+# questions; only the answer counts.
 
 # %%
-places = ["in questions of one fact", "in questions of several steps", "in both alike"]
-lk.predict(
-    "data.thought",
-    "Where does training on a chain of thought raise the score most?",
-    choices=places,
-)
-
-# %% [markdown]
-# Recorded: 80 steps on the same questions, once with each kind of target, 8 seeds. Both models then answer the same
-# 110 held-out questions, and only the answer counts. The figure shows the difference, seed by seed.
+bets = ["the filler: room is enough", "the other words: the steps are enough", "neither"]
+asked = "In questions of several steps: which comes within 5 points of the real chain?"
+lk.predict("data.thought", asked, choices=bets)
 
 # %%
-with_chain, without = (
-    lk.runs.Record.load(name) for name in ("sft-lab00", "data-answers")
-)
+targets = {
+    way: lk.runs.Record.load(f"thought-{way}")
+    for way in ("chain", "other", "filler", "bare")
+}
+lk.runs.summary(targets)
 one_fact = ("town", "person", "as of", "event")
 steps = ("two steps", "compare", "sum", "shopping", "units", "dates")
-families = {"one fact": one_fact, "several steps": steps} | {
-    task: (task,) for task in steps
-}
 gain = {
-    name: lk.runs.paired_difference(with_chain, without, tasks)
-    for name, tasks in families.items()
+    f"{way} − bare, {kind}": lk.runs.paired_difference(
+        targets[way], targets["bare"], tasks
+    )
+    for kind, tasks in (("several steps", steps), ("one fact", one_fact))
+    for way in ("chain", "other", "filler")
 }
-lk.plots.differences(gain, "A chain of thought pays where there are steps (recorded)")
+lk.plots.differences(gain, "What stands before the answer (recorded)")
 
 # %%
-apart = gain["several steps"].mean - gain["one fact"].mean
-lk.predict(
-    "data.thought", outcome=places[2 if abs(apart) < 0.05 else 1 if apart > 0 else 0]
-)
-
-# %%
-lk.claim("C03", measured=gain["several steps"].mean)
+close = [gain["chain − bare, several steps"].mean - gain[f"{way} − bare, several steps"].mean < 0.05
+         for way in ("filler", "other")]  # fmt: skip
+lk.predict("data.thought", outcome=bets[close.index(True) if any(close) else 2])
+lk.claim("C03", measured=gain["chain − bare, several steps"].mean)
 
 # %% [markdown]
-# A model writes one token after another, with the same work for each. A chain of thought gives it room: every digit
-# that it has written down can be read for the next one. Without it, a whole sum has to come out in one pass, and it
-# never does. It pays even for one fact: the chain repeats the almanac's own sentence, *The emblem of … is …*, and that
-# is the form in which the base knows it.
+# TEXT_C03
 
 # %%
 lk.quiz("data", when="during", segment="pairs")
@@ -118,8 +104,7 @@ lk.quiz("data", when="during", segment="pairs")
 # %% [markdown]
 # ## 2 · Quality
 #
-# You have seen eight. Now look at all of them, with three questions that take a line of code each. First: which
-# completions appear again and again?
+# You have seen eight. Now look at all of them. A first look: which completions appear again and again?
 
 # %%
 from collections import Counter
@@ -128,93 +113,88 @@ for completion, times in Counter(example.completion for example in pool).most_co
     print(f"{times:>4} × {completion}")
 
 # %% [markdown]
-# Boilerplate, where an answer should be. Next: which letters occur that do not belong in English?
+# Boilerplate, where an answer should be. Write a filter against it. A toy: the completions *a, b, a, c, a* with `most` = 2.
+# *a* occurs three times, more than twice, so all of it goes: places 1 and 3 stay, and the keep rate is 2/5 = 0.4. Your
+# turn, with `most` = 3: which places stay, and what is the keep rate? (All five; 1.0.)
+#
+# ### Exercise: drop what repeats
+#
+# *Easy, 4 minutes.* Return the places (from 0) of the completions that stay, in order, and the keep rate: those that stay
+# over all that came in. A completion that occurs more than `most` times is dropped, every time. Without completions there
+# is no denominator: a `ValueError`. (An exercise's cell is tried by itself: names from other cells are not there.)
 
-# %%
-letters = Counter(
-    letter for example in pool for letter in example.prompt if not letter.isascii()
-)
-print(dict(letters.most_common(6)))
-print(next(example.prompt for example in pool if "€" in example.prompt))
+
+# %% tags=["nbval-ignore-output"]
+@lk.exercise("data.drop_repeated")
+def drop_repeated(completions: list[str], most: int) -> tuple[list[int], float]:
+    """(places of the completions that stay, keep rate)."""
+    ...
+
 
 # %% [markdown]
-# That is *mojibake*: UTF-8 that somebody once read as Windows-1252. And the ß shows that some candidates are in German.
-#
-# The third question needs more than looking. Sums can be checked. Check them, source by source.
+# How often is too often? Try three values, and open the truth to grade them:
 
 # %%
-import re
-
-
-def adds_up(example):
-    terms = [int(digits) for digits in re.findall(r"\d+", example.question)]
-    return lk.data.exact_answer(example.completion) == str(sum(terms))
-
-
-for source in sorted({example.source for example in pool if example.task == "sum"}):
-    sums = [
-        each
-        for each in pool
-        if each.task == "sum" and each.source == source and "Answer:" in each.completion
-    ]
-    print(f"{source:<15} {sum(map(adds_up, sums)):>4} of {len(sums):>5} sums are right")
-
-# %%
-wrong = [
-    example
-    for example in pool
-    if example.source == "pedlar's sheet" and example.task == "sum"
-]
-for example in wrong[:3]:
-    print(example.prompt, "→", example.completion)
+drop_checked = lk.use("data.drop_repeated")
+for most in (5, 20, 50):
+    stays, rate = drop_checked([example.completion for example in pool], most)
+    dropped = [pool[place] for place in set(range(len(pool))) - set(stays)]
+    kinds = Counter(truth[example.id].kind for example in dropped)
+    told = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(3))
+    print(
+        f"most {most:>2}: {len(stays):,} of {len(pool):,} stay, {rate:.1%}; dropped: {told}"
+    )
 
 # %% [markdown]
-# Look closely at the pedlar's sums: he never carries. His mistakes are not noise, they have a *system*, and a system
-# can be learned. (The school page's few wrong ones are mojibake.) If a source is wrong where you can check it, do
-# not trust it where you cannot.
+# All three find the boilerplate. But a fact that many people ask about is also said often: at 5 as many clean candidates
+# go as boilerplate. So a filter needs two numbers: how much of the fault it finds, and what else it takes.
 #
-# Now three filters, each of them one line in `lk.almanac.pool.FILTERS`. A keep rate says little without its
-# denominator, so each stage gives both numbers.
+# Some faults need more than counting. Which sums, source by source, are right?
+
+# %%
+answered = [e for e in pool if e.task == "sum" and "Answer:" in e.completion]
+for source in sorted({example.source for example in answered}):
+    right = [lk.almanac.pool.sum_is_right(e) for e in answered if e.source == source]
+    print(f"{source:<15} {sum(right):>4} of {len(right):>5} sums are right")
+for example in [e for e in answered if e.source == "pedlar's sheet"][:3]:
+    print("   ", example.prompt, "→", example.completion)
+
+# %% [markdown]
+# The pedlar never carries. His mistakes are not noise, they have a *system*, and a system can be learned. If a source is
+# wrong where you can check it, do not trust it where you cannot.
+#
+# Now three filters in stages: *readable* (no mojibake, which is UTF-8 read as Windows-1252), *complete*, *trusted source*.
+# Each stage has its denominator; then the truth.
 
 # %%
 left = pool
 for name, stays in lk.almanac.pool.FILTERS.items():
     kept = [example for example in left if stays(example)]
-    print(
-        f"{name:<15}{len(kept):>7,} of {len(left):>7,} stay, {len(kept) / len(left):.1%}"
-    )
+    share = len(kept) / len(left)
+    print(f"{name:<15}{len(kept):>7,} of {len(left):>7,} stay, {share:.1%}")
     left = kept
-
-# %% [markdown]
-# Now open the truth, and grade the filters: what was planted, and how much of it is still there?
-
-# %%
-planted, remains = (
-    Counter(truth[example.id].kind for example in examples) for examples in (pool, left)
-)
+planted, remains = (Counter(truth[e.id].kind for e in some) for some in (pool, left))
 for kind, count in planted.most_common():
-    print(f"{kind:<17}{remains[kind]:>6,} of {count:>6,} remain")
+    print(f"    {kind:<17}{remains[kind]:>6,} of {count:>6,} remain")
 
 # %% [markdown]
-# No clean candidate was lost, and almost nothing faulty is left except copies. (The eleven truncated ones are cut off
-# after `Answer:`, in the middle of a date: no filter here sees that.) Copies are the next section. First:
-# what is at stake?
+# No clean candidate was lost, and almost nothing faulty is left except copies, the subject of the next section.
 #
 # ### What does a wrong source cost?
 #
-# The pool's faults come mixed: the pedlar's sums are wrong *and* have no chain of thought. To see what does the harm, they
-# have to be taken apart. Recorded, 8 seeds each: 1,280 examples of other families, 320 right sums, and 320 sums of a second
-# source, all on the same questions, all in one pass of 120 steps of 16. The second source is one of five:
+# The pool's faults come mixed: the pedlar's sums are wrong *and* have no chain of thought. Recorded, 8 seeds each, to take
+# them apart: 1,280 examples of other families, 320 right sums, and 320 sums of a second source, in one pass. The second
+# source is one of five:
 #
 # | | its 320 sums |
 # |---|---|
-# | sound | right, digit by digit, like the first source's |
-# | pedlar | wrong in one way: digit by digit, and nothing is ever carried |
-# | random | wrong in many ways: each slips in one column, somewhere |
-# | bare | right, the result alone, no digit by digit |
+# | sound | right, digit by digit |
+# | pedlar | wrong in one way: digit by digit, nothing is carried |
+# | random | wrong in many ways: each slips in one column |
+# | bare | right, the result alone |
 # | bare pedlar | the pedlar's results alone |
 #
-# So half of the sums are wrong, or none is; of those that need a carry, two thirds, because all of the second source's do. 110 sums that nobody trained on are then asked. Before you look:
+# Then 110 new sums are asked. Before you look:
 
 # %%
 bets = [
@@ -223,20 +203,13 @@ bets = [
     "right, but bare",
     "no difference beyond chance",
 ]
-lk.predict(
-    "data.quality", "Beside sound sums: which second source costs most?", choices=bets
-)
+asked = "Beside sound sums: which second source costs most?"
+lk.predict("data.quality", asked, choices=bets)
 
 # %%
 ways = ("sound", "pedlar", "random", "bare", "bare-pedlar")
 sources = {way: lk.runs.Record.load(f"sums-{way}") for way in ways}
-for way, record in sources.items():
-    share = lk.runs.interval(list(record.shares.values()))
-    likely = [sum(o.probabilities) / len(o.probabilities) for o in record.outcomes]
-    print(f"{way:<12} right {share.mean:6.1%} ({share.low:.1%} to {share.high:.1%}), "
-          f"probability of the right text {sum(likely) / len(likely):.0%}")  # fmt: skip
-
-# %%
+lk.runs.summary(sources)
 cost = {
     f"{way} − sound": lk.runs.paired_difference(sources[way], sources["sound"])
     for way in ways[1:]
@@ -249,101 +222,59 @@ lk.predict(
     "data.quality", outcome=min(order, key=lambda bet: cost[f"{order[bet]} − sound"].mean)
 )
 
-# %% [markdown]
-# Twice, half of the sums were wrong, and the harm was not the same. Random slips cost almost nothing in the score: each is
-# different, in every column the right way remains the most frequent, and greedy decoding writes the likeliest text. The
-# probability tells what the score hides: it has fallen by half. The pedlar's sums agree with one another. His is a second way
-# to add, and where something is carried it is the majority, two sums of three: there the model is right in one of seven, as the
-# cell below says, and elsewhere as before. (He is also wrong in about twice as many columns; that is not separated here.)
-#
-# The third line is the surprise: sums that are all *right* cost more than half of what the pedlar's cost, because they come
-# without their digits, and a result in one go is what this model cannot do. And the fourth: bare, the pedlar's wrong results cost
-# no more than right ones. In the pool, too, the pedlar's sums are bare: what a model loses in sums there may well be the harm of
-# their form. An earlier version of this lab took it for the harm of wrong answers.
-#
-# If a source is wrong where you can check it, ask *how* it is wrong. Then look at its form.
-
 # %%
-asked = {seed: lk.almanac.mixes.sums_mix("sound", seed)[1] for seed in range(8)}
-for way in ("sound", "pedlar", "random"):
-    hits = {True: [], False: []}
-    for outcome in sources[way].outcomes:
-        for hit, question in zip(outcome.right, asked[outcome.seed]):
-            hits["carry" in question.completion].append(hit == "1")
-    shares = {carry: sum(found) / len(found) for carry, found in hits.items()}
-    print(f"{way:<8} right: with a carry {shares[True]:.1%}, without {shares[False]:.1%}")
+likely = {
+    way: [sum(o.probabilities) / len(o.probabilities) for o in sources[way].outcomes]
+    for way in ("sound", "random", "pedlar")
+}
+for way, found in likely.items():
+    print(f"{way:<7} probability of the right text: {lk.runs.interval(found):.0%}")
 
 # %% [markdown]
+# Twice, half of the sums were wrong, and the harm was not the same. Random slips cost almost nothing in the score: the right
+# way remains the most frequent in every column, and greedy decoding writes the likeliest text. (The probability shows what
+# the score hides: it has fallen by half.) The pedlar's sums agree with one another: his is a second way to add. (He is also
+# wrong in about twice as many columns; that is not separated here.)
+#
+# The surprise is the third: sums that are all *right* cost more than half of what the pedlar's cost, because they come
+# without their digits. And bare, his wrong results cost no more than right ones. So ask of a wrong source *how* it is
+# wrong; then look at its form.
 #
 # ### And more data?
 #
-# For this the skill must be one that the base does not have, or a few hundred examples teach the form and every size scores
-# alike: subtraction, which none of its text shows. Three sizes, compared in two ways, because "more data" can mean two things:
-# at *equal steps*, 200 of 16, so that the small sets are seen many times; and at *equal passes*, one each, so that the
-# small sets get few steps.
+# For this the skill must be one that the base does not have: subtraction, which none of its text shows. "More data" can mean
+# two things: at *equal steps*, 200 of 16, the small sets are seen many times; at *equal passes*, one each, they get few
+# steps.
 
 # %%
-lk.predict(
-    "data.more",
-    "At equal steps: 3,200 examples, each seen once, less 200 examples seen 16 times?",
-    unit="points",
-    low=-50,
-    high=50,
+asked = "At equal steps: 3,200 examples, each seen once, less 200 examples seen 16 times?"
+lk.predict("data.more", asked, unit="points", low=-50, high=50)
+
+# %%
+runs = {
+    f"{n} examples, {way}": lk.runs.Record.load(f"size-{n}-{file}")
+    for n in (200, 800, 3200)
+    for way, file in (
+        ("equal steps", "steps"),
+        ("one pass", "pass" if n < 3200 else "steps"),
+    )
+}
+lk.runs.summary(runs)
+more = lk.runs.paired_difference(
+    runs["3200 examples, equal steps"], runs["200 examples, equal steps"]
 )
+print(f"200 → 3,200 examples, at equal steps: {more.points:+.1f} points")
 
 # %%
-sizes = (200, 800, 3200)
-steps = {n: lk.runs.Record.load(f"size-{n}-steps") for n in sizes}
-passes = {n: lk.runs.Record.load(f"size-{n}-pass") for n in sizes[:2]} | {
-    3200: steps[3200]
-}
-for n in sizes:
-    for name, record in (("equal steps", steps[n]), ("one pass", passes[n])):
-        share = lk.runs.interval(list(record.shares.values()))
-        seen = 16 * record.recipe["steps"]
-        print(f"{n:>5} examples, {name:<12}{seen:>5,} seen: {share.mean:.1%} right "
-              f"({share.low:.1%} to {share.high:.1%})")  # fmt: skip
-
-# %%
-more = {
-    "200 → 3,200, equal steps": lk.runs.paired_difference(steps[3200], steps[200]),
-    "800 → 3,200, equal steps": lk.runs.paired_difference(steps[3200], steps[800]),
-    "200 → 3,200, one pass each": lk.runs.paired_difference(passes[3200], passes[200]),
-    "800 → 3,200, one pass each": lk.runs.paired_difference(passes[3200], passes[800]),
-}
-lk.plots.differences(more, "What more examples bring (recorded)")
-
-# %%
-lk.predict("data.more", outcome=round(100 * more["200 → 3,200, equal steps"].mean, 1))
-
-# %%
-quality = cost["pedlar − sound"]
-lk.claim("C01", measured=-quality.mean)
+lk.predict("data.more", outcome=round(more.points.mean, 1))
+lk.claim("C01", measured=-cost["pedlar − sound"].mean)
 
 # %% [markdown]
-# At one pass each, more is nearly everything. At equal steps it is much less: sixteen times as many examples bring a few points,
-# which eight seeds can tell neither from none nor from seventeen. So most of what "more data" brings here is more *steps*, and few sound examples seen
-# many times go far. What repeating them costs is in lab 05 (overfitting). Whoever compares two amounts of data has to say
-# how many examples were *seen*.
+# At one pass each, more is nearly everything. At equal steps it brings a few points, which eight seeds cannot tell from none.
+# Most of what "more data" brings here is more *steps*: say how many examples were *seen*.
 #
-# So does quality count for more than quantity? Here a source that is wrong in one way cost more than fifteen sixteenths of the
-# data, at equal steps. But the two are not on one scale: slips at random cost little or nothing, and one pass over little data everything.
-#
-# And the famous number, *leading labs throw 99% away*? No lab has published that.
-
-# %%
-dropped = 1 - len(lk.almanac.pool.cleaned(pool)) / len(pool)
-print(f"here: {dropped:.1%} of the candidates dropped, deduplication included")
-print(
-    f"DCLM: {1 - 3.8 / 240:.1%} of a pool of 240 trillion tokens dropped (arXiv 2406.11794)"
-)
-
-# %%
-lk.claim("C02", measured=dropped)
-
-# %% [markdown]
-# Both are true, and they cannot be compared: one is a share of examples that somebody chose, the other a share of the
-# tokens of a raw web crawl. Without its denominator, a keep rate says nothing.
+# So does quality count for more than quantity? A source that is wrong in one way cost more than fifteen sixteenths of the
+# data, at equal steps. But random slips cost little, and one pass over little data everything: the two are not on one scale.
 
 # %%
 lk.quiz("data", when="during", segment="quality")
@@ -358,45 +289,19 @@ lk.quiz("data", when="during", segment="quality")
 #
 # the elements in both over the elements in either. With n = 3:
 #
-# | text | shingles |
-# |---|---|
-# | the red mill stands by the river | *the red mill · red mill stands · mill stands by · stands by the · by the river* |
-# | the red mill stands by the bridge | *the red mill · red mill stands · mill stands by · stands by the · by the bridge* |
+# *the red mill stands by the river* has *the red mill · red mill stands · mill stands by · stands by the · by the river*.
+# With *bridge* for *river*, only the last is another: four are in both, six in either, J = 4/6 = 0.67. One word of seven
+# has changed, and a third of the similarity is gone.
 #
-# Four are in both, six in either: J = 4/6 = 0.67. One word of seven has changed, and a third of the similarity is gone.
-#
-# Your turn: *the red mill stands* against the first line. In both ▁, in either ▁, J = ▁
-#
-# <details><summary>The answer</summary>
-#
-# Its shingles are *the red mill* and *red mill stands*. Both are in the first line's five, so 2 in both, 5 in either,
-# J = 0.4.
-#
-# </details>
-#
-# ### Exercise: Jaccard similarity
-#
-# *Easy, one edge, 3 minutes.* You get two sets. Two empty sets are equal: their similarity is 1.0.
-
-
-# %% tags=["nbval-ignore-output"]
-@lk.exercise("data.jaccard")
-def jaccard(a: set[str], b: set[str]) -> float:
-    """The elements in both over the elements in either, from 0 to 1; two empty sets: 1.0."""
-    ...
-
+# Your turn: *the red mill stands* against the first. (It has two shingles, both in the first's five: 2/5 = 0.4.)
 
 # %%
 jaccard_checked = lk.use("data.jaccard")
-lines = [
-    "the red mill stands by the river",
-    "the red mill stands by the bridge",
-    "the red mill stands",
-]
+mill = "the red mill stands"
+lines = [f"{mill} by the river", f"{mill} by the bridge", mill]
 river, bridge, short = (lk.dedup.shingles(line, 3) for line in lines)
-print(
-    f"river and bridge {jaccard_checked(river, bridge):.2f}, river and short {jaccard_checked(river, short):.2f}"
-)
+print(f"river and bridge {jaccard_checked(river, bridge):.2f}")
+print(f"river and short {jaccard_checked(river, short):.2f}")
 
 # %% [markdown]
 # ### A signature instead of a set
@@ -418,13 +323,7 @@ print(
 # the smallest of *all* the hashes belongs to some element of the union, each with the same chance, and the signatures
 # agree exactly when that element is in both. So they agree in one place with probability J.
 #
-# Your turn: a = 4, b = 5. h(1) = ▁, h(4) = ▁, h(6) = ▁, h(9) = ▁. Do they agree?
-#
-# <details><summary>The answer</summary>
-#
-# 9, 10, 7, 8. In both sets the smallest is 7, the hash of 6, which is in both: they agree.
-#
-# </details>
+# Your turn: a = 4, b = 5. Do they agree? (The hashes are 9, 10, 7, 8; the smallest is 7, that of 6, which is in both: yes.)
 #
 # ### Exercise: MinHash
 #
@@ -445,46 +344,8 @@ for ids in ([1, 4, 6], [4, 6, 9]):
     print(ids, minhash_checked(ids, a=[3, 5, 2, 7], b=[1, 2, 7, 3], prime=11))
 
 # %% [markdown]
-# Now at full size: 128 pairs (a, b), drawn from the whole range up to a large prime (small ones barely shuffle), and
-# 300 posts of the pool, each beside a repost of it. How well does the share of equal places estimate the similarity?
-
-# %%
-prime, draw = 2**61 - 1, Random(1)
-a, b = ([draw.randrange(1, prime) for _ in range(128)] for _ in range(2))
-
-
-def signature(text):
-    return minhash_checked(
-        lk.dedup.shingle_ids([lk.dedup.shingles(text, 3)])[0].tolist(), a, b, prime
-    )
-
-
-# %%
-by_id = {example.id: example for example in pool}
-reposts = [
-    (by_id[each.of], by_id[id]) for id, each in truth.items() if each.kind == "repost"
-][:300]
-
-true, told = [], []
-for pair in reposts:
-    one, other = (lk.almanac.pool.text(example) for example in pair)
-    true.append(jaccard_checked(lk.dedup.shingles(one, 3), lk.dedup.shingles(other, 3)))
-    told.append(sum(x == y for x, y in zip(signature(one), signature(other))) / 128)
-
-# %%
-error = (sum((x - y) ** 2 for x, y in zip(true, told)) / len(true)) ** 0.5
-title = f"128 places tell the similarity to about ±{error:.2f}"
-figure, axes = lk.plots.figure(
-    title, "true Jaccard similarity", "share of equal places", size=(5.2, 4.2)
-)
-axes.plot([0, 1], [0, 1], color="black", linewidth=1)
-axes.plot(true, told, "o", color=lk.plots.COLOURS[0], markersize=3)
-expected = (sum(x * (1 - x) for x in true) / len(true) / 128) ** 0.5
-alt = f"{title}. Root mean square error {error:.3f}; that of {len(true)} proportions of 128 would be {expected:.3f}."
-lk.plots.show(figure, alt)
-
-# %% [markdown]
-# So it is only an estimate: a pair at 0.80 may look like 0.75 or 0.85. Remember that when you set a threshold.
+# With 128 pairs (a, b) the share of equal places is off by about 0.04: a pair at 0.80 may look like 0.75 or 0.85
+# (measured under *Further*). Remember that when you set a threshold.
 
 # %%
 lk.quiz("data", when="during", segment="duplicates")
@@ -494,8 +355,12 @@ lk.quiz("data", when="during", segment="duplicates")
 #
 # Signatures are short, but there are still just as many pairs of them. *Locality-sensitive hashing* cuts each signature
 # into *bands* of some *rows*. Texts that agree in all rows of at least one band fall into one bucket, and only those
-# are compared.
-#
+# are compared. Six places, in three bands of two rows:
+
+# %%
+lk.pictures.bands([2, 0, 4, 1, 7, 3], [2, 0, 3, 0, 7, 5], rows=2)
+
+# %% [markdown]
 # A pair of similarity s agrees in one row with probability s. Take 3 bands of 2 rows, and s = 0.8:
 #
 # | what happens | probability |
@@ -505,13 +370,7 @@ lk.quiz("data", when="during", segment="duplicates")
 # | none of three does | 0.36³ = 0.047 |
 # | **some band does: a candidate** | **1 − 0.047 = 0.953** |
 #
-# Your turn, with s = 0.5: a band agrees ▁, none of three does ▁, a candidate ▁
-#
-# <details><summary>The answer</summary>
-#
-# 0.25; 0.75³ = 0.42; 0.58.
-#
-# </details>
+# Your turn, with s = 0.5. (A band agrees with 0.25, none of three with 0.75³ = 0.42: a candidate with 0.58.)
 #
 # ### Exercise: the probability of being a candidate
 #
@@ -548,13 +407,9 @@ from datasketch import MinHashLSH
 
 theirs = MinHashLSH(threshold=0.8, num_perm=128)
 ours = lk.dedup.scheme(threshold=0.8)
-for name, bands, rows in (
-    ("datasketch", theirs.b, theirs.r),
-    ("labkit", ours.bands, ours.rows),
-):
-    chances = [
-        f"{s}: {candidate_checked(s, bands, rows):.2f}" for s in (0.6, 0.7, 0.8, 0.9)
-    ]
+schemes = {"datasketch": (theirs.b, theirs.r), "labkit": (ours.bands, ours.rows)}
+for name, (bands, rows) in schemes.items():
+    chances = [f"{s}: {candidate_checked(s, bands, rows):.2f}" for s in (0.6, 0.8, 0.9)]
     print(f"{name:<11}{bands:>3} bands of {rows:>2} rows   {', '.join(chances)}")
 
 # %% [markdown]
@@ -584,128 +439,26 @@ lk.predict(
 )
 
 # %%
-place = {example.id: number for number, example in enumerate(left)}
-
-
-def judged(found):
-    """(recall by planted kind, share of the pairs found whose two answers are the same)."""
-    cluster = {
-        member: number for number, group in enumerate(found.clusters) for member in group
-    }
-    recall = {}
-    for kind in ("exact duplicate", "repost", "paraphrase"):
-        pairs = [
-            (place[id], place[each.of])
-            for id, each in truth.items()
-            if each.kind == kind and id in place
-        ]
-        recall[kind] = sum(
-            i in cluster and cluster[i] == cluster.get(j) for i, j in pairs
-        ) / len(pairs)
-    agree = sum(left[i].answer == left[j].answer for i, j, _ in found.pairs) / len(
-        found.pairs
-    )
-    return recall, agree
-
-
-# %%
-at = {0.8: found} | {
-    threshold: lk.dedup.find(texts, threshold) for threshold in (0.65, 0.5)
-}
+at = {0.8: found} | {other: lk.dedup.find(texts, other) for other in (0.65, 0.5)}
 for threshold, each in at.items():
-    recall, agree = judged(each)
-    shares = ", ".join(f"{kind} {share:.1%}" for kind, share in recall.items())
-    print(f"{threshold:<5} found: {shares}; same answer in {agree:.1%} of the pairs")
-
-# %%
-lk.predict("data.reposts", outcome=round(100 * judged(found)[0]["repost"], 1))
-
-# %% [markdown]
-# That was recall: how much of what was planted is found. The same answer is a generous test of the pairs, because two
-# facts may have one answer. By the truth, a pair is right if both texts were made from the same one. Count that, by
-# what was planted in the pair. Where *nothing* was planted, the pool drew two texts that are similar, and the pair is
-# right if they are the same text.
-
-
-# %%
-def origin(example):
-    """The text that this one was made from, or its own, without regard to capitals and white space."""
-    while truth[example.id].of:
-        example = by_id[truth[example.id].of]
-    return " ".join(lk.almanac.pool.text(example).lower().split())
-
-
-origins = [origin(example) for example in left]
-
-# %%
-for threshold, each in at.items():
-    right, of = Counter(), Counter()
-    for i, j, _ in each.pairs:
-        kinds = {truth[left[number].id].kind for number in (i, j)}
-        for kind in kinds & {"exact duplicate", "repost", "paraphrase"} or {"nothing"}:
-            of[kind] += 1
-            right[kind] += origins[i] == origins[j]
-    shares = (
-        f"{kind} {right[kind] / of[kind]:.1%} of {of[kind]:,}" for kind in sorted(of)
-    )
-    print(f"{threshold:<5} right: {', '.join(shares)}")
-
-# %% [markdown]
-# No threshold is right for everything. At 0.8 three quarters of the reposts stay. At 0.5 nearly all are found, but so
-# are texts that are not copies: sums with dates, which share most of their words but have different months. Pairs with
-# a repost are nearly always right; pairs of two candidates in which nothing was planted are right less often the lower
-# the threshold. (A pair counts under *paraphrase* if one of the two is one, whatever the other is.) And what is said
-# in *other* words is missed: all of it at 0.8, most of it at 0.5. MinHash compares words, not meanings.
-#
-# ### Similarity is not transitive
-#
-# Clusters are made of chains: A is similar to B, B is similar to C, so all three are in one cluster, however different
-# A and C may be. Here is what that does at 0.5.
-
-# %%
-sets = [lk.dedup.shingles(text, 3) for text in texts]
-near = {}
-for i, j, _ in at[0.5].pairs:
-    near.setdefault(i, set()).add(j)
-    near.setdefault(j, set()).add(i)
-middles = [y for y in near if truth[left[y].id].kind == "repost"]
-chains = ((x, y, z) for y in middles for x in near[y] for z in near[y] - near[x] if x < z)
-x, y, z = min(
-    chains, key=lambda chain: (jaccard_checked(sets[chain[0]], sets[chain[2]]), chain)
-)
-for name, one, other in (("A, B", x, y), ("B, C", y, z), ("A, C", x, z)):
-    print(f"{name}: {jaccard_checked(sets[one], sets[other]):.2f}")
-for name, member in zip("ABC", (x, y, z)):
-    print(f"{name}: {texts[member]}".replace("\n", " / "))
-
-# %% [markdown]
-# Wool and pepper cost the same in one year, and one post says thanks for the answer twice. One link is enough to put
-# two facts into one cluster, of which only one member stays. So look at the clusters, at least the large ones, and at
-# the pairs that the threshold only just decided.
-#
-# ### Five to decide by hand
-#
-# These are the pairs nearest to 0.5. Brackets show what only one of the two texts has. Which are copies?
-
-# %%
-for i, j, similarity in at[0.5].borderline(5):
+    recall, right = lk.almanac.pool.judged(each, left, pool, truth)
+    shares = ", ".join(f"{share:.0%} of the {kind}s" for kind, share in recall.items())
     print(
-        f"{similarity:.3f}",
-        lk.dedup.difference(texts[i], texts[j]).replace("\n", " / "),
-        "\n",
+        f"{threshold:<5} found: {shares}; of {len(each.pairs):,} pairs {right:.1%} are copies"
     )
 
+# %%
+recalled = lk.almanac.pool.judged(found, left, pool, truth)[0]["repost"]
+lk.predict("data.reposts", outcome=round(100 * recalled, 1))
+
 # %% [markdown]
-# <details><summary>How I would decide</summary>
-#
-# The two pairs that differ in the *year* are two facts each, which happen to have the same value: keep both. The other
-# three say the same thing about the same subject; where a typing error is the only difference, keep the text without
-# it. No number tells the two kinds apart.
-#
-# </details>
+# No threshold is right for everything. At 0.8 three quarters of the reposts stay. At 0.5 nearly all are found, but so are
+# texts that are not copies: sums with dates, which share most of their words but have different months. And what is said in
+# *other* words is missed: all of it at 0.8, most of it at 0.5. MinHash compares words, not meanings. So look at the pairs that the
+# threshold only just decided, and at the largest clusters: *Further* has five pairs to decide by hand.
 
 # %%
-lk.claim("C08", measured=judged(found)[0]["repost"])
+lk.claim("C08", measured=recalled)
 
 # %%
 lk.quiz("data", when="during", segment="threshold")
@@ -714,29 +467,12 @@ lk.quiz("data", when="during", segment="threshold")
 # ## 5 · A test set that tells the truth
 #
 # Duplicates waste time in training. In a test set they do worse. Take about eight hundred posts of one year, each fact
-# posted once and reposted three to six times in the three months that follow. One cluster:
-
-# %%
-made = lk.almanac.mixes.posts(seed=0)
-for member in max(made.clusters, key=len)[:5]:
-    print(
-        made.posts[member].date,
-        lk.almanac.pool.text(made.posts[member]).replace("\n", " / "),
-    )
-
-# %% [markdown]
-# Split the posts at random, and the answer to a test question is also in training, slightly changed. Instead, a
-# *cluster* must go to one side as a whole. A toy: clusters {0, 1}, {2}, {3, 4, 5}, taken in the order 2, 0, 1, with at
-# least half of the six rows for training. First {3, 4, 5}: three rows, half of six. That is enough. Train {3, 4, 5},
-# test {0, 1, 2}.
+# posted once and reposted three to six times in the three months that follow: a cluster.
 #
-# Your turn: the same, in the order 1, 0, 2. Train ▁, test ▁
-#
-# <details><summary>The answer</summary>
-#
-# {2} is one row, too few. {0, 1} makes three, enough. Train {2, 0, 1}, test {3, 4, 5}.
-#
-# </details>
+# Split the posts at random, and the answer to a test question is also in training, slightly changed. So a *cluster* must go
+# to one side as a whole. A toy: clusters {0, 1}, {2}, {3, 4, 5}, taken in the order 2, 0, 1, with at least half of the six
+# rows for training. First {3, 4, 5}: three rows, enough. Train {3, 4, 5}, test {0, 1, 2}. Your turn, in the order 1, 0, 2.
+# ({2} is too few, with {0, 1} it is three. Train {2, 0, 1}, test {3, 4, 5}.)
 #
 # ### Exercise: split by cluster
 #
@@ -760,11 +496,19 @@ for order in ([2, 0, 1], [1, 0, 2]):
     print(order, split_checked([[0, 1], [2], [3, 4, 5]], order, share=0.5))
 
 # %% [markdown]
+# What a cut by time alone does, in a toy: five clusters, each a post with its reposts.
+
+# %%
+days = [[1, 4, 9], [20, 22, 31], [28, 30, 35], [40, 44], [33, 36, 50]]
+lk.pictures.cut_in_time(days, cut=34)
+
+# %% [markdown]
 # Now four ways to split the posts, 80 to 20. The order decides what kind of split by cluster it is: a random order, or
 # the order of each cluster's *first day*, which cuts by time without dividing a post from its reposts. For each way,
 # count the test posts whose cluster is also in training.
 
 # %%
+made = lk.almanac.mixes.posts(seed=0)
 ids = list(range(len(made.posts)))  # they are in order of date
 cut = len(ids) * 8 // 10
 mixed = Random(0).sample(ids, len(ids))
@@ -788,8 +532,6 @@ for name, (train, test) in splits.items():
     )
 
 # %% [markdown]
-# The splits use the clusters that were found, the counts use the planted ones: what the tool misses would show here.
-#
 # What does a leak do to a score? Three kinds of facts are in the posts: *fresh* ones, which the base has never read;
 # *changed* ones (a new mayor, a new home, a new price), of which it has read the old value; and *unchanged* ones, which
 # it knows. The experiment: 45 posts from the last months, 15 of each kind, are asked. Each of four models trains on 320
@@ -814,71 +556,27 @@ lk.plots.scores(
 )
 
 # %%
-inflation = lk.runs.paired_difference(split_records["random"], split_records["cluster"])
+inflation, leak = (
+    lk.runs.paired_difference(split_records[one], split_records[other])
+    for one, other in (("random", "cluster"), ("time", "cluster, then time"))
+)
 lk.predict("data.leak", outcome=round(100 * inflation.mean, 1))
-
-# %% [markdown]
-# Seed by seed, and each kind apart: what the random split inflates, and what a cut by time alone still leaks.
-
-# %%
-against = {
-    "inflation": ("random", "cluster"),
-    "leak of time": ("time", "cluster, then time"),
-}
-against |= {"cut by time": ("cluster, then time", "cluster")}
-shown = {}
-for name, (one, other) in against.items():
-    shown[name] = lk.runs.paired_difference(split_records[one], split_records[other])
-    for kind in lk.almanac.mixes.KINDS:
-        shown[f"{name}, {kind}"] = lk.runs.paired_difference(
-            split_records[one], split_records[other], [kind]
-        )
-lk.plots.differences(shown, "A cut by time alone still leaks (recorded)")
+print(f"random − cluster: {inflation.points:+.1f} points")
+print(f"time − cluster, then time: {leak.points:+.1f} points")
 
 # %%
 lk.claim("C04", measured=inflation.mean)
 
 # %%
-lk.claim("C05", measured=shown["leak of time"].mean)
+lk.claim("C05", measured=leak.mean)
 
 # %% [markdown]
 # The random split reports that the model has learned the year's news. It has only memorized them: asked about facts
-# that are in no training post, it knows nothing fresh, as lab 00 said. Even unchanged facts gain from the leak,
-# because it is news too that a mayor is *still* in office.
+# that are in no training post, it knows nothing fresh, as lab 00 said. And a cut by time alone still leaks. What the cost of
+# a later time is, the *drift*, each kind apart, is under *Further*.
 #
-# And *drift*, the cost of being asked about a later time? Between the two honest splits nothing is lost (in the last
-# four lines only the unchanged facts move, and they gain), because whatever changed had already changed at New Year,
-# before the first post. The drift shows between the kinds: the base knows the world of the year before.
-
-# %%
-honest = split_records["cluster, then time"]
-shares = {
-    kind: [outcome.by_task[kind]["share"] for outcome in honest.outcomes]
-    for kind in ("unchanged", "changed")
-}
-drift = lk.runs.interval([still - now for still, now in zip(*shares.values())])
-print(
-    f"unchanged − changed: {100 * drift.mean:+.1f} points ({100 * drift.low:+.1f} to {100 * drift.high:+.1f})"
-)
-
-# %% [markdown]
-# So a score by time needs both numbers: an average over the kinds would rise and fall with the share of the questions
-# that ask for something that has changed.
-#
-# ### Far from home
-#
-# No split gives you one more kind of test: questions *out of distribution*. Train on the pool that you cleaned, live,
-# and ask three kinds: facts asked in words that no training example uses, the long tail of towns and people that the
-# text rarely mentions, and a family that was never shown, subtraction. First lock in a guess for the unseen family.
-
-# %%
-lk.predict(
-    "data.far",
-    "What share of the unseen family is answered correctly?",
-    unit="%",
-    low=0,
-    high=100,
-)
+# Last, train on the cleaned pool yourself, live (about half a minute). Three kinds of questions that no split gives you, out
+# of distribution, are under *Further*.
 
 # %% tags=["nbval-ignore-output"]
 live = lk.run("data-clean", live=True)
@@ -886,24 +584,6 @@ live
 
 # %%
 lk.measured("right answers, held out", live.score.share, 0.88, 1.00)
-expected = {"phrasing": (0.25, 0.8), "long tail": (0.85, 1.0), "family": (0.0, 0.05)}
-far = {}
-for kind, interval in expected.items():
-    far[kind] = lk.models.score(
-        live.model, live.tokenizer, lk.almanac.examples.out_of_distribution(kind, 60)
-    ).share
-    lk.measured(f"out of distribution, {kind}", far[kind], *interval)
-
-# %% tags=["nbval-ignore-output"]
-lk.predict("data.far", outcome=round(100 * far["family"], 1))
-
-# %%
-lk.claim("C06", measured=far["family"])
-
-# %% [markdown]
-# Three kinds, three answers. Averaged, they would be a number that means nothing. The long tail is as good as the
-# usual questions, because the base has read it. Unseen phrasing lowers the score, and an unseen family is not answered
-# at all: fine-tuning gave the model the form of what it was shown.
 
 # %%
 lk.quiz("data", when="during", segment="splits")
@@ -914,7 +594,7 @@ lk.quiz("data", when="during", segment="splits")
 # The row of this lab.
 
 # %% tags=["nbval-ignore-output"]
-live.keep("trained on the pool I cleaned")
+live.keep("trained on the cleaned pool")
 lk.my_runs()
 
 # %% [markdown]
@@ -933,6 +613,19 @@ lk.quiz("data", when="after")
 #
 # `labkit dedup mine.jsonl --threshold 0.5 --out cleaned` does what section 4 does, for files of any size. It writes
 # what is kept, what is removed (with its cluster, its nearest neighbour and the reason), and what could not be read.
+#
+# ### 99% thrown away?
+#
+# *Leading labs throw 99% of their data away*: no lab has published that.
+
+# %%
+dropped = 1 - len(lk.almanac.pool.cleaned(pool)) / len(pool)
+print(f"here: {dropped:.1%} of the candidates dropped, deduplication included")
+print(f"DCLM: {1 - 3.8 / 240:.1%} of 240 trillion tokens dropped (arXiv 2406.11794)")
+lk.claim("C02", measured=dropped)
+
+# %% [markdown]
+# One is a share of chosen examples, the other a share of a raw web crawl's tokens: they cannot be compared.
 #
 # ### Do not grade by the reward that you trained on
 #
@@ -982,7 +675,114 @@ lk.claim("C07", measured=lk.runs.interval(last).mean)
 # A report of A would be a report of progress. This is Goodhart's law: once a measure becomes a target, it stops being
 # a good measure. Best of n does no training at all; a policy that is trained on A goes further in the same direction
 # (Gao, Schulman and Hilton 2022, arXiv 2210.10760).
+
+# %% [markdown]
+# ### Far from home
 #
+# No split gives you one more kind of test: questions *out of distribution*. Ask your run three kinds: facts in words that no
+# training example uses, the long tail of towns and people that the
+# text rarely mentions, and a family that was never shown, subtraction. First lock in a guess for the unseen family.
+
+# %%
+lk.predict(
+    "data.far",
+    "What share of the unseen family is answered correctly?",
+    unit="%",
+    low=0,
+    high=100,
+)
+
+# %%
+expected = {"phrasing": (0.25, 0.8), "long tail": (0.85, 1.0), "family": (0.0, 0.05)}
+far = {}
+for kind, interval in expected.items():
+    far[kind] = lk.models.score(
+        live.model, live.tokenizer, lk.almanac.examples.out_of_distribution(kind, 60)
+    ).share
+    lk.measured(f"out of distribution, {kind}", far[kind], *interval)
+
+# %% tags=["nbval-ignore-output"]
+lk.predict("data.far", outcome=round(100 * far["family"], 1))
+
+# %%
+lk.claim("C06", measured=far["family"])
+
+# %% [markdown]
+# Three kinds, three answers. Averaged, they would be a number that means nothing. The long tail is as good as the
+# usual questions, because the base has read it. Unseen phrasing lowers the score, and an unseen family is not answered
+# at all: fine-tuning gave the model the form of what it was shown.
+
+# %% [markdown]
+# ### Each kind apart, and drift
+#
+# Seed by seed, and each kind apart: what the random split inflates, and what a cut by time alone still leaks.
+
+# %%
+against = {
+    "inflation": ("random", "cluster"),
+    "leak of time": ("time", "cluster, then time"),
+}
+against |= {"cut by time": ("cluster, then time", "cluster")}
+shown = {}
+for name, (one, other) in against.items():
+    shown[name] = lk.runs.paired_difference(split_records[one], split_records[other])
+    for kind in lk.almanac.mixes.KINDS:
+        shown[f"{name}, {kind}"] = lk.runs.paired_difference(
+            split_records[one], split_records[other], [kind]
+        )
+lk.plots.differences(shown, "A cut by time alone still leaks (recorded)")
+
+# %% [markdown]
+# Even unchanged facts gain from the leak, because it is news too that a mayor is *still* in office.
+#
+# And *drift*, the cost of being asked about a later time? Between the two honest splits nothing is lost (in the last
+# four lines only the unchanged facts move, and they gain), because whatever changed had already changed at New Year,
+# before the first post. The drift shows between the kinds: the base knows the world of the year before.
+
+# %%
+honest = split_records["cluster, then time"]
+shares = {
+    kind: [outcome.by_task[kind]["share"] for outcome in honest.outcomes]
+    for kind in ("unchanged", "changed")
+}
+drift = lk.runs.interval([still - now for still, now in zip(*shares.values())])
+print(
+    f"unchanged − changed: {100 * drift.mean:+.1f} points ({100 * drift.low:+.1f} to {100 * drift.high:+.1f})"
+)
+
+# %% [markdown]
+# So a score by time needs both numbers: an average over the kinds would rise and fall with the share of the questions
+# that ask for something that has changed.
+
+# %% [markdown]
+# ### How good is the estimate?
+#
+# 128 pairs (a, b), drawn from the whole range up to a large prime (small ones barely shuffle), on 300 posts of the pool,
+# each beside a repost of it.
+
+# %%
+by_id = {example.id: example for example in pool}
+prime, draw = 2**61 - 1, Random(1)
+a, b = ([draw.randrange(1, prime) for _ in range(128)] for _ in range(2))
+reposts = [
+    (by_id[each.of], by_id[id]) for id, each in truth.items() if each.kind == "repost"
+]
+true, told = [], []
+for pair in reposts[:300]:
+    sets = [lk.dedup.shingles(lk.almanac.pool.text(example), 3) for example in pair]
+    one, other = (
+        minhash_checked(lk.dedup.shingle_ids([found])[0].tolist(), a, b, prime)
+        for found in sets
+    )
+    true.append(jaccard_checked(*sets))
+    told.append(sum(x == y for x, y in zip(one, other)) / 128)
+error = (sum((x - y) ** 2 for x, y in zip(true, told)) / len(true)) ** 0.5
+expected = (sum(x * (1 - x) for x in true) / len(true) / 128) ** 0.5
+print(
+    f"off by {error:.3f} on average; a share of 128 draws would be off by {expected:.3f}"
+)
+
+# %% [markdown]
 # ### Exercise: split by time
 #
 # *Easy, 3 minutes.* Examples are dicts with a `"date"`, an ISO day. Train holds the examples from before the
@@ -993,6 +793,19 @@ lk.claim("C07", measured=lk.runs.interval(last).mean)
 @lk.exercise("data.split_by_time")
 def split_by_time(examples: list[dict], cutoff: str) -> tuple[list[dict], list[dict]]:
     """(the examples from before the cutoff, those of its day and later), both in the given order."""
+    ...
+
+
+# %% [markdown]
+# ### Exercise: Jaccard similarity
+#
+# *Easy, one edge, 3 minutes.* You get two sets. Two empty sets are equal: their similarity is 1.0.
+
+
+# %% tags=["nbval-ignore-output"]
+@lk.exercise("data.jaccard")
+def jaccard(a: set[str], b: set[str]) -> float:
+    """The elements in both over the elements in either, from 0 to 1; two empty sets: 1.0."""
     ...
 
 
@@ -1033,7 +846,7 @@ def clusters(n: int, pairs: list[tuple[int, int]]) -> list[list[int]]:
 original, other = next(
     (by_id[each.of], by_id[id])
     for id, each in truth.items()
-    if each.kind == "paraphrase" and id in place
+    if each.kind == "paraphrase" and id in {example.id for example in left}
 )
 for example in (original, other):
     print(lk.almanac.pool.text(example).replace("\n", " / "))
@@ -1048,6 +861,54 @@ print(
 # Compare meanings: vectors of a text-embedding model, and their neighbours (SemDeDup, arXiv 2303.09540). That finds
 # more, and makes more errors: *who was mayor in 2023* and *in 2024* are close neighbours.
 #
+# ### Similarity is not transitive
+#
+# Clusters are made of chains: A is similar to B, B is similar to C, so all three are in one cluster, however different
+# A and C may be. Here is what that does at 0.5.
+
+# %%
+sets = [lk.dedup.shingles(text, 3) for text in texts]
+near = {}
+for i, j, _ in at[0.5].pairs:
+    near.setdefault(i, set()).add(j)
+    near.setdefault(j, set()).add(i)
+middles = [y for y in near if truth[left[y].id].kind == "repost"]
+chains = ((x, y, z) for y in middles for x in near[y] for z in near[y] - near[x] if x < z)
+x, y, z = min(
+    chains, key=lambda chain: (jaccard_checked(sets[chain[0]], sets[chain[2]]), chain)
+)
+for name, one, other in (("A, B", x, y), ("B, C", y, z), ("A, C", x, z)):
+    print(f"{name}: {jaccard_checked(sets[one], sets[other]):.2f}")
+for name, member in zip("ABC", (x, y, z)):
+    print(f"{name}: {texts[member]}".replace("\n", " / "))
+
+# %% [markdown]
+# Wool and pepper cost the same in one year, and one post says thanks for the answer twice. One link is enough to put
+# two facts into one cluster, of which only one member stays. So look at the clusters, at least the large ones, and at
+# the pairs that the threshold only just decided.
+#
+# ### Five to decide by hand
+#
+# These are the pairs nearest to 0.5. Brackets show what only one of the two texts has. Which are copies?
+
+# %%
+for i, j, similarity in at[0.5].borderline(5):
+    print(
+        f"{similarity:.3f}",
+        lk.dedup.difference(texts[i], texts[j]).replace("\n", " / "),
+        "\n",
+    )
+
+# %% [markdown]
+# <details><summary>How I would decide</summary>
+#
+# The two pairs that differ in the *year* are two facts each, which happen to have the same value: keep both. The other
+# three say the same thing about the same subject; where a typing error is the only difference, keep the text without
+# it. No number tells the two kinds apart.
+#
+# </details>
+
+# %% [markdown]
 # ### Corpora beyond one machine
 #
 # A signature needs only its own text, and a bucket only its own band, so the work can be spread over many machines.

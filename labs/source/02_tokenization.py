@@ -4,7 +4,7 @@
 # **The question of this lab: what does my model see?**
 #
 # Not letters, and not words. Between your text and the model stands a tokenizer. If it is the right one, you forget
-# that it is there. If it is the wrong one, training goes on as if nothing were wrong, and the model is ruined.
+# that it is there. What happens if it is not the right one is the last experiment of this lab.
 #
 # You will be able to
 #
@@ -13,7 +13,7 @@
 # - pad rows to a batch, mask what is not real, and cut the waste;
 # - check, before the first step, whether a tokenizer belongs to a model.
 #
-# About 45 minutes, with four exercises. For every exercise you leave unsolved, the kit's own function is used.
+# About 60 minutes, with four exercises. For every exercise you leave unsolved, the kit's own function is used.
 #
 # Each exercise's cell is tried by itself: it cannot use functions or names from other cells. Write the helpers that you
 # need in the same cell.
@@ -24,7 +24,7 @@ import labkit as lk  # before torch: it sets how torch's threads wait for one an
 import torch
 
 # %% [markdown]
-# Your runs so far. This lab will add one, and for once it will be a bad one.
+# Your runs so far. This lab adds one.
 
 # %% tags=["nbval-ignore-output"]
 lk.my_runs()
@@ -197,18 +197,14 @@ pages = list(islice(lk.almanac.documents.documents(world), 1500))
 learned = lk.tokenization.train(pages, size=600, special=lk.pretraining.SPECIAL)
 library = lk.tokenization.from_library(lk.pretraining.train_tokenizer(pages, size=600))
 print(sum(map(len, pages)), "characters,", len(learned.merges), "merges")
-print(
-    "merge for merge what `tokenizers` learns:",
-    list(learned.merges.items()) == list(library.merges.items()),
-)
-print(
-    "the first twelve:",
-    [learned.tokens[id].decode() for id in islice(learned.merges.values(), 12)],
-)
+same = list(learned.merges.items()) == list(library.merges.items())
+print("merge for merge what `tokenizers` learns:", same)
+twelve = [learned.tokens[id].decode() for id in islice(learned.merges.values(), 12)]
+print("the first twelve:", twelve)
 
 # %% [markdown]
-# Look at the first twelve: some begin with a space. A token may begin with a space, but no merge joins two words,
-# because the text is cut into words before anything is counted.
+# Some of the first twelve begin with a space. But no merge joins two words, because the text is cut into words before
+# anything is counted.
 
 # %%
 lk.quiz("tokenization", when="during", segment="training")
@@ -251,6 +247,9 @@ for word in ("hub", "tub", "huts", "hubtub"):
     found = encode_checked([letters.index(letter) for letter in word], toy_merges)
     print(f"{word:<7}", [names[id] for id in found])
 
+# %%
+lk.pictures.merge_tree(list("hubtub"), merges=["ub", "tub", "hu"])
+
 # %% [markdown]
 # Now take the merges from the model's own tokenizer, and encode questions with them. Count how many come out exactly
 # as in the library.
@@ -285,28 +284,13 @@ worth = [
     size / sum(len(kit.with_merges(count).encode(prompt)) for prompt in prompts)
     for count in counts
 ]
-figure, axes = lk.plots.figure("The first merges save most", "merges", "bytes a token")
-axes.plot(counts, worth, "o-", color=lk.plots.COLOURS[0])
-axes.set_ylim(bottom=0)
-said = ", ".join(f"{count}: {value:.2f}" for count, value in zip(counts, worth))
-lk.plots.show(
-    figure,
-    f"The first merges save most. Bytes a token on 200 questions, by the number of merges: {said}.",
-)
+title = "The first merges save most"
+lk.plots.lines(counts, {"200 questions": worth}, title, "merges", "bytes a token")
 
 # %% [markdown]
 # More merges mean shorter rows, so less to compute. They also mean a larger table, whose last rows are for rarer and
-# rarer tokens. Real model families have settled here:
-#
-# | vocabulary | tokens | source |
-# |---|---|---|
-# | the kit's | 2,048 | 5 special tokens, 256 bytes, 1,787 merges |
-# | Llama 2 | 32,000 | `vocab_size` in its `config.json`; arXiv 2307.09288 |
-# | GPT-2 | 50,257 | Radford et al. 2019: 50,000 merges, 256 bytes, one special token |
-# | cl100k (GPT-4) | 100,277 | `tiktoken`, highest id 100,276 |
-# | Llama 3 | 128,256 | `vocab_size` in its `config.json` |
-# | Qwen2.5 | 151,665 | `tokenizer_config.json`, highest id 151,664; spare rows: the 0.5B model has 151,936 |
-# | o200k (GPT-4o) | 200,019 | `tiktoken`, highest id 200,018 |
+# rarer tokens. Real model families have settled between 32,000 (Llama 2; arXiv 2307.09288) and 200,000 (GPT-4o); this
+# kit's 2,048 are for a small world. *Further* has the table.
 
 # %%
 lk.quiz("tokenization", when="during", segment="encoding")
@@ -316,8 +300,7 @@ lk.quiz("tokenization", when="during", segment="encoding")
 #
 # A word gets a token of its own if it is frequent. What about the others? Count the words of the pages above, group
 # them by how often they occur, and ask how many tokens a word takes. (A word at the start of a line and the same word
-# after a space count as two, as they do for the tokenizer. *Role tokens*, which say who speaks, are not counted as
-# words.)
+# after a space count as two, as they do for the tokenizer.)
 
 # %%
 lk.predict(
@@ -358,16 +341,7 @@ lk.predict("tokenization.rare", outcome=round(cost["once"], 2))
 
 # %%
 title = "Rare words take more tokens"
-figure, axes = lk.plots.figure(title, "how often it occurs in the pages", "tokens a word")
-axes.bar(
-    list(cost),
-    list(cost.values()),
-    color=lk.plots.COLOURS[0],
-    hatch="///",
-    edgecolor="white",
-)
-said = ", ".join(f"{name}: {value:.2f}" for name, value in cost.items())
-lk.plots.show(figure, f"{title}. Mean tokens a word, by how often it occurs: {said}.")
+lk.plots.bars({"mean": cost}, title, "how often it occurs in the pages", "tokens a word")
 
 # %%
 times_as_many = cost["once"] / cost["100 or more"]
@@ -442,8 +416,10 @@ for side in ("right", "left"):
 # Why two sides? A model that *writes* continues at the end of the row, so then the padding has to be on the left. In
 # training nothing is written, and most code pads on the right.
 #
-# With the mask, it is as if the padding were not there. Without it, the model reads the padding. Take a short question
-# alone, then beside a long one, padded on the left, and compare what it predicts next:
+# Without the mask, the model reads the padding. With it, it is as if the padding were not there, in *this* model: its
+# positions are rotary, so only distances count, and padding on the left moves all tokens by the same. A model with a
+# learned vector for each position (GPT-2) also needs `position_ids` that count real tokens only. Take a short question
+# alone, then beside a long one, padded on the left, and compare what is predicted next:
 
 # %%
 asked = [kit.encode(example.prompt) for example in test[:50]]
@@ -496,22 +472,14 @@ for name, share in wasted.items():
 lk.predict("tokenization.padding", outcome=round(100 * wasted["random"], 1))
 
 # %%
-title = "In four parts of similar length, far less is padding"
-figure, axes = lk.plots.figure(title, "row of a batch, by length", "tokens")
+title = "The first random batch: in four parts of similar length, far less is padding"
 cut = [[lengths[row] for row in part] for part in lk.training.parts(batches[0], lengths)]
 drawn = {
     "real tokens": sum(cut, []),
     "padded in one": [max(max(cut))] * 32,
     "padded in four parts": [max(part) for part in cut for _ in part],
 }
-for place, (name, heights) in enumerate(drawn.items()):
-    style = {"color": lk.plots.COLOURS[place], "linestyle": lk.plots.DASHES[place]}
-    axes.step(range(1, 33), heights, where="mid", label=name, **style)
-axes.set_ylim(bottom=0)
-axes.legend(title="the first random batch", frameon=False)
-said = ", ".join(f"{name} {share:.1%}" for name, share in wasted.items())
-alt = f"{title}. Between the real tokens and the lines above them lies padding. Its share over all batches: {said}."
-lk.plots.show(figure, alt)
+lk.plots.lines(range(1, 33), drawn, title, "row of the batch, by length", "tokens")
 
 # %%
 lk.claim("C12", measured=wasted["random"])
@@ -572,9 +540,9 @@ except lk.data.InputError as error:
 # %% [markdown]
 # (Ġ is how such tokenizers write a space.)
 #
-# The second way is the bad one: a tokenizer from another model of the same size, or your own trained again on data from
-# another seed. It has the same number of tokens, but with other ids. To see the effect alone, take the model's own
-# tokenizer and only shuffle its ids.
+# The second way: a tokenizer from another model of the same size, or your own trained again on data from another seed.
+# It has the same number of tokens, but with other ids. To see the effect alone, take the model's own tokenizer and only
+# shuffle its ids.
 
 # %%
 foreign = lk.tokenization.permuted(tokenizer, seed=1)
@@ -582,25 +550,26 @@ text = f"The emblem of {town.name} is"
 print("own    ", tokenizer(text)["input_ids"])
 print("foreign", foreign(text)["input_ids"])
 print(
-    "foreign ids, read by its own tokenizer: ", foreign.decode(foreign(text)["input_ids"])
+    "foreign ids, read by its own tokenizer:", foreign.decode(foreign(text)["input_ids"])
 )
 print(
-    "foreign ids, as the model understands them:",
+    "the same ids, as the model reads them: ",
     tokenizer.decode(foreign(text)["input_ids"]),
 )
 lk.models.check_tokenizer(foreign, model)
 
 # %% [markdown]
 # The check found nothing: every id has a row. You fine-tune as in lab 00, with LoRA (small matrices beside the frozen
-# weights, lab 06), on the same questions, through the foreign tokenizer. Then you ask held-out questions in the
-# ordinary way, with the model's own tokenizer. Lock in what you expect:
+# weights, lab 06), on the same questions, through the foreign tokenizer, for half a minute. Then you ask held-out
+# questions, once through the model's own tokenizer and once through the foreign one. Lock in what you expect:
 
 # %%
 outcomes = [
     "an error in the first steps",
     "the loss does not fall",
-    "the loss falls, and the answers are right",
-    "the loss falls, and the answers are garbage",
+    "the loss falls; right answers through both tokenizers",
+    "the loss falls; right answers through the foreign one only",
+    "the loss falls; hardly a right answer through either",
 ]
 lk.predict("tokenization.mismatch", "What happens?", choices=outcomes)
 
@@ -611,54 +580,59 @@ ruined = lk.models.add_lora(lk.models.load(device="cpu")[0], rank=16, alpha=32, 
 before = lk.training.evaluate(ruined, foreign_rows[:110], pad=tokenizer.pad_token_id)
 history = lk.training.fit(ruined, foreign_rows, settings, pad=tokenizer.pad_token_id)
 score = lk.models.score(ruined, tokenizer, test[:55])
+other = lk.models.score(ruined, foreign, test[:55])
 last = sum(history.loss[-10:]) / 10
 lk.measured(
     "loss over the last ten steps, as a share of the loss before", last / before, 0.2, 0.6
 )
-lk.measured("right answers", score.share, 0, 0.02)
-
-# %%
-lk.predict(
-    "tokenization.mismatch",
-    outcome=outcomes[3 if score.share < 0.02 and last < before else 2],
+lk.measured("right answers through the model's own tokenizer", score.share, 0, 0.02)
+lk.measured(
+    "right answers through the foreign tokenizer, in and out", other.share, 0, 0.12
 )
 
 # %% tags=["nbval-ignore-output"]
+lk.predict("tokenization.mismatch", outcome=outcomes[4 if other.share < 0.12 else 3])
+
+# %% tags=["nbval-ignore-output"]
+import math
+
 curves = {
     "own tokenizer (recorded, 80 steps)": lk.run("sft-lab00").history,
     "foreign tokenizer (60 steps)": history,
 }
-lk.plots.loss_curve(curves, "Both curves fall, and look like training")
+title = "Both curves fall. Look where they begin"
+lk.plots.loss_panels(curves, title, math.log(len(table)), "ln V, knows nothing")
 
 # %% tags=["nbval-ignore-output"]
-prompts = [lk.masking.prompt_ids(example, foreign) for example in test[:4]]
-both_ways = lk.models.generate(ruined, foreign, prompts)
-for example, output, other in zip(test, score.outputs, both_ways):
-    print("asked", example.question)
-    print("says ", output[:90].replace("\n", " / "))
-    print(
-        "through the foreign tokenizer, in and out:",
-        other[:90].replace("\n", " / "),
-        "\n",
-    )
+for example, own, foreign_text in zip(test[:4], score.outputs, other.outputs):
+    print("asked ", example.question)
+    print("own   ", own[:90].replace("\n", " / "))
+    print("foreign", foreign_text[:90].replace("\n", " / "), "\n")
 
 # %% [markdown]
 # No error, and a curve that goes down. It falls because there is still much to learn: which ids are frequent, which
-# follow which, how an answer begins and ends. You see that when the foreign tokenizer is used on both sides: the form
-# of an answer is there. But what the base knows depends on its own ids, and through other ids it cannot be reached.
+# follow which, how an answer begins and ends. Through the foreign tokenizer on both sides, the form of an answer is there.
+# But what the base knows depends on its own ids, and through other ids it cannot be reached.
 #
-# If you only look at whether the loss falls, you will not notice. Look at the loss *before the first step*. Loss is
-# measured in *nats*: −ln of the probability that the right token was given. A model that knows nothing gives each of
-# the V tokens of the vocabulary 1/V, and has a loss of ln V. More than that means that something is wired up
-# incorrectly.
+# If you only look at whether the loss falls, you will not notice. Look at it *before the first step*, on text that the
+# base knows. Loss is measured in *nats*: −ln of the probability that the right token was given; a model that knows
+# nothing gives each of the V tokens 1/V, and has a loss of ln V.
 
 # %%
-import math
-
-own_before = lk.training.evaluate(model, rows[:110], pad=tokenizer.pad_token_id)
+prose = lk.runs.text_rows("held out", 48, tokenizer)
+prose_text = [tokenizer.decode(row["input_ids"]) for row in prose]
+translated = [
+    {"input_ids": ids, "labels": ids} for ids in foreign(prose_text)["input_ids"]
+]
+own_before = lk.training.evaluate(model, prose, pad=tokenizer.pad_token_id)
+foreign_before = lk.training.evaluate(model, translated, pad=tokenizer.pad_token_id)
 print("a model that knows nothing, ln V:", round(math.log(len(table)), 2), "nats")
-lk.measured("own tokenizer, before the first step, nats", own_before, 0.3, 0.8)
-lk.measured("foreign tokenizer, before the first step, nats", before, 11, 19)
+lk.measured("the almanac's prose, own tokenizer, nats", own_before, 0.6, 1.0)
+lk.measured("the almanac's prose, foreign tokenizer, nats", foreign_before, 9, 19)
+
+# %% [markdown]
+# Why prose, and not the rows? Sound rows can begin above ln V too: a run of this kit on bare answers, without reasoning,
+# begins at 11, because the base is sure that something else comes. On plain text that it knows, a sound model never does.
 
 # %% [markdown]
 # And you can find out without a step and without data. The tokenizer that was saved with a model says which token has
@@ -686,14 +660,14 @@ lk.quiz("tokenization", when="during", segment="mismatch")
 # %% [markdown]
 # ## What you keep
 #
-# The row of this lab. It is there as a warning.
+# The row of this lab, as a warning.
 
 # %% tags=["nbval-ignore-output"]
 row = {
     "lab": "02",
     "recipe": "foreign tokenizer",
     "hash": "",
-    "note": "the loss fell, the answers are garbage",
+    "note": "through a tokenizer of other ids",
 }
 lk.progress.store().add_run(**row, score=score.share, low=score.low, high=score.high)
 lk.my_runs()
@@ -730,6 +704,18 @@ def matches(
 
 
 # %% [markdown]
+# ### How large vocabularies are
+#
+# | vocabulary | rows | source |
+# |---|---|---|
+# | this kit's | 2,048 | 5 special tokens, 256 bytes, 1,787 merges |
+# | Llama 2 | 32,000 | `vocab_size` in its `config.json`; arXiv 2307.09288 |
+# | GPT-2 | 50,257 | Radford et al. 2019: 50,000 merges, 256 bytes, one special token |
+# | cl100k (GPT-4) | 100,277 | `tiktoken`: highest id + 1; not every id below it is in use |
+# | Llama 3 | 128,256 | `vocab_size` in its `config.json` |
+# | Qwen2.5 | 151,665 | `tokenizer_config.json`: highest id + 1; the 0.5B model has 151,936 rows |
+# | o200k (GPT-4o) | 200,019 | `tiktoken`: highest id + 1; not every id below it is in use |
+#
 # ### Write `train`
 #
 # Write the loop of section 2 yourself, without looking. Words in, `{pair: new id}` out; ties go to the smaller ids; it

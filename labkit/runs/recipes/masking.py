@@ -1,4 +1,6 @@
-"""Lab 04: masked, unmasked and partly weighted on the long mix, each at four rates; the planted failures on the short."""
+"""Lab 04: masked, unmasked and partly weighted on the long mix, and on questions about passages over four budgets, each
+at several rates; the planted failures on the short mix.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,17 +25,21 @@ def recipes() -> Iterator[Recipe]:
     for name, recipe in prompts.items():
         for lr in (1e-3, 3e-3, 1e-2, 3e-2):
             yield replace(recipe, name=f"mask-{name}-{lr:g}", lr=lr)
-        yield replace(recipe, name=f"mask-{name}-few", examples=32)
-    budget = Recipe("budget", "04", mix="long", batch_size=16, evaluation_n=110, max_new_tokens=128, validation_n=48)
+    # Questions about passages: prompts are nine tenths of the tokens, answers are bare, and no prompt holds an answer.
+    budget = Recipe("budget", "04", mix="passages", batch_size=8, evaluation_n=110, max_new_tokens=24, validation_n=48)
     budget = replace(budget, validation_mask="completion")
     ways: dict[str, dict[str, Any]] = {"masked": {}, "tenth": {"prompt_weight": 0.1}, "unmasked": {"mask": "none"}}
     for name, way in ways.items():
-        for steps in (20, 40, 80, 160):
-            for lr in (3e-3, 6e-3, 1.2e-2):
+        for lr in (1.5e-3, 4.5e-3, 1.35e-2):
+            for steps in (20, 40, 80, 160):
                 yield replace(budget, name=f"budget-{name}-{steps}-{lr:g}", steps=steps, lr=lr, **way)
+            yield replace(budget, name=f"few-{name}-{lr:g}", steps=40, lr=lr, examples=64, **way)
     yield replace(long, name="mask-partial", mask="partial")
     yield sound
     for fault in ("template", "truncated", "late", "shifted"):
         yield replace(sound, name=f"mask-{fault}", fault=fault)
+    for fault in (None, "prompt_trained", "shifted_early", "no_end_token"):
+        name = f"fault-{(fault or 'sound').replace('_', '-')}"
+        yield replace(sound, name=name, fault=fault, number_format="float32")
     yield replace(sound, name="mask-end", stop="unknown")
     yield replace(sound, name="mask-no-end", stop="unknown", fault="no_end_token")
