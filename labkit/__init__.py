@@ -47,6 +47,7 @@ _MODULES = {  # name: its module
             "dedup",
             "diagnosis",
             "explorers",
+            "forcing",
             "hyperparameters",
             "lint",
             "lora",

@@ -280,12 +280,14 @@ FAULTS = {  # what can be planted in a row; each happens in practice
 CUT = 48  # tokens; half of the short mix's rows are longer
 
 
-def plant(fault: str, row: Rendered, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """(ids, labels) of a sound row with one of `FAULTS` in it, for trying out what it costs and what catches it.
+def plant(fault: str | None, row: Rendered, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """(ids, labels) of a sound row with one of `FAULTS` in it, or none, for trying out what it costs and what catches it.
 
     Raises `InputError` for an unknown fault.
     """
     ids, labels, start = list(row.input_ids), list(row.labels), row.prompt_length
+    if fault is None:
+        return ids, labels
     if fault not in FAULTS:
         raise InputError(f"there is no fault {fault!r}; choose one of {', '.join(FAULTS)}")
     if fault == "truncated":

@@ -1,4 +1,5 @@
-"""ΔW, what training adds to a model's linear layers: its spectrum, its truncation to a rank, and LoRA's first step.
+"""ΔW, what training adds to a model's linear layers: its spectrum, its truncation to a rank, LoRA's first step; and the
+gradient that makes it, in the part that comes from prompts and the part that comes from completions.
 
 An update is a dict {full name of a linear layer: ΔW, out × in}; the output layer, which in many models shares its table
 with the embedding, is left out, as in LoRA. `lora.rank_needed` says what rank a spectrum needs.
@@ -15,7 +16,7 @@ import torch
 
 from labkit import lora
 from labkit.common import InputError
-from labkit.masking import collate
+from labkit.masking import IGNORED, collate
 
 Update = Mapping[str, torch.Tensor]
 
@@ -73,6 +74,40 @@ def cut_model(base: torch.nn.Module, tuned: torch.nn.Module, rank: int) -> torch
 def norm(update: Update) -> float:
     """‖ΔW‖_F over all layers together."""
     return math.sqrt(sum(float(change.double().square().sum()) for change in update.values()))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A gradient over all weights in two parts, g = g_p + g_c: what the prompts' tokens and the completions' give."""
+
+    norms: tuple[float, float]  # ‖g_p‖, ‖g_c‖
+    sums: tuple[float, float]  # of absolute values
+    cosine: float  # of the angle between the two
+
+    @property
+    def projection(self) -> float:
+        """The prompts' share by projection on g: ⟨g_p, g⟩ / ⟨g, g⟩."""
+        prompt, completion = self.norms
+        across = self.cosine * prompt * completion
+        return (prompt**2 + across) / (prompt**2 + completion**2 + 2 * across)
+
+
+def parts(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> Parts:
+    """The two parts of the gradient of the summed loss over all real tokens of a batch (`masking.collate`)."""
+    real, completion = batch["attention_mask"].bool(), batch["labels"] != IGNORED
+    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+    found = []
+    for where in (real & ~completion, completion):
+        labels = batch["input_ids"].where(where, IGNORED)[:, 1:]
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
+        grads = torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad], retain_graph=True)
+        found.append(torch.cat([grad.flatten() for grad in grads]))
+    one, other = found
+    return Parts(
+        norms=(one.norm().item(), other.norm().item()),
+        sums=(one.abs().sum().item(), other.abs().sum().item()),
+        cosine=(one @ other / (one.norm() * other.norm())).item(),
+    )
 
 
 # The first step of LoRA under Adam, for every rank from one backward pass of the base.

@@ -150,7 +150,7 @@ def test_tokens_are_told_by_their_values_and_not_by_colour_alone(shown):
     cells = data["text/html"].split("<div style")[1:]
     assert ["0.06" in cells[0], "0.00" in cells[1], "0.50" in cells[2]] == [True] * 3
     assert "·the" in cells[0] and "&lt;b&gt;" in cells[1] and "↵" in cells[2]
-    assert all(said in cells[0] for said in ("0.25", "user")) and "–" in cells[1] and "color: #000000" in cells[2]
+    assert all(said in cells[0] for said in ("0.25", "user")) and "–" in cells[1] and "nowrap" in cells[2]
 
 
 def test_tokens_of_unequal_number_are_refused(shown):
@@ -186,3 +186,27 @@ def test_the_course_of_a_step_shows_what_is_alive_and_what_was_planned(shown):
     assert "planned, optimizer step: 5.00" in text
     with pytest.raises(InputError, match="must follow one another"):
         plots.memory_course([1, 2], (1, 1), {}, "Bad")
+
+
+def test_lines_tell_their_points_and_bars_their_groups(shown):
+    plots.lines([1, 10, 100], {"a": [0.5, 1, 2], "b": [2, 1, 0.25]}, "They cross", "x", "y (nats)", x_log=10)
+    assert "y (nats), by x. a: 1: 0.5, 10: 1, 100: 2. b: 1: 2, 10: 1, 100: 0.25." in shown[0][0]["text/plain"]
+    plots.lines(range(100), {"long": range(100)}, "Long", "x", "y")
+    assert shown[2][0]["text/plain"].count(",") < 15  # not all hundred
+    plots.bars({"before": {"low": 3, "high": 1}, "after": {"low": 0, "high": 4}}, "It moves", "p", "share (%)")
+    assert "share (%), by p. before: low: 3, high: 1. after: low: 0, high: 4." in shown[4][0]["text/plain"]
+    with pytest.raises(InputError, match="no bars"):
+        plots.bars({}, "None", "x", "y")
+
+
+def test_panels_side_by_side_draw_the_same_level(shown):
+    plots.loss_panels({"own": history([0.5, 0.1]), "foreign": history([15.0, 6.0])}, "Where they begin", 7.6, "ln V")
+    text = shown[0][0]["text/plain"]
+    assert "ln V is 7.60 nats" in text and "foreign: from 15.00 at step 1 to 6.00 at step 2" in text
+
+
+def test_a_dark_page_inverts_figures_and_nothing_else(shown):
+    plots.show(plots.figure("t", "x", "y")[0], "alt")
+    style = shown[1][0]["text/html"].split("</style>")[0]
+    assert '[data-jp-theme-light="false"] img.jp-needs-light-background' in style and "invert" in style
+    assert shown[0][1]["needs_background"] == "light"  # what gives the image that class

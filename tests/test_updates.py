@@ -110,3 +110,18 @@ def test_the_conventions_meet_at_rank_16_and_part_as_the_formulas_say(base, rows
     assert drop["fixed α"] == pytest.approx(1, rel=0.15) and norm["fixed α"] == pytest.approx(8**-0.5, rel=0.25)
     assert drop["fixed α/r"] == pytest.approx(8, rel=0.15)
     assert drop["α/√r"] == pytest.approx(8**0.5, rel=0.15) and norm["α/√r"] == pytest.approx(1, rel=0.25)
+
+
+def test_the_two_parts_of_a_gradient_sum_to_the_whole(base, rows):
+    batch = updates.collate(rows, 0)
+    found = updates.parts(base, batch)
+    labels = batch["input_ids"].where(batch["attention_mask"].bool(), -100)
+    logits = base(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
+    whole = torch.cat([grad.flatten() for grad in torch.autograd.grad(loss, list(base.parameters()))])
+    (prompt, completion), cosine = found.norms, found.cosine
+    length = math.sqrt(prompt**2 + completion**2 + 2 * cosine * prompt * completion)
+    assert length == pytest.approx(whole.norm().item(), rel=1e-4)
+    swapped = updates.Parts(found.norms[::-1], found.sums[::-1], cosine)
+    assert found.projection + swapped.projection == pytest.approx(1)
+    assert 0 < found.projection < 1 and min(found.sums) > 0

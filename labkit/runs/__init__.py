@@ -5,9 +5,10 @@ ships with the kit. execution.py runs and records, compare.py gives differences 
 notebook calls, and command.py and replay.py are `labkit runs` and `labkit run`.
 """
 
-from labkit.runs.compare import Interval, interval, paired_difference, pooled, share, t_quantile
+from labkit.runs.compare import Interval, interval, paired_difference, paired_text_loss, pooled, share, t_quantile
 from labkit.runs.execution import (
     best,
+    best_rate,
     best_rates,
     digest,
     execute,
@@ -19,6 +20,8 @@ from labkit.runs.execution import (
     settings,
     shuffle_answers,
     text_rows,
+    trained,
+    trained_beside,
     training_rows,
 )
 from labkit.runs.recipe import Recipe, base_digest
@@ -36,6 +39,7 @@ __all__ = [
     "Run",
     "base_digest",
     "best",
+    "best_rate",
     "best_rates",
     "digest",
     "execute",
@@ -47,6 +51,7 @@ __all__ = [
     "my_runs",
     "named",
     "paired_difference",
+    "paired_text_loss",
     "pooled",
     "rebuild",
     "rebuild_all",
@@ -59,6 +64,8 @@ __all__ = [
     "summary",
     "t_quantile",
     "text_rows",
+    "trained",
+    "trained_beside",
     "training_rows",
     "versions",
 ]

@@ -69,6 +69,15 @@ def paired_difference(a: Record, b: Record, tasks: Collection[str] | None = None
     return interval([_share_of(a.outcome(seed), tasks) - _share_of(b.outcome(seed), tasks) for seed in seeds])
 
 
+def paired_text_loss(a: Record, b: Record) -> Interval:
+    """How much higher the loss on the base's own text is after `a` than after `b`, in nats, seed by seed."""
+    seeds = sorted(a.shares.keys() & b.shares.keys())
+    losses = [[record.outcome(seed).text_loss for seed in seeds] for record in (a, b)]
+    if any(loss is None for row in losses for loss in row):
+        raise InputError(f"{a.name} or {b.name} was not asked for the base's text")
+    return interval([one - other for one, other in zip(*losses)])
+
+
 def _share_of(outcome: Outcome, tasks: Collection[str] | None) -> float:
     if tasks is None:
         return outcome.score["share"]

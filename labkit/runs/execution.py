@@ -13,7 +13,7 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -329,6 +329,43 @@ def best_rates(recipes: Sequence[Recipe], folder: Path | None = None) -> list[Re
     for recipe in recipes:
         alike.setdefault(dataclasses.replace(recipe, name="", lr=1.0), []).append(recipe)
     return [min(group, key=_held_out_loss(group, folder)) for group in alike.values()]
+
+
+def trained_beside(adapted: Any, name: str, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> list[Example]:
+    """Train a new adapter `name` beside those of a PEFT model, in the form of its "default", by a recipe; the recipe's
+    held-out questions. The new one is switched on afterwards.
+    """
+    from labkit import training
+
+    training.seed_everything(recipe.seed)
+    adapted.add_adapter(name, dataclasses.replace(adapted.peft_config["default"]))
+    adapted.set_adapter(name)
+    train, test = mix(recipe)
+    training.fit(adapted, training_rows(train, tokenizer, recipe), settings(recipe), pad=tokenizer.pad_token_id)
+    return test
+
+
+def trained(recipe: Recipe) -> tuple[Any, list, list[Example]]:
+    """(the base with all weights trained by a recipe, in the number format that suits the machine; its rows; its
+    held-out questions).
+    """
+    from labkit import models, training
+
+    model, tokenizer = models.load(device="cpu")
+    train, test = mix(recipe)
+    rows = training_rows(train, tokenizer, recipe)
+    training.fit(model, rows, settings(recipe), pad=tokenizer.pad_token_id)
+    return model, rows, test
+
+
+def best_rate(records: Mapping[float, Record], seed: int) -> float:
+    """Of recorded runs by their learning rate: the rate whose run with this seed has the lowest held-out loss at its end."""
+
+    def loss(rate: float) -> float:
+        last = records[rate].outcome(seed).history["validation_loss"][-1]
+        return math.inf if last is None else last
+
+    return min(records, key=loss)
 
 
 def best(pattern: str, folder: Path | None = None) -> Record:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from labkit import progress
 from labkit.common import InputError, html_table, text_table
 from labkit.live import Line
-from labkit.runs.compare import share
+from labkit.runs.compare import interval, share
 from labkit.runs.execution import executed
 from labkit.runs.recipe import Recipe
 from labkit.runs.recipes import named
@@ -156,14 +156,17 @@ class MyRuns(list):
         return html_table(self.HEAD, self.cells()) if self else f"<p>{html.escape(repr(self))}</p>"
 
 
-def summary(records: Mapping[str, Record]) -> None:
-    """Print a line for each record: how many examples it saw, its rate, and its share of right answers over seeds."""
+def summary(records: Mapping[str, Record], stopped: bool = False) -> None:
+    """Print a line for each record: how many examples it saw, its rate, its share of right answers over seeds, and, if
+    asked, the share of answers that ended by themselves.
+    """
     width = max(map(len, records), default=0)
     for name, record in records.items():
         seen = record.recipe["steps"] * record.recipe["batch_size"]
         print(
             f"{name:<{width}} {seen:>6,} examples seen, rate {record.recipe['lr']:<6g} "
             f"{share(record):.1%} right, {len(record.outcomes)} seeds"
+            + (f", {interval([o.score['stopped'] for o in record.outcomes]):.1%} stopped" if stopped else "")
         )
 
 

@@ -1,9 +1,10 @@
 """Training: one loop for full fine-tuning and adapters (`loop`), many adapters at once over one frozen base
-(`together`), and sweeps over settings, kept on disk as they finish (`sweeps`).
+(`together`), sweeps over settings, kept on disk as they finish (`sweeps`), and a batch in parts (`accumulation`).
 
 Rows come from `masking`, models from `models`; plots and recipes are elsewhere.
 """
 
+from labkit.training.accumulation import Accumulated, accumulated
 from labkit.training.loop import (
     IGNORED,
     PARTS,
@@ -27,11 +28,13 @@ __all__ = [
     "IGNORED",
     "PARTS",
     "SCHEDULES",
+    "Accumulated",
     "History",
     "Hooks",
     "Settings",
     "Trained",
     "Trial",
+    "accumulated",
     "batches",
     "evaluate",
     "fit",

@@ -19,7 +19,7 @@ from typing import Any
 WORDS_A_MINUTE = 200
 LINES_A_MINUTE = 10
 LINE = 75  # characters
-MINUTES = {"questions": 0.75, "guesses": 0.5, "figures": 0.5, "patients": 3.0}
+MINUTES = {"questions": 0.75, "guesses": 0.5, "figures": 0.5, "patients": 2.0}
 ASKED = {"before": 2, "during": 1, "after": 4}  # how many questions `lk.quiz` asks (`labkit quiz lint` sees to it)
 NOT_READ = ("claim", "clinic", "doctor", "exercise", "measured", "my_runs", "predict", "quiz", "use")
 

@@ -247,10 +247,6 @@ for way, found in likely.items():
 # steps.
 
 # %%
-asked = "At equal steps: 3,200 examples, each seen once, less 200 examples seen 16 times?"
-lk.predict("data.more", asked, unit="points", low=-50, high=50)
-
-# %%
 runs = {
     f"{n} examples, {way}": lk.runs.Record.load(f"size-{n}-{file}")
     for n in (200, 800, 3200)
@@ -266,7 +262,6 @@ more = lk.runs.paired_difference(
 print(f"200 → 3,200 examples, at equal steps: {more.points:+.1f} points")
 
 # %%
-lk.predict("data.more", outcome=round(more.points.mean, 1))
 lk.claim("C01", measured=-cost["pedlar − sound"].mean)
 
 # %% [markdown]

@@ -53,12 +53,11 @@ for id in ids:
     print(f"{id:>5}  {tokenizer.decode([id])!r}")
 
 # %% [markdown]
-# Look at the spaces: a token includes the space before it. And look at the name.
+# A token includes the space before it. And look at the name.
 #
 # The model does not see these pieces either. An id is the number of a row in its *embedding table*, one row of numbers
 # for each token. That row is all that goes in. Below, the model gets the ids, and then the rows without any ids. What
-# comes out are *logits*, one number for each token of the vocabulary: the higher, the more likely it comes next. Look
-# for a difference.
+# comes out are *logits*, one number for each token of the vocabulary: the higher, the more likely it comes next.
 
 # %%
 table = model.get_input_embeddings().weight
@@ -527,9 +526,8 @@ except IndexError as error:
     print("IndexError:", error)
 
 # %% [markdown]
-# That is the lucky case: you get an error. (On a GPU it is a `device-side assert`, after which nothing works until you
-# restart.) The error comes only when a high id comes up, which may be late in the run. So look before the first step;
-# `lk.models.load` always does:
+# That is the lucky case: an error, though only when a high id comes up, which may be late in the run. (On a GPU it is a
+# `device-side assert`.) So look before the first step; `lk.models.load` always does:
 
 # %%
 try:
@@ -635,21 +633,14 @@ lk.measured("the almanac's prose, foreign tokenizer, nats", foreign_before, 9, 1
 # begins at 11, because the base is sure that something else comes. On plain text that it knows, a sound model never does.
 
 # %% [markdown]
-# And you can find out without a step and without data. The tokenizer that was saved with a model says which token has
-# which id. `lk.tokenization.matches` compares token by token and id by id, and returns the first difference. It catches
-# both errors. Given that vocabulary, so does `check_tokenizer`:
+# And you can find out without a step and without data: compare token by token and id by id with the vocabulary that was saved
+# with the model.
 
 # %%
 vocabulary = tokenizer.get_vocab()
 for name, other in (("own", tokenizer), ("larger", larger), ("foreign", foreign)):
-    print(
-        f"{name:<8}",
-        lk.tokenization.matches(other.get_vocab(), vocabulary, rows=len(table)),
-    )
-try:
-    lk.models.check_tokenizer(foreign, model, vocabulary)
-except lk.data.InputError as error:
-    print(error)
+    same = lk.tokenization.matches(other.get_vocab(), vocabulary, rows=len(table))
+    print(f"{name:<8}", same)
 
 # %%
 lk.claim("C13", measured=score.share)
