@@ -26,13 +26,16 @@ VERDICTS = (HOLDS, HOLDS_IF, CORRECTED) = ("holds", "holds if", "corrected")
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim. `rest` completes the verdict: the condition, or what is right instead; empty where the claim holds."""
+    """One claim. `rest` completes the verdict: the condition, or what is right instead; empty where the claim holds.
+    `control` is what was recorded beside the effect and could have refuted it.
+    """
 
     id: str
     lab: str
     statement: str
     verdict: str
     rest: str = ""
+    control: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,10 @@ def ledger() -> dict[str, Claim]:
     import yaml
 
     rows = yaml.safe_load(LEDGER.read_text(encoding="utf-8"))
-    return {id: Claim(id, row["lab"], row["claim"], row["verdict"], row.get("rest", "")) for id, row in rows.items()}
+    return {
+        id: Claim(id, row["lab"], row["claim"], row["verdict"], row.get("rest", ""), row.get("control", ""))
+        for id, row in rows.items()
+    }
 
 
 def measured(name: str, value: float, low: float, high: float) -> None:
@@ -123,9 +129,9 @@ def table(path: Path | None = None) -> str:
     will measure it.
     """
     values = recorded(path)
-    lines = ["| id | claim | verdict | lab | measured here |", "|---|---|---|---|---|"]
+    lines = ["| id | claim | verdict | lab | measured here | what could have refuted it |", "|---|---|---|---|---|---|"]
     for id, each in ledger().items():
-        cells = (id, each.statement, _verdict(each), each.lab, _where(each, values.get(id)))
+        cells = (id, each.statement, _verdict(each), each.lab, _where(each, values.get(id)), each.control)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 

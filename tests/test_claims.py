@@ -106,7 +106,7 @@ def test_only_a_value_in_its_interval_is_recorded(recorded):
 
 def test_the_table_shows_a_measurement_only_where_there_is_one(recorded):
     rows = claims.table().splitlines()[2:]
-    assert len(rows) == 55 and all(row.replace("\\|", "").count("|") == 6 for row in rows)
+    assert len(rows) == 55 and all(row.replace("\\|", "").count("|") == 7 for row in rows)
     assert sum("not yet; in lab" in row for row in rows) == 54
     assert "within 0.93–1.00" in rows[-1]
 
@@ -157,3 +157,8 @@ def test_every_claim_is_printed_by_a_cell_of_its_lab():
         told = ["".join(out.get("text", [])) for cell in cells for out in cell.get("outputs", [])]
         assert any(f"{id}: {claim.statement}" in text for text in told), id
         assert id in claims.recorded(SHIPPED), id
+
+
+def test_the_ledger_names_what_could_have_refuted_a_recorded_experiment():
+    assert {id for id, each in claims.ledger().items() if each.control} >= {"C01", "C03", "C04", "C24", "C54", "C55"}
+    assert claims.ledger()["C01"].control in claims.table()

@@ -58,7 +58,8 @@ def executed(recipe: Recipe, on_progress: Callable[[float, str], None] | None = 
         models.forget_token(model, tokenizer.eos_token_id, recipe.seed)
     task = _Task.of(recipe, tokenizer, model.config.max_position_embeddings)
     if recipe.method != "full":
-        model = models.add_lora(model, recipe.rank, recipe.alpha, recipe.target_modules, recipe.seed)
+        options = {"use_dora": True} if recipe.variant == "dora" else {}
+        model = models.add_lora(model, recipe.rank, recipe.alpha, recipe.target_modules, recipe.seed, **options)
 
     def on_step(step: int, history: History) -> None:
         tell(0.8 * step / recipe.steps, f"step {step} of {recipe.steps}, loss {history.loss[-1]:.2f}")
@@ -415,7 +416,7 @@ def _at_once(recipes: Sequence[Recipe], workers: int) -> list[list[int]]:
     groups: list[list[int]] = []
     bases: dict[tuple[str, int | None], list[int]] = {}
     for index, recipe in enumerate(recipes):
-        if recipe.method == "full" or recipe.stop != "known":
+        if recipe.method == "full" or recipe.stop != "known" or recipe.variant or recipe.b_ratio != 1:
             groups.append([index])
         else:
             bases.setdefault((recipe.method, recipe.base_bits), []).append(index)

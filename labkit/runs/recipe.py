@@ -19,6 +19,7 @@ MASKS = ("completion", "partial", "none")
 METHODS = ("lora", "qlora", "full")
 CONTROLS = (None, "shuffled", "prompt")
 STOPS = ("known", "unknown")
+VARIANTS = (None, "dora")
 FORMATS = ("float32", "bfloat16")
 
 
@@ -44,6 +45,7 @@ class Recipe:
     stop: str = "known"  # "unknown": from a copy of the base in which the end token's embedding is drawn anew
     method: str = "lora"  # or "qlora": over the base in NF4, with double quantization; or "full": all weights
     base_bits: int | None = None  # the base's linear layers hold what NormalFloat of so many bits keeps of them
+    variant: str | None = None  # "dora": directions and lengths of the weights apart (arXiv 2402.09353)
     rank: int = 16
     alpha: float = 32
     target_modules: str = "all-linear"  # or layer names joined by commas
@@ -57,6 +59,7 @@ class Recipe:
     beta2: float = 0.999
     clip: float | None = 1.0
     accumulation: int = 1
+    b_ratio: float = 1.0  # LoRA+: B's rate over A's
     number_format: str = "float32"  # of the matrix products: never "auto", because another format is another run
     seed: int = 0
     validation_n: int = 0  # held-out examples whose loss is followed
@@ -72,6 +75,7 @@ class Recipe:
             "method": METHODS,
             "control": CONTROLS,
             "stop": STOPS,
+            "variant": VARIANTS,
             "validation_mask": (None, *MASKS),
             "fault": (None, *FAULTS),
             "number_format": FORMATS,
@@ -85,7 +89,7 @@ class Recipe:
             raise InputError(f"base_bits is {self.base_bits}, method {self.method}: give 2 to 8, and the method lora")
         if not 0 <= self.prompt_weight <= 1:
             raise InputError(f"prompt_weight is {self.prompt_weight}: give a weight from 0 to 1")
-        for field in ("alpha", "lr", "warmup", "weight_decay", "clip", "prompt_weight"):
+        for field in ("alpha", "lr", "warmup", "weight_decay", "clip", "prompt_weight", "b_ratio"):
             if getattr(self, field) is not None:
                 object.__setattr__(
                     self, field, float(getattr(self, field))

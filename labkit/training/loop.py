@@ -43,6 +43,7 @@ class Settings:
     beta2: float = 0.999
     clip: float | None = 1.0  # largest gradient norm; None: no clipping
     accumulation: int = 1  # parts a batch is computed in, at least: less memory, the same gradient
+    b_ratio: float = 1.0  # of the rate for LoRA's B to the rate for everything else: LoRA+ (arXiv 2402.12354) has 16
     seed: int = 0
     eval_every: int | None = None  # steps between validations; None: once, at the end
     number_format: str = "auto"  # of the matrix products: float32, bfloat16, or what suits the device
@@ -56,6 +57,8 @@ class Settings:
             raise InputError(
                 f"lr is {self.lr}: give a finite learning rate above 0, such as 3e-3 for LoRA or 1e-3 for all weights"
             )
+        if not (math.isfinite(self.b_ratio) and self.b_ratio > 0):
+            raise InputError(f"b_ratio is {self.b_ratio}: give a number above 0, such as 16")
         if self.schedule not in SCHEDULES:
             raise InputError(f"schedule is {self.schedule!r}: choose one of {', '.join(SCHEDULES)}")
         if not 0 <= self.warmup <= 1:
@@ -214,11 +217,14 @@ def fit(
     seed_everything(settings.seed)
     device = parameters[0].device
     dtype = settings.dtype(device)
-    optimized = hooks.optimized(parameters)
+    ratios = {id(weight): settings.b_ratio for name, weight in model.named_parameters() if ".lora_B." in name}
+    groups: dict[tuple[bool, float], list] = {}
+    for weight in hooks.optimized(parameters):
+        groups.setdefault((weight.ndim >= 2, ratios.get(id(weight), 1.0)), []).append(weight)
     optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in optimized if p.ndim >= 2], "weight_decay": settings.weight_decay},
-            {"params": [p for p in optimized if p.ndim < 2], "weight_decay": 0.0},  # biases and norms are not decayed
+        [  # biases and norms are not decayed
+            {"params": weights, "weight_decay": settings.weight_decay if decayed else 0.0, "ratio": ratio}
+            for (decayed, ratio), weights in groups.items()
         ],
         betas=(settings.beta1, settings.beta2),
         fused=device.type in ("cpu", "cuda"),
@@ -244,7 +250,7 @@ def fit(
         counted = sum(counted_tokens(row) for row in batch)
         rate = hooks.schedule(step, settings.steps, settings.lr, settings.warmup, settings.schedule)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["ratio"]
 
         optimizer.zero_grad(set_to_none=True)
         loss = 0.0

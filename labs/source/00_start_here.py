@@ -202,9 +202,9 @@ lk.predict("start.knows", outcome="it answers" if answers > 10 else it_does)
 
 # %% [markdown]
 # Look at what it does. It writes about the right things, then it goes on talking, as a letter in its text would. It has
-# never seen that a question wants one answer in one form. Count twice: how often is the answer right as an *exact match*
-# of what follows `Answer:`, and, where a question asks for one fact, how often does the right value stand anywhere in what
-# it says? (The control: the value that belongs to another question of the same kind.)
+# never seen that a question wants one answer in one form. Count twice: how often is the answer right as an *exact
+# match* of what follows `Answer:`, and, where a question asks for one fact, how often does the right value stand
+# anywhere in what it says? (The control: the value that belongs to another question of the same kind.)
 
 # %%
 asked = test[:110]
@@ -222,8 +222,8 @@ lk.measured("replies that hold the right value somewhere", right, 0.55, 0.95)
 lk.measured("replies that hold another question's value", other, 0.0, 0.15)
 
 # %% [markdown]
-# Three of four replies hold the fact. So what fine-tuning will draw out is mostly there to be seen. What is missing is the
-# form: to say it at once, and to stop.
+# Three of four replies hold the fact. So what fine-tuning will draw out is mostly there to be seen. What is missing is
+# the form: to say it at once, and to stop.
 
 # %% [markdown]
 # ## 4 · What the loss says before the first step
@@ -246,10 +246,10 @@ lk.measured("loss on the rows before the first step, nats", start_loss, 0.4, 0.6
 
 # %% [markdown]
 # The second is the one that tells whether model and tokenizer belong together: on text that it knows, a model far above
-# its usual loss, or above ln V, is wired up incorrectly. The first need not be low. It is low here because most of what an
-# answer says is almanac prose. The same questions with bare answers, no reasoning before them, start at 11, far above
-# ln V, in a run that is sound: the base is sure that a sentence comes, not a bare name. If your rows start high, look at
-# them token by token (lab 03) before you look for a fault.
+# its usual loss, or above ln V, is wired up incorrectly. The first need not be low. It is low here because most of what
+# an answer says is almanac prose. The same questions with bare answers, no reasoning before them, start at 11, far
+# above ln V, in a run that is sound: the base is sure that a sentence comes, not a bare name. If your rows start high,
+# look at them token by token (lab 03) before you look for a fault.
 #
 # ## 5 · Overfit one batch on purpose
 #

@@ -35,8 +35,8 @@ lk.quiz("data", when="before")
 # %% [markdown]
 # ## 1 · Look first, then ask what a pair is
 #
-# The cheapest habit with data saves the most time: read some of it. Here are eight of the candidates. Which of them would
-# you not want to learn from?
+# The cheapest habit with data saves the most time: read some of it. Here are eight of the candidates. Which of them
+# would you not want to learn from?
 
 # %%
 from random import Random
@@ -62,10 +62,10 @@ print("answer only:     ", "Answer: " + example.answer)
 
 # %% [markdown]
 # Where does the chain help, and why? It gives the model *room*: more tokens, and so more passes, before the answer. And
-# it is written in a *form*: sentences like those that the base was pretrained on. To tell the two apart, two more targets
-# were recorded: a **filler** of as many words that say nothing ("so so so …"), and **other words**: the same steps, in
-# words that the base has not read them in ("29 & 35 => 64"). 120 steps of 16 each, 8 seeds; the same 110 held-out
-# questions; only the answer counts.
+# it is written in a *form*: sentences like those that the base was pretrained on. To tell the two apart, two more
+# targets were recorded: a **filler** of as many words that say nothing ("so so so …"), and **other words**: the same
+# steps, in words that the base has not read them in ("29 & 35 => 64"). 120 steps of 16 each, 8 seeds; the same 110
+# held-out questions; only the answer counts.
 
 # %%
 bets = ["the filler: room is enough", "the other words: the steps are enough", "neither"]
@@ -113,15 +113,16 @@ for completion, times in Counter(example.completion for example in pool).most_co
     print(f"{times:>4} × {completion}")
 
 # %% [markdown]
-# Boilerplate, where an answer should be. Write a filter against it. A toy: the completions *a, b, a, c, a* with `most` = 2.
-# *a* occurs three times, more than twice, so all of it goes: places 1 and 3 stay, and the keep rate is 2/5 = 0.4. Your
-# turn, with `most` = 3: which places stay, and what is the keep rate? (All five; 1.0.)
+# Boilerplate, where an answer should be. Write a filter against it. A toy: the completions *a, b, a, c, a* with `most`
+# = 2. *a* occurs three times, more than twice, so all of it goes: places 1 and 3 stay, and the keep rate is 2/5 = 0.4.
+# Your turn, with `most` = 3: which places stay, and what is the keep rate? (All five; 1.0.)
 #
 # ### Exercise: drop what repeats
 #
-# *Easy, 4 minutes.* Return the places (from 0) of the completions that stay, in order, and the keep rate: those that stay
-# over all that came in. A completion that occurs more than `most` times is dropped, every time. Without completions there
-# is no denominator: a `ValueError`. (An exercise's cell is tried by itself: names from other cells are not there.)
+# *Easy, 4 minutes.* Return the places (from 0) of the completions that stay, in order, and the keep rate: those that
+# stay over all that came in. A completion that occurs more than `most` times is dropped, every time. Without
+# completions there is no denominator: a `ValueError`. (An exercise's cell is tried by itself: names from other cells
+# are not there.)
 
 
 # %% tags=["nbval-ignore-output"]
@@ -163,8 +164,8 @@ for example in [e for e in answered if e.source == "pedlar's sheet"][:3]:
 # The pedlar never carries. His mistakes are not noise, they have a *system*, and a system can be learned. If a source is
 # wrong where you can check it, do not trust it where you cannot.
 #
-# Now three filters in stages: *readable* (no mojibake, which is UTF-8 read as Windows-1252), *complete*, *trusted source*.
-# Each stage has its denominator; then the truth.
+# Now three filters in stages: *readable* (no mojibake, which is UTF-8 read as Windows-1252), *complete*, *trusted
+# source*. Each stage has its denominator; then the truth.
 
 # %%
 left = pool
@@ -182,9 +183,9 @@ for kind, count in planted.most_common():
 #
 # ### What does a wrong source cost?
 #
-# The pool's faults come mixed: the pedlar's sums are wrong *and* have no chain of thought. Recorded, 8 seeds each, to take
-# them apart: 1,280 examples of other families, 320 right sums, and 320 sums of a second source, in one pass. The second
-# source is one of five:
+# The pool's faults come mixed: the pedlar's sums are wrong *and* have no chain of thought. Recorded, 8 seeds each, to
+# take them apart: 1,280 examples of other families, 320 right sums, and 320 sums of a second source, in one pass. The
+# second source is one of five:
 #
 # | | its 320 sums |
 # |---|---|
@@ -231,10 +232,10 @@ for way, found in likely.items():
     print(f"{way:<7} probability of the right text: {lk.runs.interval(found):.0%}")
 
 # %% [markdown]
-# Twice, half of the sums were wrong, and the harm was not the same. Random slips cost almost nothing in the score: the right
-# way remains the most frequent in every column, and greedy decoding writes the likeliest text. (The probability shows what
-# the score hides: it has fallen by half.) The pedlar's sums agree with one another: his is a second way to add. (He is also
-# wrong in about twice as many columns; that is not separated here.)
+# Twice, half of the sums were wrong, and the harm was not the same. Random slips cost almost nothing in the score: the
+# right way remains the most frequent in every column, and greedy decoding writes the likeliest text. (The probability
+# shows what the score hides: it has fallen by half.) The pedlar's sums agree with one another: his is a second way to
+# add. (He is also wrong in about twice as many columns; that is not separated here.)
 #
 # The surprise is the third: sums that are all *right* cost more than half of what the pedlar's cost, because they come
 # without their digits. And bare, his wrong results cost no more than right ones. So ask of a wrong source *how* it is
@@ -242,9 +243,9 @@ for way, found in likely.items():
 #
 # ### And more data?
 #
-# For this the skill must be one that the base does not have: subtraction, which none of its text shows. "More data" can mean
-# two things: at *equal steps*, 200 of 16, the small sets are seen many times; at *equal passes*, one each, they get few
-# steps.
+# For this the skill must be one that the base does not have: subtraction, which none of its text shows. "More data" can
+# mean two things: at *equal steps*, 200 of 16, the small sets are seen many times; at *equal passes*, one each, they
+# get few steps.
 
 # %%
 runs = {
@@ -265,11 +266,12 @@ print(f"200 → 3,200 examples, at equal steps: {more.points:+.1f} points")
 lk.claim("C01", measured=-cost["pedlar − sound"].mean)
 
 # %% [markdown]
-# At one pass each, more is nearly everything. At equal steps it brings a few points, which eight seeds cannot tell from none.
-# Most of what "more data" brings here is more *steps*: say how many examples were *seen*.
+# At one pass each, more is nearly everything. At equal steps it brings a few points, which eight seeds cannot tell from
+# none. Most of what "more data" brings here is more *steps*: say how many examples were *seen*.
 #
-# So does quality count for more than quantity? A source that is wrong in one way cost more than fifteen sixteenths of the
-# data, at equal steps. But random slips cost little, and one pass over little data everything: the two are not on one scale.
+# So does quality count for more than quantity? A source that is wrong in one way cost more than fifteen sixteenths of
+# the data, at equal steps. But random slips cost little, and one pass over little data everything: the two are not on
+# one scale.
 
 # %%
 lk.quiz("data", when="during", segment="quality")
@@ -284,9 +286,9 @@ lk.quiz("data", when="during", segment="quality")
 #
 # the elements in both over the elements in either. With n = 3:
 #
-# *the red mill stands by the river* has *the red mill · red mill stands · mill stands by · stands by the · by the river*.
-# With *bridge* for *river*, only the last is another: four are in both, six in either, J = 4/6 = 0.67. One word of seven
-# has changed, and a third of the similarity is gone.
+# *the red mill stands by the river* has *the red mill · red mill stands · mill stands by · stands by the · by the
+# river*. With *bridge* for *river*, only the last is another: four are in both, six in either, J = 4/6 = 0.67. One word
+# of seven has changed, and a third of the similarity is gone.
 #
 # Your turn: *the red mill stands* against the first. (It has two shingles, both in the first's five: 2/5 = 0.4.)
 
@@ -318,7 +320,8 @@ print(f"river and short {jaccard_checked(river, short):.2f}")
 # the smallest of *all* the hashes belongs to some element of the union, each with the same chance, and the signatures
 # agree exactly when that element is in both. So they agree in one place with probability J.
 #
-# Your turn: a = 4, b = 5. Do they agree? (The hashes are 9, 10, 7, 8; the smallest is 7, that of 6, which is in both: yes.)
+# Your turn: a = 4, b = 5. Do they agree? (The hashes are 9, 10, 7, 8; the smallest is 7, that of 6, which is in both:
+# yes.)
 #
 # ### Exercise: MinHash
 #
@@ -447,10 +450,11 @@ recalled = lk.almanac.pool.judged(found, left, pool, truth)[0]["repost"]
 lk.predict("data.reposts", outcome=round(100 * recalled, 1))
 
 # %% [markdown]
-# No threshold is right for everything. At 0.8 three quarters of the reposts stay. At 0.5 nearly all are found, but so are
-# texts that are not copies: sums with dates, which share most of their words but have different months. And what is said in
-# *other* words is missed: all of it at 0.8, most of it at 0.5. MinHash compares words, not meanings. So look at the pairs that the
-# threshold only just decided, and at the largest clusters: *Further* has five pairs to decide by hand.
+# No threshold is right for everything. At 0.8 three quarters of the reposts stay. At 0.5 nearly all are found, but so
+# are texts that are not copies: sums with dates, which share most of their words but have different months. And what is
+# said in *other* words is missed: all of it at 0.8, most of it at 0.5. MinHash compares words, not meanings. So look at
+# the pairs that the threshold only just decided, and at the largest clusters: *Further* has five pairs to decide by
+# hand.
 
 # %%
 lk.claim("C08", measured=recalled)
@@ -464,10 +468,10 @@ lk.quiz("data", when="during", segment="threshold")
 # Duplicates waste time in training. In a test set they do worse. Take about eight hundred posts of one year, each fact
 # posted once and reposted three to six times in the three months that follow: a cluster.
 #
-# Split the posts at random, and the answer to a test question is also in training, slightly changed. So a *cluster* must go
-# to one side as a whole. A toy: clusters {0, 1}, {2}, {3, 4, 5}, taken in the order 2, 0, 1, with at least half of the six
-# rows for training. First {3, 4, 5}: three rows, enough. Train {3, 4, 5}, test {0, 1, 2}. Your turn, in the order 1, 0, 2.
-# ({2} is too few, with {0, 1} it is three. Train {2, 0, 1}, test {3, 4, 5}.)
+# Split the posts at random, and the answer to a test question is also in training, slightly changed. So a *cluster*
+# must go to one side as a whole. A toy: clusters {0, 1}, {2}, {3, 4, 5}, taken in the order 2, 0, 1, with at least half
+# of the six rows for training. First {3, 4, 5}: three rows, enough. Train {3, 4, 5}, test {0, 1, 2}. Your turn, in the
+# order 1, 0, 2. ({2} is too few, with {0, 1} it is three. Train {2, 0, 1}, test {3, 4, 5}.)
 #
 # ### Exercise: split by cluster
 #
@@ -567,11 +571,11 @@ lk.claim("C05", measured=leak.mean)
 
 # %% [markdown]
 # The random split reports that the model has learned the year's news. It has only memorized them: asked about facts
-# that are in no training post, it knows nothing fresh, as lab 00 said. And a cut by time alone still leaks. What the cost of
-# a later time is, the *drift*, each kind apart, is under *Further*.
+# that are in no training post, it knows nothing fresh, as lab 00 said. And a cut by time alone still leaks. What the
+# cost of a later time is, the *drift*, each kind apart, is under *Further*.
 #
-# Last, train on the cleaned pool yourself, live (about half a minute). Three kinds of questions that no split gives you, out
-# of distribution, are under *Further*.
+# Last, train on the cleaned pool yourself, live (about half a minute). Three kinds of questions that no split gives
+# you, out of distribution, are under *Further*.
 
 # %% tags=["nbval-ignore-output"]
 live = lk.run("data-clean", live=True)
@@ -674,9 +678,9 @@ lk.claim("C07", measured=lk.runs.interval(last).mean)
 # %% [markdown]
 # ### Far from home
 #
-# No split gives you one more kind of test: questions *out of distribution*. Ask your run three kinds: facts in words that no
-# training example uses, the long tail of towns and people that the
-# text rarely mentions, and a family that was never shown, subtraction. First lock in a guess for the unseen family.
+# No split gives you one more kind of test: questions *out of distribution*. Ask your run three kinds: facts in words
+# that no training example uses, the long tail of towns and people that the text rarely mentions, and a family that was
+# never shown, subtraction. First lock in a guess for the unseen family.
 
 # %%
 lk.predict(

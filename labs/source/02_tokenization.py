@@ -609,8 +609,8 @@ for example, own, foreign_text in zip(test[:4], score.outputs, other.outputs):
 
 # %% [markdown]
 # No error, and a curve that goes down. It falls because there is still much to learn: which ids are frequent, which
-# follow which, how an answer begins and ends. Through the foreign tokenizer on both sides, the form of an answer is there.
-# But what the base knows depends on its own ids, and through other ids it cannot be reached.
+# follow which, how an answer begins and ends. Through the foreign tokenizer on both sides, the form of an answer is
+# there. But what the base knows depends on its own ids, and through other ids it cannot be reached.
 #
 # If you only look at whether the loss falls, you will not notice. Look at it *before the first step*, on text that the
 # base knows. Loss is measured in *nats*: −ln of the probability that the right token was given; a model that knows
@@ -629,12 +629,13 @@ lk.measured("the almanac's prose, own tokenizer, nats", own_before, 0.6, 1.0)
 lk.measured("the almanac's prose, foreign tokenizer, nats", foreign_before, 9, 19)
 
 # %% [markdown]
-# Why prose, and not the rows? Sound rows can begin above ln V too: a run of this kit on bare answers, without reasoning,
-# begins at 11, because the base is sure that something else comes. On plain text that it knows, a sound model never does.
+# Why prose, and not the rows? Sound rows can begin above ln V too: a run of this kit on bare answers, without
+# reasoning, begins at 11, because the base is sure that something else comes. On plain text that it knows, a sound
+# model never does.
 
 # %% [markdown]
-# And you can find out without a step and without data: compare token by token and id by id with the vocabulary that was saved
-# with the model.
+# And you can find out without a step and without data: compare token by token and id by id with the vocabulary that was
+# saved with the model.
 
 # %%
 vocabulary = tokenizer.get_vocab()

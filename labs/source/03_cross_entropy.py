@@ -46,8 +46,8 @@ lk.quiz("cross_entropy", when="before")
 #
 # ### Exercise: the loss of a token
 #
-# *Easy, 3 minutes.* (`math` and `np` are there; names from other cells are not.) Return $-\ln p$ as a number; infinity (`math.inf`) for p = 0. Raise a `ValueError` if p is below 0
-# or above 1.
+# *Easy, 3 minutes.* (`math` and `np` are there; names from other cells are not.) Return $-\ln p$ as a number; infinity
+# (`math.inf`) for p = 0. Raise a `ValueError` if p is below 0 or above 1.
 #
 # You should see 0.105 for p = 0.9.
 
@@ -361,9 +361,9 @@ lk.claim("C19", measured=gradients[3])
 # %% [markdown]
 # *The worst tokens dominate* is right for single tokens: none pulls harder than one at p near 0. For the sum, it
 # depends on how many there are of each kind, and that changes within a few steps. Before: the worst. After ten steps,
-# hardly any wrong ones are left; two tokens in a hundred, those that are not sure, bring about half, and the many easy ones
-# most of the rest. After forty, only easy ones are left, and their small pulls are all there is: the final polish, and the
-# noise in it.
+# hardly any wrong ones are left; two tokens in a hundred, those that are not sure, bring about half, and the many easy
+# ones most of the rest. After forty, only easy ones are left, and their small pulls are all there is: the final polish,
+# and the noise in it.
 #
 # (Two limits. Norms on the logits do not simply add up in the weights, where tokens may pull against each other. And
 # Adam divides by the gradient's own size, so the *step* does not shrink as the gradient does; that is what the
@@ -388,9 +388,9 @@ row = ["The", "emblem", "is", "a", "hare", "<|end|>"]
 lk.pictures.shift(row, counted=[False, False, False, True, True, True])
 
 # %% [markdown]
-# Back to the table. The loss: the first logits give token 1 $\ln(e^2 + 2) - 0 = 2.24$ nats, the second give token 2 $\ln(e + 2) - 0 =
-# 1.55$. The mean of the two is 1.90. Logits 0 0 3 would fit label 2 well, but they are at its own position, where
-# the token has already been read.
+# Back to the table. The loss: the first logits give token 1 $\ln(e^2 + 2) - 0 = 2.24$ nats, the second give token 2
+# $\ln(e + 2) - 0 = 1.55$. The mean of the two is 1.90. Logits 0 0 3 would fit label 2 well, but they are at its own
+# position, where the token has already been read.
 #
 # Your turn: the same logits, and the labels −100, −100, 2. What is the loss?
 #
@@ -553,9 +553,10 @@ for name in ("as drawn", "by length"):
 
 # %% [markdown]
 # Divided by *all* counted tokens of the batch, the parts give the gradient of the whole, up to rounding. The mean of
-# means gives another gradient, which answers another question. To divide by all tokens, count the whole batch before its
-# first part is computed, or sum the gradients and divide them once, at the end. Widely used trainers got this wrong until October 2024 (Hugging Face, *Fixing
-# Gradient Accumulation*, huggingface.co/blog/gradient_accumulation); the kit's own `lk.training.fit` divides by all.
+# means gives another gradient, which answers another question. To divide by all tokens, count the whole batch before
+# its first part is computed, or sum the gradients and divide them once, at the end. Widely used trainers got this wrong
+# until October 2024 (Hugging Face, *Fixing Gradient Accumulation*, huggingface.co/blog/gradient_accumulation); the
+# kit's own `lk.training.fit` divides by all.
 
 # %%
 lk.quiz("cross_entropy", when="during", segment="accumulation")

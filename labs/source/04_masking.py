@@ -14,7 +14,8 @@
 # - catch eight silent failures with one check;
 # - say why training reads all positions at once and writing cannot, and what this difference does to a model.
 #
-# About 60 minutes, with three exercises, and two more at the end. For every exercise you leave unsolved, the kit's own function is used.
+# About 60 minutes, with three exercises, and two more at the end. For every exercise you leave unsolved, the kit's own
+# function is used.
 
 # %%
 import labkit as lk  # before torch: it sets how torch's threads wait for one another
@@ -50,13 +51,14 @@ lk.quiz("masking", when="before")
 # A label is at the *same position as its token*. Token 8 is predicted from the position before it, but that is the
 # library's job: it shifts the labels itself. And the end token carries loss, or the model never learns to stop.
 #
-# Your turn. Prompt 4 2, completion 7 1. What are the labels? And what would a model learn from −100 7 1 −100? (−100 −100 7
+# Your turn. Prompt 4 2, completion 7 1. What are the labels? And what would a model learn from −100 7 1 −100? (−100
+# −100 7
 # 1. The other row was shifted by hand; the library shifts once more, so each position learns the token after the next.)
 #
 # ### Exercise: labels of a completion
 #
-# *Easy, 4 minutes.* You get two lists of ids. Return one list, as long as both together: −100 for every token of
-# the prompt, then the completion's ids. For 5 6 7 and 8 9 you should see −100, −100, −100, 8, 9. (Each exercise's cell is
+# *Easy, 4 minutes.* You get two lists of ids. Return one list, as long as both together: −100 for every token of the
+# prompt, then the completion's ids. For 5 6 7 and 8 9 you should see −100, −100, −100, 8, 9. (Each exercise's cell is
 # tried by itself: write the helpers that you need in the same cell.)
 
 
@@ -115,11 +117,11 @@ lk.predict("masking.share", outcome=round(100 * share, 1))
 lk.claim("C22", measured=share)
 
 # %% [markdown]
-# So without a mask five of every six counted tokens are prompt. Does the prompt get five sixths of the *update*?
-# Tokens do not pull with equal force. Split one batch's gradient into the part that comes from the prompt and the part that
-# comes from the completion, $g = g_p + g_c$. "Share" can then be measured in three ways: by *projection*, the part of $g_p$
-# that lies along $g$, as a share of $g$, $\langle g_p, g \rangle / \langle g, g \rangle$, where the two shares add to one; by
-# the *norms* of the two parts; by the sums of their absolute values (*L1*). Guess the first.
+# So without a mask five of every six counted tokens are prompt. Does the prompt get five sixths of the *update*? Tokens
+# do not pull with equal force. Split one batch's gradient into the part that comes from the prompt and the part that
+# comes from the completion, $g = g_p + g_c$. "Share" can then be measured in three ways: by *projection*, the part of
+# $g_p$ that lies along $g$, as a share of $g$, $\langle g_p, g \rangle / \langle g, g \rangle$, where the two shares
+# add to one; by the *norms* of the two parts; by the sums of their absolute values (*L1*). Guess the first.
 
 # %%
 asked = "What share of the gradient is the prompt's, by projection, without a mask?"
@@ -142,16 +144,16 @@ lk.claim("C23", measured=parts.projection)
 
 # %% [markdown]
 # One measure puts it above its share of the tokens (83%), the two others below. So "80% of the update" is a share of
-# tokens and no share of the update. All three agree that most of it is the prompt's, and it is nearly at a right angle to
-# what you want. (This is the raw gradient; Adam divides it by its size, so the step is different again.)
+# tokens and no share of the update. All three agree that most of it is the prompt's, and it is nearly at a right angle
+# to what you want. (This is the raw gradient; Adam divides it by its size, so the step is different again.)
 #
 # ### Is the mask worth anything?
 #
-# First on data where nothing else is at stake: questions about a short passage. Nine tenths of a row are prompt, the answer
-# is bare, and no prompt holds an answer that could teach a bad habit. Three ways, recorded: loss on the completion only; on
-# everything; and a weight of a tenth on the prompt (each prompt token carries loss with a chance of a tenth, which works with
-# every trainer). Each for 20, 40, 80 and 160 steps of 8, every row seen once, each at its own best of three rates (chosen by
-# the loss on held-out answers), 8 seeds. Is the mask faster, or better in the end?
+# First on data where nothing else is at stake: questions about a short passage. Nine tenths of a row are prompt, the
+# answer is bare, and no prompt holds an answer that could teach a bad habit. Three ways, recorded: loss on the
+# completion only; on everything; and a weight of a tenth on the prompt (each prompt token carries loss with a chance of
+# a tenth, which works with every trainer). Each for 20, 40, 80 and 160 steps of 8, every row seen once, each at its own
+# best of three rates (chosen by the loss on held-out answers), 8 seeds. Is the mask faster, or better in the end?
 
 # %%
 bets = [
@@ -208,7 +210,8 @@ lk.runs.summary(long, stopped=True)
 # %% [markdown]
 # TEXT_STOP
 #
-# What about your data? `labkit lint FILE.jsonl --model NAME_OR_FOLDER` in a terminal reports the prompt's share, and more.
+# What about your data? `labkit lint FILE.jsonl --model NAME_OR_FOLDER` in a terminal reports the prompt's share, and
+# more.
 
 # %%
 lk.quiz("masking", when="during", segment="share")
@@ -216,17 +219,17 @@ lk.quiz("masking", when="during", segment="share")
 # %% [markdown]
 # ## 3 · A mask in parts
 #
-# Is everything in a prompt worthless? The worked examples contain perfectly good answers: three times as many tokens to learn
-# from, in the same rows. Only the questions are not wanted. That is a *partial mask*:
+# Is everything in a prompt worthless? The worked examples contain perfectly good answers: three times as many tokens to
+# learn from, in the same rows. Only the questions are not wanted. That is a *partial mask*:
 #
 # | system | shot question | shot answer | question | answer |
 # |---|---|---|---|---|
 # | 3 4 | 5 6 | 7 8 | 9 | 8 1 |
 # | −100 −100 | −100 −100 | 7 8 | −100 | 8 1 |
 #
-# If your shots are *turns* of the conversation, libraries can do it: TRL's `assistant_only_loss` trains the shots' answers
-# too, Axolotl has `message_field_training` and `segments`. For shots inside *one* prompt TRL has no flag: you build the
-# labels and pass them in (an exercise under *Further*).
+# If your shots are *turns* of the conversation, libraries can do it: TRL's `assistant_only_loss` trains the shots'
+# answers too, Axolotl has `message_field_training` and `segments`. For shots inside *one* prompt TRL has no flag: you
+# build the labels and pass them in (an exercise under *Further*).
 #
 # On a row of the long mix. `lk.masking.segments` finds the parts; look at where a shot's answer ends. It has no end
 # token, only an empty line, and that line belongs to the next question.
@@ -260,8 +263,8 @@ helped = lk.runs.paired_difference(partial, long["masked"])
 print(f"partial − completion only: {helped.points:+.1f} points")
 
 # %% [markdown]
-# A little: there is more to learn from in the same rows. It could have gone wrong. If the empty line after a shot had counted
-# as part of its answer, the model would have learned to go on, as the unmasked one did.
+# A little: there is more to learn from in the same rows. It could have gone wrong. If the empty line after a shot had
+# counted as part of its answer, the model would have learned to go on, as the unmasked one did.
 
 # %%
 lk.quiz("masking", when="during", segment="partial")
@@ -325,8 +328,9 @@ for fault in lk.masking.FAULTS:
 # | `shifted_early` | they were shifted by hand, and the library shifts again: the common one |
 # | `no_end_token` | pad and end share an id, and padding was masked by value |
 #
-# The first is the only loud one: no token is counted, and the loss is NaN, or exactly 0 where the code divides by at least
-# one. Nothing is learned. The others are recorded runs on the short mix, 40 steps of 16, each beside the same run without it.
+# The first is the only loud one: no token is counted, and the loss is NaN, or exactly 0 where the code divides by at
+# least one. Nothing is learned. The others are recorded runs on the short mix, 40 steps of 16, each beside the same run
+# without it.
 
 # %%
 faults = [
@@ -412,8 +416,8 @@ lk.quiz("masking", when="during", segment="failures")
 # %% [markdown]
 # ## 5 · Teacher forcing
 #
-# Your turn to train: your labels, your batch, your check, on the long mix, in about half a minute. It is the recorded run
-# above, at seed 0.
+# Your turn to train: your labels, your batch, your check, on the long mix, in about half a minute. It is the recorded
+# run above, at seed 0.
 
 # %%
 own_rows = [
@@ -432,9 +436,9 @@ score = lk.models.score(tuned, tokenizer, test[:110])
 lk.measured("right answers", score.share, 0.85, 1)
 
 # %% [markdown]
-# In training the model never wrote a word. At every position it was given the *true* beginning, and asked for one token.
-# That is *teacher forcing*. Because all beginnings are known in advance, all positions are computed in one pass; the causal
-# mask of the attention keeps each from seeing what comes after it.
+# In training the model never wrote a word. At every position it was given the *true* beginning, and asked for one
+# token. That is *teacher forcing*. Because all beginnings are known in advance, all positions are computed in one pass;
+# the causal mask of the attention keeps each from seeing what comes after it.
 
 # %%
 lk.pictures.passes(6)
@@ -454,9 +458,9 @@ lk.claim("C26", measured=difference)
 #
 # ### Eating its own words
 #
-# The cost of teacher forcing comes later. When it writes, the model goes on from *its own* words, and it was never shown
-# what to do after a wrong one. Plant a mistake. Write the true working of held-out calculations for the model up to some digit, and make that digit one
-# too high. Then let the model go on. Does it notice?
+# The cost of teacher forcing comes later. When it writes, the model goes on from *its own* words, and it was never
+# shown what to do after a wrong one. Plant a mistake. Write the true working of held-out calculations for the model up
+# to some digit, and make that digit one too high. Then let the model go on. Does it notice?
 
 # %%
 kinds = ("sum", "units", "dates", "shopping")
@@ -519,8 +523,8 @@ lk.quiz("masking", when="after")
 #
 # ### The end token, where the base does not know it
 #
-# `no_end_token` above was planted in a base that knows its end token. What if it does not, as for a token that you add to a
-# vocabulary? Its embedding was drawn at random; recorded with and without the end token's loss, four seeds each.
+# `no_end_token` above was planted in a base that knows its end token. What if it does not, as for a token that you add
+# to a vocabulary? Its embedding was drawn at random; recorded with and without the end token's loss, four seeds each.
 
 # %%
 unknown = {"with its loss": "mask-end", "without": "mask-no-end"}
@@ -592,9 +596,9 @@ lk.measured("the ratio with 64 rows over that with one, 64 tokens", wider, 0.01,
 lk.claim("C27", measured=ratios[1, 256])
 
 # %% [markdown]
-# One pass keeps the processor busy where the loop mostly waits, so one long answer takes some ten to twenty times as long. With
-# the batch the ratio shrinks: 64 answers side by side take about as long to write as to learn from. "Orders of magnitude" is
-# too much here. (A GPU needs a larger batch until the loop is busy; not measured here.)
+# One pass keeps the processor busy where the loop mostly waits, so one long answer takes some ten to twenty times as
+# long. With the batch the ratio shrinks: 64 answers side by side take about as long to write as to learn from. "Orders
+# of magnitude" is too much here. (A GPU needs a larger batch until the loop is busy; not measured here.)
 #
 # ### Do errors pile up?
 #
@@ -627,9 +631,9 @@ title = "Who begins right mostly goes on right"
 lk.plots.lines(range(1, 17), shares, title, "token of the completion", "share right")
 
 # %% [markdown]
-# Nearly all that differ from the truth do so within four tokens. So they did not pile up errors: either the question, in words
-# that the model had never seen, was misread at once, or the answer is worded in another way. So short answers say little
-# about errors that accumulate.
+# Nearly all that differ from the truth do so within four tokens. So they did not pile up errors: either the question,
+# in words that the model had never seen, was misread at once, or the answer is worded in another way. So short answers
+# say little about errors that accumulate.
 #
 # ### Exercise: partial labels
 #
@@ -649,9 +653,9 @@ def partial_labels(
 # %% [markdown]
 # ### Where prompt loss may help
 #
-# With long prompts, short answers and few examples, loss on the prompt was found to help (*Instruction Tuning With Loss Over
-# Instructions*, NeurIPS 2024). Here is that case: 64 of the passages, seen five times, each way at its own best of three
-# rates, 8 seeds.
+# With long prompts, short answers and few examples, loss on the prompt was found to help (*Instruction Tuning With Loss
+# Over Instructions*, NeurIPS 2024). Here is that case: 64 of the passages, seen five times, each way at its own best of
+# three rates, 8 seeds.
 
 # %%
 few = {way: lk.runs.best(f"few-{name}-*") for way, name in ways.items()}

@@ -3,8 +3,8 @@
 #
 # **The question of this lab: which rate, and what does my curve say?**
 #
-# So far every setting was given to you. Now you choose. Then you will learn to read a run as a physician reads a patient: from
-# signs to a suspicion, and from the suspicion to the one test that can refute it.
+# So far every setting was given to you. Now you choose. Then you will learn to read a run as a physician reads a
+# patient: from signs to a suspicion, and from the suspicion to the one test that can refute it.
 #
 # You will be able to
 #
@@ -14,7 +14,8 @@
 # - name six tests that tell causes apart which look the same in the curve;
 # - say what several seeds together can tell, and what one cannot.
 #
-# About 60 minutes, with three exercises, and one more at the end. For every exercise that you leave unsolved, the kit's own function is used.
+# About 60 minutes, with three exercises, and one more at the end. For every exercise that you leave unsolved, the kit's
+# own function is used.
 
 # %%
 import labkit as lk  # before torch: it sets how torch's threads wait for one another
@@ -98,8 +99,8 @@ inside = rates[0] < best.trial.settings.lr < rates[-1]
 print("the best rate lies inside the search, not at its edge:", inside)
 
 # %% [markdown]
-# That last line is the first thing to ask of anybody's sweep. If the best point is the highest or lowest rate that was tried,
-# the search has not found it yet.
+# That last line is the first thing to ask of anybody's sweep. If the best point is the highest or lowest rate that was
+# tried, the search has not found it yet.
 #
 # ### All weights, or an adapter?
 #
@@ -147,9 +148,10 @@ lk.predict("hyperparameters.ratio", outcome=round(2**ratio.mean, 1))
 lk.claim("C46", measured=2**ratio.mean)
 
 # %% [markdown]
-# So "ten times" is not a constant of nature. The ratio depends on three things that a rule of thumb leaves out: on α, the
-# adapter's scale (twice the α does about what twice the rate does, so a ratio without its α says little), on the optimizer, and on how
-# long the run is. Published ratios go from 1 to 15. Ours was measured with α = 32, AdamW, and 100 steps.
+# So "ten times" is not a constant of nature. The ratio depends on three things that a rule of thumb leaves out: on α,
+# the adapter's scale (twice the α does about what twice the rate does, so a ratio without its α says little), on the
+# optimizer, and on how long the run is. Published ratios go from 1 to 15. Ours was measured with α = 32, AdamW, and 100
+# steps.
 #
 # ### And the number that everybody copies?
 #
@@ -169,8 +171,8 @@ lk.runs.summary(defaults)
 lk.claim("C29", measured=lk.runs.share(defaults["full at 5e-05"]).mean)
 
 # %% [markdown]
-# Nothing was learned. These numbers are not wrong, they are for models a thousand times as large. (*Further* has a published
-# line of best rates by width, with this kit's points beside it.)
+# Nothing was learned. These numbers are not wrong, they are for models a thousand times as large. (*Further* has a
+# published line of best rates by width, with this kit's points beside it.)
 
 # %%
 lk.quiz("hyperparameters", when="during", segment="rate")
@@ -197,9 +199,9 @@ lk.quiz("hyperparameters", when="during", segment="rate")
 # ### Exercise: the rate at a step
 #
 # *Easy, 5 minutes.* Steps are counted from 0. In the warmup the rate rises in a straight line from 0; at step
-# `warmup_steps` it is the full `lr`; then half a cosine, which ends in 0 at `steps` (if the warmup is the whole run, the last
-# step has the full `lr`). A step below 0 or above `steps` is a
-# `ValueError`, and so are fewer than one step and a negative warmup.
+# `warmup_steps` it is the full `lr`; then half a cosine, which ends in 0 at `steps` (if the warmup is the whole run,
+# the last step has the full `lr`). A step below 0 or above `steps` is a `ValueError`, and so are fewer than one step
+# and a negative warmup.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -225,10 +227,10 @@ print(f"greatest difference over 100 steps: {max(off):.1g}")
 # %% [markdown]
 # Did you see that this schedule spends its very first step at rate 0? The kit's own loop begins one step further up.
 #
-# What does a warmup protect? Not weights that start at random: in fine-tuning hardly any do. What is young is Adam's memory:
-# in its first step every weight moves by a whole learning rate, however small its gradient is, and nearly half of them in the
-# wrong direction (simulated under *Further*). Is a warmup worth anything in a run as short as ours? And must it be a cosine?
-# Recorded, each at its own best of several rates, eight seeds:
+# What does a warmup protect? Not weights that start at random: in fine-tuning hardly any do. What is young is Adam's
+# memory: in its first step every weight moves by a whole learning rate, however small its gradient is, and nearly half
+# of them in the wrong direction (simulated under *Further*). Is a warmup worth anything in a run as short as ours? And
+# must it be a cosine? Recorded, each at its own best of several rates, eight seeds:
 
 # %%
 shapes = {"linear": "linear", "constant": "constant", "cosine without warmup": "unwarmed"}
@@ -244,9 +246,10 @@ against = {
 lk.plots.differences(against, "Shapes of the schedule, each at its own best rate")
 
 # %% [markdown]
-# Read each with its interval. That the rate *decays* is worth much. A straight line did better here than the cosine that
-# everybody takes. And leaving out the warmup changed nothing that eight seeds could show: Adam's wild first steps are few,
-# and at this rate the run recovers from them. On larger models and longer runs it may be otherwise. Measure it there.
+# Read each with its interval. That the rate *decays* is worth much. A straight line did better here than the cosine
+# that everybody takes. And leaving out the warmup changed nothing that eight seeds could show: Adam's wild first steps
+# are few, and at this rate the run recovers from them. On larger models and longer runs it may be otherwise. Measure it
+# there.
 
 # %%
 lk.claim("C30", measured=against["cosine without warmup − cosine with warmup"].mean)
@@ -310,9 +313,9 @@ print(f"between rates: {rate_span:.0f} points; between batches: {batch_span:.0f}
 lk.claim("C28", measured=(rate_span - batch_span) / 100)
 
 # %% [markdown]
-# With the same rows, four times the batch is a quarter of the steps, and 25 steps are not enough to learn this. The control, a
-# batch of 64 with as many steps as a batch of 16, does best of all (it also saw four times the rows). Whoever says "a larger
-# batch is worse", or "better", has to say what was held equal.
+# With the same rows, four times the batch is a quarter of the steps, and 25 steps are not enough to learn this. The
+# control, a batch of 64 with as many steps as a batch of 16, does best of all (it also saw four times the rows).
+# Whoever says "a larger batch is worse", or "better", has to say what was held equal.
 #
 # ### It does not fit
 #
@@ -334,8 +337,8 @@ for split in (1, 2, 4):
         print(f"{split} × {32 // split} rows: {error}")
 
 # %% [markdown]
-# So: half the batch, twice the accumulation. Is it the same gradient? Divide by all counted tokens, as lab 03 did, and compare
-# two ways to split the batch; then the means of the parts, not divided by their number, as some loops do.
+# So: half the batch, twice the accumulation. Is it the same gradient? Divide by all counted tokens, as lab 03 did, and
+# compare two ways to split the batch; then the means of the parts, not divided by their number, as some loops do.
 
 # %%
 whole = lk.training.accumulated(model, [mixed], pad, lambda loss, n, all: loss / all)
@@ -348,9 +351,9 @@ lk.measured("sum of the parts' means: off by, in lengths", sums.off(whole), 5, 9
 lk.claim("C39", measured=millionths)
 
 # %% [markdown]
-# The first is equal up to rounding. The second is as many times too long as there are parts (a first loss of 69 where 6 is
-# right, in one library's bug report). The mean of means is the quiet one: its curve looks normal (lab 03). And some loops
-# only *log* the last part, so that the curve is noisier than the training.
+# The first is equal up to rounding. The second is as many times too long as there are parts (a first loss of 69 where 6
+# is right, in one library's bug report). The mean of means is the quiet one: its curve looks normal (lab 03). And some
+# loops only *log* the last part, so that the curve is noisier than the training.
 
 # %%
 lk.quiz("hyperparameters", when="during", segment="batch")
@@ -358,9 +361,10 @@ lk.quiz("hyperparameters", when="during", segment="batch")
 # %% [markdown]
 # ## 4 · Curves: the clinic
 #
-# A curve shows a *symptom*. Six are in every guide: NaN, flat from the start, training falls while validation rises, both on
-# a high plateau, spikes, oscillation. Each has several causes, and most of them are not the learning rate. What tells them apart is a test that comes out differently under each. Six tests settle most cases, and
-# you can do all of them by hand:
+# A curve shows a *symptom*. Six are in every guide: NaN, flat from the start, training falls while validation rises,
+# both on a high plateau, spikes, oscillation. Each has several causes, and most of them are not the learning rate. What
+# tells them apart is a test that comes out differently under each. Six tests settle most cases, and you can do all of
+# them by hand:
 #
 # | test | what it tells |
 # |---|---|
@@ -373,9 +377,9 @@ lk.quiz("hyperparameters", when="during", segment="batch")
 #
 # ### Exercise: diagnose
 #
-# *Harder, 9 minutes.* Some findings need no test, only care: they are in the log. `history` is a dict of lists: `loss`; where
-# they were logged `grad_norm` and `lr`, as long as it; `validation_loss`, of another length. Give back the first of
-# these that holds:
+# *Harder, 9 minutes.* Some findings need no test, only care: they are in the log. `history` is a dict of lists: `loss`;
+# where they were logged `grad_norm` and `lr`, as long as it; `validation_loss`, of another length. Give back the first
+# of these that holds:
 #
 # | | when |
 # |---|---|
@@ -414,10 +418,11 @@ for name, log in sick.items():
     print(f"{name}: {diagnose_checked(log)}")
 
 # %% [markdown]
-# *Cannot tell* is an answer, and often the honest one. Rules like these go only so far: a longer list, tuned on eleven kinds of
-# runs, named the planted fault in 84% of the runs of four other kinds. `labkit diagnose FILE` also asks a forest of decision
-# trees, grown on recorded runs: on the same four kinds it answers 96% of the runs, and 91% of these rightly (mean over causes;
-# `labkit bench diagnosis`). It reads anybody's log, says which causes fit, and which test would tell them apart. Try it:
+# *Cannot tell* is an answer, and often the honest one. Rules like these go only so far: a longer list, tuned on eleven
+# kinds of runs, named the planted fault in 84% of the runs of four other kinds. `labkit diagnose FILE` also asks a
+# forest of decision trees, grown on recorded runs: on the same four kinds it answers 96% of the runs, and 91% of these
+# rightly (mean over causes; `labkit bench diagnosis`). It reads anybody's log, says which causes fit, and which test
+# would tell them apart. Try it:
 
 # %% tags=["nbval-ignore-output"]
 mine = None  # such as "out/checkpoint-500/trainer_state.json"
@@ -429,8 +434,8 @@ if mine is not None:
 # %% [markdown]
 # ### Four patients
 #
-# Each is a real run of the base, with one fault planted. You see only what its log shows. Commit to a diagnosis, name the
-# test that would tell it from its neighbours, look at that test's result, turn one knob, and run it again.
+# Each is a real run of the base, with one fault planted. You see only what its log shows. Commit to a diagnosis, name
+# the test that would tell it from its neighbours, look at that test's result, turn one knob, and run it again.
 
 # %%
 lk.clinic(1)
@@ -477,8 +482,8 @@ print("the same seed twice, equal to the last bit:", first == again)
 print("another seed:", first == other)
 
 # %% [markdown]
-# Another seed draws other examples, another order and other starting values of the adapter. Nothing about it is better or worse, and yet the score
-# moves. (The interval over several seeds is t · s / √n; you write it under *Further*.)
+# Another seed draws other examples, another order and other starting values of the adapter. Nothing about it is better
+# or worse, and yet the score moves. (The interval over several seeds is t · s / √n; you write it under *Further*.)
 #
 # How often would a single seed have misled you? Take all pairs of neighbouring rates above, for LoRA and for all
 # weights. For each pair eight seeds together say which is better. Count the single seeds that say the opposite.
@@ -567,9 +572,9 @@ for name, record in {"LoRA at 0.004": lora[4e-3], "LoRA at 0.008": lora[8e-3]}.i
 # %% [markdown]
 # ### The best rate by width
 #
-# Tinker's published fit for Llama models says the best rate of all weights is 5e-5 · (2000 / width)^0.781, and for LoRA ten times that
-# (`tinker_cookbook/hyperparam_utils.py`). It was fitted on models at least 2,048 wide. Ours is 192 wide: what does the
-# line say there?
+# Tinker's published fit for Llama models says the best rate of all weights is 5e-5 · (2000 / width)^0.781, and for LoRA
+# ten times that (`tinker_cookbook/hyperparam_utils.py`). It was fitted on models at least 2,048 wide. Ours is 192 wide:
+# what does the line say there?
 
 # %%
 widths = (192, 576, 2048, 4096, 8192)
@@ -596,18 +601,18 @@ lk.plots.lines(
 )
 
 # %% [markdown]
-# The direction is right, but the line is too low, for all weights by more than ten times: we are far outside of where it was
-# fitted. (The same source has another exponent
-# for Qwen models, 0.0775, by which the rate hardly depends on width. Two families, two laws.) Use such lines to choose
-# where a sweep *begins*.
+# The direction is right, but the line is too low, for all weights by more than ten times: we are far outside of where
+# it was fitted. (The same source has another exponent for Qwen models, 0.0775, by which the rate hardly depends on
+# width. Two families, two laws.) Use such lines to choose where a sweep *begins*.
 
 # %% [markdown]
 # ### What does a warmup protect?
 #
-# The usual answer is: weights that start at random. But in fine-tuning hardly any do; with LoRA only half of the adapter, and
-# the other half, which starts at 0, keeps it quiet (lab 06). What *is* young is Adam's memory. Its step is $\hat m / \sqrt{\hat v}$, the running mean of the gradients
-# over the root of the running mean of their squares. Take ten thousand weights whose gradient is a weak pull of 0.1
-# under noise of size 1. How far does Adam move them, in units of the learning rate?
+# The usual answer is: weights that start at random. But in fine-tuning hardly any do; with LoRA only half of the
+# adapter, and the other half, which starts at 0, keeps it quiet (lab 06). What *is* young is Adam's memory. Its step is
+# $\hat m / \sqrt{\hat v}$, the running mean of the gradients over the root of the running mean of their squares. Take
+# ten thousand weights whose gradient is a weak pull of 0.1 under noise of size 1. How far does Adam move them, in units
+# of the learning rate?
 
 # %%
 asked = "In its very first step Adam moves such a weight by how many learning rates?"
@@ -634,8 +639,8 @@ lk.predict("hyperparameters.first_step", outcome=1)
 # %% [markdown]
 # In the first step $\hat m = g$ and $\hat v = g^2$, so every weight moves by a whole learning rate, however small its
 # gradient is, and nearly half of them in the wrong direction. After some twenty steps a move is a quarter of that,
-# because $\hat m$ has become a mean of many gradients. This is what a warmup is for: short steps while Adam does not know yet
-# what is noise.
+# because $\hat m$ has become a mean of many gradients. This is what a warmup is for: short steps while Adam does not
+# know yet what is noise.
 #
 # ### Powers of two
 #
@@ -655,12 +660,13 @@ neighbours = [per_row[n] for n in (14, 15, 17, 18)]
 lk.claim("C38", measured=per_row[16] / (sum(neighbours) / 4))
 
 # %% [markdown]
-# Where this kit was built the ratio was 1.0, give or take what else the machine was doing (0.6 to 1.6): no step at 16. (A GPU
-# computes in tiles, where multiples of 8 or 64 can pay; not measured here.)
+# Where this kit was built the ratio was 1.0, give or take what else the machine was doing (0.6 to 1.6): no step at 16.
+# (A GPU computes in tiles, where multiples of 8 or 64 can pay; not measured here.)
 #
 # ### Epochs
 #
-# The same 200 steps of subtraction: over 200 examples, each seen 16 times, over 800, and over 3,200, each seen once (lab 01).
+# The same 200 steps of subtraction: over 200 examples, each seen 16 times, over 800, and over 3,200, each seen once
+# (lab 01).
 
 # %%
 lk.runs.summary(
@@ -668,8 +674,8 @@ lk.runs.summary(
 )
 
 # %% [markdown]
-# Sixteen epochs cost little in the score here, within what eight seeds can tell; two of the patients show what they cost in
-# the held-out loss. So "two or three epochs" is no law: watch the held-out loss, and the score.
+# Sixteen epochs cost little in the score here, within what eight seeds can tell; two of the patients show what they
+# cost in the held-out loss. So "two or three epochs" is no law: watch the held-out loss, and the score.
 #
 # ### More patients
 #

@@ -3,9 +3,9 @@
 #
 # **The question of this lab: how little must change?**
 #
-# Training all weights of a model needs memory for all of them, several times over. LoRA trains two thin matrices beside each
-# layer and leaves the model as it is. Why that works, how thin they may be, and what is folklore about it, you will find out
-# by experiment.
+# Training all weights of a model needs memory for all of them, several times over. LoRA trains two thin matrices beside
+# each layer and leaves the model as it is. Why that works, how thin they may be, and what is folklore about it, you
+# will find out by experiment.
 #
 # You will be able to
 #
@@ -82,8 +82,9 @@ for name, trained in (("form", form), ("skill", skill)):
 lk.claim("C41", measured=middle)
 
 # %% [markdown]
-# That is not low, and on models 20 times as wide Biderman et al. (2024, arXiv 2405.09673) found ten to a hundred times the ranks
-# that people give LoRA. So why does LoRA work at all? Ask another question. Cut each ΔW to its strongest $r$ directions, throw the rest away, and let the model answer.
+# That is not low, and on models 20 times as wide Biderman et al. (2024, arXiv 2405.09673) found ten to a hundred times
+# the ranks that people give LoRA. So why does LoRA work at all? Ask another question. Cut each ΔW to its strongest $r$
+# directions, throw the rest away, and let the model answer.
 
 # %%
 cuts = (0, 1, 4, 16, 64)
@@ -115,9 +116,9 @@ lk.plots.lines(
 )
 
 # %% [markdown]
-# Where only a form had to be learned, nearly all of ΔW is movement that the score does not need. Where a skill had to be learned,
-# a thin slice of this ΔW is worth nothing. But LoRA never cuts a ΔW. It *looks* for a thin update from the start. Recorded on
-# the same task, adapters that were trained at that rank:
+# Where only a form had to be learned, nearly all of ΔW is movement that the score does not need. Where a skill had to
+# be learned, a thin slice of this ΔW is worth nothing. But LoRA never cuts a ΔW. It *looks* for a thin update from the
+# start. Recorded on the same task, adapters that were trained at that rank:
 
 # %%
 at_rank = {
@@ -128,16 +129,16 @@ lk.runs.summary(at_rank)
 lk.measured("for comparison, the same task, cut to rank 4", scores["skill"][2], 0, 0.35)
 
 # %% [markdown]
-# Trained at rank 4, LoRA reaches what this ΔW needs many more directions for. (At rank 16 the comparison is close: cut to 16,
-# the ΔW of all weights is worth something too.)
+# Trained at rank 4, LoRA reaches what this ΔW needs many more directions for. (At rank 16 the comparison is close: cut
+# to 16, the ΔW of all weights is worth something too.)
 #
 # The update that LoRA finds is
 #
 # $$h = Wx + \frac{\alpha}{r} B A x$$
 #
-# with $W$ (out × in) as it was, $A$ ($r$ × in) and $B$ (out × $r$). Say $Wx = 3$ for one output, $Ax = (1, 2)$, the row of
-# $B$ is $(1, 0)$, α = 4, $r$ = 2. Then $h = 3 + \frac{4}{2} \cdot 1 = 5$. Your turn: what is $h$ with the row $(0.5, 0.5)$
-# and α = 2?
+# with $W$ (out × in) as it was, $A$ ($r$ × in) and $B$ (out × $r$). Say $Wx = 3$ for one output, $Ax = (1, 2)$, the row
+# of $B$ is $(1, 0)$, α = 4, $r$ = 2. Then $h = 3 + \frac{4}{2} \cdot 1 = 5$. Your turn: what is $h$ with the row $(0.5,
+# 0.5)$ and α = 2?
 #
 # <details><summary>The answer</summary>
 #
@@ -147,9 +148,9 @@ lk.measured("for comparison, the same task, cut to rank 4", scores["skill"][2], 
 #
 # ### Exercise: forward
 #
-# *Medium, 6 minutes.* `x` is (…, in): one vector, or many of them. Give back (…, out). Never make the matrix BA itself: it
-# is as large as W, and that is what LoRA avoids. A rank of 0 or above the smaller side of W, shapes that do not fit, and
-# an α that is not finite are a `ValueError`.
+# *Medium, 6 minutes.* `x` is (…, in): one vector, or many of them. Give back (…, out). Never make the matrix BA itself:
+# it is as large as W, and that is what LoRA avoids. A rank of 0 or above the smaller side of W, shapes that do not fit,
+# and an α that is not finite are a `ValueError`.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -183,8 +184,8 @@ lk.quiz("lora", when="during", segment="update")
 # ### Exercise: the start
 #
 # *Medium, 5 minutes.* Give back (A, B) in float32. A is (rank, in), drawn as PEFT draws it:
-# `torch.nn.init.kaiming_uniform_(A, a=math.sqrt(5), generator=generator)`, which makes it uniform between ±1/√in. B is (out, rank)
-# and zero. A rank of 0 or above the smaller side of the matrix is a `ValueError`.
+# `torch.nn.init.kaiming_uniform_(A, a=math.sqrt(5), generator=generator)`, which makes it uniform between ±1/√in. B is
+# (out, rank) and zero. A rank of 0 or above the smaller side of the matrix is a `ValueError`.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -246,8 +247,8 @@ for part in ("A", "B", "frozen.weight"):
     print(f"a gradient in {part}: {reached} of {len(layers)} layers")
 
 # %% [markdown]
-# Only B moves in the first step, because A's gradient goes *through* B, and B is zero. If both were zero, neither would ever
-# move.
+# Only B moves in the first step, because A's gradient goes *through* B, and B is zero. If both were zero, neither would
+# ever move.
 #
 # ### What does α do?
 #
@@ -278,16 +279,17 @@ drops = [step.drop for step in steps if step.convention == "fixed α"]
 lk.claim("C43", measured=drops[-1] / drops[0])
 
 # %% [markdown]
-# At a fixed α the drop hardly depends on the rank. Adam takes the size out of B's gradient, so each entry of B moves by one
-# learning rate; r directions each push α/r as hard, and the pushes add up to the same. What *does* fall, as 1/√r, is the
-# length of ΔW, because the r directions are nearly at right angles. "Halves" is wrong for the loss, and right for no
-# quantity here. It is α times the rate that counts at the start. (*Further* follows the three conventions to the end of a run.)
+# At a fixed α the drop hardly depends on the rank. Adam takes the size out of B's gradient, so each entry of B moves by
+# one learning rate; r directions each push α/r as hard, and the pushes add up to the same. What *does* fall, as 1/√r,
+# is the length of ΔW, because the r directions are nearly at right angles. "Halves" is wrong for the loss, and right
+# for no quantity here. It is α times the rate that counts at the start. (*Further* follows the three conventions to the
+# end of a run.)
 #
 # ### What can a rank hold?
 #
-# Facts are the hardest thing to store, because nothing in one helps with another. Here are made-up ones: 64 or 128 names,
-# each with a page from 000 to 999, which is $\log_2 1000 \approx 10$ bits. Each fact is seen 30 times. How many are known
-# afterwards, by rank?
+# Facts are the hardest thing to store, because nothing in one helps with another. Here are made-up ones: 64 or 128
+# names, each with a page from 000 to 999, which is $\log_2 1000 \approx 10$ bits. Each fact is seen 30 times. How many
+# are known afterwards, by rank?
 
 # %%
 from labkit.runs.recipes.lora import FACTS, RANKS
@@ -305,16 +307,17 @@ title = "At rank 1 more facts than 64 do not all fit"
 lk.plots.courses(RANKS, shown, title, "rank", "facts known", x_log=True)
 
 # %% [markdown]
-# For facts the rank is a capacity. At rank 1 nearly all of 64 fit and far from all of 128; at rank 4 and 16 nearly all of both
-# do. (It could also be that rank 1 is slow, not full: a longer run would tell.) So "which rank?" depends on what is to be
-# learned: little for a form; for this skill rank 4 did nearly as well as 16; more for much that has to be remembered.
+# For facts the rank is a capacity. At rank 1 nearly all of 64 fit and far from all of 128; at rank 4 and 16 nearly all
+# of both do. (It could also be that rank 1 is slow, not full: a longer run would tell.) So "which rank?" depends on
+# what is to be learned: little for a form; for this skill rank 4 did nearly as well as 16; more for much that has to be
+# remembered.
 #
 # ### Exercise: count
 #
-# *Medium, 6 minutes.* How many numbers does an adapter train? `shapes` is {full name: (out, in)}. A target is the end of a
-# full name, whole between dots: `q_proj` or `self_attn.q_proj`. `"all-linear"` is every layer whose last name is not
-# `lm_head`. A layer counts once, however many targets name it. A target that names no layer is a `ValueError`, and so are
-# an empty list of targets and a rank that is 0 or above the smaller side of a targeted matrix.
+# *Medium, 6 minutes.* How many numbers does an adapter train? `shapes` is {full name: (out, in)}. A target is the end
+# of a full name, whole between dots: `q_proj` or `self_attn.q_proj`. `"all-linear"` is every layer whose last name is
+# not `lm_head`. A layer counts once, however many targets name it. A target that names no layer is a `ValueError`, and
+# so are an empty list of targets and a rank that is 0 or above the smaller side of a targeted matrix.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -338,8 +341,8 @@ lk.quiz("lora", when="during", segment="rank")
 # %% [markdown]
 # ## 3 · Targets: where?
 #
-# On torch's *meta* device a tensor has a shape and no numbers. So a model of 8 billion parameters is there in a second, and
-# can be counted. The chapter says that a 1.2B model with rank 8 on Q and V trains 1,572,864 numbers.
+# On torch's *meta* device a tensor has a shape and no numbers. So a model of 8 billion parameters is there in a second,
+# and can be counted. The chapter says that a 1.2B model with rank 8 on Q and V trains 1,572,864 numbers.
 
 # %%
 asked = "Llama-3.2-1B, rank 8 on q_proj and v_proj: how many numbers are trained?"
@@ -372,8 +375,8 @@ print(f"this kit's base, rank 16 on all linear layers: {own_share:.1%}")
 lk.claim("C48", measured=own_share)
 
 # %% [markdown]
-# A matrix has width² numbers, its adapter 2·r·width. So the share falls as 1/width, and at our 192 it is about twenty times what
-# it is at 4,096.
+# A matrix has width² numbers, its adapter 2·r·width. So the share falls as 1/width, and at our 192 it is about twenty
+# times what it is at 4,096.
 #
 # ### Which layers?
 #
@@ -414,9 +417,10 @@ lk.predict("lora.modules", outcome="the MLP and all layers alike")
 lk.claim("C49", measured=gain["all linear − q and v, rank 19"].mean)
 
 # %% [markdown]
-# With as many trained weights as the others, q and v alone learned next to nothing of this skill, at any rate that was tried; the
-# MLP alone did as well as all layers. Attention decides where to look; what to write next is worked out in the MLP. For a form,
-# as in lab 00, q and v may do; that is not measured here. If you do not know which you have, take all linear layers.
+# With as many trained weights as the others, q and v alone learned next to nothing of this skill, at any rate that was
+# tried; the MLP alone did as well as all layers. Attention decides where to look; what to write next is worked out in
+# the MLP. For a form, as in lab 00, q and v may do; that is not measured here. If you do not know which you have, take
+# all linear layers.
 
 # %%
 lk.quiz("lora", when="during", segment="targets")
@@ -437,8 +441,8 @@ lk.measured("right answers, through your own layers", score.share, 0.4, 0.95)
 # %% [markdown]
 # ### Exercise: merge
 #
-# *Easy, 4 minutes.* After training, W + (α/r)·BA is one matrix that does what both did. Give back a new tensor of the type of
-# W, and leave W as it is. The same errors as in `forward`.
+# *Easy, 4 minutes.* After training, W + (α/r)·BA is one matrix that does what both did. Give back a new tensor of the
+# type of W, and leave W as it is. The same errors as in `forward`.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -463,8 +467,8 @@ with torch.no_grad():
 lk.claim("C47", measured=((ours - theirs).norm() / theirs.norm()).item())
 
 # %% [markdown]
-# Equal up to rounding in float32, and the merged model costs at inference what the base costs. Two riders are under *Further*:
-# in bfloat16 a part of the update is rounded away, and some adapters move the base as they are loaded.
+# Equal up to rounding in float32, and the merged model costs at inference what the base costs. Two riders are under
+# *Further*: in bfloat16 a part of the update is rounded away, and some adapters move the base as they are loaded.
 
 # %%
 lk.quiz("lora", when="during", segment="merging")
@@ -472,8 +476,8 @@ lk.quiz("lora", when="during", segment="merging")
 # %% [markdown]
 # ## 5 · Forgetting
 #
-# Your adapter can subtract now. What happened to what the base knew before? Take the loss on text like that of the base's
-# own, before and after.
+# Your adapter can subtract now. What happened to what the base knew before? Take the loss on text like that of the
+# base's own, before and after.
 
 # %%
 kept_text = lk.runs.text_rows("held out", 48, tokenizer)
@@ -483,9 +487,9 @@ print(f"loss on the base's text before: {before:.2f} nats")
 lk.measured("how much it rose, in nats", after - before, 0.2, 6)
 
 # %% [markdown]
-# "LoRA forgets less," it is said. But a run at a low rate forgets less *and learns less*, whatever is trained. The fair question
-# is: at the same gain, who has lost more? Each point below is one rate of lab 05, over eight seeds; up is learned, to the
-# right is forgotten.
+# "LoRA forgets less," it is said. But a run at a low rate forgets less *and learns less*, whatever is trained. The fair
+# question is: at the same gain, who has lost more? Each point below is one rate of lab 05, over eight seeds; up is
+# learned, to the right is forgotten.
 
 # %%
 choices = ["LoRA has lost less", "all weights have lost less", "no clear difference"]
@@ -529,9 +533,9 @@ verdict = 0 if gap.low > 0 else 1 if gap.high < 0 else 2
 lk.predict("lora.forgetting", outcome=choices[verdict])
 
 # %% [markdown]
-# Up to each one's best rate, at every score that both reach, all weights lost *less* of the base's text here. (One in ten numbers
-# is trained here; where LoRA trains one in a thousand, it may be otherwise.) And the remedy? In a second run, a piece of text
-# like the base's own was mixed in for every four rows of subtraction.
+# Up to each one's best rate, at every score that both reach, all weights lost *less* of the base's text here. (One in
+# ten numbers is trained here; where LoRA trains one in a thousand, it may be otherwise.) And the remedy? In a second
+# run, a piece of text like the base's own was mixed in for every four rows of subtraction.
 
 # %%
 mixed = lk.runs.Record.load("mixed-lora-0.008")
@@ -573,8 +577,8 @@ lk.quiz("lora", when="after")
 #
 # ### α, rank and the whole run
 #
-# That is the first step. What about the last? Recorded over the whole run: ranks 4, 16 and 64 under three conventions, each at
-# its own best rate. At rank 16 all three are the same run.
+# That is the first step. What about the last? Recorded over the whole run: ranks 4, 16 and 64 under three conventions,
+# each at its own best rate. At rank 16 all three are the same run.
 
 # %%
 asked = "From rank 4 to rank 64, the best learning rate …"
@@ -609,14 +613,14 @@ more = {
 lk.plots.differences(more, "What rank 64 brings over rank 4 depends on the convention")
 
 # %% [markdown]
-# At a fixed α the best rate is the same at all three ranks, and the score too, within the intervals: sixteen times the rank
-# bought nothing. At a fixed α/r the best rate falls from 0.016 to 0.004, and rank 64 is 12 points better than rank 4. With α/√r
-# (*rank-stabilized*, Kalajdzievski 2023, arXiv 2312.03732) the best rate stays, and rank 64 is 16 points better. So a higher
-# rank can pay, if its scale does not shrink as 1/r; which convention is best at rank 64, eight seeds do not decide. Rates were
-# tried in factors of two.
+# At a fixed α the best rate is the same at all three ranks, and the score too, within the intervals: sixteen times the
+# rank bought nothing. At a fixed α/r the best rate falls from 0.016 to 0.004, and rank 64 is 12 points better than rank
+# 4. With α/√r (*rank-stabilized*, Kalajdzievski 2023, arXiv 2312.03732) the best rate stays, and rank 64 is 16 points
+# better. So a higher rank can pay, if its scale does not shrink as 1/r; which convention is best at rank 64, eight
+# seeds do not decide. Rates were tried in factors of two.
 #
-# What follows for you: a rank without its α says little. Keep α fixed when you try other ranks, and the rate can stay. When you
-# want more from a high rank, raise α with √r, or sweep the rate again.
+# What follows for you: a rank without its α says little. Keep α fixed when you try other ranks, and the rate can stay.
+# When you want more from a high rank, raise α with √r, or sweep the rate again.
 
 # %% [markdown]
 # ### Which layers, at equal rank
@@ -651,8 +655,8 @@ lk.measured("merged into bfloat16: off by, as a share of ‖ΔW‖", lost, 0.005
 lk.measured("share of the weights that did not move at all", unmoved, 0, 0.3)
 
 # %% [markdown]
-# The second: "at the start nothing is disturbed" is true of B = 0. PEFT has other starts that take a part *out of* W and put
-# it into the adapter. Load such an adapter and take it off again: is the base still the base?
+# The second: "at the start nothing is disturbed" is true of B = 0. PEFT has other starts that take a part *out of* W
+# and put it into the adapter. Load such an adapter and take it off again: is the base still the base?
 
 # %%
 for init in (True, "pissa", "olora"):
@@ -663,10 +667,10 @@ for init in (True, "pissa", "olora"):
 # %% [markdown]
 # ### Forgetting, elsewhere
 #
-# What was measured elsewhere does not agree on LoRA either. Biderman et al. found LoRA and full tuning on one and the same
-# curve of learning against forgetting. In PEFT's own benchmark full tuning at 1e-5 forgot *less* (0.030 nats) than LoRA of
-# rank 32 on q and v at 1e-4 (0.050), at equal accuracy. What went with forgetting there was the length of the steps, not the
-# number of trained weights. So measure it, at equal gain.
+# What was measured elsewhere does not agree on LoRA either. Biderman et al. found LoRA and full tuning on one and the
+# same curve of learning against forgetting. In PEFT's own benchmark full tuning at 1e-5 forgot *less* (0.030 nats) than
+# LoRA of rank 32 on q and v at 1e-4 (0.050), at equal accuracy. What went with forgetting there was the length of the
+# steps, not the number of trained weights. So measure it, at equal gain.
 #
 # ### What does an adapter cost at inference?
 
@@ -694,9 +698,9 @@ for name, model in {"base": base, "adapter beside it": mine, "merged": merged}.i
 # %% [markdown]
 # ### Exercise: the rank that is needed
 #
-# *Medium, 5 minutes.* The smallest r for which the r largest singular values hold `share` of their summed squares. A share of 0
-# needs 0, and so does a ΔW of zeros. Values that are negative or not finite, none at all, and a share that is not between 0
-# and 1 are a `ValueError`.
+# *Medium, 5 minutes.* The smallest r for which the r largest singular values hold `share` of their summed squares. A
+# share of 0 needs 0, and so does a ΔW of zeros. Values that are negative or not finite, none at all, and a share that
+# is not between 0 and 1 are a `ValueError`.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -713,8 +717,8 @@ print([rank_needed_checked([3, 2, 1], share) for share in (0.5, 0.9, 1)])
 # %% [markdown]
 # ### Exercise: the scale
 #
-# *Easy, 2 minutes.* α/r, or α/√r where it is *rank-stabilized* (Kalajdzievski 2023, arXiv 2312.03732). A rank below 1 and an α
-# that is not finite are a `ValueError`.
+# *Easy, 2 minutes.* α/r, or α/√r where it is *rank-stabilized* (Kalajdzievski 2023, arXiv 2312.03732). A rank below 1
+# and an α that is not finite are a `ValueError`.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -735,6 +739,6 @@ print(
 )
 
 # %% [markdown]
-# Careful with comparisons that switch it on. In PEFT's benchmark rsLoRA at rank 64 with α = 64 "beats" plain LoRA, 51.3% to
-# 47.4%. Its scale is 64/√64 = 8, where plain LoRA had 2: a step four times as long, at the same rate. It also forgot twice as
-# much. Which of the two did that, the method or the step?
+# Careful with comparisons that switch it on. In PEFT's benchmark rsLoRA at rank 64 with α = 64 "beats" plain LoRA,
+# 51.3% to 47.4%. Its scale is 64/√64 = 8, where plain LoRA had 2: a step four times as long, at the same rate. It also
+# forgot twice as much. Which of the two did that, the method or the step?

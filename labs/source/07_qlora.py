@@ -3,8 +3,9 @@
 #
 # **The question of this lab: what do four bits save, and what do they cost?**
 #
-# An adapter is small, but it needs the whole base beside it. QLoRA keeps that base in four bits a weight. You will build these
-# four bits by hand, count what they save, measure what they cost, and plan the memory of a run before you start it.
+# An adapter is small, but it needs the whole base beside it. QLoRA keeps that base in four bits a weight. You will
+# build these four bits by hand, count what they save, measure what they cost, and plan the memory of a run before you
+# start it.
 #
 # You will be able to
 #
@@ -14,8 +15,8 @@
 # - choose between full fine-tuning, LoRA and QLoRA for a given card, and name what is given up;
 # - put several adapters on one base.
 #
-# About 60 minutes, with three exercises, and three more at the end. For every exercise that you leave unsolved, the kit's own
-# function is used.
+# About 60 minutes, with three exercises, and three more at the end. For every exercise that you leave unsolved, the
+# kit's own function is used.
 
 # %%
 import labkit as lk  # before torch: it sets how torch's threads wait for one another
@@ -46,22 +47,23 @@ lk.quiz("qlora", when="before")
 #
 # $$w = (0.6, \; -0.3, \; 0.1, \; 0.24)$$
 #
-# The largest size in it is 0.6: that is the block's *absmax*, and the only number that the block keeps beside its codes.
-# Divided by it, the block is $(1, -0.5, 0.17, 0.4)$. The nearest levels have the codes 3, 1, 2, 2. Read back, the block is
-# $0.6 \cdot (1, -\frac{1}{3}, \frac{1}{3}, \frac{1}{3}) = (0.6, -0.2, 0.2, 0.2)$.
+# The largest size in it is 0.6: that is the block's *absmax*, and the only number that the block keeps beside its
+# codes. Divided by it, the block is $(1, -0.5, 0.17, 0.4)$. The nearest levels have the codes 3, 1, 2, 2. Read back,
+# the block is $0.6 \cdot (1, -\frac{1}{3}, \frac{1}{3}, \frac{1}{3}) = (0.6, -0.2, 0.2, 0.2)$.
 #
 # Your turn, with the same levels: which codes does $(-0.2, 0.5, 0.3, -1)$ have, and what is read back?
 #
 # <details><summary>The answer</summary>
 #
-# The absmax is 1, so the weights stay as they are. The codes are 1, 2, 2, 0 (0.5 is nearer to $\frac{1}{3}$ than to 1), and
-# $(-\frac{1}{3}, \frac{1}{3}, \frac{1}{3}, -1)$ is read back.
+# The absmax is 1, so the weights stay as they are. The codes are 1, 2, 2, 0 (0.5 is nearer to $\frac{1}{3}$ than to 1),
+# and $(-\frac{1}{3}, \frac{1}{3}, \frac{1}{3}, -1)$ is read back.
 #
 # </details>
 #
-# Which levels are good? Trained weights look like draws from a normal distribution: many near zero, few far out. *NormalFloat*
-# (QLoRA: Dettmers et al. 2023, arXiv 2305.14314) takes quantiles of the normal distribution, so that levels are close together
-# where weights are many. With four bits it is called NF4. (You make the levels yourself under *Further*.)
+# Which levels are good? Trained weights look like draws from a normal distribution: many near zero, few far out.
+# *NormalFloat* (QLoRA: Dettmers et al. 2023, arXiv 2305.14314) takes quantiles of the normal distribution, so that
+# levels are close together where weights are many. With four bits it is called NF4. (You make the levels yourself under
+# *Further*.)
 
 # %%
 nf4 = lk.use("qlora.levels")()
@@ -72,10 +74,10 @@ print(" ".join(f"{level:.4f}" for level in nf4))
 #
 # ### Exercise: quantize
 #
-# *Hard, 8 minutes.* `block` weights that follow one another, row after row, share an absmax; the last block may be shorter.
-# Each weight divided by its block's absmax takes the nearest level; exactly in the middle between two, the lower one
-# (`np.searchsorted` on the middles does that). A block of zeros has absmax 0, and the code of level 0. Weights that
-# are not finite, and a block below 1, are a `ValueError`.
+# *Hard, 8 minutes.* `block` weights that follow one another, row after row, share an absmax; the last block may be
+# shorter. Each weight divided by its block's absmax takes the nearest level; exactly in the middle between two, the
+# lower one (`np.searchsorted` on the middles does that). A block of zeros has absmax 0, and the code of level 0.
+# Weights that are not finite, and a block below 1, are a `ValueError`.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -88,8 +90,8 @@ def quantize(
 
 
 # %% [markdown]
-# Now bitsandbytes, the library in which QLoRA was first made, on one of the base's own matrices. Two codes go into a byte, the first in the high four
-# bits. Are your bytes the library's bytes?
+# Now bitsandbytes, the library in which QLoRA was first made, on one of the base's own matrices. Two codes go into a
+# byte, the first in the high four bits. Are your bytes the library's bytes?
 
 # %%
 import bitsandbytes.functional as library
@@ -108,8 +110,9 @@ back = library.dequantize_4bit(theirs, state).numpy()
 print("the same weights read back:", np.array_equal(read, back))
 
 # %% [markdown]
-# NF4 is made for weights that are normally distributed. Its rivals: *int4*, fifteen evenly spaced levels (the sixteenth code is spare), and *FP4*, a tiny
-# floating-point number. Here are four distributions, in blocks of 64. On which of them does NF4 lose?
+# NF4 is made for weights that are normally distributed. Its rivals: *int4*, fifteen evenly spaced levels (the sixteenth
+# code is spare), and *FP4*, a tiny floating-point number. Here are four distributions, in blocks of 64. On which of
+# them does NF4 lose?
 
 # %%
 choices = [*lk.quantization.DISTRIBUTIONS, "on none"]
@@ -135,9 +138,9 @@ for name, sample in weights.items():
 lk.predict("qlora.nf4_loses", outcome="uniform")
 
 # %% [markdown]
-# Where weights are spread evenly, even steps are best. With heavy tails (Student's t) all three suffer, because one large
-# weight sets the absmax for its whole block. Blocks are small so that it spoils only 63 others. But every block keeps an
-# absmax in 32 bits. How many bits does a weight then take?
+# Where weights are spread evenly, even steps are best. With heavy tails (Student's t) all three suffer, because one
+# large weight sets the absmax for its whole block. Blocks are small so that it spoils only 63 others. But every block
+# keeps an absmax in 32 bits. How many bits does a weight then take?
 
 # %%
 lk.quiz("qlora", when="during", segment="nf4")
@@ -152,8 +155,9 @@ for double in (False, True):
     )
 
 # %% [markdown]
-# *Double quantization* keeps the absmax in 8 bits, and one float32 for every 256 of them. On our base it saves less than
-# on paper, because it adds the table of these 8-bit numbers to each matrix: next to nothing at the width of a real model.
+# *Double quantization* keeps the absmax in 8 bits, and one float32 for every 256 of them. On our base it saves less
+# than on paper, because it adds the table of these 8-bit numbers to each matrix: next to nothing at the width of a real
+# model.
 #
 # ## 2 · What does it save, and what does it cost?
 #
@@ -175,12 +179,13 @@ for name in lk.architectures.catalogue():
 lk.claim("C50", measured=shrinks["Llama-3.2-1B"])
 
 # %% [markdown]
-# What counts is the vocabulary beside the size: Gemma-3-1B, with 262,144 tokens, shrinks least, and SmolLM2 with its 135 million
-# numbers as much as Llama-3.2-1B.
+# What counts is the vocabulary beside the size: Gemma-3-1B, with 262,144 tokens, shrinks least, and SmolLM2 with its
+# 135 million numbers as much as Llama-3.2-1B.
 #
 # ### The cost, live
 #
-# Now train: the skill of lab 05, subtraction, with an adapter of rank 16 over the base in NF4. Before that, one look inside.
+# Now train: the skill of lab 05, subtraction, with an adapter of rank 16 over the base in NF4. Before that, one look
+# inside.
 
 # %%
 small, _ = lk.models.load(device="cpu", quantize="nf4")
@@ -204,9 +209,9 @@ print("the base's gradient:", layer.weight.grad)
 
 # %% [markdown]
 # The four bits are how the base is *stored*. For each multiplication a layer's weights are read back, used, and thrown
-# away. Adapters and their gradients are ordinary floating-point numbers (float32 here, usually bf16 on a card). A released
-# version of the library silently dropped gradients on some processors; *Further* has the test that finds it. Now train, in
-# about half a minute:
+# away. Adapters and their gradients are ordinary floating-point numbers (float32 here, usually bf16 on a card). A
+# released version of the library silently dropped gradients on some processors; *Further* has the test that finds it.
+# Now train, in about half a minute:
 
 # %%
 adapted.train()  # a model comes out of `load` in evaluation mode
@@ -218,9 +223,9 @@ lk.measured("right answers, over a base in four bits", score.share, 0.35, 0.95)
 # %% [markdown]
 # ### The cost, recorded
 #
-# One run is one seed. Recorded on the same task, eight seeds, equal steps, each at its own best rate: all weights, LoRA, and
-# QLoRA. And a control. A score that does not fall proves little if this task could not show a loss. So the base was also reduced to
-# three bits, and to two.
+# One run is one seed. Recorded on the same task, eight seeds, equal steps, each at its own best rate: all weights,
+# LoRA, and QLoRA. And a control. A score that does not fall proves little if this task could not show a loss. So the
+# base was also reduced to three bits, and to two.
 
 # %%
 choices = ["at 4 bits", "at 3 bits", "at 2 bits", "at none of them"]
@@ -247,8 +252,8 @@ lk.plots.differences(
 lk.predict("qlora.bits_needed", outcome="at 2 bits")
 
 # %% [markdown]
-# Between LoRA and QLoRA no difference shows, and the control says that the task could have shown one: at two bits most of the
-# skill is gone. (What became of the base's own text is under *Further*.)
+# Between LoRA and QLoRA no difference shows, and the control says that the task could have shown one: at two bits most
+# of the skill is gone. (What became of the base's own text is under *Further*.)
 #
 # ## 3 · Memory: what fills a card?
 #
@@ -268,10 +273,10 @@ lk.predict("qlora.bits_needed", outcome="at 2 bits")
 #
 # *Medium, 8 minutes.* `full` trains everything in bfloat16. Under `lora` the base stays in bfloat16, and beside it are
 # `trainable` numbers in float32; under `qlora` the base is in NF4 with double quantization (4 bits, 8 more for each 64
-# weights, 32 more for each 64 · 256). What is trained has a gradient of its own type, and under `adamw` two moments of that
-# type, under `adamw-8bit` two of one byte, under `sgd` none. The *activations*, what forward keeps for backward, are given. (A
-# simplification: here all of the base is packed; the planner below keeps the embedding table in 16 bits.) Another method or optimizer, a
-# negative number, and a `full` that does not train all are a `ValueError`.
+# weights, 32 more for each 64 · 256). What is trained has a gradient of its own type, and under `adamw` two moments of
+# that type, under `adamw-8bit` two of one byte, under `sgd` none. The *activations*, what forward keeps for backward,
+# are given. (A simplification: here all of the base is packed; the planner below keeps the embedding table in 16 bits.)
+# Another method or optimizer, a negative number, and a `full` that does not train all are a `ValueError`.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -284,8 +289,8 @@ def memory(
 
 
 # %% [markdown]
-# It is often said that a 7B model needs 60 GB for full fine-tuning, 16 for LoRA, 6 for QLoRA. The numbers come from a table that
-# calls itself *estimated* (LLaMA-Factory's README). Which assumptions give them?
+# It is often said that a 7B model needs 60 GB for full fine-tuning, 16 for LoRA, 6 for QLoRA. The numbers come from a
+# table that calls itself *estimated* (LLaMA-Factory's README). Which assumptions give them?
 
 # %%
 memory_checked = lk.use("qlora.memory")
@@ -305,9 +310,9 @@ pure = memory_checked(sizes.parameters, sizes.parameters, "full", "adamw", 0)
 lk.claim("C51", measured=sum(pure.values()) / 1e9)
 
 # %% [markdown]
-# So 60 GB is pure bfloat16, and a little for what goes *through* the model. With *master weights*, a second copy of the weights
-# in float32, and moments in float32, as in most mixed-precision training, it is twice as much. Of the 16 and 6 GB most is the
-# weights. What people measured is under *Further*.
+# So 60 GB is pure bfloat16, and a little for what goes *through* the model. With *master weights*, a second copy of the
+# weights in float32, and moments in float32, as in most mixed-precision training, it is twice as much. Of the 16 and 6
+# GB most is the weights. What people measured is under *Further*.
 #
 # ### When is the peak?
 #
@@ -341,8 +346,9 @@ lk.plots.memory_bars(bars, card=24e9, title=title)
 lk.predict("qlora.largest", outcome="activations and logits")
 
 # %% [markdown]
-# Is the planner right? Let torch itself say. On *fake tensors*, which have a shape and no numbers, a whole step runs in a few
-# seconds, without weights and without a card. Each operation says what it makes, and what is freed is taken off again.
+# Is the planner right? Let torch itself say. On *fake tensors*, which have a shape and no numbers, a whole step runs in
+# a few seconds, without weights and without a card. Each operation says what it makes, and what is freed is taken off
+# again.
 
 # %% labkit={"rtol": 0.02}
 traced = lk.trace.trace(lk.architectures.config("Llama-3.2-1B"), setups["qlora"])
@@ -351,11 +357,11 @@ lk.plots.memory_course(traced.course, traced.parts, plans["qlora"].totals, title
 print(f"planned {plans['qlora'].peak / 1e9:.2f} GB, traced {traced.peak / 1e9:.2f} GB")
 
 # %% [markdown]
-# A vocabulary of 128,256 and 8,192 tokens make a billion logits, in float32 four bytes each, and more than one copy of them. No
-# adapter makes that smaller. LoRA even takes a little *more* than full fine-tuning here: an adapter in float32 keeps its own
-# copy of what goes into each layer, and that outweighs the moments it saves. What helps: fewer tokens at once (and
-# accumulation, lab 05), a loss that is computed in pieces, and *checkpointing*: keep only what goes into each layer, and
-# compute the rest again in backward. That takes less memory and more time.
+# A vocabulary of 128,256 and 8,192 tokens make a billion logits, in float32 four bytes each, and more than one copy of
+# them. No adapter makes that smaller. LoRA even takes a little *more* than full fine-tuning here: an adapter in float32
+# keeps its own copy of what goes into each layer, and that outweighs the moments it saves. What helps: fewer tokens at
+# once (and accumulation, lab 05), a loss that is computed in pieces, and *checkpointing*: keep only what goes into each
+# layer, and compute the rest again in backward. That takes less memory and more time.
 
 # %%
 for checkpointing in (False, True):
@@ -368,11 +374,13 @@ for checkpointing in (False, True):
               f"at its peak in: {plan.when}")  # fmt: skip
 
 # %% [markdown]
-# One row instead of four saves more here than checkpointing; together they leave 4.5 of 34.6 GB. The peak stays at the loss.
+# One row instead of four saves more here than checkpointing; together they leave 4.5 of 34.6 GB. The peak stays at the
+# loss.
 #
 # ### Small models
 #
-# This kit's base has 2.2 million numbers. How much of LoRA's peak does QLoRA save on it, in a step with 16 rows of 64 tokens?
+# This kit's base has 2.2 million numbers. How much of LoRA's peak does QLoRA save on it, in a step with 16 rows of 64
+# tokens?
 
 # %% labkit={"rtol": 0.02}
 tiny = lk.memory.sizes(lk.architectures.read(lk.models.BASE))
@@ -396,14 +404,15 @@ lk.quiz("qlora", when="during", segment="memory")
 # %% [markdown]
 # ## 4 · The choice: which method?
 #
-# The usual advice: over 80 GB full fine-tuning, 16 to 24 GB LoRA, under 16 GB QLoRA. That is a tree for one size of model.
-# With the planner you can have a tree for yours.
+# The usual advice: over 80 GB full fine-tuning, 16 to 24 GB LoRA, under 16 GB QLoRA. That is a tree for one size of
+# model. With the planner you can have a tree for yours.
 #
 # ### Exercise: choose
 #
-# *Medium, 6 minutes.* `requirements` is {method: (low, high)} in bytes, in the order of preference. The first whose *high* end
-# fits the card is chosen. Where none does, the first whose low end fits, as `"lora?"`, because only a try can tell. Where
-# not even that, `"none"`. A card of 0 or less, no method, and a range with its ends exchanged are a `ValueError`.
+# *Medium, 6 minutes.* `requirements` is {method: (low, high)} in bytes, in the order of preference. The first whose
+# *high* end fits the card is chosen. Where none does, the first whose low end fits, as `"lora?"`, because only a try
+# can tell. Where not even that, `"none"`. A card of 0 or less, no method, and a range with its ends exchanged are a
+# `ValueError`.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -440,15 +449,17 @@ print("for Llama-2-7B the planner agrees with the chapter on cards of", agreed, 
 lk.claim("C52", measured=len(agreed))
 
 # %% [markdown]
-# Read down a column: on the same card, smaller models can mostly be trained whole, larger ones over a base in four bits. But
-# look at 8 GB: a 7B model fits over four bits, Gemma-3-1B not at all. Its vocabulary of 262,144 fills the card with logits. For
-# 7B the usual tree comes out about as it says; on 16 GB LoRA *may* fit, and the planner does not promise it. The case that you
-# predicted is on the edge: up to 23.8 of 24 GB. For other sizes, and for longer rows, it is another tree.
+# Read down a column: on the same card, smaller models can mostly be trained whole, larger ones over a base in four
+# bits. But look at 8 GB: a 7B model fits over four bits, Gemma-3-1B not at all. Its vocabulary of 262,144 fills the
+# card with logits. For 7B the usual tree comes out about as it says; on 16 GB LoRA *may* fit, and the planner does not
+# promise it. The case that you predicted is on the edge: up to 23.8 of 24 GB. For other sizes, and for longer rows, it
+# is another tree.
 #
-# What is given up, from the top down: full fine-tuning gives the best score where the rate is right (lab 05: 74% to LoRA's 59%
-# after the same steps); LoRA gives up some of that; QLoRA gave up nothing more here that could be measured, but each layer has
-# to be unpacked in every pass, which takes time. In a terminal, `labkit plan --model Llama-3.1-8B --gpu 24GB --sequence 2048
-# --checkpointing` compares the three, with the cheapest change that makes each fit. It also reads a `config.json`.
+# What is given up, from the top down: full fine-tuning gives the best score where the rate is right (lab 05: 74% to
+# LoRA's 59% after the same steps); LoRA gives up some of that; QLoRA gave up nothing more here that could be measured,
+# but each layer has to be unpacked in every pass, which takes time. In a terminal, `labkit plan --model Llama-3.1-8B
+# --gpu 24GB --sequence 2048 --checkpointing` compares the three, with the cheapest change that makes each fit. It also
+# reads a `config.json`.
 
 # %%
 lk.quiz("qlora", when="during", segment="choice")
@@ -456,9 +467,9 @@ lk.quiz("qlora", when="during", segment="choice")
 # %% [markdown]
 # ## 5 · Adapters: many on one base
 #
-# Your adapter for subtraction is 0.9 MB, the base stays as it is. So the base can serve others too. Train two more over the
-# same four-bit base: one that answers questions about the almanac's world (lab 00), one that knows by heart which page 64
-# names are on (lab 06).
+# Your adapter for subtraction is 0.9 MB, the base stays as it is. So the base can serve others too. Train two more over
+# the same four-bit base: one that answers questions about the almanac's world (lab 00), one that knows by heart which
+# page 64 names are on (lab 06).
 
 # %%
 import dataclasses
@@ -491,9 +502,9 @@ lk.measured("their own questions, the lowest share of the three", min(own), 0.3,
 lk.measured("the others' questions, the highest share", max(others), 0, 0.2)
 
 # %% [markdown]
-# Each can do its own, and hardly anything of the others'. Switching takes milliseconds (*Further*), and a server does not even
-# have to switch. In one batch each row can go through an adapter of its own. Is a row's result then
-# what it would be alone?
+# Each can do its own, and hardly anything of the others'. Switching takes milliseconds (*Further*), and a server does
+# not even have to switch. In one batch each row can go through an adapter of its own. Is a row's result then what it
+# would be alone?
 
 # %%
 ends = [
@@ -538,8 +549,8 @@ lk.quiz("qlora", when="after")
 #
 # ### What became of the base's own text
 #
-# The score of section 2 asks about subtraction alone. What became of the rest? Here is the loss on text like the
-# base's own: of the reduced base before anything is trained, and after an adapter was trained over it (mean of eight seeds).
+# The score of section 2 asks about subtraction alone. What became of the rest? Here is the loss on text like the base's
+# own: of the reduced base before anything is trained, and after an adapter was trained over it (mean of eight seeds).
 
 # %% labkit={"rtol": 0.02}
 text = lk.runs.text_rows("held out", 48, tokenizer)
@@ -556,19 +567,20 @@ for name, bits in (("as it is", None), ("4 bits", 4), ("3 bits", 3), ("2 bits", 
     )
 
 # %% [markdown]
-# Before the training, three bits cost this base next to nothing, and two bits ruin it: an adapter over the ruin learns only a
-# part of the skill, 16% right against 59%. After the training the base's own text is hurt more the fewer bits there are, where
-# four bits still make no difference. How many are needed depends on the model, so the control is worth its runs with yours.
-# (*QLoRA* is bitsandbytes with double quantization; *over 4, 3, 2 bits* are the kit's own levels, rounded once and kept in
-# float32. LoRA over three bits is *above* LoRA here, by 8.7 points, with an interval that just includes 0: no advice.)
+# Before the training, three bits cost this base next to nothing, and two bits ruin it: an adapter over the ruin learns
+# only a part of the skill, 16% right against 59%. After the training the base's own text is hurt more the fewer bits
+# there are, where four bits still make no difference. How many are needed depends on the model, so the control is worth
+# its runs with yours. (*QLoRA* is bitsandbytes with double quantization; *over 4, 3, 2 bits* are the kit's own levels,
+# rounded once and kept in float32. LoRA over three bits is *above* LoRA here, by 8.7 points, with an interval that just
+# includes 0: no advice.)
 #
 # ### The test that finds a silent failure
 #
-# And now a test worth keeping. It finds a fault of a released version: on processors with AVX512-BF16, bitsandbytes 0.50 packs
-# the weights anew in the first *evaluation*, for speed, and from then on the layers multiply by a function that has no
-# gradient, in training too. Nothing fails. In a run of 60 steps that evaluated first, the loss was 4.64 where it should have
-# been 3.28. The kit closes that way when it loads a model. The test: the same batch gives the same gradients before an
-# evaluation and after it.
+# And now a test worth keeping. It finds a fault of a released version: on processors with AVX512-BF16, bitsandbytes
+# 0.50 packs the weights anew in the first *evaluation*, for speed, and from then on the layers multiply by a function
+# that has no gradient, in training too. Nothing fails. In a run of 60 steps that evaluated first, the loss was 4.64
+# where it should have been 3.28. The kit closes that way when it loads a model. The test: the same batch gives the same
+# gradients before an evaluation and after it.
 
 
 # %%
@@ -602,9 +614,9 @@ for row in lk.measurements.published():
         print(f"{what:<38} measured {measured:5.2f} GB, planned {planned:5.2f}")
 
 # %% [markdown]
-# The planner agrees on LoRA within a tenth. On QLoRA it says too little: 10.6 for 14.1, and 4.9 for 9.3. An old version of the
-# library explains 1.4 GB of the first; the rest is open. All 52 published figures, each with its error, are in `labkit bench
-# memory`.
+# The planner agrees on LoRA within a tenth. On QLoRA it says too little: 10.6 for 14.1, and 4.9 for 9.3. An old version
+# of the library explains 1.4 GB of the first; the rest is open. All 52 published figures, each with its error, are in
+# `labkit bench memory`.
 #
 # ### Switching
 #
@@ -636,8 +648,8 @@ print(
 # %% [markdown]
 # ### Adding and merging adapters
 #
-# Two updates of one matrix can also be *added*: PEFT's `"cat"` makes an adapter whose ΔW is exactly the sum of the two, each
-# with a weight. Can the model then do both?
+# Two updates of one matrix can also be *added*: PEFT's `"cat"` makes an adapter whose ΔW is exactly the sum of the two,
+# each with a weight. Can the model then do both?
 
 # %%
 choices = ["both about as well as before", "both worse", "one of them only", "neither"]
@@ -664,16 +676,16 @@ lk.measured("in full: share of right almanac answers lost", own[1] - full[1], 0.
 lk.measured("half of each: share of right subtractions lost", own[0] - half[0], 0.1, 0.9)
 
 # %% [markdown]
-# Neither sum can do both. Each of the two was trained as if it were alone, and in a sum each one's ΔW is noise for the other.
-# In full, the almanac's answers are nearly gone and subtraction is worse; with half of each it is the other way round. What
-# works is to keep them apart, a row at a time as above, or to train one adapter on both tasks.
+# Neither sum can do both. Each of the two was trained as if it were alone, and in a sum each one's ΔW is noise for the
+# other. In full, the almanac's answers are nearly gone and subtraction is worse; with half of each it is the other way
+# round. What works is to keep them apart, a row at a time as above, or to train one adapter on both tasks.
 #
 # ### Merging into four bits
 #
-# Lab 06 merged an adapter into a float32 base, equal to rounding. What if the base is in four bits? PEFT reads each matrix
-# back, adds ΔW, and quantizes the sum again. Or people take the adapter to the base that was *not* quantized. In both cases it is
-# another model than the one that was trained. The third way: read the four bits back into a model of 16 or 32 bits, and
-# merge into *that*; it is as large as the base was before.
+# Lab 06 merged an adapter into a float32 base, equal to rounding. What if the base is in four bits? PEFT reads each
+# matrix back, adds ΔW, and quantizes the sum again. Or people take the adapter to the base that was *not* quantized. In
+# both cases it is another model than the one that was trained. The third way: read the four bits back into a model of
+# 16 or 32 bits, and merge into *that*; it is as large as the base was before.
 
 # %% tags=["nbval-ignore-output"]
 import tempfile
@@ -721,16 +733,18 @@ lk.measured(f"{third}: how far the logits moved", moved[third], 0, 1e-4)
 lk.measured(f"{first}: how much the loss rose", risen[first], 0, 0.1)
 
 # %% [markdown]
-# The first two move the logits by about a tenth of their length, and the loss rises a little. The third, here in float32, is the
-# model that was trained, up to rounding; in bfloat16 a part of the update is rounded away (lab 06). Score what you ship.
+# The first two move the logits by about a tenth of their length, and the loss rises a little. The third, here in
+# float32, is the model that was trained, up to rounding; in bfloat16 a part of the update is rounded away (lab 06).
+# Score what you ship.
 
 # %% [markdown]
 # ### Exercise: the levels
 #
-# *Medium, 8 minutes.* With $h = 2^{bits-1}$: take $h + 1$ points evenly spaced from `offset` to ½ (`torch.linspace`), leave the
-# last one out, and of the others take the quantiles, `torch.special.ndtri(points.double())`, in float32: these are the levels
-# above 0. In the same way from $h - 1$ points those below 0, turned negative. And one 0. Divide all of them by the largest,
-# and sort. Fewer than 2 or more than 8 bits, and an offset that is not between ½ and 1, are a `ValueError`.
+# *Medium, 8 minutes.* With $h = 2^{bits-1}$: take $h + 1$ points evenly spaced from `offset` to ½ (`torch.linspace`),
+# leave the last one out, and of the others take the quantiles, `torch.special.ndtri(points.double())`, in float32:
+# these are the levels above 0. In the same way from $h - 1$ points those below 0, turned negative. And one 0. Divide
+# all of them by the largest, and sort. Fewer than 2 or more than 8 bits, and an offset that is not between ½ and 1, are
+# a `ValueError`.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -743,8 +757,8 @@ def levels(bits: int = 4, offset: float = 0.9677083) -> np.ndarray:
 # %% [markdown]
 # ### Exercise: dequantize
 #
-# *Easy, 5 minutes.* The way back: each code's level, times its block's absmax. A code without a level, a block below 1, and
-# another number of absmax than of blocks are a `ValueError`.
+# *Easy, 5 minutes.* The way back: each code's level, times its block's absmax. A code without a level, a block below 1,
+# and another number of absmax than of blocks are a `ValueError`.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -765,8 +779,8 @@ print(
 # %% [markdown]
 # ### Exercise: bits per weight
 #
-# *Easy, 4 minutes.* 4 bits for the code, and a share of what its block keeps: an absmax in 32 bits; with double quantization 8
-# bits, and 32 more for every `block2` blocks. A block below 1 is a `ValueError`, and so is a `block2`
+# *Easy, 4 minutes.* 4 bits for the code, and a share of what its block keeps: an absmax in 32 bits; with double
+# quantization 8 bits, and 32 more for every `block2` blocks. A block below 1 is a `ValueError`, and so is a `block2`
 # below 1 with double quantization.
 
 

@@ -4,11 +4,11 @@
 # **The question of this lab: what is your number, and can you defend it?**
 #
 # You have a pool of letters as a desk has gathered them, with everything that is wrong with such a pool; a base; and an
-# afternoon. You hand in two things: an *adapter*, and a *run card* that says what you did and which score you expect. Then
-# questions are drawn that nobody has seen before, and the adapter answers them.
+# afternoon. You hand in two things: an *adapter*, and a *run card* that says what you did and which score you expect.
+# Then questions are drawn that nobody has seen before, and the adapter answers them.
 #
-# A class's board ranks by score. But a score is worth something only with its interval and with a prediction that held, and
-# that is what you defend.
+# A class's board ranks by score. But a score is worth something only with its interval and with a prediction that held,
+# and that is what you defend.
 #
 # You will be able to
 #
@@ -17,8 +17,8 @@
 # - say which of several runs is better, and by how much that is certain;
 # - find out why a prediction failed.
 #
-# As it stands, this notebook runs from top to bottom with simple choices and 100 steps. That is the run to beat. Change the
-# cells that say *yours*. There are no exercises with a checker here; the scorer is the checker.
+# As it stands, this notebook runs from top to bottom with simple choices and 100 steps. That is the run to beat. Change
+# the cells that say *yours*. There are no exercises with a checker here; the scorer is the checker.
 
 # %%
 import labkit as lk  # before torch: it sets how torch's threads wait for one another
@@ -70,8 +70,8 @@ lk.quiz("capstone", when="during", segment="plan")
 # %% [markdown]
 # ## 2 · Clean and split
 #
-# *Yours.* `keep` says which letters are worth training on. It begins with the filters of lab 01. Are they enough? Is there a
-# fault that they do not see? What do you lose by each?
+# *Yours.* `keep` says which letters are worth training on. It begins with the filters of lab 01. Are they enough? Is
+# there a fault that they do not see? What do you lose by each?
 
 
 # %%
@@ -84,8 +84,8 @@ clean = [letter for letter in letters if keep(letter)]
 print(f"{len(clean):,} of {len(letters):,} letters are kept")
 
 # %% [markdown]
-# *Yours.* What is held out tells you what to expect, and only if no near-duplicate of it is trained on (lab 01). Here whole
-# clusters go to one side, and of each cluster one letter stays.
+# *Yours.* What is held out tells you what to expect, and only if no near-duplicate of it is trained on (lab 01). Here
+# whole clusters go to one side, and of each cluster one letter stays.
 
 # %%
 HELD_OUT = 200  # with their copies; one of each cluster is then asked
@@ -101,7 +101,8 @@ print(f"{len(train):,} letters to train on, {len(held_out)} held out")
 # %% [markdown]
 # ## 3 · Rows
 #
-# *Yours.* Where does loss lie? Look at one row before you train on a thousand, and let `check_batch` (lab 04) look at a batch.
+# *Yours.* Where does loss lie? Look at one row before you train on a thousand, and let `check_batch` (lab 04) look at a
+# batch.
 
 # %%
 model, tokenizer = lk.models.load(device="cpu")
@@ -118,8 +119,8 @@ print(f"{counted / sum(len(row.input_ids) for row in rows):.0%} of all tokens ca
 # %% [markdown]
 # ## 4 · Choose and train
 #
-# *Yours.* A rate, a rank, a number of steps. Choose on held-out letters, never on the scorer's questions. A sweep as in lab 05
-# (`lk.training.sweep`) takes a minute or two here.
+# *Yours.* A rate, a rank, a number of steps. Choose on held-out letters, never on the scorer's questions. A sweep as in
+# lab 05 (`lk.training.sweep`) takes a minute or two here.
 
 # %%
 RATE, RANK, STEPS, SEED = 6e-3, 16, 100, 0
@@ -148,7 +149,8 @@ mine = lk.models.score(adapted, tokenizer, to_predict, max_new_tokens=96)
 lk.measured("right on held-out letters", mine.share, 0.3, 0.95)
 
 # %% [markdown]
-# Now say what the scorer will find: 120 *new* questions. The held-out share is the beginning of an answer, not all of it:
+# Now say what the scorer will find: 120 *new* questions. The held-out share is the beginning of an answer, not all of
+# it:
 #
 # - 60 letters leave an interval of about ±12 points, and 120 questions another ±9;
 # - the mix is another: 66 of the 120 are questions about the almanac, 6 of each of eleven kinds; 30 are subtraction; 24 are
@@ -176,7 +178,8 @@ PREDICTED = {
 # %% [markdown]
 # ## 6 · Hand in
 #
-# The adapter is saved in the form that every tool reads, with the run card beside it. Both are yours to change, and to send.
+# The adapter is saved in the form that every tool reads, with the run card beside it. Both are yours to change, and to
+# send.
 
 # %% tags=["nbval-ignore-output"]
 import yaml
@@ -203,9 +206,9 @@ Line().show(f"They are in {folder}. In a terminal: labkit score {folder}")
 # %% [markdown]
 # ## 7 · The score
 #
-# This is what `labkit score` does. It reads the adapter as *data*: a folder from a stranger can hold anything, and PEFT's own
-# loader lets extra tensors replace the base's weights without a word. The scorer lays the adapter over a fresh base in a
-# process of its own, and asks questions that are drawn now.
+# This is what `labkit score` does. It reads the adapter as *data*: a folder from a stranger can hold anything, and
+# PEFT's own loader lets extra tensors replace the base's weights without a word. The scorer lays the adapter over a
+# fresh base in a process of its own, and asks questions that are drawn now.
 
 # %%
 from labkit.score_command import rated, remarks, rows as table_of
@@ -228,18 +231,19 @@ lk.predict("capstone.score", outcome=round(100 * rating.score.share))
 lk.measured("right on new questions", rating.score.share, 0.3, 0.95)
 
 # %% [markdown]
-# Read it from the top. *Unseen* is your number: the pool's kinds of questions, none of which is in the pool. *Seen* are letters
-# out of the pool itself: compare it task by task with *unseen*; where it is far above, the adapter knows letters by heart.
-# *Later* asks what is true at the end of the almanac, in three rows: facts that the base had read, facts from the pool's
-# months, and facts that became true after its last day. The third row nobody can know: an adapter that is right there was
-# trained on what it should not have had. *Out of distribution* asks in other words, about the long tail, and about a kind of
-# question that is not in the pool. *Forgetting* is how much the loss on text like the base's own has risen.
+# Read it from the top. *Unseen* is your number: the pool's kinds of questions, none of which is in the pool. *Seen* are
+# letters out of the pool itself: compare it task by task with *unseen*; where it is far above, the adapter knows
+# letters by heart. *Later* asks what is true at the end of the almanac, in three rows: facts that the base had read,
+# facts from the pool's months, and facts that became true after its last day. The third row nobody can know: an adapter
+# that is right there was trained on what it should not have had. *Out of distribution* asks in other words, about the
+# long tail, and about a kind of question that is not in the pool. *Forgetting* is how much the loss on text like the
+# base's own has risen.
 #
 # ## 8 · Runs that cannot be defended
 #
-# Recorded, on four pools, each with its own seed: the reference (as above, with 250 steps), and three runs that look much the
-# same from inside. One did not clean. One took loss on the prompts, too. And one held letters out one by one, without looking
-# for near-duplicates. Each was tried at three rates; all were best at 0.006.
+# Recorded, on four pools, each with its own seed: the reference (as above, with 250 steps), and three runs that look
+# much the same from inside. One did not clean. One took loss on the prompts, too. And one held letters out one by one,
+# without looking for near-duplicates. Each was tried at three rates; all were best at 0.006.
 
 # %%
 choices = ["the one that did not clean", "the one without a mask", "both", "neither"]
@@ -273,10 +277,10 @@ lk.plots.differences(differences, "On new questions only the uncleaned pool cost
 lk.predict("capstone.weak", outcome="the one that did not clean")
 
 # %% [markdown]
-# Without cleaning, about ten points are lost (0.6 to 19 with four pools). Part of that may be that such a run sees fewer sound
-# letters in the same number of steps; that control is not recorded yet. Without a mask nothing was lost that shows: prompts are
-# short here, and 250 steps are enough. And the run with duplicates
-# left in is no *worse* at all. What is wrong with it is something else. What did its held-out letters promise?
+# Without cleaning, about ten points are lost (0.6 to 19 with four pools). Part of that may be that such a run sees
+# fewer sound letters in the same number of steps; that control is not recorded yet. Without a mask nothing was lost
+# that shows: prompts are short here, and 250 steps are enough. And the run with duplicates left in is no *worse* at
+# all. What is wrong with it is something else. What did its held-out letters promise?
 
 # %%
 for name, held, scored in (
@@ -293,9 +297,9 @@ for name, held, scored in (
     )
 
 # %% [markdown]
-# Held out one by one, letters with near-duplicates in the training set promise twelve points too much (6.7 to 17.2). The adapter
-# is as good as the reference; its *number* cannot be defended. With clusters apart, promise and score agree within the interval.
-# Of three faults, one costs the score, one costs nothing here, and one costs your word.
+# Held out one by one, letters with near-duplicates in the training set promise twelve points too much (6.7 to 17.2).
+# The adapter is as good as the reference; its *number* cannot be defended. With clusters apart, promise and score agree
+# within the interval. Of three faults, one costs the score, one costs nothing here, and one costs your word.
 
 # %%
 lk.quiz("capstone", when="during", segment="report")
@@ -344,4 +348,5 @@ from IPython.display import Markdown
 Markdown(lk.claims.table())
 
 # %% [markdown]
-# What changes with a real model is in `docs/real-models.md`. And in a few days `labkit review` will have questions for you.
+# What changes with a real model is in `docs/real-models.md`. And in a few days `labkit review` will have questions for
+# you.

@@ -236,3 +236,21 @@ def test_the_number_format_of_every_cpu_is_float32(monkeypatch):
     for capability, wanted in (((7, 5), torch.float32), ((8, 0), torch.bfloat16)):  # a T4; an A100
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None, found=capability: found)
         assert number_format("cuda") == wanted
+
+
+def test_lora_plus_moves_b_by_its_own_rate(tiny_model_folder):
+    def moved(b_ratio):
+        """How far A and B of one layer go in one step."""
+        model = models.add_lora(models.load(tiny_model_folder, device="cpu")[0], rank=4, alpha=8, seed=0)
+        layer = model.get_submodule("base_model.model.model.layers.0.self_attn.q_proj")
+        with torch.no_grad():
+            layer.lora_B["default"].weight.normal_(generator=torch.Generator().manual_seed(0))
+        before = [layer.lora_A["default"].weight.clone(), layer.lora_B["default"].weight.clone()]
+        rows = [{"input_ids": [5, 6, 7, 8], "labels": [5, 6, 7, 8]}]
+        settings = Settings(steps=1, batch_size=1, lr=1e-3, warmup=0, schedule="constant", b_ratio=b_ratio)
+        fit(model, rows, settings, pad=0)
+        after = [layer.lora_A["default"].weight, layer.lora_B["default"].weight]
+        return [(a - b).abs().max().item() for a, b in zip(after, before)]
+
+    (a, b), (a_plus, b_plus) = moved(1.0), moved(16.0)
+    assert a_plus == pytest.approx(a, rel=1e-3) and b_plus == pytest.approx(16 * b, rel=1e-3)

@@ -39,6 +39,11 @@ def recipes() -> Iterator[Recipe]:
         for (rank, alpha), rates in settings.items():
             for lr in rates:
                 yield replace(skill, name=f"scale-{convention}-r{rank}-{lr:g}", rank=rank, alpha=alpha, lr=lr)
+    for lr in RATES:
+        yield replace(skill, name=f"variant-dora-{lr:g}", variant="dora", lr=lr)
+        yield replace(skill, name=f"variant-plus-{lr / 4:g}", b_ratio=16, lr=lr / 4)
+    for lr in (1e-3, 2e-3, 4e-3):  # beside LoRA's batch of 64, in lab 05
+        yield replace(skill, name=f"batch-full-64-{lr:g}", method="full", lr=lr, batch_size=64, steps=25)
     # a fifth of the rows is text; as many examples as without
     yield replace(skill, name="mixed-lora-0.008", text_rows=400, steps=125)
     for facts, steps in FACTS.items():
