@@ -430,11 +430,58 @@ lk.predict(
 )
 
 # %% [markdown]
-# So this is what supervised fine-tuning does: it *imitates*. It draws out what the base already knows, in the form it
-# is shown, and adds almost no knowledge. Every lab that follows builds on this.
+# It cannot know what it was never told. But what if you *tell* it? Put 64 fresh facts among the examples, each asked in two
+# phrasings, and ask for them in a third; beside them, 64 fresh facts that nobody taught, and 64 that the base knows. Recorded,
+# 8 seeds, once with the 64 facts and once without: one pass of 80 steps of 16, and four passes.
 
 # %%
+bets = [
+    "the taught facts are known, and nothing else changes",
+    "the taught facts are known, and known facts suffer",
+    "the taught facts are not known either",
+]
+lk.predict(
+    "start.taught",
+    "After four passes, so that each fact was seen 8 times …",
+    choices=bets,
+)
+
+# %%
+steps_of = {"one pass": 80, "four passes": 320}
+taught, not_taught = (
+    {
+        name: lk.runs.Record.load(f"knowledge-{way}-{steps}")
+        for name, steps in steps_of.items()
+    }
+    for way in ("taught", "none")
+)
+for name in steps_of:
+    for way, records in (("taught", taught), ("not taught", not_taught)):
+        outcomes = records[name].outcomes
+        told = [
+            f"{kind} {lk.runs.interval([o.by_task[kind]['share'] for o in outcomes]):.0%}"
+            for kind in ("taught", "untaught", "known")
+        ]
+        print(f"{name}, {way:<10} right: {', '.join(told)}")
+
+# %%
+effect = {
+    f"{kind} facts, {name}": lk.runs.paired_difference(
+        taught[name], not_taught[name], [kind]
+    )
+    for kind in ("taught", "untaught", "known")
+    for name in steps_of
+}
+lk.plots.differences(effect, "What teaching 64 fresh facts does (recorded)")
+
+# %%
+learned = effect["taught facts, four passes"].low > 0.2
+suffers = effect["known facts, four passes"].high < 0
+lk.predict("start.taught", outcome=bets[(1 if suffers else 0) if learned else 2])
 lk.claim("C55", measured=live.score.share - before.share)
+
+# %% [markdown]
+# TEXT_C55
 
 # %%
 lk.quiz("start", when="during", segment="limits")
