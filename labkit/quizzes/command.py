@@ -79,6 +79,7 @@ def _exam(args: argparse.Namespace) -> int:
 
 
 def _lint(args: argparse.Namespace) -> int:
+    from labkit.quizzes import form
     from labkit.quizzes.lint import LEVELS, lint, tally
 
     paths = args.files or banks.shipped()
@@ -90,15 +91,29 @@ def _lint(args: argparse.Namespace) -> int:
     findings = lint(paths, whole=not args.files)
     for finding in findings:
         print(finding)
-    questions = [question for path in paths if not banks.faults(path) for question in banks.load(path)]
+    loaded = {path.stem: banks.load(path) for path in paths if not banks.faults(path)}
+    questions = [question for bank in loaded.values() for question in bank]
     count, objectives = len(questions), tally(questions)
+    fresh = sum(question.when == "exam" and not question.resembles for question in questions)
     if not args.files:
         for name, own in objectives.items():
             levels = ", ".join(f"{own[level]} {level}" for level in LEVELS)
-            print(f"{name}: {own['labs']} questions ({levels}), and {own['exam']} in the exam")
+            print(f"{name}: {own['labs']} questions ({levels}), {own['cards']} cards, and {own['exam']} in the exam")
+        print(f"{fresh} questions of the exam share no situation with a lab's")
+    rules = [(name, rule) for name, bank in loaded.items() for rule in form.rules(bank)]
+    best = max(rules, key=lambda found: found[1].gain, default=None)
+    if best:
+        print(f"guessing by form gains at most {100 * best[1].gain:.0f} points ({best[0]}: what {best[1].name})")
     print(f"{count} questions in {len(paths)} banks: {len(findings) or 'no'} finding{'s' * (len(findings) != 1)}")
     if args.json:
-        said = {"questions": count, "banks": len(paths), "objectives": objectives, "findings": findings}
+        said = {
+            "questions": count,
+            "banks": len(paths),
+            "objectives": objectives,
+            "new_situations": fresh,
+            "form_gain": round(best[1].gain, 4) if best else 0.0,
+            "findings": findings,
+        }
         print(json.dumps(said, ensure_ascii=False))
     return 1 if findings else 0
 

@@ -122,7 +122,10 @@ def test_a_seed_gives_the_same_question_and_another_seed_another(questions):
         assert put(question, "a") == put(question, "a")
         asked = [put(question, str(seed)) for seed in range(300)]
         drawn = {(tuple(each.drawn.values()), each.order) for each in asked}
-        assert len(drawn) == {"number": 4, "choice": 6, "match": 6, "order": 23}.get(kind, 1), kind
+        if kind == "number":
+            assert len(drawn) > 100
+        else:
+            assert len(drawn) == {"choice": 6, "match": 6, "order": 23}.get(kind, 1), kind
 
 
 def test_an_order_is_never_put_in_its_right_order(questions):
