@@ -14,7 +14,8 @@ import pytest
 from labkit.cli import main
 from labkit.common import InputError
 from labkit.quizzes import banks
-from labkit.quizzes.answers import put, read_number
+from labkit.quizzes.answers import put
+from labkit.quizzes.typed import read_number
 from labkit.quizzes.export import COLUMNS, export
 
 from_kind = {
