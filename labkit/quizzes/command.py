@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     exam = action("exam", "a practice exam, answered at the end", "exam --questions 10 --minutes 15")
     exam.add_argument("--questions", type=int, default=20, help="how many (default: %(default)s)")
     exam.add_argument("--minutes", type=float, help="the time for it (default: no limit)")
+    exam.add_argument("--new", action="store_true", help="begin anew, if one was interrupted")
     lint = action(
         "lint", "check the banks: form, hints that give the answer away, numbers, coverage", "lint quizzes/01_data.yaml"
     )
@@ -48,7 +49,9 @@ def _take(args: argparse.Namespace) -> int:
     from labkit.quizzes.answers import put
 
     found = [q for q in banks.load(banks.bank_of(args.lab)) if args.when in (None, q.when)]
-    print(f"{len(found)} questions. An empty line shows the answer; Ctrl-D ends.")
+    print(
+        f"{len(found)} question{'s' * (len(found) != 1)}. An empty line shows the answer, a ? after yours says that you guessed; Ctrl-D ends."
+    )
     results = terminal.sit([put(question, today()) for question in found])
     print(f"\n{sum(results)} of {len(results)} right.")
     if args.json:
@@ -57,23 +60,36 @@ def _take(args: argparse.Namespace) -> int:
 
 
 def _exam(args: argparse.Namespace) -> int:
-    import random
-    import time
-
+    from labkit.progress import store
     from labkit.quizzes import exam
-    from labkit.quizzes.answers import put
 
     exam.check_minutes(args.minutes)
-    bank = banks.load(banks.folder() / f"{banks.EXAM}.yaml")
-    seed = time.time_ns()
-    puts = [put(question, str(seed)) for question in exam.sample(bank, args.questions, random.Random(seed))]
-    print(f"{len(puts)} questions; an empty line skips one. The answers come at the end.")
-    answers = exam.in_terminal(puts, args.minutes)
+    sitting = None if args.new else exam.unfinished_exam()
+    if sitting:
+        print(
+            f"Going on with the exam that was interrupted; {len(sitting.given()[0])} of {len(sitting.puts)} answered."
+        )
+    else:
+        sitting = exam.drawn(args.questions, args.minutes)
+    print(f"{exam.title(sitting)}. An empty line skips a question, Ctrl-D hands in, Ctrl-C goes on another time.")
+    try:
+        answers = exam.in_terminal(sitting.puts, sitting.minutes, sitting=sitting)
+    except KeyboardInterrupt:
+        kept = "What you answered is kept; `labkit quiz exam` goes on." if store().lasting else "Interrupted."
+        print(f"\n{kept}")
+        return 1
     print("\n" + exam.as_text(answers))
     if args.json:
         objectives = {name: {"right": right, "asked": asked} for name, right, asked, _ in exam.by_objective(answers)}
         right = sum(each.right for each in answers)
-        said = {"asked": len(answers), "right": right, "objectives": objectives, "brier": exam.brier(answers)}
+        unseen = len(sitting.puts) - len(answers)
+        said = {
+            "asked": len(answers),
+            "right": right,
+            "unseen": unseen,
+            "objectives": objectives,
+            "brier": exam.brier(answers),
+        }
         print(json.dumps(said))
     return 0
 

@@ -92,7 +92,7 @@ def box() -> Any:
     from labkit.quizzes.widget import Maker, QuestionView, heading, soon
 
     class Practice(QuestionView):
-        def _count(self, correct: bool, rating: int, given: Any) -> None:
+        def _count(self, correct: bool, rating: int, given: Any, guessed: bool = False) -> None:
             """Keep nothing."""
 
     drawn = zip(count(1), cycle(questions()))

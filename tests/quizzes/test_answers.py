@@ -95,7 +95,10 @@ def test_a_match_says_which_pairs_are_wrong(puts):
     first, second, third = asked.right
     verdict = check(asked, [second, first, third])
     assert verdict.parts == (False, False, True)
-    assert [reason.split("”")[0] for reason in verdict.reasons] == ["Not “It never stops", "Not “It repeats the question"]
+    assert [reason.split("”")[0] for reason in verdict.reasons] == [
+        "Not “It never stops",
+        "Not “It repeats the question",
+    ]
     assert second in verdict.reasons[0]
     assert check(asked, [first, None, third]).problem
 

@@ -15,8 +15,8 @@ from labkit.cli import main
 from labkit.common import InputError
 from labkit.quizzes import banks
 from labkit.quizzes.answers import put
-from labkit.quizzes.typed import read_number
 from labkit.quizzes.export import COLUMNS, export
+from labkit.quizzes.typed import read_number
 
 from_kind = {
     "number": "numerical", "choice": "multichoice", "match": "matching", "order": "ordering", "blanks": "cloze",
