@@ -139,9 +139,14 @@ def check(put: Put, given: Any) -> Verdict:
 
 def near(value: float, wanted: float, tolerance: float | str) -> bool:
     """Whether a value is the wanted one within an absolute tolerance (0.01) or a relative one ("2%")."""
+    most = room(wanted, tolerance)
+    return abs(value - wanted) <= most + 1e-9 * max(abs(wanted), abs(most))
+
+
+def room(wanted: float, tolerance: float | str) -> float:
+    """How far from the wanted value an answer may be."""
     share = str(tolerance).endswith("%")
-    room = float(str(tolerance).rstrip("%")) / 100 * abs(wanted) if share else float(tolerance)
-    return abs(value - wanted) <= room + 1e-9 * max(abs(wanted), abs(room))
+    return float(str(tolerance).rstrip("%")) / 100 * abs(wanted) if share else float(tolerance)
 
 
 def slips(put: Put, question: Number) -> list[tuple[str, float, str]]:
