@@ -39,10 +39,10 @@ def answer_lines(put: Put, letters: bool = False) -> Iterator[str]:
         yield f"{letter.get(put.right, '')}{put.right}"
     yield put.rationale
     if question.kind == "choice":
-        for option in question.options:
-            if option.text != question.answer and option.why:
-                text = put.fill(option.text)
-                yield f"Not{' ' if letters else ': '}{letter[text]}{text} {put.fill(option.why)}"
+        whys = {put.fill(option.text): option.why for option in question.options}
+        for text in put.offered:
+            if text != put.right:
+                yield f"Not{' ' if letters else ': '}{letter[text]}{text} {put.fill(whys[text] or '')}"
     if question.kind == "number":
         for mistake in question.mistakes:
             value = with_unit(evaluate(mistake.answer, put.drawn), question.unit)

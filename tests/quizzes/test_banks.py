@@ -148,10 +148,3 @@ def test_the_command_prints_the_schema_and_with_json_in_one_line(tmp_path, capsy
     assert main(["quiz", "schema", "--json", "--write", str(tmp_path / "schema.json")]) == 0
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert json.loads(Path(said["file"]).read_text()) == json_schema()
-
-
-@pytest.mark.parametrize("path", banks.shipped(), ids=lambda path: path.stem)
-def test_the_banks_that_ship_are_clean(path):
-    from labkit.quizzes.lint import lint
-
-    assert lint([path], whole=False) == []
