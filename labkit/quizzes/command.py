@@ -79,10 +79,12 @@ def _exam(args: argparse.Namespace) -> int:
         print(f"\n{kept}")
         return 1
     print("\n" + exam.as_text(answers))
+    unseen = len(sitting.puts) - len(answers)
+    if unseen:
+        print(f"\n{unseen} of {len(sitting.puts)} questions were not seen; they do not count.")
     if args.json:
         objectives = {name: {"right": right, "asked": asked} for name, right, asked, _ in exam.by_objective(answers)}
         right = sum(each.right for each in answers)
-        unseen = len(sitting.puts) - len(answers)
         said = {
             "asked": len(answers),
             "right": right,

@@ -25,7 +25,7 @@ from labkit.live import in_notebook
 from labkit.quizzes import banks
 from labkit.quizzes.answers import Put, check, put
 from labkit.quizzes.markup import to_html
-from labkit.quizzes.printed import options_text, wrapped
+from labkit.quizzes.printed import LETTERS, options_text, wrapped
 from labkit.quizzes.schema import Question
 from labkit.quizzes.sitting import Answered, Sitting, drop, filled, unfinished
 from labkit.quizzes.terminal import Ask, read, typed
@@ -208,27 +208,31 @@ def as_text(answers: Sequence[Answered]) -> str:
             lines.append(f"  read again: {what}" + (f" ({to.partition('#')[0]})" if to else ""))
     for number, each in enumerate(answers, start=1):
         lines += ["", *wrapped(f"{number}. {'✓' if each.right else '✗'} ", each.put.text)]
-        for what, yours, wanted in side_by_side(each):
+        for what, yours, wanted in side_by_side(each, letters=True):
             lines += wrapped("   ", what) if what else []
             lines += [*wrapped("   yours: ", yours), *wrapped("   right: ", wanted)]
         lines += [line for text in reasons_for(each) for line in wrapped("   ", text)]
     return "\n".join(lines)
 
 
-def side_by_side(each: Answered) -> list[tuple[str, str, str]]:
-    """[(the field, what was given, what is right)] of an answer, a row for each field."""
+def side_by_side(each: Answered, letters: bool = False) -> list[tuple[str, str, str]]:
+    """[(the field, what was given, what is right)] of an answer, a row for each field; with the letters that stand
+    before what there is to choose from, if so.
+    """
     kind, given, right = each.put.question.kind, each.given, each.put.right
+    letter = {text: f"{letter}. " if letters else "" for letter, text in zip(LETTERS, each.put.offered)}
+
+    def shown(text: Any) -> str:
+        return f"{letter.get(text, '')}{text}" if text else "nothing"
+
     if kind == "blanks":
         given = given or {}
-        return [
-            (f"({number})", str(given.get(name) or "nothing"), right[name])
-            for number, name in enumerate(each.put.asked, start=1)
-        ]
+        return [(f"({n})", shown(given.get(name)), right[name]) for n, name in enumerate(each.put.asked, start=1)]
     if kind in ("match", "order"):
         given = given or [None] * len(right)
-        return [(left, own or "nothing", wanted) for left, own, wanted in zip(each.put.asked, given, right)]
+        return [(left, shown(own), shown(wanted)) for left, own, wanted in zip(each.put.asked, given, right)]
     wanted = with_unit(right, each.put.question.unit) if each.put.question.kind == "number" else right
-    return [("", str(given) if given else "nothing", wanted)]
+    return [("", shown(given), shown(wanted))]
 
 
 def reasons_for(each: Answered) -> list[str]:
