@@ -200,4 +200,7 @@ def nearly(typed: str, accepted: Sequence[str]) -> bool:
     from difflib import SequenceMatcher
 
     own = word(typed)
-    return any(len(own) > 4 and SequenceMatcher(None, own, word(other)).ratio() >= 0.85 for other in accepted)
+    return any(
+        len(own) > 4 and not own.endswith(other) and SequenceMatcher(None, own, other).ratio() >= 0.85
+        for other in map(word, accepted)
+    )  # `infrequent` is no slip for `frequent`

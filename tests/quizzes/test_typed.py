@@ -85,7 +85,7 @@ FORMULAS = [
 ]  # fmt: skip
 WORDS = [
     ("ignored", "right"), ("Ignored.", "right"), ("left out", "right"), ("left-out", "right"), ("the ignored", "right"),
-    ("“ignored”", "right"), ("ignorred", "again"), ("ignord", "again"), ("", "again"), ("masked", "wrong"), ("counted", "wrong"),
+    ("“ignored”", "right"), ("ignorred", "again"), ("ignord", "again"), ("", "again"), ("unignored", "wrong"), ("masked", "wrong"), ("counted", "wrong"),
 ]  # fmt: skip
 
 
