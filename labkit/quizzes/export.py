@@ -339,7 +339,7 @@ def _drawn(text: str) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "examples:\n  labkit export quizzes --to anki\n"
+        "examples:\n  labkit export quizzes --to anki\n  labkit export quizzes --to qti --without-exam\n"
         "  labkit export quizzes --to html --lab masking --out masking.html"
     )
     parser.add_argument("what", choices=("quizzes",), help="what to export")

@@ -209,6 +209,46 @@ def _again(puts, tmp_path):
     return (tmp_path / "again.zip").read_bytes()
 
 
+def scored(root, given):
+    """What QTI's response processing gives for {response: value}; the template is the standard's `match_correct`."""
+    right = {
+        node.get("identifier"): [value.text for value in node.iter(f"{Q}value")]
+        for node in root.iter(f"{Q}responseDeclaration")
+    }
+    processing = root.find(f"{Q}responseProcessing")
+    if processing.get("template"):
+        return float(processing.get("template").endswith("match_correct") and given == right)
+
+    def holds(node):
+        what, name = node.tag.removeprefix(Q), node.findall(f"{Q}variable")
+        if what in ("and", "or"):
+            return (all if what == "and" else any)(holds(child) for child in node)
+        value = given[name[0].get("identifier")][0]
+        if what == "stringMatch":
+            return value.lower() == node.findtext(f"{Q}baseValue").lower()
+        wanted, (below, above) = float(right[name[0].get("identifier")][0]), map(float, node.get("tolerance").split())
+        return wanted - below <= float(value) <= wanted + above
+
+    condition = processing.find(f"{Q}responseCondition")
+    branch = condition.find(f"{Q}responseIf")
+    branch = branch if holds(branch[0]) else condition.find(f"{Q}responseElse")
+    return float(branch.findtext(f"{Q}setOutcomeValue/{Q}baseValue"))
+
+
+def test_qti_scores_the_right_answer_with_1_and_others_with_0(tmp_path):
+    asked = {question.id: put(question) for question in banks.everything().values() if question.kind != "recall"}
+    export(list(asked.values()), "qti", tmp_path / "quiz.zip")
+    for name, root in items(tmp_path / "quiz.zip").items():
+        if name.startswith("items/"):
+            right = {
+                node.get("identifier"): [value.text for value in node.iter(f"{Q}value")]
+                for node in root.iter(f"{Q}responseDeclaration")
+            }
+            assert scored(root, right) == 1, name
+            for response in right:
+                assert scored(root, right | {response: ["-123456789"]}) == 0, name
+
+
 def test_another_program_reads_the_qti_package(tmp_path):
     """A converter to QTI 3, which keeps what it knows."""
     qti_convert = pytest.importorskip("qti_convert")
