@@ -27,7 +27,7 @@ COMMANDS = {  # name: (module, what it does)
     "exercise": ("labkit.exercises", "list the exercises, or check that each known mistake is recognized"),
     "quiz": ("labkit.quizzes.command", "take a lab's questions, or check the banks"),
     "review": ("labkit.quizzes.review", "ask the questions that are due today"),
-    "export": ("labkit.quizzes.export", "write the questions for Anki, Moodle, a spreadsheet or a printer"),
+    "export": ("labkit.quizzes.export", "write the questions for Anki, Moodle, Canvas, a spreadsheet or a printer"),
     "grade": ("labkit.grading.command", "grade a folder of submissions in a sandbox"),
     "check-lab": (
         "labkit.grading.check_lab",

@@ -23,13 +23,14 @@ from labkit.syllabus import LABS
 AFTER = 4  # questions after a lab
 TITLES = {
     "before": "Before you begin: guessing is fine",
-    "during": "A question on this part",
+    "during": "Two questions on this part",
     "after": "After the lab",
 }
 
 
 def quiz(lab: str, *, when: str, segment: str | None = None) -> None:
-    """Ask a lab's questions: those `before` it, the one `during` a segment, four `after` it.
+    """Ask a lab's questions: those `before` it, those `during` a segment (one, and a short card),
+    four `after` it.
 
     In a notebook they are answered in place, and each first answer is kept. A notebook stores the questions with their
     answers folded, the same on every machine. Raises `InputError` for an unknown quiz.

@@ -16,16 +16,15 @@ from typing import Any
 
 from labkit.quizzes import expressions
 from labkit.quizzes.schema import BLANK, Blanks, Choice, Match, Number, NumberBlank, Order, Question
+from labkit.quizzes.typed import digits, nearly, nouns, read_number, with_unit, word
 
 MISSED, HARD, KNEW, EASY = 1, 2, 3, 4  # FSRS's ratings
-BYTES = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 ROUGHLY = "15%"  # how close a value must be to count as a rounded one, or as one of these slips
 ANY_NUMBER = (  # (what makes the value right, the reply)
     (-1, "Wrong sign. The size is right; check the direction."),
     (1 / 100, "Percent. It is a hundred times too large: did the question ask for a share?"),
     (100, "Percent. It is a hundred times too small: did the question ask for percent?"),
 )
-TYPED = re.compile(r"([-+]?)(\d+(?:\.\d*)?|\.\d+)(?:[eE]([-+]?\d{1,3})|[·*x×]10(?:\^|\*\*)?([-+]?\d{1,3}))?")
 
 
 @dataclass(frozen=True)
@@ -138,51 +137,16 @@ def check(put: Put, given: Any) -> Verdict:
     raise ValueError(f"{put.question.id} is a recall: its answer is judged by whoever gave it")
 
 
-def with_unit(value: float, unit: str) -> str:
-    """A number and its unit, as they are printed."""
-    return f"{expressions.written(value)}{'' if unit in ('', '%') else ' '}{unit}"
-
-
-def read_number(typed: str, unit: str = "") -> tuple[float, str]:
-    """(the number that was typed, "") or (NaN, what is wrong with it), asked for in `unit`.
-
-    Accepted are `0.22`, `.22`, `0,22`, `1,234.5`, `2e-1`, `2·10^-1`, `22%` (a share, unless the unit is %), `1/4`, and
-    the unit after the number. Bytes may come in another size: `3500 MB` if GB is asked.
-    """
-    text = str(typed).strip().replace("−", "-").replace("–", "-").lstrip("≈~= ").replace("\u2009", " ")
-    for upper, lower in zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-"):
-        text = text.replace(upper, lower)
-    text = re.sub(r"(?<=\d)[ _](?=\d{3}\b)", "", text)  # 12 345
-    text = re.sub(r"(?<=\d),(?=\d{3}(?:\D|$))(?<![\D]0,)(?<!^0,)", "", text)  # 12,345, but not 0,345
-    text = re.sub(r"\s*([·*x×/^])\s*", r"\1", text.replace(",", "."))
-    sign = re.match(r"[-+]\s+", text)
-    text = sign[0].strip() + text[sign.end() :] if sign else text
-    example = with_unit(0.22, unit)
-    if len(text) > 60 or not (match := TYPED.match(text)):
-        return math.nan, f"Type a number, such as {example}."
-    value, rest = _typed(match), text[match.end() :]
-    if rest.startswith("/") and (below := TYPED.match(rest[1:])):
-        if not _typed(below):
-            return math.nan, "That divides by zero."
-        value, rest = value / _typed(below), rest[1 + below.end() :]
-    rest = rest.strip().rstrip(".")
-    if rest in ("%", "percent", "per cent"):
-        value = value if unit == "%" else value / 100
-    elif rest.lower() in BYTES and unit.lower() in BYTES:
-        value *= BYTES[rest.lower()] / BYTES[unit.lower()]
-    elif rest and rest.lower().rstrip("s") != unit.lower().rstrip("s"):
-        wanted = f"in {unit}" if unit else "as a number without a unit"
-        return math.nan, f"The answer should be {wanted}; {rest!r} is something else."
-    if not math.isfinite(value):
-        return math.nan, f"Type a number, such as {example}."
-    return value, ""
-
-
 def near(value: float, wanted: float, tolerance: float | str) -> bool:
     """Whether a value is the wanted one within an absolute tolerance (0.01) or a relative one ("2%")."""
+    most = room(wanted, tolerance)
+    return abs(value - wanted) <= most + 1e-9 * max(abs(wanted), abs(most))
+
+
+def room(wanted: float, tolerance: float | str) -> float:
+    """How far from the wanted value an answer may be."""
     share = str(tolerance).endswith("%")
-    room = float(str(tolerance).rstrip("%")) / 100 * abs(wanted) if share else float(tolerance)
-    return abs(value - wanted) <= room + 1e-9 * max(abs(wanted), abs(room))
+    return float(str(tolerance).rstrip("%")) / 100 * abs(wanted) if share else float(tolerance)
 
 
 def slips(put: Put, question: Number) -> list[tuple[str, float, str]]:
@@ -199,11 +163,6 @@ def slips(put: Put, question: Number) -> list[tuple[str, float, str]]:
     return found
 
 
-def _typed(match: re.Match) -> float:
-    sign, digits, exponent, power = match.groups()
-    return float(f"{sign}{digits}e{exponent or power or 0}")
-
-
 def _choosable(question: Question) -> list[str]:
     if question.kind == "choice":
         return [option.text for option in question.options]
@@ -214,14 +173,11 @@ def _choosable(question: Question) -> list[str]:
 
 def _check_number(put: Put, question: Number, given: str) -> Verdict:
     wanted = put.right
-    value, problem = read_number(given, question.unit)
+    value, problem = _read(put, str(given), wanted, question.unit, question.tolerance)
     if problem:
         return Verdict(problem=problem)
     if near(value, wanted, question.tolerance):
         return Verdict(right=True)
-    digits = len(re.sub(r".*\.", "", match[0])) if (match := re.search(r"\.\d*$", str(given).strip())) else 0
-    if value and near(value, wanted, ROUGHLY) and round(wanted, digits) == value:
-        return Verdict(problem="Right so far; give one more digit.")
     for name, mistaken, why in slips(put, question):
         if near(value, mistaken, question.tolerance) and not near(mistaken, wanted, question.tolerance):
             return Verdict(reasons=(f"{name[0].upper()}{name[1:]}. {why}",))
@@ -229,6 +185,20 @@ def _check_number(put: Put, question: Number, given: str) -> Verdict:
         if near(value * factor, wanted, ROUGHLY):
             return Verdict(reasons=(reason,))
     return Verdict(reasons=(f"It is too {'high' if value > wanted else 'low'}.",))
+
+
+def _read(put: Put, typed: str, wanted: float, unit: str, tolerance: float | str) -> tuple[float, str]:
+    """(the number that was typed, "") or (NaN, what is to be typed again): also one that was rounded too far."""
+    value, problem = read_number(typed, unit, nouns(put.text))
+    if problem or near(value, wanted, tolerance):
+        return value, problem
+    if re.fullmatch(r"\s*[-−]?\d{1,3},\d{3}\s*", typed):  # 1,613 for 1.613
+        other, _ = read_number(typed.replace(",", "."), unit)
+        if near(other, wanted, tolerance):
+            return other, ""
+    if value and near(value, wanted, ROUGHLY) and float(f"{wanted:.{digits(typed)}g}") == value:
+        return value, "Right so far; give one more digit."
+    return value, ""
 
 
 def _check_choice(put: Put, question: Choice, given: str) -> Verdict:
@@ -247,8 +217,8 @@ def _check_match(put: Put, question: Match, given: Sequence[str | None]) -> Verd
     return Verdict(
         right=all(parts),
         reasons=tuple(
-            f"{put.fill(pair.left)}: {put.fill(pair.why)}"
-            for pair, part in zip(question.answer, parts) if not part
+            f"Not “{put.fill(pair.left)}” with “{chosen}”. {put.fill(pair.why)}"
+            for pair, chosen, part in zip(question.answer, given, parts) if not part
         ),
         parts=parts,
     )  # fmt: skip
@@ -275,17 +245,15 @@ def _check_blanks(put: Put, question: Blanks, given: dict[str, str]) -> Verdict:
         if not typed:
             return Verdict(problem=f"Fill in blank {number} first.")
         if isinstance(blank, NumberBlank):
-            value, problem = read_number(typed, blank.unit)
+            wanted = expressions.evaluate(blank.value, put.drawn)
+            value, problem = _read(put, typed, wanted, blank.unit, blank.tolerance)
             if problem:
                 return Verdict(problem=f"Blank {number}: {problem}")
-            parts.append(near(value, expressions.evaluate(blank.value, put.drawn), blank.tolerance))
+            parts.append(near(value, wanted, blank.tolerance))
         else:
-            parts.append(_word(typed) in {_word(accepted) for accepted in blank.accept})
+            parts.append(word(typed) in {word(accepted) for accepted in blank.accept})
+            if not parts[-1] and nearly(typed, blank.accept):
+                return Verdict(problem=f"Blank {number}: check the spelling.")
         if not parts[-1]:
             reasons.append(f"Blank {number}: {put.fill(blank.why)}")
     return Verdict(right=all(parts), reasons=tuple(reasons), parts=tuple(parts))
-
-
-def _word(text: str) -> str:
-    """A word for comparison, without case, spaces, hyphens and quotes."""
-    return re.sub(r"[\s\-‐-―`'\"“”]+", "", text.replace("−", "-").casefold()) or text.strip()

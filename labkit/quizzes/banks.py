@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1_000_000  # the largest bank has about fifty thousand
 MAX_DEPTH = 12
+UNIONS = ("WordBlank", "NumberBlank", "values", "range")  # pydantic names these among the places of a fault
 EXAM = "practice_exam"
 QUESTION: TypeAdapter[Question] = TypeAdapter(Question)
 TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")}
@@ -189,7 +190,7 @@ def _line(node: yaml.Node, place: Iterable[str | int]) -> int:
 def _said(data: Any, fault: ErrorDetails) -> str:
     """One fault in words: the question's id, the key, what is wrong."""
     id = data.get("id") if isinstance(data, dict) else None
-    place = [str(step) for step in fault["loc"] if step not in KINDS and step not in ("WordBlank", "NumberBlank")]
+    place = [str(step) for step in fault["loc"] if step not in KINDS and step not in UNIONS]
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "missing":
         message = "is missing"

@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     exam = action("exam", "a practice exam, answered at the end", "exam --questions 10 --minutes 15")
     exam.add_argument("--questions", type=int, default=20, help="how many (default: %(default)s)")
     exam.add_argument("--minutes", type=float, help="the time for it (default: no limit)")
+    exam.add_argument("--new", action="store_true", help="begin anew, if one was interrupted")
     lint = action(
         "lint", "check the banks: form, hints that give the answer away, numbers, coverage", "lint quizzes/01_data.yaml"
     )
@@ -48,7 +49,9 @@ def _take(args: argparse.Namespace) -> int:
     from labkit.quizzes.answers import put
 
     found = [q for q in banks.load(banks.bank_of(args.lab)) if args.when in (None, q.when)]
-    print(f"{len(found)} questions. An empty line shows the answer; Ctrl-D ends.")
+    print(
+        f"{len(found)} question{'s' * (len(found) != 1)}. An empty line shows the answer, a ? after yours says that you guessed; Ctrl-D ends."
+    )
     results = terminal.sit([put(question, today()) for question in found])
     print(f"\n{sum(results)} of {len(results)} right.")
     if args.json:
@@ -57,28 +60,44 @@ def _take(args: argparse.Namespace) -> int:
 
 
 def _exam(args: argparse.Namespace) -> int:
-    import random
-    import time
-
+    from labkit.progress import store
     from labkit.quizzes import exam
-    from labkit.quizzes.answers import put
 
     exam.check_minutes(args.minutes)
-    bank = banks.load(banks.folder() / f"{banks.EXAM}.yaml")
-    seed = time.time_ns()
-    puts = [put(question, str(seed)) for question in exam.sample(bank, args.questions, random.Random(seed))]
-    print(f"{len(puts)} questions; an empty line skips one. The answers come at the end.")
-    answers = exam.in_terminal(puts, args.minutes)
+    sitting = None if args.new else exam.unfinished_exam()
+    if sitting:
+        print(
+            f"Going on with the exam that was interrupted; {len(sitting.given()[0])} of {len(sitting.puts)} answered."
+        )
+    else:
+        sitting = exam.drawn(args.questions, args.minutes)
+    print(f"{exam.title(sitting)}. An empty line skips a question, Ctrl-D hands in, Ctrl-C goes on another time.")
+    try:
+        answers = exam.in_terminal(sitting.puts, sitting.minutes, sitting=sitting)
+    except KeyboardInterrupt:
+        kept = "What you answered is kept; `labkit quiz exam` goes on." if store().lasting else "Interrupted."
+        print(f"\n{kept}")
+        return 1
     print("\n" + exam.as_text(answers))
+    unseen = len(sitting.puts) - len(answers)
+    if unseen:
+        print(f"\n{unseen} of {len(sitting.puts)} questions were not seen; they do not count.")
     if args.json:
         objectives = {name: {"right": right, "asked": asked} for name, right, asked, _ in exam.by_objective(answers)}
         right = sum(each.right for each in answers)
-        said = {"asked": len(answers), "right": right, "objectives": objectives, "brier": exam.brier(answers)}
+        said = {
+            "asked": len(answers),
+            "right": right,
+            "unseen": unseen,
+            "objectives": objectives,
+            "brier": exam.brier(answers),
+        }
         print(json.dumps(said))
     return 0
 
 
 def _lint(args: argparse.Namespace) -> int:
+    from labkit.quizzes import form
     from labkit.quizzes.lint import LEVELS, lint, tally
 
     paths = args.files or banks.shipped()
@@ -90,15 +109,29 @@ def _lint(args: argparse.Namespace) -> int:
     findings = lint(paths, whole=not args.files)
     for finding in findings:
         print(finding)
-    questions = [question for path in paths if not banks.faults(path) for question in banks.load(path)]
+    loaded = {path.stem: banks.load(path) for path in paths if not banks.faults(path)}
+    questions = [question for bank in loaded.values() for question in bank]
     count, objectives = len(questions), tally(questions)
+    fresh = sum(question.when == "exam" and not question.resembles for question in questions)
     if not args.files:
         for name, own in objectives.items():
             levels = ", ".join(f"{own[level]} {level}" for level in LEVELS)
-            print(f"{name}: {own['labs']} questions ({levels}), and {own['exam']} in the exam")
+            print(f"{name}: {own['labs']} questions ({levels}), {own['cards']} cards, and {own['exam']} in the exam")
+        print(f"{fresh} questions of the exam share no situation with a lab's")
+    rules = [(name, rule) for name, bank in loaded.items() for rule in form.rules(bank)]
+    best = max(rules, key=lambda found: found[1].gain, default=None)
+    if best:
+        print(f"guessing by form gains at most {100 * best[1].gain:.0f} points ({best[0]}: what {best[1].name})")
     print(f"{count} questions in {len(paths)} banks: {len(findings) or 'no'} finding{'s' * (len(findings) != 1)}")
     if args.json:
-        said = {"questions": count, "banks": len(paths), "objectives": objectives, "findings": findings}
+        said = {
+            "questions": count,
+            "banks": len(paths),
+            "objectives": objectives,
+            "new_situations": fresh,
+            "form_gain": round(best[1].gain, 4) if best else 0.0,
+            "findings": findings,
+        }
         print(json.dumps(said, ensure_ascii=False))
     return 1 if findings else 0
 

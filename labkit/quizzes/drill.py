@@ -13,7 +13,7 @@ from labkit.quizzes.schema import Number
 
 TITLE = "One token: loss and gradient"
 COMMON = {"lab": "cross_entropy", "objective": "FRI-2.2", "kind": "number", "when": "during", "level": "apply"}
-DRAWN = {"from": [0.02, 0.04, 0.05, 0.15, 0.2, 0.25, 0.3, 0.4, 0.6, 0.7, 0.75, 0.85, 0.95]}
+DRAWN = {"from": [p / 200 for p in range(4, 165) if abs(p - 100) > 4]}  # near 0.5, p and 1 − p are the same
 PROBLEMS = [
     {
         "id": "cross_entropy.drill_loss",
@@ -46,13 +46,13 @@ PROBLEMS = [
             {"answer": "-1 / p", "name": "gradient on p", "why": "The logit acts on p through softmax: it is p − 1."},
             {"answer": "log(p)", "name": "the loss", "why": "The loss is −ln p; its gradient on the logit is p − 1."},
         ],
-        "rationale": "{{p}} − 1 = {{p - 1:.2f}}. The other logits share the opposite, {{1 - p:.2f}}, between them.",
+        "rationale": "{{p}} − 1 = {{p - 1:.3f}}. The other logits share the opposite, {{1 - p:.3f}}, between them.",
     },
     {
         "id": "cross_entropy.drill_saved",
         "segment": "surprise",
         "text": "Training moves the right token from {{p}} to {{q}}. How many nats does it save?",
-        "draws": {"p": {"from": [0.02, 0.05, 0.1, 0.2, 0.3]}, "q": {"from": [0.4, 0.5, 0.6, 0.8, 0.9]}},
+        "draws": {"p": {"from": 0.02, "to": 0.3, "step": 0.01}, "q": {"from": 0.76, "to": 0.95, "step": 0.01}},
         "answer": "log(q / p)",
         "tolerance": 0.01,
         "unit": "nats",
@@ -92,7 +92,7 @@ def box() -> Any:
     from labkit.quizzes.widget import Maker, QuestionView, heading, soon
 
     class Practice(QuestionView):
-        def _count(self, correct: bool, rating: int, given: Any) -> None:
+        def _count(self, correct: bool, rating: int, given: Any, guessed: bool = False) -> None:
             """Keep nothing."""
 
     drawn = zip(count(1), cycle(questions()))

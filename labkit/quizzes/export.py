@@ -1,4 +1,6 @@
-"""The banks for other tools: an Anki package, Moodle XML, a table, a page to print. Numbers are as in the printed form."""
+"""The banks for other tools: an Anki package, Moodle XML, QTI (`qti`), a table, a page to print. Numbers are as in the
+printed form.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +20,50 @@ from xml.etree.ElementTree import Element
 
 from labkit.common import InputError, write_atomically
 from labkit.quizzes import banks
-from labkit.quizzes.answers import Put, put
+from labkit.quizzes.answers import Put, put, room
 from labkit.quizzes.expressions import evaluate
-from labkit.quizzes.markup import to_html, to_plain
+from labkit.quizzes.markup import numbered, to_html, to_plain
 from labkit.quizzes.printed import answer_lines
+from labkit.quizzes.qti import package
 from labkit.quizzes.schema import BLANK, FORMULA, Blanks, Choice, Match, Number, NumberBlank, Order, Recall
 from labkit.syllabus import LABS
 
-MODEL_ID, DECK_ID = 1_607_392_319, 2_059_400_110  # Anki knows a note's type and a deck by these; they never change
-COLUMNS = ("id", "lab", "segment", "objective", "kind", "when", "level", "text", "options", "answer", "rationale")
-SUFFIXES = {"anki": ".apkg", "moodle": ".xml", "csv": ".csv", "html": ".html"}
+MODEL_ID, DECK_ID = 1_381_905_247, 1_926_174_538  # Anki knows a note's type and a deck by these; they never change
+COLUMNS = (
+    "id", "lab", "segment", "objective", "kind", "when", "level", "text", "left", "options", "answer", "rationale",
+)  # fmt: skip
+SUFFIXES = {"anki": ".apkg", "moodle": ".xml", "qti": ".zip", "csv": ".csv", "html": ".html"}
+BOM = "\ufeff"  # by which spreadsheets know UTF-8
+SHUFFLE = """<script>
+(function () {
+  var key = "labkit {{Id}}", lists = document.querySelectorAll(".shuffled"), back = document.getElementById("answer");
+  var kept = {};
+  try { kept = JSON.parse(sessionStorage.getItem(key)) || {}; } catch (error) {}
+  lists.forEach(function (list, n) {
+    var items = Array.prototype.slice.call(list.children), order = kept[n];
+    if (!back || !order || order.length !== items.length) {
+      order = items.map(function (_, place) { return place; });
+      for (var i = order.length - 1; i > 0; i--) {
+        var j = Math.floor(Math.random() * (i + 1)), other = order[i];
+        order[i] = order[j]; order[j] = other;
+      }
+      kept[n] = order;
+    }
+    order.forEach(function (place) { list.appendChild(items[place]); });
+  });
+  try { sessionStorage.setItem(key, JSON.stringify(kept)); } catch (error) {}
+})();
+</script>"""
 
 
 def export(puts: Sequence[Put], to: str, path: Path) -> None:
     """Write the questions for a tool; the file appears whole or not at all. Raises `InputError` if that fails."""
     if to == "anki":
         _anki(puts, path)
+        return
+    if to == "qti":
+        with write_atomically(path, binary=True) as binary:
+            binary.write(package(puts))
         return
     with write_atomically(path) as file:
         file.write({"moodle": as_moodle, "csv": as_csv, "html": as_page}[to](puts))
@@ -51,14 +81,20 @@ def _anki(puts: Sequence[Put], path: Path) -> None:
         MODEL_ID,
         "labkit question",
         fields=[{"name": "Question"}, {"name": "Answer"}, {"name": "Id"}],
-        templates=[{"name": "Card", "qfmt": "{{Question}}", "afmt": "{{FrontSide}}<hr id=answer>{{Answer}}"}],
+        templates=[
+            {
+                "name": "Card",
+                "qfmt": "{{Question}}" + SHUFFLE,
+                "afmt": "{{Question}}<hr id=answer>{{Answer}}" + SHUFFLE,
+            }
+        ],
         css=".card { font-family: sans-serif; font-size: 18px; text-align: left; max-width: 40em; margin: auto; }",
     )
     decks: dict[str, genanki.Deck] = {}
     for each in puts:
         question = each.question
         name = banks.EXAM if question.when == "exam" else LABS[question.lab].file
-        deck = decks.setdefault(name, genanki.Deck(DECK_ID + _number(name), f"labkit::{name}"))
+        deck = decks.setdefault(name, genanki.Deck(DECK_ID + _number(name), _deck(name)))
         fields = [_for_mathjax(_asked_html(each)), _for_mathjax(_answer_html(each)), question.id]
         tags = [question.objective, question.level, question.kind]
         deck.add_note(genanki.Note(model=model, fields=fields, guid=genanki.guid_for("labkit", question.id), tags=tags))
@@ -76,6 +112,11 @@ def _anki(puts: Sequence[Put], path: Path) -> None:
         raise InputError(f"{path}: cannot be written ({reason}); free space there, or name another place") from None
 
 
+def _deck(name: str) -> str:
+    """A lab's deck is below `labkit`; the exam is a deck of its own, which can be left out."""
+    return "labkit practice exam" if name == banks.EXAM else f"labkit::{name}"
+
+
 def _number(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:3], "big")
 
@@ -85,12 +126,9 @@ def _for_mathjax(text: str) -> str:
     return FORMULA.sub(lambda formula: f"\\({formula[1]}\\)", text)
 
 
-def _asked_html(put: Put) -> str:
-    lists = []
-    if put.question.kind == "choice":
-        lists.append(("ol type=A", put.offered))
-    elif put.offered:
-        lists.append(("ul", put.offered))
+def _asked_html(put: Put, letters: bool = False) -> str:
+    """The question with what there is to choose from: with letters, or for the card to shuffle."""
+    lists = [("ol type=A" if letters else "ul class=shuffled", put.offered)] if put.offered else []
     if put.question.kind == "match":
         lists.insert(0, ("ol", put.asked))
     items = "".join(
@@ -99,8 +137,8 @@ def _asked_html(put: Put) -> str:
     return f"<p>{to_html(put.text)}</p>{items}"
 
 
-def _answer_html(put: Put) -> str:
-    return "".join(f"<p>{to_html(line)}</p>" for line in answer_lines(put))
+def _answer_html(put: Put, letters: bool = False) -> str:
+    return "".join(f"<p>{to_html(line)}</p>" for line in answer_lines(put, letters))
 
 
 # Moodle: https://docs.moodle.org/en/Moodle_XML_format
@@ -108,13 +146,18 @@ def _answer_html(put: Put) -> str:
 
 def as_moodle(puts: Sequence[Put]) -> str:
     """Moodle XML: each kind as Moodle's own kind; a recall as an essay with the answer for the grader, blanks as Cloze.
-    `ordering` is part of Moodle since 4.4.
+    `ordering` is part of Moodle since 4.4. There is a category for each lab and objective.
     """
     quiz = ElementTree.Element("quiz")
-    category = ElementTree.SubElement(quiz, "question", type="category")
-    _moodle_text(category, "category", "$course$/top/labkit", None)
+    groups: dict[str, list[Put]] = {}
     for each in puts:
-        _moodle(quiz, each)
+        lab = "practice exam" if each.question.when == "exam" else LABS[each.question.lab].file
+        groups.setdefault(f"{lab}/{each.question.objective}", []).append(each)
+    for name, group in groups.items():
+        category = ElementTree.SubElement(quiz, "question", type="category")
+        _moodle_text(category, "category", f"$course$/top/labkit/{name}", None)
+        for each in group:
+            _moodle(quiz, each)
     ElementTree.indent(quiz, " ")
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(quiz, encoding="unicode") + "\n"
 
@@ -156,14 +199,13 @@ def _moodle_text(node: Element, name: str, text: str, form: str | None = "html",
 
 def _moodle_number(quiz: Element, put: Put, question: Number) -> None:
     node = _moodle_question(quiz, put, "numerical")
-    room = _room(put.right, question.tolerance)
     right = _moodle_text(node, "answer", f"{put.right:.10g}", "moodle_auto_format", fraction="100")
-    ElementTree.SubElement(right, "tolerance").text = f"{room:.6g}"
+    ElementTree.SubElement(right, "tolerance").text = f"{room(put.right, question.tolerance):.6g}"
     _moodle_text(right, "feedback", "")
     for mistake in question.mistakes:
         value = evaluate(mistake.answer, put.drawn)
         wrong = _moodle_text(node, "answer", f"{value:.10g}", "moodle_auto_format", fraction="0")
-        ElementTree.SubElement(wrong, "tolerance").text = f"{_room(value, question.tolerance):.6g}"
+        ElementTree.SubElement(wrong, "tolerance").text = f"{room(value, question.tolerance):.6g}"
         _moodle_text(wrong, "feedback", f"{to_html(mistake.name)}: {to_html(put.fill(mistake.why))}")
     if question.unit:
         units = ElementTree.SubElement(node, "units")
@@ -201,13 +243,17 @@ def _moodle_order(quiz: Element, put: Put) -> None:
 
 
 def _moodle_blanks(quiz: Element, put: Put, question: Blanks) -> None:
+    def escaped(text: str) -> str:
+        return re.sub(r"([\\}#~/\"])", r"\\\1", html.escape(text, False))
+
     def cloze(blank: re.Match) -> str:
         part = question.answer[blank[1]]
+        why = escaped(_for_mathjax(put.fill(part.why)))
         if isinstance(part, NumberBlank):
             value = evaluate(part.value, put.drawn)
-            return "{1:NUMERICAL:=" + f"{value:.10g}:{_room(value, part.tolerance):.6g}" + "}"
-        accepted = (re.sub(r"([\\}#~/\"])", r"\\\1", html.escape(word, False)) for word in part.accept)
-        return "{1:SHORTANSWER:" + "~".join(f"={word}" for word in accepted) + "}"
+            return "{1:NUMERICAL:=" + f"{value:.10g}:{room(value, part.tolerance):.6g}#{why}~*#{why}" + "}"
+        accepted = "~".join(f"={escaped(word)}#{why}" for word in part.accept)
+        return "{1:SHORTANSWER:" + f"{accepted}~*#{why}" + "}"
 
     pieces, end = [], 0
     for blank in BLANK.finditer(put.text):
@@ -222,28 +268,28 @@ def _moodle_recall(quiz: Element, put: Put) -> None:
     _moodle_text(node, "graderinfo", f"<p>{to_html(put.right)}</p>")
 
 
-def _room(value: float, tolerance: float | str) -> float:
-    share = str(tolerance).endswith("%")
-    return float(str(tolerance).rstrip("%")) / 100 * abs(value) if share else float(tolerance)
-
-
 # A table and a page
 
 
 def as_csv(puts: Sequence[Put]) -> str:
-    """A table, a question a row, for a spreadsheet: formulas as they are written. A cell that a spreadsheet would take
-    for a formula begins with an apostrophe.
+    """A table, a question a row, for a spreadsheet: formulas as they are written, blanks numbered. A cell that a
+    spreadsheet would take for a formula begins with an apostrophe.
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     for each in puts:
         lines = list(answer_lines(each))
-        told = {"text": each.text, "options": "\n".join(each.offered), "rationale": each.rationale}
+        told = {
+            "text": numbered(each.text),
+            "left": "\n".join(each.asked) if each.question.kind == "match" else "",
+            "options": "\n".join(each.offered),
+            "rationale": each.rationale,
+        }
         told["answer"] = "\n".join(line for line in lines if line != each.rationale)
         cells = [str(told.get(name, getattr(each.question, name, ""))) for name in COLUMNS]
         writer.writerow([f"'{cell}" if cell[:1] in ("=", "+", "-", "@") else cell for cell in cells])
-    return file.getvalue()
+    return BOM + file.getvalue()
 
 
 PAGE = """<!DOCTYPE html>
@@ -262,14 +308,15 @@ def as_page(puts: Sequence[Put]) -> str:
     """A page to print: all questions, then all answers. Formulas are images in the page, so nothing is loaded from
     outside.
     """
-    asked, answers, lab = [], ["<h2>Answers</h2>"], None
+    groups: dict[str, list[str]] = {}
+    answers = ["<h2>Answers</h2>"]
     for number, each in enumerate(puts, start=1):
-        if each.question.lab != lab:
-            lab = each.question.lab
-            asked.append(f"<h2>{html.escape(LABS[lab].file)}</h2>")
-        asked.append(f'<section id="q{number}"><strong>{number}.</strong> {_asked_html(each)}</section>')
-        answers.append(f"<section><strong>{number}.</strong> {_answer_html(each)}</section>")
-    return PAGE % _drawn("\n".join([*asked, *answers]))
+        name = banks.EXAM if each.question.when == "exam" else LABS[each.question.lab].file
+        groups.setdefault(name, [f"<h2>{html.escape(name.replace('_', ' '))}</h2>"]).append(
+            f'<section id="q{number}"><strong>{number}.</strong> {_asked_html(each, letters=True)}</section>'
+        )
+        answers.append(f"<section><strong>{number}.</strong> {_answer_html(each, letters=True)}</section>")
+    return PAGE % _drawn("\n".join([*(part for group in groups.values() for part in group), *answers]))
 
 
 def _drawn(text: str) -> str:
@@ -292,12 +339,13 @@ def _drawn(text: str) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "examples:\n  labkit export quizzes --to anki\n"
+        "examples:\n  labkit export quizzes --to anki\n  labkit export quizzes --to qti --without-exam\n"
         "  labkit export quizzes --to html --lab masking --out masking.html"
     )
     parser.add_argument("what", choices=("quizzes",), help="what to export")
     parser.add_argument("--to", choices=tuple(SUFFIXES), required=True, help="for which tool")
     parser.add_argument("--lab", choices=tuple(LABS), help="only this lab's questions (default: all, and the exam's)")
+    parser.add_argument("--without-exam", action="store_true", help="leave the practice exam out")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="output file (default: labkit-quizzes with the tool's ending)"
     )
@@ -306,6 +354,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     paths = [banks.bank_of(args.lab)] if args.lab else banks.shipped()
+    paths = [path for path in paths if not (args.without_exam and path.stem == banks.EXAM)]
     puts = [put(question) for path in paths for question in banks.load(path)]
     if not puts:
         raise InputError(f"{banks.folder()}: holds no questions; install the kit again")

@@ -7,13 +7,14 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, product
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from labkit.quizzes import banks
+from labkit.dedup import jaccard
+from labkit.quizzes import banks, form
 from labkit.quizzes.answers import Put, check, near, put
 from labkit.quizzes.expressions import evaluate, names
 from labkit.quizzes.markup import to_plain
@@ -22,8 +23,12 @@ from labkit.quizzes.schema import FORMULA, LEVELS, Choice, Number, NumberBlank, 
 from labkit.quizzes.sums import wrong_sums
 from labkit.syllabus import LABS, OBJECTIVES
 
-DRAWS = 200  # how often a question with drawn numbers is tried; all combinations, if there are fewer
-IN_ALL, IN_EXAM, BY_OBJECTIVE = 100, 40, 12  # how many questions there are at least
+DRAWS = 60  # how often a question with drawn numbers is tried; all combinations, if there are fewer
+IN_ALL, IN_EXAM, BY_OBJECTIVE = 200, 40, 12  # how many questions there are at least
+NEW = 30  # questions of the exam, at least, whose situation no lab's question has
+ALIKE = 0.35  # the share of their words that two questions of different situations may have in common, at most
+COMBINATIONS = 100  # of drawn numbers, at least, so that a review asks for the rule and not for a number seen before
+CARD = {"text": 120, "answer": 100}  # characters of a card, at most
 SHARES = {"apply": 0.4, "analyze": 0.3}  # of an objective's questions, at least
 PLACES = {"before": 2, "after": 4}  # how many questions a lab has: exactly two before, at least four after
 ABSOLUTE = re.compile(
@@ -55,29 +60,36 @@ def lint(paths: Sequence[Path], whole: bool = True) -> list[str]:
                 found.append(f"{place}: the id is also in {where[question.id].rsplit(':', 1)[0]}")
             questions[question.id], where[question.id] = question, place
             found += [f"{place}: {finding}" for finding in (*_belongs(path, question), *_question(question))]
-        found += [f"{path}:1: {finding}" for finding in (*_positions(bank), *_places(path, bank))]
-    return found + ([f"quizzes: {finding}" for finding in _coverage(list(questions.values()))] if whole else [])
+        found += [f"{path}:1: {finding}" for finding in (*_positions(bank), *_form(bank), *_places(path, bank))]
+    if whole:
+        every = list(questions.values())
+        found += [f"quizzes: {finding}" for finding in (*_form(every), *_coverage(every))]
+        found += [f"{where[id]}: {finding}" for id, finding in _situations(questions)]
+    return found
 
 
 def tally(questions: Sequence[Question]) -> dict[str, dict[str, int]]:
-    """{objective: {"labs": how many of the labs' questions; of these each level; "exam": how many of the exam's}}."""
-    counts = {name: dict.fromkeys(("labs", *LEVELS, "exam"), 0) for name in OBJECTIVES}
+    """{objective: {"labs": how many of the labs' questions without cards; of these each level; "cards"; "exam"}}."""
+    counts = {name: dict.fromkeys(("labs", *LEVELS, "cards", "exam"), 0) for name in OBJECTIVES}
     for question in questions:
         own = counts[question.objective]
-        for what in ("exam",) if question.when == "exam" else ("labs", question.level):
+        for what in ("exam",) if question.when == "exam" else ("cards",) if question.card else ("labs", question.level):
             own[what] += 1
     return counts
 
 
 def draws_of(question: Question) -> Iterator[Put]:
-    """The question with every combination of its numbers, or with 200 drawn ones where there are more."""
+    """The question with every combination of its numbers; where these are many, with those of the smallest and largest
+    numbers, and others drawn.
+    """
     values = [draw.values for draw in question.draws.values()]
     chosen: Iterable[Sequence[float]]
     if math.prod(map(len, values)) <= DRAWS:
         chosen = product(*values)
     else:
         draw_from = Random(question.id)
-        chosen = ([draw_from.choice(each) for each in values] for _ in range(DRAWS))
+        ends = list(product(*((min(each), max(each)) for each in values)))
+        chosen = [*ends, *([draw_from.choice(each) for each in values] for _ in range(DRAWS - len(ends)))]
     order = put(question).order
     for drawn in chosen:
         yield Put(question, dict(zip(question.draws, drawn)), order)
@@ -105,7 +117,13 @@ def _question(question: Question) -> Iterator[str]:
             yield f"refers to an option by place ({found[0]!r}), but options are shuffled; refer to its content"
     if question.kind == "choice":
         yield from _options(question)
-    yield from dict.fromkeys(_numbers(question))  # each finding once, however many draws have it
+    if question.card:
+        for part, most in CARD.items():
+            if (length := len(getattr(question, part))) > most:
+                yield f"{length} characters of {part}; a card has at most {most}"
+    if question.draws and (number := math.prod(len(draw.values) for draw in question.draws.values())) < COMBINATIONS:
+        yield f"its numbers have {number} combinations; draw from at least {COMBINATIONS}"
+    yield from _numbers(question)
 
 
 def _texts(question: Question) -> Iterator[str]:
@@ -132,9 +150,6 @@ def _formula_problem(formula: str) -> str:
 
 def _options(question: Choice) -> Iterator[str]:
     texts = [option.text for option in question.options]
-    wrong = [text for text in texts if text != question.answer]
-    if len(question.answer) > max(map(len, wrong)):
-        yield "the right option is the longest; shorten it, or say more in a wrong one"
     for text in texts:
         if found := ABSOLUTE.search(text):
             yield f"the option {text!r} holds the absolute word {found[0]!r}, which gives it away"
@@ -160,22 +175,28 @@ def _numbers(question: Question) -> Iterator[str]:
         yield f"{name!r} is drawn but not used"
     if question.kind == "number" and question.draws and not names(question.answer):
         yield "numbers are drawn, but the answer does not depend on them"
-    for drawn in draws_of(question):
-        try:
-            as_html([drawn], ""), as_text([drawn], "")
-            for wrong in {wrong for text in _texts(question) for wrong in wrong_sums(to_plain(drawn.fill(text)))}:
-                yield f"with {_so(drawn)}: {wrong} is not correct"
-            if question.kind == "number":
-                yield from _one_number(drawn, question)
-            if question.kind in ("choice", "match", "order") and len(set(drawn.offered)) < len(drawn.offered):
-                yield f"two of the items to choose from are the same with {_so(drawn)}"
-        except ValueError as error:
-            yield f"with {_so(drawn)}: {error}"
+    faulty = (found for drawn in draws_of(question) if (found := list(dict.fromkeys(_one_draw(drawn)))))
+    yield from next(faulty, ())  # of the first draw that has any: others say the same with other numbers
     try:
+        as_html([put(question)], ""), as_text([put(question)], "")
         if question.kind != "recall" and not check(put(question), put(question).as_given).right:
             yield "its own answer is not accepted"
     except ValueError:  # a number without a value, which was reported above
         pass
+
+
+def _one_draw(drawn: Put) -> Iterator[str]:
+    """What is wrong with a question as it is drawn."""
+    question = drawn.question
+    try:
+        for wrong in {wrong for text in _texts(question) for wrong in wrong_sums(to_plain(drawn.fill(text)))}:
+            yield f"with {_so(drawn)}: {wrong} is not correct"
+        if question.kind == "number":
+            yield from _one_number(drawn, question)
+        if question.kind in ("choice", "match", "order") and len(set(drawn.offered)) < len(drawn.offered):
+            yield f"two of the items to choose from are the same with {_so(drawn)}"
+    except ValueError as error:
+        yield f"with {_so(drawn)}: {error}"
 
 
 def _expressions(question: Question) -> Iterator[str]:
@@ -219,13 +240,20 @@ def _positions(bank: Sequence[Question]) -> Iterator[str]:
     for place, count in sorted(Counter(places).items()):
         if count > math.ceil(expected) + 1:
             yield f"the right option is {count} of {len(choices)} times in place {place + 1}; spread them"
-    shortest = sum(len(q.answer) < min(len(o.text) for o in q.options if o.text != q.answer) for q in choices)
-    if len(choices) >= 4 and shortest > math.ceil(expected) + 1:
-        yield f"the right option is the shortest in {shortest} of {len(choices)} questions; vary it"
+
+
+def _form(bank: Sequence[Question]) -> Iterator[str]:
+    """The rules of form that find the right option too often."""
+    for rule in form.rules(bank):
+        if rule.tells:
+            yield (
+                f"the option that {rule.name} is right in {rule.right:.3g} of {rule.asked} choices, by chance in "
+                f"{rule.chance:.3g}; vary it, or move reasons into `why`"
+            )
 
 
 def _places(path: Path, bank: Sequence[Question]) -> Iterator[str]:
-    """Two questions before a lab, one in each segment, at least four after."""
+    """Two questions before a lab, one and a card in each segment, at least four after."""
     for lab in LABS.values():
         if lab.file != path.stem:
             continue
@@ -234,18 +262,45 @@ def _places(path: Path, bank: Sequence[Question]) -> Iterator[str]:
             yield f"{count['before']} questions before the lab; there are {PLACES['before']}"
         if count["after"] < PLACES["after"]:
             yield f"{count['after']} questions after the lab; there are at least {PLACES['after']}"
-        during = Counter(question.segment for question in bank if question.when == "during")
+        during = Counter((question.segment, question.card) for question in bank if question.when == "during")
         for segment in lab.segments:
-            if during[segment] != 1:
-                yield f"{during[segment]} questions during the segment {segment!r}; there is one"
+            for card, what in ((False, "questions"), (True, "cards")):
+                if during[segment, card] != 1:
+                    yield f"{during[segment, card]} {what} during the segment {segment!r}; there is one"
+
+
+def _situations(questions: Mapping[str, Question]) -> Iterator[tuple[str, str]]:
+    """(a question of the exam, what is wrong with the situation that it says it shares with a lab's, or not)."""
+    labs = {id: _words(question) for id, question in questions.items() if question.when != "exam"}
+    for question in questions.values():
+        if question.when == "exam" and question.resembles:
+            if question.resembles not in labs:
+                yield question.id, f"resembles {question.resembles!r}, which no lab has"
+        elif question.when == "exam":
+            own = _words(question)
+            likest = max(labs, key=lambda id: jaccard(own, labs[id]), default="")
+            if labs and (share := jaccard(own, labs[likest])) > ALIKE:
+                yield question.id, f"{share:.0%} of its words are also in {likest}; ask about another situation"
+
+
+def _words(question: Question) -> set[str]:
+    """The longer words of a question and its answer, without its reasons."""
+    told = [question.text, *put(question).offered, *put(question).asked]
+    return set(re.findall(r"[a-z]{4,}", " ".join(told).lower()))
 
 
 def _coverage(questions: Sequence[Question]) -> Iterator[str]:
     """What the banks together lack."""
     counts = tally(questions)
-    for group, least in (("labs", IN_ALL), ("exam", IN_EXAM)):
-        if (number := sum(own[group] for own in counts.values())) < least:
-            yield f"{number} questions in the {group}; at least {least} are needed"
+    if len(questions) < IN_ALL:
+        yield f"{len(questions)} questions in all; at least {IN_ALL} are needed"
+    exam = [question for question in questions if question.when == "exam"]
+    for number, least, what in (
+        (len(exam), IN_EXAM, "the exam"),
+        (sum(not question.resembles for question in exam), NEW, "the exam share no situation with a lab's"),
+    ):
+        if number < least:
+            yield f"{number} questions in {what}; at least {least} are needed"
     for objective, own in counts.items():
         if own["labs"] < BY_OBJECTIVE:
             yield f"{objective} has {own['labs']} questions; at least {BY_OBJECTIVE} are needed"

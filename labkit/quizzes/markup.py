@@ -27,12 +27,12 @@ LOW = str.maketrans("0123456789+-−aehijklmnoprstuvx", "₀₁₂₃₄₅₆�
 
 def to_html(text: str) -> str:
     """HTML of a text. Formulas stay between dollar signs, for MathJax; blanks become numbered lines to fill in."""
-    return "<br>".join(map(_html_line, _numbered(text).strip().split("\n")))
+    return "<br>".join(map(_html_line, numbered(text).strip().split("\n")))
 
 
 def to_plain(text: str) -> str:
     """The text as a terminal shows it: formulas in Unicode, code and emphasis as they are written."""
-    return re.sub(r"\$([^$]+)\$", lambda formula: formula_to_plain(formula[1]), _numbered(text).strip())
+    return re.sub(r"\$([^$]+)\$", lambda formula: formula_to_plain(formula[1]), numbered(text).strip())
 
 
 def to_label(text: str) -> str:
@@ -67,8 +67,8 @@ def formula_to_plain(formula: str) -> str:
     return re.sub(r" {2,}", " ", text.replace("-", "−")).strip()
 
 
-def _numbered(text: str) -> str:
-    """The text with its blanks as numbered lines: ____ (1)."""
+def numbered(text: str) -> str:
+    """The text with its blanks as numbered lines, ____ (1), because a blank's name may be its answer."""
     names = BLANK.findall(text)
     return BLANK.sub(lambda blank: f"____ ({names.index(blank[1]) + 1})", text)
 

@@ -8,33 +8,41 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from labkit.quizzes.answers import Put, with_unit
+from labkit.quizzes.answers import Put
 from labkit.quizzes.expressions import evaluate
 from labkit.quizzes.markup import to_html, to_plain
+from labkit.quizzes.typed import with_unit
 
 WIDTH = 100  # characters of a line in a terminal
 
 
-def answer_lines(put: Put) -> Iterator[str]:
-    """The right answer with its reasons, in the banks' markup, a line each."""
+LETTERS = "ABCDEF"
+
+
+def answer_lines(put: Put, letters: bool = False) -> Iterator[str]:
+    """The right answer with its reasons, in the banks' markup, a line each; with `letters`, each item that is offered
+    has the letter that stands before it.
+    """
     question = put.question
+    letter = {text: f"{letter}. " if letters else "" for letter, text in zip(LETTERS, put.offered)}
     if question.kind == "number":
         yield with_unit(put.right, question.unit)
     elif question.kind == "match":
-        for pair in question.answer:
-            yield f"{put.fill(pair.left)} → {put.fill(pair.right)}. {put.fill(pair.why)}"
+        for pair, right in zip(question.answer, put.right):
+            yield f"{put.fill(pair.left)} → {letter[right]}{right}. {put.fill(pair.why)}"
     elif question.kind == "order":
-        yield from (f"{place}. {item}" for place, item in enumerate(put.right, start=1))
+        yield from (f"{place}. {letter[item]}{item}" for place, item in enumerate(put.right, start=1))
     elif question.kind == "blanks":
         for number, name in enumerate(put.asked, start=1):
             yield f"({number}) {put.right[name]}. {put.fill(question.answer[name].why)}"
     else:
-        yield put.right
+        yield f"{letter.get(put.right, '')}{put.right}"
     yield put.rationale
     if question.kind == "choice":
-        for option in question.options:
-            if option.text != question.answer and option.why:
-                yield f"Not: {put.fill(option.text)} {put.fill(option.why)}"
+        whys = {put.fill(option.text): option.why for option in question.options}
+        for text in put.offered:
+            if text != put.right:
+                yield f"Not{' ' if letters else ': '}{letter[text]}{text} {put.fill(whys[text] or '')}"
     if question.kind == "number":
         for mistake in question.mistakes:
             value = with_unit(evaluate(mistake.answer, put.drawn), question.unit)
@@ -46,15 +54,13 @@ def as_html(puts: Sequence[Put], title: str) -> str:
     parts = [f"<p><strong>{to_html(title)}</strong></p>"]
     for number, put in enumerate(puts, start=1):
         parts.append(f"<p><strong>{number}.</strong> {to_html(put.text)}</p>")
-        if put.question.kind == "choice":
+        if put.offered:
             parts.append('<ol type="A">' + "".join(f"<li>{to_html(option)}</li>" for option in put.offered) + "</ol>")
-        elif put.offered:
-            parts.append("<ul>" + "".join(f"<li>{to_html(option)}</li>" for option in put.offered) + "</ul>")
         if put.question.kind == "match":
             parts.append("<p>to be matched with</p><ol>")
             parts += [f"<li>{to_html(left)}</li>" for left in put.asked]
             parts.append("</ol>")
-        answer = "".join(f"<p>{to_html(line)}</p>" for line in answer_lines(put))
+        answer = "".join(f"<p>{to_html(line)}</p>" for line in answer_lines(put, letters=True))
         parts.append(f"<details><summary>Answer to {number}</summary>{answer}</details>")
     return "\n".join(parts)
 
@@ -66,7 +72,7 @@ def as_text(puts: Sequence[Put], title: str) -> str:
         told += ["", *wrapped(f"{number}. ", put.text), *options_text(put)]
     told += ["", "Answers"]
     for number, put in enumerate(puts, start=1):
-        first, *more = answer_lines(put)
+        first, *more = answer_lines(put, letters=True)
         told += wrapped(f"{number}. ", first)
         told += [line for text in more for line in wrapped("   ", text)]
     return "\n".join(told)
@@ -75,7 +81,7 @@ def as_text(puts: Sequence[Put], title: str) -> str:
 def options_text(put: Put) -> list[str]:
     """The items to choose from, a line each, and the items to match."""
     lines = []
-    for letter, option in zip("ABCDEF", put.offered):
+    for letter, option in zip(LETTERS, put.offered):
         lines += wrapped(f"   {letter}. ", option)
     if put.question.kind == "match":
         for number, left in enumerate(put.asked, start=1):

@@ -80,7 +80,7 @@ def draw() -> None:
         print("\n".join(lines))
         return
     days = [f"{(at + timedelta(days=days)).date():%d %b}" for days in range(len(counts))]
-    title = f"{counts[0]} questions are due today, {sum(counts[1:])} in the {len(counts) - 1} days after"
+    title = f"{_are_due(counts[0])} today, {sum(counts[1:])} in the {len(counts) - 1} days after"
     figure, axes = plots.figure(title, "day", "questions")
     axes.bar(days, counts, color=plots.COLOURS[0])
     axes.tick_params(axis="x", rotation=60)
@@ -97,6 +97,10 @@ def draw() -> None:
         plots.show(figure, f"{title}; the schedule aims at {schedule.RETENTION:.0%}. {shares}")
 
 
+def _are_due(count: int) -> str:
+    return "1 question is due" if count == 1 else f"{count} questions are due"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "examples:\n  labkit review\n  labkit review --limit 5\n  labkit review --forecast --json"
     parser.add_argument("--limit", type=int, default=schedule.SITTING, help="questions at most (default: %(default)s)")
@@ -111,7 +115,9 @@ def main(args: argparse.Namespace) -> int:
     if not args.forecast:
         puts = due(args.limit)
         if puts:
-            print(f"{len(puts)} questions are due. An empty line shows the answer; Ctrl-D ends.")
+            print(
+                f"{_are_due(len(puts))}. An empty line shows the answer; a ? after yours says that you guessed; Ctrl-D ends."
+            )
             results = terminal.sit(puts, "review")
             print(f"\n{sum(results)} of {len(results)} right.")
         else:

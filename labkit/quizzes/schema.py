@@ -6,9 +6,10 @@ Here are only the rules for a single question; the rules for a whole bank are in
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
 
 from labkit.quizzes import expressions
 from labkit.syllabus import LABS, OBJECTIVES
@@ -63,7 +64,44 @@ class Part(BaseModel):
 class Draw(Part):
     """The values that a number is drawn from."""
 
-    values: list[int | float] = Field(alias="from", min_length=2, max_length=50)
+    values: list[int | float] = Field(alias="from", min_length=2, max_length=1000)
+
+
+class Range(Part):
+    """A range that a number is drawn from, `from` and `to` included; `first` is what is printed (default: `from`)."""
+
+    low: int | float = Field(alias="from")
+    high: int | float = Field(alias="to")
+    step: int | float = Field(gt=0)
+    first: int | float | None = None
+
+    @model_validator(mode="after")
+    def _counts(self) -> Range:
+        if not 1 <= (self.high - self.low) / self.step <= 9_999:
+            raise ValueError("from, to and step give fewer than 2 or more than 10,000 values")
+        if self.first is not None and len(self.values) > self._count():
+            raise ValueError(f"first is {self.first}, which is not one of the values")
+        return self
+
+    @cached_property
+    def values(self) -> list[int | float]:
+        """All values, the one that is printed first."""
+        steps = [self.low + n * self.step for n in range(self._count())]
+        numbers = steps if all(isinstance(value, int) for value in steps) else [round(value, 9) for value in steps]
+        return numbers if self.first is None else [self.first, *(n for n in numbers if n != self.first)]
+
+    def _count(self) -> int:
+        return int((self.high - self.low) / self.step + 1e-9) + 1
+
+
+def _drawn_from(draw: Any) -> str:
+    values = draw.get("from") if isinstance(draw, dict) else getattr(draw, "values", None)
+    return "range" if isinstance(draw, Range) or not isinstance(values, list) else "values"
+
+
+Drawn: TypeAlias = Annotated[
+    Annotated[Draw, Tag("values")] | Annotated[Range, Tag("range")], Discriminator(_drawn_from)
+]
 
 
 class Mistake(Part):
@@ -117,7 +155,8 @@ class Base(Part):
     text: Text = Field(description="`code`, *emphasis*, $formula$, {{drawn expression:.2f}}")
     rationale: Text = Field(description="why the answer is right, in one to three sentences")
     section: str | None = Field(None, description="heading of the lab to read again; default: the segment")
-    draws: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Draw] = Field({}, description="numbers to draw")
+    draws: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Drawn] = Field({}, description="numbers to draw")
+    resembles: str | None = Field(None, description="of the exam: the lab's question whose situation it shares")
 
     @model_validator(mode="after")
     def _belongs(self) -> Base:
@@ -126,14 +165,25 @@ class Base(Part):
             raise ValueError(f"the id {self.id!r} must begin with {home + '.'!r}")
         if self.segment not in LABS[self.lab].segments:
             raise ValueError(f"{self.lab} has no segment {self.segment!r}; it has {', '.join(LABS[self.lab].segments)}")
+        if self.resembles and self.when != "exam":
+            raise ValueError("resembles is for questions of the exam")
         return self
+
+    @property
+    def card(self) -> bool:
+        """Whether it is a short card inside a lab's prose, recalled in a few seconds."""
+        return False
 
 
 class Recall(Base):
-    """Learners write, reveal the answer, and rate themselves."""
+    """Learners write, reveal the answer, and rate themselves. During a lab it is a card: short, and recalled in seconds."""
 
     kind: Literal["recall"]
     answer: Text
+
+    @property
+    def card(self) -> bool:
+        return self.when == "during"
 
 
 class Number(Base):

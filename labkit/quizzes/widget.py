@@ -40,6 +40,7 @@ STYLE = """<style>
 .labkit-quiz .labkit-reply { border-left: 4px solid; padding: 2px 0 2px 10px; margin: 4px 0; }
 </style>"""
 RATINGS = {MISSED: "Missed it", HARD: "Hard", KNEW: "Knew it", EASY: "Easy"}
+GUESSED = "A guess: it comes back soon."
 ARRIVAL = 0.15  # seconds
 NOTHING = -1  # chosen yet
 COMPLEX = ("\\frac", "\\sum", "\\sqrt", "_{", "^{")  # a formula of this kind cannot be the label of a button
@@ -85,6 +86,15 @@ class Fields:
             return None if values[0] is None else self.put.offered[values[0]]
         return values[0]
 
+    def fill(self, given: Any) -> None:
+        """Enter an answer as `given()` returns it; what does not fit stays empty."""
+        parts = list(given.values()) if isinstance(given, dict) else given if isinstance(given, list) else [given]
+        for field, part in zip(self.fields, parts):
+            if not self.put.offered:
+                field.value = str(part or "")
+            elif part in self.put.offered:
+                field.value = self.put.offered.index(part)
+
     def close(self) -> None:
         """No further answer is accepted."""
         for field in self.fields:
@@ -92,16 +102,18 @@ class Fields:
 
     def _listed(self) -> list[widgets.Widget]:
         """The options in full, if one of them has a formula that cannot be a label."""
-        if not self._lettered():
+        if not self.lettered:
             return []
         items = "".join(f"<li>{to_html(option)}</li>" for option in self.put.offered)
         return [self.make(widgets.HTMLMath, f'<ol type="A" style="margin: 0">{items}</ol>')]
 
-    def _lettered(self) -> bool:
+    @property
+    def lettered(self) -> bool:
+        """Whether the options are shown in a list, and picked by their letters."""
         return any(has_formula(text) and any(sign in text for sign in COMPLEX) for text in self.put.offered)
 
     def _labels(self) -> list[tuple[str, int]]:
-        if self._lettered():
+        if self.lettered:
             return [(letter, place) for place, letter in zip(range(len(self.put.offered)), "ABCDEF")]
         return [(to_label(option), place) for place, option in enumerate(self.put.offered)]
 
@@ -148,13 +160,17 @@ class QuestionView:
         self.fields = Fields(put, make, self.check)
         recall = put.question.kind == "recall"
         self.reply: widgets.HTMLMath | None = None
-        self.buttons = make(widgets.HBox, [self._button("Reveal the answer" if recall else "Check", self.check)])
+        buttons = [self._button("Reveal the answer" if recall else "Check", self.check)]
+        if place == "review" and not recall:
+            buttons.append(self._button("Check; I guessed", partial(self.check, guessed=True)))
+        self.always = tuple(buttons)
+        self.buttons = make(widgets.HBox, buttons)
         text = make(widgets.HTMLMath, f"<div><strong>{label}</strong> {to_html(put.text)}</div>")
         self.box = make(widgets.VBox, [text, *self.fields.box, self.buttons])
         self.box.add_class("labkit-question")
 
-    def check(self) -> None:
-        """Reply to the contents of the fields."""
+    def check(self, guessed: bool = False) -> None:
+        """Reply to the contents of the fields; a right guess comes back as if it had been missed."""
         if self.put.question.kind == "recall":
             self._reveal()
             return
@@ -163,14 +179,14 @@ class QuestionView:
         if verdict.problem:
             self.say("…", verdict.problem)
             return
-        self._count(verdict.right, verdict.rating, given)
+        self._count(verdict.right, MISSED if guessed else verdict.rating, given, guessed)
         if verdict.right:
-            self.say("✓ Right.", self.put.rationale)
+            self.say("✓ Right.", self.put.rationale, GUESSED * guessed)
             self._offer({})
         else:
             parts = [f"{sum(verdict.parts)} of {len(verdict.parts)} are right."] if len(verdict.parts) > 1 else []
             self.say("✗ Not right.", *parts, *verdict.reasons)
-            self._offer({"Show the answer": lambda: self.say("The answer:", *answer_lines(self.put))})
+            self._offer({"Show the answer": lambda: self.say("The answer:", *self._answer())})
 
     def _reveal(self) -> None:
         written = str(self.fields.given()).strip()
@@ -178,22 +194,25 @@ class QuestionView:
             self.say("…", "First write what you remember, even if it is only a word.")
             return
         if self.correct is not None:
-            self.say("The answer:", *answer_lines(self.put))
+            self.say("The answer:", *self._answer())
             return
-        self.say("The answer:", *answer_lines(self.put), "How well did you know it?")
+        self.say("The answer:", *self._answer(), "How well did you know it?")
         self._offer({name: partial(self._rate, rating, written) for rating, name in RATINGS.items()})
 
     def _rate(self, rating: int, written: str) -> None:
         self._count(rating != MISSED, rating, written)
-        self.say(f"Rated “{RATINGS[rating]}”. The answer:", *answer_lines(self.put))
+        self.say(f"Rated “{RATINGS[rating]}”. The answer:", *self._answer())
+
+    def _answer(self) -> list[str]:
+        return list(answer_lines(self.put, letters=self.fields.lettered))
 
     def _offer(self, acts: dict[str, Callable[[], None]]) -> None:
-        """Put these buttons beside the first one."""
-        first, *others = self.buttons.children
+        """Put these buttons beside those that stay."""
+        others = self.buttons.children[len(self.always) :]
         if [button.description for button in others] != list(acts):
-            self.buttons.children = (first, *(self._button(label, act) for label, act in acts.items()))
+            self.buttons.children = (*self.always, *(self._button(label, act) for label, act in acts.items()))
 
-    def _count(self, correct: bool, rating: int, given: Any) -> None:
+    def _count(self, correct: bool, rating: int, given: Any, guessed: bool = False) -> None:
         if self.correct is not None:
             return
         self.correct = correct
@@ -203,7 +222,7 @@ class QuestionView:
             correct=correct,
             rating=rating,
             seconds=time.monotonic() - self.started,
-            details={"given": given, "drawn": self.put.drawn},
+            details={"given": given, "drawn": self.put.drawn} | ({"guessed": True} if guessed else {}),
         )
         self.on_first()
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.quizzes.answers import Put, check, near, put, read_number
+from labkit.quizzes.answers import Put, check, near, put
+from labkit.quizzes.typed import read_number
 
 
 @pytest.mark.parametrize("typed, value", [
@@ -21,7 +22,7 @@ def test_numbers_are_read_as_people_type_them(typed, value):
 
 
 @pytest.mark.parametrize("typed", [
-    "", " ", "x", "nats", "nan", "inf", "-inf", "1e999", "1e9999", "1/0", "0.2 bits", "--2", "0.2.3", "1e", "2^3",
+    "", " ", "x", "nats", "nan", "inf", "-inf", "1e999", "1e9999", "1/0", "0.2 bits", "--2", "0.2.3", "1e",
     "0x10", "1_000_x", "<b>1</b>", "9" * 100, "__import__('os')", "1;2",
 ])  # fmt: skip
 def test_what_is_no_number_in_this_unit_is_answered_in_words(typed):
@@ -94,7 +95,11 @@ def test_a_match_says_which_pairs_are_wrong(puts):
     first, second, third = asked.right
     verdict = check(asked, [second, first, third])
     assert verdict.parts == (False, False, True)
-    assert [reason.split(":")[0] for reason in verdict.reasons] == ["It never stops", "It repeats the question"]
+    assert [reason.split("”")[0] for reason in verdict.reasons] == [
+        "Not “It never stops",
+        "Not “It repeats the question",
+    ]
+    assert second in verdict.reasons[0]
     assert check(asked, [first, None, third]).problem
 
 
@@ -122,7 +127,10 @@ def test_a_seed_gives_the_same_question_and_another_seed_another(questions):
         assert put(question, "a") == put(question, "a")
         asked = [put(question, str(seed)) for seed in range(300)]
         drawn = {(tuple(each.drawn.values()), each.order) for each in asked}
-        assert len(drawn) == {"number": 4, "choice": 6, "match": 6, "order": 23}.get(kind, 1), kind
+        if kind == "number":
+            assert len(drawn) > 100
+        else:
+            assert len(drawn) == {"choice": 6, "match": 6, "order": 23}.get(kind, 1), kind
 
 
 def test_an_order_is_never_put_in_its_right_order(questions):

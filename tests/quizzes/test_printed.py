@@ -42,7 +42,7 @@ def test_the_question_is_open_and_the_answer_is_folded(puts):
     for kind, asked in puts.items():
         page = Reader(as_html([asked], "Title"))
         assert "Title" in page.open and "details" in page.tags
-        for line in answer_lines(asked):
+        for line in answer_lines(asked, letters=True):
             assert Reader(to_html(line)).open in page.folded
         for text in asked.offered:
             assert Reader(to_html(text)).open in page.open
@@ -66,7 +66,7 @@ def test_the_text_holds_all_and_fits_its_width(puts):
     text = as_text(list(puts.values()), "Title")
     flat = " ".join(text.split())
     for asked in puts.values():
-        for words in (asked.text, *asked.offered, *answer_lines(asked)):
+        for words in (asked.text, *asked.offered, *answer_lines(asked, letters=True)):
             assert " ".join(to_plain(words).split()) in flat
     assert max(map(len, text.splitlines())) <= WIDTH
 

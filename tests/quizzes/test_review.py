@@ -58,6 +58,29 @@ def test_the_end_of_the_input_keeps_what_was_answered(puts):
     assert len(store().answers()) == 1
 
 
+def test_a_right_guess_comes_back_as_if_it_had_been_missed(puts, capsys):
+    right = puts["choice"].right
+    typed = [letters(puts["choice"], [right]) + "?", puts["number"].as_given + " ?"]
+    assert terminal.sit([puts["choice"], puts["number"]], "review", typing(*typed)) == [True, True]
+    assert [(row["correct"], row["rating"], row["details"]["guessed"]) for row in store().answers()] == [
+        (True, 1, True)
+    ] * 2
+    assert capsys.readouterr().out.count("A guess: it comes back soon.") == 2
+
+
+def test_what_is_wrong_is_said_once_and_the_right_option_has_its_letter(puts, capsys):
+    choice, match, blanks = puts["choice"], puts["match"], puts["blanks"]
+    first, second, third = match.right
+    typed = ["B", letters(match, [second, first, third]), "padded", "-100"]
+    assert terminal.sit([choice, match, blanks], None, typing(*typed)) == [False] * 3
+    said = capsys.readouterr().out
+    assert "A. The prompt takes a share" in said.split("Not right")[1]
+    assert said.count("Causal attention forbids it.") == 1 and "Not C. The tokenizer" in said
+    assert f"Wrong: 1 with {letters(match, [second])}, 2 with {letters(match, [first])}." in said
+    assert said.count("Nothing ever asked for it.") == 1
+    assert "Wrong: blank 1." in said and "(1) ignored." in said
+
+
 def missed(questions, days=9):
     for question in questions:
         time = datetime.now(UTC) - timedelta(days=days)
@@ -75,6 +98,13 @@ def test_review_asks_what_is_due_with_new_numbers_and_then_it_is_not_due(all_kin
     assert said["asked"] == 4 and said["due"][0] == 2 and sum(said["due"]) == 6
     assert {row["place"] for row in store().answers()[-4:]} == {"review"}
     assert len(review.due(10)) == 2
+
+
+def test_one_question_is_due_and_more_are(all_kinds, monkeypatch, capsys):
+    monkeypatch.setattr("builtins.input", typing())
+    for count, said in ((1, "1 question is due."), (3, "3 questions are due.")):
+        missed(all_kinds[:count])
+        assert main(["review"]) == 0 and capsys.readouterr().out.startswith(said)
 
 
 def test_with_nothing_answered_review_says_so(all_kinds, capsys):

@@ -76,6 +76,19 @@ def test_a_right_answer_is_kept_as_known(views):
     assert "5 of 6 right" in views["quiz"].end.value
 
 
+def test_in_a_review_a_guess_has_a_button_of_its_own(puts, views):
+    assert [each.description for each in views["choice"].buttons.children] == ["Check"]
+    quiz = Quiz([puts["choice"], puts["recall"]], "Title", "review")
+    guess, recall = quiz.views
+    assert [each.description for each in guess.buttons.children] == ["Check", "Check; I guessed"]
+    assert [each.description for each in recall.buttons.children] == ["Reveal the answer"]
+    enter(guess.fields, guess.put.as_given)
+    button(guess, "Check; I guessed").click()
+    assert "✓ Right." in guess.reply.value and "A guess" in guess.reply.value
+    [kept] = store().answers()
+    assert (kept["correct"], kept["rating"], kept["details"]["guessed"]) == (True, 1, True)
+
+
 def test_recall_is_written_revealed_and_rated(views):
     view = views["recall"]
     button(view, "Reveal the answer").click()
