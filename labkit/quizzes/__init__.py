@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Sequence
 
 from labkit.common import InputError
-from labkit.live import in_notebook
+from labkit.live import in_notebook, show_widget
 from labkit.progress import store
 from labkit.quizzes import banks, schedule
 from labkit.quizzes.answers import put
@@ -42,13 +42,13 @@ def quiz(lab: str, *, when: str, segment: str | None = None) -> None:
         return
     bundle = {"text/html": as_html(printed, TITLES[when]), "text/plain": as_text(printed, TITLES[when])}
     try:
-        from labkit.quizzes.widget import Quiz, show
+        from labkit.quizzes.widget import Quiz
     except ImportError:  # without ipywidgets there are only the questions
         from IPython.display import display
 
         display(bundle, raw=True)
         return
-    show(bundle, Quiz([put(question, today()) for question in most_due(found)[:AFTER]], TITLES[when]).box)
+    show_widget(Quiz([put(question, today()) for question in most_due(found)[:AFTER]], TITLES[when]).box, bundle)
 
 
 def today() -> str:

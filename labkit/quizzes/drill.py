@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count, cycle
 from typing import Any
 
-from labkit.live import in_notebook
+from labkit.live import in_notebook, show_widget
 from labkit.quizzes import today
 from labkit.quizzes.answers import put
 from labkit.quizzes.printed import as_html, as_text
@@ -80,9 +80,8 @@ def drill() -> None:
     if not in_notebook():
         print(as_text(printed, TITLE))
         return
-    from labkit.quizzes.widget import show
 
-    show({"text/html": as_html(printed, TITLE), "text/plain": as_text(printed, TITLE)}, box())
+    show_widget(box(), {"text/html": as_html(printed, TITLE), "text/plain": as_text(printed, TITLE)})
 
 
 def box() -> Any:

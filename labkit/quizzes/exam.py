@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.common import InputError
 from labkit.lab import find_lab, shipped_labs
-from labkit.live import in_notebook
+from labkit.live import in_notebook, show_widget
 from labkit.quizzes import banks
 from labkit.quizzes.answers import Put, check, put
 from labkit.quizzes.markup import to_html
@@ -51,11 +51,10 @@ def exam(questions: int = QUESTIONS, *, minutes: float | None = None, new: bool 
     if not in_notebook():
         print(f"{told}. `labkit quiz exam` asks them in a terminal.")
         return
-    from labkit.quizzes.widget import show
 
     bundle = {"text/plain": f"{told}. Run this cell to {'go on' if begun else 'begin'}."}
     box = Exam(sitting.puts, told, sitting.minutes, sitting).box
-    show(bundle | {"text/html": f"<p>{bundle['text/plain']}</p>"}, box)
+    show_widget(box, bundle | {"text/html": f"<p>{bundle['text/plain']}</p>"})
 
 
 def drawn(questions: int, minutes: float | None) -> Sitting:

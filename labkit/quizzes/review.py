@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from labkit.common import InputError
-from labkit.live import in_notebook
+from labkit.live import in_notebook, show_widget
 from labkit.progress import store
 from labkit.quizzes import banks, learner, schedule
 from labkit.quizzes.answers import Put, put
@@ -31,9 +31,11 @@ def review(limit: int = schedule.SITTING) -> None:
         print("\n".join(outlook()))
         return
     if puts:
-        from labkit.quizzes.widget import Quiz, show
+        from labkit.quizzes.widget import Quiz
 
-        show({"text/html": as_html(puts, TITLE), "text/plain": as_text(puts, TITLE)}, Quiz(puts, TITLE, "review").box)
+        show_widget(
+            Quiz(puts, TITLE, "review").box, {"text/html": as_html(puts, TITLE), "text/plain": as_text(puts, TITLE)}
+        )
     draw()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from labkit.live import OWN_KEYS, VIEW
+from labkit.live import OWN_KEYS
 from labkit.progress import store
 from labkit.quizzes.answers import EASY, HARD, KNEW, MISSED, Put, check
 from labkit.quizzes.markup import has_formula, to_html, to_label
@@ -283,12 +283,3 @@ def soon(act: Callable[[], None]) -> None:
         act()
     else:
         loop.call_later(ARRIVAL, act)
-
-
-def show(bundle: dict, widget: widgets.Widget) -> None:
-    """Display a widget, with the printed form for pages without a kernel; a stored notebook keeps only the printed
-    form.
-    """
-    from IPython.display import display
-
-    display({VIEW: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}, **bundle}, raw=True)

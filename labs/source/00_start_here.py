@@ -465,19 +465,15 @@ for name in steps_of:
         print(f"{name}, {way:<10} right: {', '.join(told)}")
 
 # %%
-effect = {
-    f"{kind} facts, {name}": lk.runs.paired_difference(
-        taught[name], not_taught[name], [kind]
-    )
-    for kind in ("taught", "untaught", "known")
-    for name in steps_of
-}
-lk.plots.differences(effect, "What teaching 64 fresh facts does (recorded)")
-
-# %%
-learned = effect["taught facts, four passes"].low > 0.2
-suffers = effect["known facts, four passes"].high < 0
-lk.predict("start.taught", outcome=bets[(1 if suffers else 0) if learned else 2])
+learned, suffers = (
+    lk.runs.paired_difference(taught["four passes"], not_taught["four passes"], [kind])
+    for kind in ("taught", "known")
+)
+print(
+    f"taught facts {learned.points:+.1f} points; known facts {suffers.points:+.1f} points"
+)
+outcome = (1 if suffers.high < 0 else 0) if learned.low > 0.2 else 2
+lk.predict("start.taught", outcome=bets[outcome])
 lk.claim("C55", measured=live.score.share - before.share)
 
 # %% [markdown]
