@@ -430,9 +430,9 @@ lk.predict(
 )
 
 # %% [markdown]
-# It cannot know what it was never told. But what if you *tell* it? Put 64 fresh facts among the examples, each asked in two
-# phrasings, and ask for them in a third; beside them, 64 fresh facts that nobody taught, and 64 that the base knows. Recorded,
-# 8 seeds, once with the 64 facts and once without: one pass of 80 steps of 16, and four passes.
+# It cannot know what it was never told. But what if you *tell* it? Put 64 fresh facts among the examples, each asked in
+# two phrasings, and ask for them in a third; beside them, 64 fresh facts that nobody taught, and 64 that the base
+# knows. Recorded, 8 seeds, once with the 64 facts and once without: one pass of 80 steps of 16, and four passes.
 
 # %%
 bets = [
@@ -477,7 +477,13 @@ lk.predict("start.taught", outcome=bets[outcome])
 lk.claim("C55", measured=live.score.share - before.share)
 
 # %% [markdown]
-# TEXT_C55
+# One pass leaves little, four passes nearly everything: facts can be put in by heart, each at the price of eight
+# sightings. Facts that nobody taught stay unknown. And about one known answer in a hundred is now wrong, which eight
+# seeds can just tell from none (Gekhman et al. 2024, arXiv 2405.05904, found the same on a large model: learning
+# unknown facts makes it invent more elsewhere).
+#
+# So supervised fine-tuning *imitates*. It draws out what the base knows, in the form it is shown; what the base does not
+# know has to be told again and again. Every lab that follows builds on this.
 
 # %%
 lk.quiz("start", when="during", segment="limits")

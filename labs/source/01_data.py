@@ -101,10 +101,11 @@ lk.predict("data.thought", outcome=bets[close.index(True) if any(close) else 2])
 lk.claim("C03", measured=gain["chain − bare, several steps"].mean)
 
 # %% [markdown]
-# Neither. The filler is worse than no words at all: room alone is one more thing to learn. The same steps in other
-# words help where one fact leads to the next, and not at all in arithmetic. What pays here, within 120 steps, is a form
-# that the base has read thousands of times. So "add a chain of thought" is half of the advice. The other half: in words
-# that the model knows, or for as long as it takes to learn others (longer runs were not measured).
+# Neither. The filler brings nothing where steps are needed, and where one fact is asked it costs a quarter of the
+# score: room alone is one more thing to learn. The same steps in other words help where one fact leads to the next, and
+# not at all in arithmetic. What pays here, within 120 steps, is a form that the base has read thousands of times. So
+# "add a chain of thought" is half of the advice. The other half: in words that the model knows, or for as long as it
+# takes to learn others (longer runs were not measured).
 
 # %%
 lk.quiz("data", when="during", segment="pairs")

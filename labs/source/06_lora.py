@@ -308,9 +308,9 @@ lk.plots.courses(RANKS, shown, title, "rank", "facts known", x_log=True)
 
 # %% [markdown]
 # For facts the rank is a capacity. At rank 1 nearly all of 64 fit and far from all of 128; at rank 4 and 16 nearly all
-# of both do. (It could also be that rank 1 is slow, not full: a longer run would tell.) So "which rank?" depends on
-# what is to be learned: little for a form; for this skill rank 4 did nearly as well as 16; more for much that has to be
-# remembered.
+# of both do. (It could also be that rank 1 is slow, not full: a longer run would tell. And a band above 128 facts is no
+# error: Student's t knows no ceiling.) So "which rank?" depends on what is to be learned: little for a form; for this
+# skill rank 4 did nearly as well as 16; more for much that has to be remembered.
 #
 # ### Exercise: count
 #
