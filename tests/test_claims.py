@@ -80,7 +80,7 @@ def test_an_interval_that_is_none_is_refused(low, high):
 
 def test_a_claim_is_told_with_its_verdict_and_what_was_recorded(capsys, recorded):
     text = said(capsys, claims.claim, "C55")
-    assert text.startswith("C55: Supervised fine-tuning imitates") and "Holds." in text
+    assert text.startswith("C55: Supervised fine-tuning imitates") and "Holds if the facts are not taught" in text
     assert "0.97" in text and recorded.date in text and recorded.machine in text
     assert "within 0.93–1.00, as recorded" in said(capsys, claims.claim, "C55", measured=0.95)
     assert "outside" in said(capsys, claims.claim, "C55", measured=0.5)

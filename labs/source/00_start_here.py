@@ -114,7 +114,7 @@ for start, more in zip(starts, complete(starts)):
     print(start, "→", more)
 
 # %% [markdown]
-# Compare the first words with the list above: it knows. Three sentences prove little, so take three hundred facts, and
+# It knows. Three sentences prove little, so take three hundred facts, and
 # count how often the sentence goes on with the true value. Then the same with fresh facts. Guess first: how often for
 # those?
 #
@@ -203,8 +203,7 @@ lk.predict("start.knows", outcome="it answers" if answers > 10 else it_does)
 # %% [markdown]
 # Look at what it does. It writes about the right things, then it goes on talking, as a letter in its text would. It has
 # never seen that a question wants one answer in one form. Count twice: how often is the answer right as an *exact
-# match* of what follows `Answer:`, and, where a question asks for one fact, how often does the right value stand
-# anywhere in what it says? (The control: the value that belongs to another question of the same kind.)
+# match* of what follows `Answer:`, and how often does the right value of one fact stand anywhere in what it says?
 
 # %%
 asked = test[:110]

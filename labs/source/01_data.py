@@ -68,11 +68,6 @@ print("answer only:     ", "Answer: " + example.answer)
 # held-out questions; only the answer counts.
 
 # %%
-bets = ["the filler: room is enough", "the other words: the steps are enough", "neither"]
-asked = "In questions of several steps: which comes within 5 points of the real chain?"
-lk.predict("data.thought", asked, choices=bets)
-
-# %%
 targets = {
     way: lk.runs.Record.load(f"thought-{way}")
     for way in ("chain", "other", "filler", "bare")
@@ -95,17 +90,14 @@ for task in ("two steps", "sum"):
     print(f"right, {task}:", ", ".join(shares))
 
 # %%
-close = [gain["chain − bare, several steps"].mean - gain[f"{way} − bare, several steps"].mean < 0.05
-         for way in ("filler", "other")]  # fmt: skip
-lk.predict("data.thought", outcome=bets[close.index(True) if any(close) else 2])
 lk.claim("C03", measured=gain["chain − bare, several steps"].mean)
 
 # %% [markdown]
-# Neither. The filler brings nothing where steps are needed, and where one fact is asked it costs a quarter of the
-# score: room alone is one more thing to learn. The same steps in other words help where one fact leads to the next, and
-# not at all in arithmetic. What pays here, within 120 steps, is a form that the base has read thousands of times. So
-# "add a chain of thought" is half of the advice. The other half: in words that the model knows, or for as long as it
-# takes to learn others (longer runs were not measured).
+# Neither room nor steps alone. The filler brings nothing where steps are needed, and where one fact is asked it costs a
+# quarter of the score: room alone is one more thing to learn. The same steps in other words help where one fact leads
+# to the next, and not at all in arithmetic. What pays here, within 120 steps, is a form that the base has read
+# thousands of times. So "add a chain of thought" is half of the advice. The other half: in words that the model knows,
+# or for as long as it takes to learn others (longer runs were not measured).
 
 # %%
 lk.quiz("data", when="during", segment="pairs")

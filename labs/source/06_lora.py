@@ -27,7 +27,7 @@ import numpy as np  # noqa: F401
 import torch
 
 # %% [markdown]
-# Your runs so far. This lab adds one: through a LoRA layer that you wrote.
+# Your runs so far.
 
 # %% tags=["nbval-ignore-output"]
 lk.my_runs()

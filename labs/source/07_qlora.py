@@ -179,8 +179,7 @@ for name in lk.architectures.catalogue():
 lk.claim("C50", measured=shrinks["Llama-3.2-1B"])
 
 # %% [markdown]
-# What counts is the vocabulary beside the size: Gemma-3-1B, with 262,144 tokens, shrinks least, and SmolLM2 with its
-# 135 million numbers as much as Llama-3.2-1B.
+# What counts is the vocabulary beside the size: Gemma-3-1B, with 262,144 tokens, shrinks least.
 #
 # ### The cost, live
 #
@@ -394,9 +393,8 @@ for method in ("lora", "qlora"):
     print(f"{method:<6} planned {planned:5.1f} MB, measured {measured:5.1f} MB")
 
 # %% [markdown]
-# The frozen weights are a small part of what this base takes, so there is little that four bits could save. That is not
-# only so for toys. In torchtune's issue #2255 a model of 1B took more memory with QLoRA than with LoRA, in litgpt's
-# #1112 TinyLlama the same. Plan first.
+# The frozen weights are a small part of what this base takes, so there is little that four bits could save. In
+# torchtune's issue #2255 a model of 1B took *more* memory with QLoRA than with LoRA. Plan first.
 
 # %%
 lk.quiz("qlora", when="during", segment="memory")
