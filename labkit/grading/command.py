@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import json
 import secrets
+import stat
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit import cluster
-from labkit.common import InputError, printable, write_atomically
+from labkit.common import InputError, printable, private_files, say, write_atomically
 from labkit.exercises import catalogue
 from labkit.grading import book, judge, pages, sandbox, similarity, submissions
 from labkit.live import Line
@@ -94,6 +95,8 @@ def main(args: argparse.Namespace) -> int:
     out, folder = args.out.expanduser(), args.submissions.resolve()
     if folder.is_dir() and out.resolve().is_relative_to(folder):
         raise InputError(f"{out} is in the folder of the submissions; give a place beside it")
+    if not args.unsandboxed:
+        sandbox.refuse_shown(folder, out, *([Path(args.roster)] if args.roster else []))
     known = submissions.roster(args.roster) if args.roster else {}
     found, faults = submissions.find(args.submissions, known)
     faults = [printable(fault) for fault in faults]
@@ -101,11 +104,7 @@ def main(args: argparse.Namespace) -> int:
     for path, number in Counter(each.path for each in found if not each.own).items():
         one = "put one learner's zip into a folder of their name, and give the class's zip by itself"
         faults.append(f"{printable(path)}: {number} notebooks, assigned by the names inside; {one}")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out} cannot be made ({error.strerror})") from None
-    with _alone(out):
+    with private_files(), _alone(out):
         seed = _seed(out, args.seed)
         ledger = book.Ledger(out / "ledger.jsonl")
         budget = judge.Budget(cpu=args.cpu, wall=args.wall, memory_mb=args.memory)
@@ -143,7 +142,7 @@ def main(args: argparse.Namespace) -> int:
             ledger.compact()
         here = {(each.student, each.lab) for each in found}
         if earlier := sorted({student for student, _ in set(ledger.latest) - here}):
-            print(
+            say(
                 f"{len(earlier)} students were graded earlier and are not in {args.submissions}; they stay in the gradebook: {_few(earlier)}"
             )
         gathered = _Gathered(ledger, known, args.leave_out, faults)
@@ -234,7 +233,7 @@ def _grade(jobs: list[judge.Job], ledger: book.Ledger, args: argparse.Namespace)
             keep(number, row)
     except KeyboardInterrupt:
         line.close()
-        print(f"{kept} of {len(jobs)} are graded and kept; the same command continues")
+        say(f"{kept} of {len(jobs)} are graded and kept; the same command continues")
         raise
     line.close()
     return len(jobs)
@@ -268,7 +267,8 @@ class _Gathered:
                 strangers.add(row["student"])
         if known:
             self.faults += [f"{student}: not in the roster, or there more than once" for student in sorted(strangers)]
-        self.missing = sorted(self._missing(handed_in))
+        self.faults = [printable(fault) for fault in self.faults]
+        self.missing = sorted(map(printable, self._missing(handed_in)))
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The lines of the ledger, with the points that count, and with the person in the roster."""
@@ -327,20 +327,20 @@ def _write(out: Path, gathered: _Gathered, canvas: bool) -> int:
 def _print(args: argparse.Namespace, gathered: _Gathered, graded: int, alike: int, seed: int) -> int:
     """Print the result; return the exit status."""
     for line in gathered.refused:
-        print(line)
+        say(line)
     if args.canvas:
         if not gathered.known:
-            print("canvas.csv has no IDs; for Canvas give the roster that it exports, as --roster FILE.csv")
+            say("canvas.csv has no IDs; for Canvas give the roster that it exports, as --roster FILE.csv")
         columns: dict[str, str] = next((person["columns"] for person in gathered.people.values()), {})
         for lab in sorted(gathered.labs):
-            print(f"canvas.csv: lab {lab} is the column {columns.get(lab, gathered.names[lab])!r}")
+            say(f"canvas.csv: lab {lab} is the column {columns.get(lab, gathered.names[lab])!r}")
     for line in (*gathered.faults, *gathered.missing):
-        print(line)
+        say(line)
     out, students = args.out.expanduser(), len(gathered.students)
     whole = f"{gathered.count} submissions of {students} students, {graded} graded now, {gathered.full} with all points"
-    print(f"{whole}; {out / 'gradebook.csv'}")
+    say(f"{whole}; {out / 'gradebook.csv'}")
     if alike:
-        print(f"{alike} pairs of cells look alike; {out / 'similar.csv'} is for you to read, not a grade")
+        say(f"{alike} pairs of cells look alike; {out / 'similar.csv'} is for you to read, not a grade")
     if args.json:
         figures = {"submissions": gathered.count, "students": students, "graded": graded, "full": gathered.full}
         figures |= {"refused": len(gathered.refused), "faults": len(gathered.faults), "missing": len(gathered.missing)}
@@ -352,9 +352,17 @@ def _print(args: argparse.Namespace, gathered: _Gathered, graded: int, alike: in
 
 @contextlib.contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Refuse a second grading into the same folder, which would write the same ledger."""
+    """Refuse a second grading into the same folder, which would write the same ledger. What one that was killed left
+    half written is removed.
+    """
     import fcntl
 
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out} cannot be made ({error.strerror})") from None
+    if stat.S_IMODE(out.stat().st_mode) & 0o007:
+        say(f"{out} can be read by others on this machine; `chmod -R o-rwx {out}` keeps it to yourself")
     try:
         file = open(out / ".lock", "wb")
     except OSError as error:
@@ -364,6 +372,8 @@ def _alone(out: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"another grading is writing into {out}; wait for it, or give another --out") from None
+        for half in out.rglob(".*.tmp"):
+            half.unlink(missing_ok=True)
         yield
 
 
@@ -374,9 +384,9 @@ def _seed(out: Path, given: int | None) -> int:
             return int(path.read_text())
         except ValueError:
             raise InputError(f"{path} does not hold a number; give --seed") from None
-    seed = secrets.randbelow(10**9) if given is None else given
+    seed = secrets.randbits(128) if given is None else given
     if path.exists() and path.read_text().strip() != str(seed):
-        print(f"the seed in {path} was {path.read_text().strip()[:20]}; with another, these are graded again")
+        say(f"the seed in {path} was {path.read_text().strip()[:20]}; with another, these are graded again")
     with write_atomically(path) as file:
         file.write(f"{seed}\n")
     return seed

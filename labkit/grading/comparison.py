@@ -28,7 +28,7 @@ class Comparison:
 
     def __init__(self, parts: list, cells: dict[str, str], seed: int, emit: Callable[[dict], None]):
         self.parts, self.seed, self.emit, self.called = parts, seed, emit, 0
-        self.lines = {id: len(source.splitlines()) for id, source in cells.items()}
+        self.lines = {id: assemble.lines_of(source) for id, source in cells.items()}
         self.answers: dict[str, dict[str, list]] = {}
 
     def pytest_itemcollected(self, item: Any) -> None:
@@ -60,7 +60,8 @@ class Comparison:
         exercise = find(part.exercise)
         members = assemble.grouped(exercise, self.seed)[part.group]
         shown = [out for out in found if isinstance(out.get("data"), dict) and assemble.ANSWER in out["data"]]
-        outcomes = assemble.decoded(shown[0] if len(shown) == 1 else {}, len(members))
+        probes = exercise.draw(self.seed)
+        outcomes = assemble.decoded(shown[0] if len(shown) == 1 else {}, [probes[i].args for i in members])
         try:
             earned = earns(exercise, self.seed, part.group, outcomes)
         except Exception:  # answers in a form that no function gives

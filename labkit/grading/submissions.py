@@ -22,13 +22,14 @@ import unicodedata
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from labkit.common import InputError
 from labkit.exercises import catalogue
+from labkit.grading import runner
 
 MAX_MEMBERS, MAX_READ = (
     200_000,
@@ -36,7 +37,9 @@ MAX_MEMBERS, MAX_READ = (
 )  # of a zip, and bytes of it at once: zipfile reads its whole list of members
 MAX_FILE, MAX_NAME = 20_000_000, 500  # bytes of a notebook; letters of its place in a zip
 MAX_OWN = 1_000  # members of a zip of one student
-MAX_FAULTS = 20  # lines on one zip
+MAX_UNPACKED = 200_000_000  # bytes that are unpacked, to find out what one learner has handed in
+MAX_FAULTS = 20  # lines on what lies in one place
+READ, READ_CLASS = 5, 600  # seconds of CPU time for a zip; for one that the instructor gives
 CANVAS = re.compile(r"(?P<student>[^_]+)(?:_LATE)?_(?P<id>\d+)_\d+_(?P<name>.+)")
 MOODLE = re.compile(r"(?P<student>.+?)_(?P<number>\d+)_assignsubmission_file_?(?P<name>.*)")
 OTTER = re.compile(r"(?P<student>.+?)(?:_\d{4}_\d\d_\d\dT\d\d_\d\d_\d\d_\d+.*)")
@@ -102,20 +105,40 @@ def find(folder: str | Path, known: dict | None = None) -> tuple[list[Submission
     if root.is_file() and root.suffix.lower() == ".ipynb":
         raise InputError(f"{folder} is a notebook; give the folder that holds it, as STUDENT/{root.name}")
     found: dict[tuple, Submission] = {}
-    faults: list[str] = []
-    for submission in _apart(list(_all(root, faults))):
+    told: dict[str, _Place] = defaultdict(_Place)
+    for submission in _apart(list(_all(root, told))):
         person = in_roster(known or {}, submission.student, submission.id)
         key = person["Student"] + person["ID"] if person else submission.student, submission.lab
         if key in found:
             older, newer = sorted((found[key], submission), key=lambda each: (each.own, each.order))
             found[key] = newer
             whose = person["Student"] if person else submission.student
-            faults.append(f"{older.shown}: {whose} handed in lab {submission.lab} twice; {newer.shown} is graded")
+            twice = f"{older.shown}: {whose} handed in lab {submission.lab} twice; {newer.shown} is graded"
+            told[f"{folder}: {whose}"].say(twice)
         else:
             found[key] = submission
+    faults = [line for place, each in told.items() for line in each.all(place)]
     if not found and not faults:
         raise InputError(f"{folder} holds no notebook; expected is STUDENT/LAB.ipynb, or a zip of such files")
     return sorted(found.values(), key=lambda each: (each.student, each.lab)), faults
+
+
+@dataclass
+class _Place:
+    """A learner's folder, or a zip: what is to be said about it, and how much of it may still be unpacked."""
+
+    lines: list[str] = field(default_factory=list)
+    more: int = 0  # lines that are left out
+    room: int = MAX_UNPACKED
+
+    def say(self, line: str) -> None:
+        if len(self.lines) < MAX_FAULTS:
+            self.lines.append(line)
+        else:
+            self.more += 1
+
+    def all(self, place: str) -> list[str]:
+        return self.lines + ([f"{place}: {self.more:,} more such files"] if self.more else [])
 
 
 def _apart(submissions: list[Submission]) -> list[Submission]:
@@ -133,32 +156,33 @@ def _apart(submissions: list[Submission]) -> list[Submission]:
     ]
 
 
-def _all(root: Path, faults: list[str]) -> Iterator[Submission]:
+def _all(root: Path, told: dict[str, _Place]) -> Iterator[Submission]:
     if root.is_file():
-        yield from _zip(root, PurePosixPath(), faults)
+        yield from _read_zip(root, PurePosixPath(), told[str(root)])
         return
     for at, folders, files in os.walk(root):
         for name in [each for each in folders if os.path.islink(os.path.join(at, each))]:
-            faults.append(f"{os.path.join(at, name)}: a link to a folder; links are not followed")
+            told[at].say(f"{os.path.join(at, name)}: a link to a folder; links are not followed")
         folders[:] = sorted(each for each in folders if not each.startswith((".", "__MACOSX")))
         for name in sorted(files):
             path = Path(at, name)
             if name.startswith(".") or path.suffix.lower() not in (".ipynb", ".zip"):
                 continue
+            place = PurePosixPath(path.relative_to(root))
+            here = told[str(root / place.parts[0])]
             try:
                 status = path.lstat()
             except OSError as error:
-                faults.append(f"{path}: {error.strerror}")
+                here.say(f"{path}: {error.strerror}")
                 continue
-            place = PurePosixPath(path.relative_to(root))
             if not stat.S_ISREG(status.st_mode):
-                faults.append(f"{path}: not a regular file (perhaps a link); links are not followed")
+                here.say(f"{path}: not a regular file (perhaps a link); links are not followed")
             elif path.suffix.lower() == ".zip":
-                yield from _zip(path, place, faults)
+                yield from _read_zip(path, place, here)
             else:
                 whose = _owner(place) or Owner("")
                 submission = Submission(whose.student, "", str(path), id=whose.id, number=whose.number)
-                yield from _checked(submission, time.localtime(min(max(status.st_mtime, 0), 2**32))[:6], place, faults)
+                yield from _checked(submission, time.localtime(min(max(status.st_mtime, 0), 2**32))[:6], place, here)
 
 
 class _Capped(io.FileIO):
@@ -205,21 +229,45 @@ def _in_zip(file: IO[bytes], member: str) -> Iterator[IO[bytes]]:
         yield inner
 
 
-def _zip(path: Path, place: PurePosixPath, faults: list[str]) -> Iterator[Submission]:
+def _read_zip(path: Path, place: PurePosixPath, told: _Place) -> Iterator[Submission]:
+    """`_zip` in a process of its own, with a clock."""
+
+    def work() -> tuple[list[dict[str, Any]], list[str], int]:
+        inside = _Place()
+        found = [asdict(each) for each in _zip(path, place, inside)]
+        return found, inside.lines, inside.more
+
+    try:
+        found, lines, more = runner.apart(work, *((READ, 60) if place.parts else (READ_CLASS, READ_CLASS)))
+    except InputError as error:
+        told.say(f"{path}: {error}; it was left out")
+        return
+    for line in lines:
+        told.say(line)
+    told.more += more
+    for each in found:
+        says_lab, when, number, at = each.pop("order")
+        yield Submission(**each, order=(says_lab, tuple(when), number, at))
+
+
+def _zip(path: Path, place: PurePosixPath, told: _Place) -> Iterator[Submission]:
     """The submissions in a zip that was handed in at `place`; `place` is empty for the zip that holds all submissions."""
     owner = _owner_of_zip(place) if place.parts else None
     given = not place.parts  # the instructor named this zip: the names in it are the system's
-    told: list[str] = []
+    rooms: dict[Owner, int] = {}  # for each learner in a class's zip
     for member, inner in _listed(path, None, told, MAX_OWN if owner else MAX_MEMBERS):
         whose = owner
         if not owner:  # a class's zip, or a student's, known only by its name
             inner = _inside(inner, path.stem)
             whose = _owner(inner) or _owner_of_zip(PurePosixPath(path.name))
         whose = whose or Owner(path.stem)
+        if given:
+            told.room = rooms.get(whose, MAX_UNPACKED)
         if inner.suffix.lower() == ".ipynb":
             own = given or bool(owner) or whose == Owner(path.stem)
             submission = Submission(whose.student, "", str(path), member.filename, whose.id, whose.number, own)
             yield from _checked(submission, member.date_time, place.parent / inner, told)
+            rooms[whose] = told.room
             continue
         whose, own = owner or _owner_of_zip(inner) or Owner(inner.stem), given or bool(owner)
         for nested, deeper in _listed(path, member.filename, told, MAX_OWN):
@@ -228,29 +276,24 @@ def _zip(path: Path, place: PurePosixPath, faults: list[str]) -> Iterator[Submis
             if deeper.suffix.lower() == ".ipynb":
                 yield from _checked(submission, nested.date_time, place.parent / inner.parent / deeper, told)
             else:
-                told.append(
-                    f"{submission.shown!r}: a zip in a zip in a zip; unpack the outer ones, and give the folder"
-                )
-    more = len(told) - MAX_FAULTS
-    faults += told[:MAX_FAULTS] + ([f"{path}: {more:,} more such files"] if more > 0 else [])
+                told.say(f"{submission.shown!r}: a zip in a zip in a zip; unpack the outer ones, and give the folder")
+            rooms[whose] = told.room
 
 
-def _listed(
-    path: Path, outer: str | None, faults: list[str], most: int
-) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
+def _listed(path: Path, outer: str | None, told: _Place, most: int) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
     """(member, its place) of the notebooks and zips in a zip, or in the one that is its member `outer`."""
     shown = str(path) if outer is None else f"{path}:{outer}"
     try:
         with (
-            _Capped(path) if outer is None else io.BytesIO(read(str(path), outer)) as file,
+            _Capped(path) if outer is None else io.BytesIO(_unpacked(str(path), outer, told)) as file,
             zipfile.ZipFile(file) as archive,
         ):
             members = archive.infolist()
     except Exception as error:  # zipfile can raise many kinds of errors
-        faults.append(f"{shown!r}: not a readable zip ({error})")
+        told.say(f"{shown!r}: not a readable zip ({error})")
         return
     if len(members) > most:
-        faults.append(f"{shown!r}: {len(members):,} files in one zip; at most {most:,} are read")
+        told.say(f"{shown!r}: {len(members):,} files in one zip; at most {most:,} are read")
         return
     for member in members:
         inner = PurePosixPath(member.filename)
@@ -258,16 +301,26 @@ def _listed(
         if member.is_dir() or hidden or inner.suffix.lower() not in (".ipynb", ".zip"):
             continue
         if len(member.filename) > MAX_NAME:
-            faults.append(f"{shown}: a file in it has a name of {len(member.filename):,} characters")
+            told.say(f"{shown}: a file in it has a name of {len(member.filename):,} characters")
         elif (
             inner.is_absolute()
             or ".." in inner.parts
             or "\\" in member.filename
             or stat.S_ISLNK(member.external_attr >> 16)
         ):
-            faults.append(f"{shown}:{member.filename!r}: leads out of the zip, or is a link")
+            told.say(f"{shown}:{member.filename!r}: leads out of the zip, or is a link")
         else:
             yield member, inner
+
+
+def _unpacked(path: str, member: str | None, told: _Place) -> bytes:
+    """`read`, as long as there is room for it. Raises `InputError`."""
+    if told.room <= 0:
+        raise InputError(f"what was handed in there unpacks to more than {MAX_UNPACKED // 1_000_000} MB")
+    outer = member.partition("\0")[0] if member else None
+    data = read(path, member)
+    told.room -= len(data) if outer == member else MAX_FILE  # the zip around it was unpacked too
+    return data
 
 
 def _inside(place: PurePosixPath, *more: str) -> PurePosixPath:
@@ -297,7 +350,7 @@ def _owner_of_zip(place: PurePosixPath) -> Owner | None:
     return _owner(place) or (Owner(otter["student"]) if otter else None)
 
 
-def _checked(submission: Submission, when: tuple, place: PurePosixPath, faults: list[str]) -> Iterator[Submission]:
+def _checked(submission: Submission, when: tuple, place: PurePosixPath, told: _Place) -> Iterator[Submission]:
     """The submission with its lab, from its place or from the exercises in it; or a fault if neither says."""
     named = MOODLE.fullmatch(place.stem) or CANVAS.fullmatch(place.stem)
     lab = lab_of(named["name"] if named else place.stem)
@@ -309,29 +362,29 @@ def _checked(submission: Submission, when: tuple, place: PurePosixPath, faults: 
     )  # macOS decomposes accented letters
     says_lab = lab is not None
     if not says_lab and not re.match(r"\d\d_", place.stem):  # the name of a lab that does not exist
-        lab = _lab_inside(submission)
+        lab = _lab_inside(submission, told)
     if not student:
-        faults.append(f"{shown!r}: belongs to no student; put it into a folder with the student's name")
+        told.say(f"{shown!r}: belongs to no student; put it into a folder with the student's name")
     elif lab is None:
         known = ", ".join(sorted({key for key in labs() if "_" in key and key[0].isdigit()}))
-        faults.append(f"{shown!r}: its name is not that of a lab with exercises ({known})")
+        told.say(f"{shown!r}: its name is not that of a lab with exercises ({known})")
     elif not _is_name(student):
-        faults.append(
+        told.say(
             f"{shown!r}: {student!r} cannot be a student's name here; use letters and digits, and{IN_NAMES} inside"
         )
     else:
         if not says_lab:
-            faults.append(f"{shown!r}: treated as lab {lab}, because of its exercises; its name does not say so")
+            told.say(f"{shown!r}: treated as lab {lab}, because of its exercises; its name does not say so")
         # of two, the one that is named after the lab counts, then the later, then the one with the higher number: `01_data-2`
         number = re.search(r"[-( ](\d{1,2})\)?$", place.stem)
         order = says_lab, tuple(when), int(number[1]) if number else 0, str(place)
         yield replace(submission, student=student, lab=lab, order=order)
 
 
-def _lab_inside(submission: Submission) -> str | None:
+def _lab_inside(submission: Submission, told: _Place) -> str | None:
     """The lab whose exercises, and no other's, are named in the file. It is not parsed here."""
     try:
-        data = read(submission.path, submission.member)
+        data = _unpacked(submission.path, submission.member, told)
     except (InputError, OSError):
         return None
     topics = {topic.decode() for topic in re.findall(rb"exercise\(\\?[\"']([a-z_]{1,40})\.", data)}

@@ -350,7 +350,7 @@ ODD = [
 def test_whatever_is_displayed_is_an_outcome_for_each_call(answers, words):
     for said in (answers, {"answers": answers}, {"failed": answers}):
         for metadata in (words, {assemble.ANSWER: words}):
-            outcomes = assemble.decoded({"data": {assemble.ANSWER: said}, "metadata": metadata}, 3)
+            outcomes = assemble.decoded({"data": {assemble.ANSWER: said}, "metadata": metadata}, [(1,)] * 3)
             assert len(outcomes) == 3
             for outcome, _ in outcomes:
                 assert isinstance(outcome.message, str) and type(outcome.line) in (int, type(None))
