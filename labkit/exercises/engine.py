@@ -24,6 +24,7 @@ from labkit.exercises import limits
 from labkit.exercises.kinds import Exercise, Misconception, Outcome, Probe, difference, literal, plain, same, shown
 from labkit.exercises.limits import CELL, SECONDS, LimitReached
 
+NOT_OF_LK = "an exercise's cell is tried by itself and may use only `lk.exercise`"
 _cells = count(1)
 _trying: list[dict[str, Any]] = []  # what the cells that are being tried put under the decorator, innermost last
 
@@ -193,7 +194,7 @@ def tried_now() -> dict[str, Any] | None:
 
 def no_attribute(name: str) -> NoReturn:
     """The attribute `name` of a cell's `lk`, which has only the decorator. Raises `AttributeError`, which says so."""
-    raise AttributeError(f"an exercise's cell is tried by itself and may use only `lk.exercise`, not `lk.{name}`")
+    raise AttributeError(f"{NOT_OF_LK}, not `lk.{name}`")
 
 
 @lru_cache(maxsize=64)

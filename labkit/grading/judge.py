@@ -66,6 +66,10 @@ class Job:
     sandboxed: bool = True
     id: str = ""  # Canvas's number of the student
     number: str = ""  # or Moodle's
+    late: bool = False  # the system says so
+    when: str = ""  # it was handed in
+    place: str = ""  # among the submissions
+    released: bool = False  # its learner is shown the hidden inputs, and the own answers to them
     own: bool = (
         True  # whether its place says whose it is; otherwise a name inside a zip does, which may be another learner's
     )
@@ -192,6 +196,7 @@ def grade(job: Job) -> dict[str, Any]:
 def _line(job: Job, submission: str, outcome: str, rows: dict[str, dict]) -> dict[str, Any]:
     name = Path(job.path).name if job.member is None else job.member.replace("\0", ":")
     about = {"student": job.student, "id": job.id, "number": job.number, "own": job.own, "zip": None}
+    about |= {"late": job.late, "when": job.when, "place": job.place, **({"released": True} if job.released else {})}
     if job.member is not None:
         about["zip"] = Path(job.path).name
     about |= {"lab": job.lab, "file": name, "submission": submission}
@@ -302,6 +307,8 @@ class _Grading:
         elif "group" in event:
             self.rows[event["exercise"]]["groups"][event["group"]] = event["earned"]
             self.left.discard((event["exercise"], event["group"]))
+        elif "answers" in event:
+            self.rows[event["of"]].setdefault("answers", {})[event["in"]] = event["answers"]
         elif "kind" in event:
             id = event.pop("exercise")
             if self.rows[id]["kind"] in ("not attempted", "ended"):
@@ -549,7 +556,7 @@ def _read_and_run(
             os.environ["LABKIT_SOCKETS"] = str(folder / "s")
             if not job.sandboxed:
                 os.environ["LABKIT_UNSANDBOXED"] = "1"
-            runner.nbval(path, start=job.budget.start, plugins=[Comparison(parts, found, job.seed, emit)])
+            runner.nbval(path, start=job.budget.start, plugins=[Comparison(parts, found, job.seed, emit, job.released)])
         emit(DONE)
     except Exception as error:
         emit({"machine": f"it could not be run ({getattr(error, 'strerror', None) or type(error).__name__})"})

@@ -1,7 +1,8 @@
 """Finding submissions: folders of students, names as learning management systems give them, and zips of either.
 
 Known are `STUDENT/LAB.ipynb`; nbgrader's `submitted/STUDENT/ASSIGNMENT/LAB.ipynb`; Moodle's
-`Some Name_12345_assignsubmission_file_/LAB.ipynb`; Canvas's `student_[LATE_]12345_67890_LAB[-2].ipynb`; zips of one
+`Some Name_12345_assignsubmission_file_/LAB.ipynb`; Canvas's `student_[LATE_]12345_67890_LAB[-2].ipynb`; Blackboard's
+`Assignment_username_attempt_2026-12-01-23-59-00_LAB.ipynb`; of nbgrader's course only `submitted/`; zips of one
 student's notebooks, as Otter makes them: `STUDENT.zip`; and a zip of all these. Links are not followed. Nothing is
 unpacked to the disk.
 
@@ -40,8 +41,10 @@ MAX_OWN = 1_000  # members of a zip of one student
 MAX_UNPACKED = 200_000_000  # bytes that are unpacked, to find out what one learner has handed in
 MAX_FAULTS = 20  # lines on what lies in one place
 READ, READ_CLASS = 5, 600  # seconds of CPU time for a zip; for one that the instructor gives
-CANVAS = re.compile(r"(?P<student>[^_]+)(?:_LATE)?_(?P<id>\d+)_\d+_(?P<name>.+)")
+CANVAS = re.compile(r"(?P<student>[^_]+)(?P<late>_LATE)?_(?P<id>\d+)_\d+_(?P<name>.+)")
 MOODLE = re.compile(r"(?P<student>.+?)_(?P<number>\d+)_assignsubmission_file_?(?P<name>.*)")
+BLACKBOARD = re.compile(r".+_(?P<student>[^_]+)_attempt_(?P<when>\d{4}(?:-\d\d){5})_(?P<name>.+)")
+COURSE = ("nbgrader_config.py", "gradebook.db", "source", "release", "autograded")  # beside nbgrader's `submitted`
 OTTER = re.compile(r"(?P<student>.+?)(?:_\d{4}_\d\d_\d\dT\d\d_\d\d_\d\d_\d+.*)")
 IN_NAMES = " .,@+'’()-_"  # in addition to letters, marks and digits of any script
 
@@ -55,6 +58,9 @@ class Submission:
     id: str = ""  # Canvas's number of the student
     number: str = ""  # or Moodle's, which is different for each assignment
     own: bool = True  # its place says whose it is, not a name inside a zip that is among the submissions
+    late: bool = False  # the system's name says so
+    when: str = ""  # it was handed in: 2026-12-01 23:59:00
+    place: str = ""  # in the folder or zip of submissions
     order: tuple = ()  # of two by one student for one lab, the larger counts
 
     @property
@@ -69,6 +75,12 @@ class Owner:
     student: str
     id: str = ""
     number: str = ""
+    late: bool = False
+    when: str = ""
+
+
+class Note(str):
+    """A line about submissions that leaves nothing to be done."""
 
 
 @cache
@@ -102,19 +114,21 @@ def find(folder: str | Path, known: dict | None = None) -> tuple[list[Submission
     root = Path(folder)
     if not root.exists():
         raise InputError(f"there is no {folder}; give the folder, or the zip, that holds the submissions")
+    if (root / "submitted").is_dir() and any((root / name).exists() for name in COURSE):
+        root = root / "submitted"
     if root.is_file() and root.suffix.lower() == ".ipynb":
         raise InputError(f"{folder} is a notebook; give the folder that holds it, as STUDENT/{root.name}")
     found: dict[tuple, Submission] = {}
     told: dict[str, _Place] = defaultdict(_Place)
     for submission in _apart(list(_all(root, told))):
-        person = in_roster(known or {}, submission.student, submission.id)
+        person = in_roster(known or {}, submission.student, submission.id, submission.number)
         key = person["Student"] + person["ID"] if person else submission.student, submission.lab
         if key in found:
             older, newer = sorted((found[key], submission), key=lambda each: (each.own, each.order))
             found[key] = newer
             whose = person["Student"] if person else submission.student
             twice = f"{older.shown}: {whose} handed in lab {submission.lab} twice; {newer.shown} is graded"
-            told[f"{folder}: {whose}"].say(twice)
+            told[f"{folder}: {whose}"].say(Note(twice) if older.own and newer.own else twice)
         else:
             found[key] = submission
     faults = [line for place, each in told.items() for line in each.all(place)]
@@ -138,7 +152,8 @@ class _Place:
             self.more += 1
 
     def all(self, place: str) -> list[str]:
-        return self.lines + ([f"{place}: {self.more:,} more such files"] if self.more else [])
+        kind = Note if all(isinstance(line, Note) for line in self.lines) else str
+        return self.lines + ([kind(f"{place}: {self.more:,} more such files")] if self.more else [])
 
 
 def _apart(submissions: list[Submission]) -> list[Submission]:
@@ -181,8 +196,18 @@ def _all(root: Path, told: dict[str, _Place]) -> Iterator[Submission]:
                 yield from _read_zip(path, place, here)
             else:
                 whose = _owner(place) or Owner("")
-                submission = Submission(whose.student, "", str(path), id=whose.id, number=whose.number)
-                yield from _checked(submission, time.localtime(min(max(status.st_mtime, 0), 2**32))[:6], place, here)
+                yield from _checked(_by(whose, path, None, True, place, _time(path)), _time(path), place, here)
+
+
+def _by(whose: Owner, path: Path, member: str | None, own: bool, place: PurePosixPath, when: tuple) -> Submission:
+    """A submission of which it is not yet known to which lab it belongs."""
+    said = whose.when or "{:04}-{:02}-{:02} {:02}:{:02}:{:02}".format(*when)
+    about = {"id": whose.id, "number": whose.number, "own": own, "late": whose.late, "when": said, "place": str(place)}
+    return Submission(whose.student, "", str(path), member, **about)
+
+
+def _time(path: Path) -> tuple:
+    return time.localtime(min(max(path.lstat().st_mtime, 0), 2**32))[:6]
 
 
 class _Capped(io.FileIO):
@@ -265,14 +290,16 @@ def _zip(path: Path, place: PurePosixPath, told: _Place) -> Iterator[Submission]
             told.room = rooms.get(whose, MAX_UNPACKED)
         if inner.suffix.lower() == ".ipynb":
             own = given or bool(owner) or whose == Owner(path.stem)
-            submission = Submission(whose.student, "", str(path), member.filename, whose.id, whose.number, own)
+            when, at = (member.date_time, inner) if given else (_time(path), place)
+            submission = _by(whose, path, member.filename, own, at, when)
             yield from _checked(submission, member.date_time, place.parent / inner, told)
             rooms[whose] = told.room
             continue
         whose, own = owner or _owner_of_zip(inner) or Owner(inner.stem), given or bool(owner)
         for nested, deeper in _listed(path, member.filename, told, MAX_OWN):
             name = f"{member.filename}\0{nested.filename}"
-            submission = Submission(whose.student, "", str(path), name, whose.id, whose.number, own)
+            when, at = (member.date_time, inner) if given else (_time(path), place)
+            submission = _by(whose, path, name, own, at, when)
             if deeper.suffix.lower() == ".ipynb":
                 yield from _checked(submission, nested.date_time, place.parent / inner.parent / deeper, told)
             else:
@@ -341,8 +368,11 @@ def _owner(place: PurePosixPath) -> Owner | None:
         return Owner(named["student"], number=named["number"])
     if len(place.parts) > 1:
         return Owner(place.parts[0])
+    if named := BLACKBOARD.fullmatch(place.stem):
+        day, clock = named["when"][:10], named["when"][11:].replace("-", ":")
+        return Owner(named["student"], when=f"{day} {clock}")
     named = CANVAS.fullmatch(place.stem)
-    return Owner(named["student"], named["id"]) if named else None
+    return Owner(named["student"], named["id"], late=bool(named["late"])) if named else None
 
 
 def _owner_of_zip(place: PurePosixPath) -> Owner | None:
@@ -352,7 +382,7 @@ def _owner_of_zip(place: PurePosixPath) -> Owner | None:
 
 def _checked(submission: Submission, when: tuple, place: PurePosixPath, told: _Place) -> Iterator[Submission]:
     """The submission with its lab, from its place or from the exercises in it; or a fault if neither says."""
-    named = MOODLE.fullmatch(place.stem) or CANVAS.fullmatch(place.stem)
+    named = MOODLE.fullmatch(place.stem) or BLACKBOARD.fullmatch(place.stem) or CANVAS.fullmatch(place.stem)
     lab = lab_of(named["name"] if named else place.stem)
     for folder in reversed(place.parts[:-1]):  # ASSIGNMENT/any name.ipynb
         lab = lab or (labs().get(folder.lower()) if folder == place.parts[0] else lab_of(folder))
@@ -404,19 +434,30 @@ def _is_name(text: str) -> bool:
     )
 
 
+SAME = {  # how a column is called in Moodle's and Blackboard's exports
+    "full name": "name",
+    "surname": "last name",
+    "id number": "id",
+    "student id": "id",
+    "email address": "email",
+    "username": "login",
+    "sis email": "email",
+}
+
+
 def roster(path: str | Path) -> dict[str, list[dict]]:
     """{name as in the submissions: the rows it fits} of a CSV with columns such as Student, ID, SIS Login ID, Section.
 
-    A student is found by any of the columns `student`, `name`, `id`, `login`, `email` and Canvas's; also by the name
-    without spaces, in lower case, family name first, as in Canvas's file names. Canvas's number finds the row with that
-    ID.
+    A student is found by any of the columns `student`, `name`, `id`, `login`, `email` and those of Canvas, Moodle (its
+    participants and its grading worksheet) and Blackboard; also by the name without spaces, in lower case, family name
+    first, as in Canvas's file names. Canvas's number finds the row with that ID, Moodle's the one with that Identifier.
     """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"the roster {path} cannot be read ({error.strerror})") from None
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")  # Blackboard's
     except UnicodeDecodeError:
         text = data.decode("cp1252", "replace")  # what a spreadsheet writes by default
     first = text.partition("\n")[0]
@@ -424,7 +465,10 @@ def roster(path: str | Path) -> dict[str, list[dict]]:
         rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count)))
     except csv.Error as error:
         raise InputError(f"the roster {path} cannot be read ({error})") from None
-    if not rows or not {key.lower().strip() for key in rows[0] if key} & {"student", "name", "id", "login", "email"}:
+    columns_there = (
+        {SAME.get(title, title) for key in rows[0] if key and (title := key.lower().strip())} if rows else set()
+    )
+    if not columns_there & {"student", "name", "id", "login", "email", "first name"}:
         raise InputError(f"the roster {path} needs a first line with a column such as student, name or ID")
     known: dict[str, list[dict]] = {}
     people: dict[tuple, dict] = {}
@@ -432,18 +476,19 @@ def roster(path: str | Path) -> dict[str, list[dict]]:
     columns = {lab: title for title, lab in titles.items() if [*titles.values()].count(lab) == 1}
     for row in rows:
         lower = {
-            key.lower().strip(): (value or "").strip()
+            SAME.get(key.lower().strip(), key.lower().strip()): (value or "").strip()
             for key, value in row.items()
             if key and isinstance(value, (str, type(None)))
         }
-        name = (
-            lower.get("student") or lower.get("name") or lower.get("login") or lower.get("email") or lower.get("id", "")
-        )
+        both = f"{lower.get('first name', '')} {lower.get('last name', '')}".strip()
+        names = (lower.get("student"), lower.get("name"), both, lower.get("login"), lower.get("email"), lower.get("id"))
+        name = next(filter(None, names), "")
+        participant = re.sub(r"\D", "", lower.get("identifier", ""))  # `Participant 12345`
         if not name or name.lower().strip() in ("points possible", "student, test"):
             continue
         login, sis = lower.get("sis login id") or lower.get("login", ""), lower.get("sis user id", "")
         wanted: dict[str, Any] = {"Student": name, "ID": lower.get("id", ""), "SIS User ID": sis, "SIS Login ID": login}
-        wanted |= {"Section": lower.get("section", ""), "columns": columns}
+        wanted |= {"Section": lower.get("section", ""), "Email": lower.get("email", ""), "columns": columns}
         wanted = people.setdefault((name, wanted["ID"], sis, login), wanted)  # a person may be in two sections
         family, _, given = name.partition(",")
         turned = f"{given.strip()} {family.strip()}".strip()
@@ -452,10 +497,13 @@ def roster(path: str | Path) -> dict[str, list[dict]]:
             for key in (wanted["ID"], sis, login, lower.get("login", ""), lower.get("email", ""))
             if key
         }
-        names = {
+        forms = {
             form.lower() for key in (name, turned, family + given) for form in (key, re.sub(r"[\W_]", "", key)) if form
         }
-        for key in keys | names | ({f"id {wanted['ID']}"} if wanted["ID"] else set()):
+        numbers = {f"id {each}" for each in (wanted["ID"],) if each} | {
+            f"number {each}" for each in (participant,) if each
+        }
+        for key in keys | forms | numbers:
             if wanted not in known.setdefault(key, []):
                 known[key].append(wanted)
     return known
@@ -469,9 +517,10 @@ def _lab_of_column(title: str) -> str | None:
     return lab if lab in labs() and ("lab" in title or title in labs()) else None
 
 
-def in_roster(known: dict[str, list[dict]], student: str, id: str = "") -> dict | None:
+def in_roster(known: dict[str, list[dict]], student: str, id: str = "", number: str = "") -> dict | None:
     """The row of a student; None if there is none, or if there are several candidates."""
     fits = known.get(f"id {id}") if id else None
+    fits = fits or (known.get(f"number {number}") if number else None)
     small = student.lower()
     fits = fits or known.get(f"={small}") or known.get(small) or known.get(re.sub(r"[\W_]", "", small))
     return fits[0] if fits and len(fits) == 1 else None
