@@ -6,6 +6,8 @@ they gave it, so only that name's end is changed here. The zip for nbgrader hold
 
 from __future__ import annotations
 
+import os
+import sys
 import zipfile
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -59,7 +61,13 @@ def nbgrader(rows: Iterator[dict[str, Any]], database: Path, names: dict[str, st
     except ImportError:
         raise InputError("nbgrader's gradebook needs nbgrader; `pip install nbgrader` where you grade") from None
     count = 0
-    with Gradebook(f"sqlite:///{database.resolve()}") as book:
+    os.environ["PATH"] = os.pathsep.join((os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)))  # alembic
+    try:
+        opened = Gradebook(f"sqlite:///{database.resolve()}")
+    except Exception as error:  # SQLAlchemy's, alembic's, the system's
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{database}: nbgrader cannot open it as its gradebook ({reason})") from None
+    with opened as book:
         for row in rows:
             if row.get("outdated") or row["outcome"] != "graded":
                 continue

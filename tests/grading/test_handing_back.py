@@ -289,6 +289,8 @@ def test_nbgraders_gradebook_gets_the_points(tmp_path, grade):
         assert {each.id for each in found.students} == {"ada", "Zoë Ångström"}
         assert found.find_submission("ps1", "Zoë Ångström").score == 0.5
         assert found.find_assignment("ps1").max_score == 10
+    (tmp_path / "none.db").write_text("no database, but a text that is long enough to be looked at as one" * 20)
+    assert grade("--nbgrader", tmp_path / "none.db")[0] == 2
 
 
 def test_without_nbgrader_its_gradebook_is_refused_in_a_line(tmp_path, grade, monkeypatch, capsys):
