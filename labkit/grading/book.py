@@ -208,7 +208,8 @@ class Late:
     def off(self, row: dict[str, Any], points: float) -> float:
         """The points that are taken off."""
         days = self.days(row)
-        return 0 if not (days and self.percent) else round(points * min(self.percent / 100 * (days if self.daily else min(days, 1)), 1), 2)
+        share = self.percent / 100 * (days if self.daily else min(days, 1))
+        return round(points * min(share, 1), 2) if share else 0
 
 
 def canvas(

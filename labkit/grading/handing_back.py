@@ -61,7 +61,8 @@ def nbgrader(rows: Iterator[dict[str, Any]], database: Path, names: dict[str, st
     except ImportError:
         raise InputError("nbgrader's gradebook needs nbgrader; `pip install nbgrader` where you grade") from None
     count = 0
-    os.environ["PATH"] = os.pathsep.join((os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)))  # alembic
+    beside = os.path.dirname(sys.executable)  # where alembic's program is, which nbgrader starts
+    os.environ["PATH"] = os.pathsep.join((beside, os.environ.get("PATH", os.defpath)))
     try:
         opened = Gradebook(f"sqlite:///{database.resolve()}")
     except Exception as error:  # SQLAlchemy's, alembic's, the system's

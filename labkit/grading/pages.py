@@ -154,7 +154,7 @@ def report(rows: Iterable[dict], names: dict[str, str], missing: list[str], faul
         who = _name(row), quote(f"feedback/{row['student']}/{names[row['lab']]}.html")
         if row.get("empty"):
             empty.append(f"{row['student']}, lab {row['lab']}: no exercise of the lab is in it")
-        cell = {"page": who[1], "points": "not yet" if row.get("machine") else f"{row['points']:g}"}
+        cell: dict[str, Any] = {"page": who[1], "points": "not yet" if row.get("machine") else f"{row['points']:g}"}
         cell |= {
             "got": None if row.get("machine") else (row["points"], row["possible"]),
             "late": row.get("late", False),

@@ -202,7 +202,7 @@ def _all(root: Path, told: dict[str, _Place]) -> Iterator[Submission]:
 def _by(whose: Owner, path: Path, member: str | None, own: bool, place: PurePosixPath, when: tuple) -> Submission:
     """A submission of which it is not yet known to which lab it belongs."""
     said = whose.when or "{:04}-{:02}-{:02} {:02}:{:02}:{:02}".format(*when)
-    about = {"id": whose.id, "number": whose.number, "own": own, "late": whose.late, "when": said, "place": str(place)}
+    about: dict[str, Any] = {"id": whose.id, "number": whose.number, "own": own, "late": whose.late, "when": said, "place": str(place)}
     return Submission(whose.student, "", str(path), member, **about)
 
 
