@@ -39,6 +39,7 @@ MAX_MEMBERS, MAX_READ = (
 MAX_FILE, MAX_NAME = 20_000_000, 500  # bytes of a notebook; letters of its place in a zip
 MAX_OWN = 1_000  # members of a zip of one student
 MAX_UNPACKED = 200_000_000  # bytes that are unpacked, to find out what one learner has handed in
+MIN_ROOM = 4_000_000  # that each of them counts, because its zip's list is read again
 MAX_FAULTS = 20  # lines on what lies in one place
 READ, READ_CLASS = 5, 600  # seconds of CPU time for a zip; for one that the instructor gives
 CANVAS = re.compile(r"(?P<student>[^_]+)(?P<late>_LATE)?_(?P<id>\d+)_\d+_(?P<name>.+)")
@@ -202,7 +203,14 @@ def _all(root: Path, told: dict[str, _Place]) -> Iterator[Submission]:
 def _by(whose: Owner, path: Path, member: str | None, own: bool, place: PurePosixPath, when: tuple) -> Submission:
     """A submission of which it is not yet known to which lab it belongs."""
     said = whose.when or "{:04}-{:02}-{:02} {:02}:{:02}:{:02}".format(*when)
-    about: dict[str, Any] = {"id": whose.id, "number": whose.number, "own": own, "late": whose.late, "when": said, "place": str(place)}
+    about: dict[str, Any] = {
+        "id": whose.id,
+        "number": whose.number,
+        "own": own,
+        "late": whose.late,
+        "when": said,
+        "place": str(place),
+    }
     return Submission(whose.student, "", str(path), member, **about)
 
 
@@ -346,7 +354,7 @@ def _unpacked(path: str, member: str | None, told: _Place) -> bytes:
         raise InputError(f"what was handed in there unpacks to more than {MAX_UNPACKED // 1_000_000} MB")
     outer = member.partition("\0")[0] if member else None
     data = read(path, member)
-    told.room -= len(data) if outer == member else MAX_FILE  # the zip around it was unpacked too
+    told.room -= max(len(data), MIN_ROOM) if outer == member else MAX_FILE  # the zip around it was unpacked too
     return data
 
 
