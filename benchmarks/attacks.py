@@ -11,11 +11,14 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from labkit import cluster
+from labkit.grading.command import progress
 from labkit.grading.judge import work
+from labkit.live import Line
 from labkit.workshop import bench
 
 AT_ONCE = 2  # of the peers' namespaces
@@ -55,8 +58,11 @@ def graded(oracle, judge, attacks: list[Path]) -> dict[str, tuple]:
     """{attack: (its outcome here, what did not hold)}; each is looked at before the one after the next begins."""
     outcomes, broken = {}, {attack.stem: [] for attack in attacks}
 
+    shown, began = Line(), time.monotonic()
+
     def look(index: int, line: str) -> None:
         attack = attacks[index // 2]
+        shown.show(progress(index + 1, len(jobs), time.monotonic() - began), (index + 1) / len(jobs))
         if index % 2 == 0:
             outcomes[attack.stem] = judge.judge(attack, line)
             broken[attack.stem] += outcomes[attack.stem].broken
@@ -65,6 +71,7 @@ def graded(oracle, judge, attacks: list[Path]) -> dict[str, tuple]:
 
     jobs = [job for n, attack in enumerate(attacks) for job in (judge.job(attack), judge.neighbour(n))]
     cluster.map(work, jobs, workers=1, progress=look)
+    shown.close()
     return {stem: (outcomes[stem], broken[stem]) for stem in broken}
 
 

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import NoReturn
 
 import labkit
-from labkit.common import InputError, printable
+from labkit.common import InputError, say
 
 COMMANDS = {  # name: (module, what it does)
     "demo": ("labkit.demo", "fine-tune the base and show what it answers before and after"),
@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except InputError as error:
-        print(f"labkit: {printable(str(error))}", file=sys.stderr)
+        say(f"labkit: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("labkit: interrupted", file=sys.stderr)

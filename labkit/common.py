@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TextIO
 
 
 class InputError(ValueError):
@@ -28,6 +28,25 @@ def as_json(value: object) -> str:
 def printable(text: str) -> str:
     """The text without characters that a terminal takes for a command or a new line."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def say(line: str, file: TextIO | None = None) -> None:
+    """Print a line for a person in which anything may be named: what a terminal would take for a command, and letters
+    that the stream cannot hold, become escapes.
+    """
+    file = file or sys.stdout
+    encoding = getattr(file, "encoding", None) or "utf-8"
+    print(printable(line).encode(encoding, "backslashreplace").decode(encoding), file=file)
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Whatever is made inside it, nobody else can read or enter (0600, 0700)."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ast
 import copy
+import hashlib
+import json
 import linecache
 import traceback
 import types
@@ -22,6 +24,7 @@ from labkit.exercises import limits
 from labkit.exercises.kinds import Exercise, Misconception, Outcome, Probe, difference, literal, plain, same, shown
 from labkit.exercises.limits import CELL, SECONDS, LimitReached
 
+NOT_OF_LK = "an exercise's cell is tried by itself and may use only `lk.exercise`"
 _cells = count(1)
 _trying: list[dict[str, Any]] = []  # what the cells that are being tried put under the decorator, innermost last
 
@@ -191,7 +194,7 @@ def tried_now() -> dict[str, Any] | None:
 
 def no_attribute(name: str) -> NoReturn:
     """The attribute `name` of a cell's `lk`, which has only the decorator. Raises `AttributeError`, which says so."""
-    raise AttributeError(f"an exercise's cell is tried by itself and may use only `lk.exercise`, not `lk.{name}`")
+    raise AttributeError(f"{NOT_OF_LK}, not `lk.{name}`")
 
 
 @lru_cache(maxsize=64)
@@ -225,18 +228,28 @@ def _misconception(exercise: Exercise, outcomes: list[Outcome], wrong: list[int]
 
 def call(function: Callable, args: tuple) -> tuple[Outcome, str | None]:
     """What the call does, and its fault towards the arguments: "changed", "shared" or None."""
+    return attempt(function, args)[:2]
+
+
+def attempt(function: Callable, args: tuple) -> tuple[Outcome, str | None, tuple]:
+    """The same, and the arguments as the call left them."""
     given = copy.deepcopy(args)
     try:
         with limits.silence():
             result = function(*given)
             outcome = Outcome(value=plain(result))
     except Exception as error:  # whatever the function raises is its outcome
-        return raised(error), None
+        return raised(error), None, given
     except SystemExit as error:
-        return raised(error), None
+        return raised(error), None, given
     if plain(given) != plain(args):
-        return outcome, "changed"
-    return outcome, "shared" if _shares(result, given) else None
+        return outcome, "changed", given
+    return outcome, "shared" if _shares(result, given) else None, given
+
+
+def fingerprint(args: tuple) -> str:
+    """A short hash of arguments in their plain form: equal for equal arguments, in any process."""
+    return hashlib.blake2b(json.dumps(plain(args)).encode(), digest_size=12).hexdigest()
 
 
 def _shares(result: Any, args: tuple) -> bool:

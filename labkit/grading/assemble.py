@@ -16,7 +16,7 @@ from typing import Any
 
 from labkit.common import InputError
 from labkit.exercises import catalogue
-from labkit.exercises.engine import expected_outcomes
+from labkit.exercises.engine import expected_outcomes, fingerprint
 from labkit.exercises.kinds import Exercise, Outcome, literal
 from labkit.grading.inside import ANSWER
 
@@ -24,6 +24,7 @@ MAX_CELLS, MAX_SOURCE = 5_000, 100_000  # of a notebook; characters of an exerci
 MAX_PARSED = 2_000_000  # characters of all cells that name an exercise: a million takes a second or two to parse
 EXERCISE = r"""\bexercise\(\s*["']([\w.]+)["']"""
 RESET = "%reset -f\n"
+ADDED = "\n\n# The learner's cell ends here.\n"
 
 
 def lab_exercises(lab: str) -> list[Exercise]:
@@ -84,9 +85,14 @@ def exercise_cells(sources: list[str], exercises: list[Exercise]) -> dict[str, s
             if exercise.id in ids:
                 by_id[exercise.id] = source
             elif exercise.name in names:
-                by_name[exercise.id] = f"{source.rstrip()}\n\nlk.exercise({exercise.id!r})({exercise.name})\n"
+                by_name[exercise.id] = f"{source.rstrip()}{ADDED}lk.exercise({exercise.id!r})({exercise.name})\n"
     found = by_name | by_id
     return {exercise.id: found[exercise.id] for exercise in exercises if exercise.id in found}
+
+
+def lines_of(source: str) -> int:
+    """How many lines of an exercise's cell are the learner's own."""
+    return len(source.partition(ADDED)[0].splitlines())
 
 
 def too_long(sources: list[str], exercises: list[Exercise]) -> set[str]:
@@ -197,7 +203,7 @@ def notebook(cells: dict[str, str], seed: int, only: set[tuple[str, str]] | None
         probes, expected = exercise.draw(seed), expected_outcomes(exercise, seed)
         for group, members in groups.items():
             calls = "".join(f"    {literal(probes[i].args)},\n" for i in members)
-            answers = {"answers": [encoded(expected[i]) for i in members]}
+            answers = {"answers": [encoded(expected[i], probes[i].args) for i in members]}
             made.append(_code(f"lk.answer({exercise.id!r}, [\n{calls}])", answers))
             parts.append(Part("probe", exercise.id, group))
     metadata = {"kernelspec": {"name": "labkit-grade", "display_name": "Grading (sandbox)", "language": "python"}}
@@ -225,14 +231,18 @@ def grouped(exercise: Exercise, seed: int) -> dict[str, list[int]]:
     return groups
 
 
-def encoded(outcome: Outcome) -> dict:
-    return {"value": outcome.value} if outcome.error is None else {"error": outcome.error}
+def encoded(outcome: Outcome, args: tuple) -> dict:
+    """What the sandbox displays for a call with this outcome that leaves its arguments as they are."""
+    if outcome.error is not None:
+        return {"error": outcome.error}
+    return {"value": outcome.value, "args": fingerprint(args)}
 
 
-def decoded(display: dict, count: int) -> list[tuple[Outcome, str | None]]:
+def decoded(display: dict, calls: list[tuple]) -> list[tuple[Outcome, str | None]]:
     """(outcome, fault) for each of a group's calls, from what the sandbox displayed. Anything in another form earns
-    nothing.
+    nothing. Whether a call changed its arguments is not the sandbox's word: they are compared here, by fingerprint.
     """
+    count = len(calls)
     parts = (display.get("data"), display.get("metadata"))
     said, words = (part.get(ANSWER) if isinstance(part, dict) else None for part in parts)
     said, words = said if isinstance(said, dict) else {}, words if isinstance(words, list) else []
@@ -240,13 +250,13 @@ def decoded(display: dict, count: int) -> list[tuple[Outcome, str | None]]:
     if not isinstance(answers, list) or len(answers) != count:
         return [_decoded(said.get("failed"), words[0] if words else None)] * count
     words = words if len(words) == count else [None] * count
-    return [_decoded(answer, word) for answer, word in zip(answers, words)]
+    return [_decoded(answer, word, args) for answer, word, args in zip(answers, words, calls)]
 
 
-def _decoded(answer: Any, words: Any) -> tuple[Outcome, str | None]:
+def _decoded(answer: Any, words: Any, args: tuple | None = None) -> tuple[Outcome, str | None]:
     if isinstance(answer, dict) and "value" in answer and _is_plain(answer["value"]):
-        fault = answer.get("fault")
-        return Outcome(value=answer["value"]), fault if fault in (None, "changed", "shared") else "changed"
+        unchanged = args is not None and answer.get("args") == fingerprint(args)
+        return Outcome(value=answer["value"]), ("shared" if "fault" in answer else None) if unchanged else "changed"
     if isinstance(answer, dict) and isinstance(answer.get("error"), str) and answer["error"].isidentifier():
         message, line = words if isinstance(words, list) and len(words) == 2 else ("", None)
         return Outcome(

@@ -8,16 +8,22 @@ many workers did it.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from labkit.common import InputError, write_atomically
 
 Key = tuple[str, str]  # student, lab
+ABOUT = ("id", "login", "email", "handed_in", "late", "penalty")  # the gradebook's last columns
 
 
 class Source(NamedTuple):
@@ -48,6 +54,7 @@ class Ledger:
         self.path = path
         self.latest: dict[Key, tuple[int, tuple]] = {}
         self.whose: dict[Key, Source] = {}
+        self.released: dict[Key, str] = {}  # of what its learner has seen the hidden inputs: the submission's hash
         self.replaced = False
         self._repair()
 
@@ -70,7 +77,7 @@ class Ledger:
                     file.truncate(place)
                     return
                 self.replaced = self.latest.pop(key, None) is not None or self.replaced
-                self.latest[key], self.whose[key] = (place, identity(row)), Source.of(row)
+                self._note(key, place, row)
                 place += len(line)
 
     def add(self, line: str) -> None:
@@ -88,7 +95,12 @@ class Ledger:
                 ) from None
         key = row["student"], row["lab"]
         self.replaced = self.latest.pop(key, None) is not None or self.replaced  # the latest comes last
+        self._note(key, place, row)
+
+    def _note(self, key: Key, place: int, row: dict[str, Any]) -> None:
         self.latest[key], self.whose[key] = (place, identity(row)), Source.of(row)
+        if row.get("released"):
+            self.released[key] = row.get("submission", "")
 
     def compact(self) -> None:
         """Remove the lines that a newer one has replaced, so that each submission appears once."""
@@ -120,9 +132,9 @@ def identity(row: dict[str, Any]) -> tuple:
 
 
 def gradebook(rows: Callable[[], Iterator[dict]], path: Path, ids: list[str]) -> None:
-    """`gradebook.csv`: student, lab, points, possible, then a column for each exercise."""
+    """`gradebook.csv`: student, lab, points, possible, a column for each exercise; then whose it is and when it came."""
     with _csv(path) as write:
-        write(["student", "lab", "points", "possible", *ids])
+        write(["student", "lab", "points", "possible", *ids, *ABOUT])
         for row in rows():
             points = {id: row["exercises"].get(id, {}).get("points", "") for id in ids}
             if row.get("machine"):  # it was not graded
@@ -134,25 +146,87 @@ def gradebook(rows: Callable[[], Iterator[dict]], path: Path, ids: list[str]) ->
                     "" if row.get("machine") else row["points"],
                     row["possible"],
                     *points.values(),
+                    *_about(row),
                 ]
             )
 
 
-def canvas(rows: Callable[[], Iterator[dict]], path: Path, names: dict[str, str], known: bool) -> None:
+def _about(row: dict[str, Any]) -> list[Any]:
+    """A row's cells for the columns `ABOUT`: of the roster, if the learner is in it, and of the file's name."""
+    person = row.get("person") or {}
+    login, email = person.get("SIS Login ID", ""), person.get("Email", "")
+    late = "LATE" if row.get("late") else ""
+    return [
+        person.get("ID") or row.get("id", ""),
+        login,
+        email,
+        row.get("when", ""),
+        late,
+        row.get("penalty", "") or "",
+    ]
+
+
+@dataclass(frozen=True)
+class Late:
+    """What being late costs: a share of the points, once, or for each day begun after `due`."""
+
+    percent: float = 0.0
+    daily: bool = False
+    due: datetime | None = None
+
+    @classmethod
+    def parse(cls, rule: str | None, due: str | None) -> Late:
+        """Of `10` or `10/day`, and of a time such as 2026-12-01 23:59. Raises `InputError`."""
+        try:
+            when = datetime.fromisoformat(due).replace(tzinfo=None) if due else None
+        except ValueError:
+            raise InputError(f"--due {due}: expected is a time such as '2026-12-01 23:59'") from None
+        if rule is None:
+            return cls(due=when)
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?%?(/day)?", rule)
+        if not found or not 0 < float(found[1]) <= 100:
+            raise InputError(f"--late-penalty {rule}: expected is a percentage such as 10, or 10/day")
+        if found[2] and when is None:
+            raise InputError("--late-penalty by the day needs --due TIME")
+        return cls(float(found[1]), bool(found[2]), when)
+
+    def __str__(self) -> str:
+        """The rule, in a sentence."""
+        after = f" after {self.due:%Y-%m-%d %H:%M}" if self.due else ""
+        each = f" for each day begun{after}" if self.daily else ""
+        whose = "" if self.daily else f" handed in{after or ' late, as the system says'}"
+        return f"late work{whose}: {self.percent:g}% of the points are taken off{each}, never more than all"
+
+    def days(self, row: dict[str, Any]) -> int:
+        """How many days late a line of the ledger is, begun ones counted; 0 if it was in time."""
+        with contextlib.suppress(ValueError):
+            when = datetime.fromisoformat(row.get("when", ""))
+            if self.due and when > self.due:
+                return math.ceil((when - self.due) / timedelta(days=1))
+        return int(bool(row.get("late")))
+
+    def off(self, row: dict[str, Any], points: float) -> float:
+        """The points that are taken off."""
+        days = self.days(row)
+        share = self.percent / 100 * (days if self.daily else min(days, 1))
+        return round(points * min(share, 1), 2) if share else 0
+
+
+def canvas(
+    rows: Callable[[], Iterator[dict]],
+    path: Path,
+    names: dict[str, str],
+    known: bool,
+    people: Iterable[dict] = (),
+    missing: str | None = None,
+) -> None:
     """`canvas.csv`: a row for each student, a column for each lab, in the form that Canvas imports.
 
     With a roster as `known`, people who are not in it are left out, and a column is named like its column for the lab.
-    What could not be graded is left empty; a line that another one of the same person replaces is left out.
+    What could not be graded is left empty; a line that another one of the same person replaces is left out. With
+    `missing` ("zero" or "blank") all `people` of the roster get a row, and what they have not handed in gets that.
     """
-    table: dict[str, tuple[dict, dict[str, float | str]]] = {}
-    possible: dict[str, float] = {}
-    for row in rows():
-        possible[row["lab"]] = row["possible"]
-        if row["outdated"]:
-            continue
-        if person := row["person"] or (None if known else {"Student": row["student"], "SIS Login ID": row["student"]}):
-            points = row["points"] if row["outcome"] == "graded" else ""
-            table.setdefault(person["Student"] + person.get("ID", ""), (person, {}))[1][row["lab"]] = points
+    table, possible = _table(rows, known, people, missing)
     labs = sorted(possible)
     people = [person for person, _ in table.values()]
     columns = [
@@ -168,6 +242,46 @@ def canvas(rows: Callable[[], Iterator[dict]], path: Path, names: dict[str, str]
         write(["    Points Possible", *[""] * (len(columns) - 1), *(possible[lab] for lab in labs)])
         for _, (person, points) in sorted(table.items()):
             write([*(person.get(column, "") for column in columns), *(points.get(lab, "") for lab in labs)])
+
+
+def moodle(
+    rows: Callable[[], Iterator[dict]],
+    path: Path,
+    names: dict[str, str],
+    known: bool,
+    people: Iterable[dict] = (),
+    missing: str | None = None,
+) -> None:
+    """`moodle.csv`, for Moodle's *Grades, Import, CSV file*: who, by name, ID number and e-mail, and a column for each
+    lab. An empty cell changes nothing there.
+    """
+    table, possible = _table(rows, known, people, missing)
+    labs = sorted(possible)
+    with _csv(path) as write:
+        write(["Full name", "ID number", "Email address", *(names[lab] for lab in labs)])
+        for _, (person, points) in sorted(table.items()):
+            about = [person["Student"], person.get("ID", ""), person.get("Email", "")]
+            write([*about, *(points.get(lab, "") for lab in labs)])
+
+
+def _table(
+    rows: Callable[[], Iterator[dict]], known: bool, people: Iterable[dict], missing: str | None
+) -> tuple[dict[str, tuple[dict, dict[str, float | str]]], dict[str, float]]:
+    """({person: (the row of the roster, {lab: points})}, {lab: possible points}), for a system's file."""
+    table: dict[str, tuple[dict, dict[str, float | str]]] = {}
+    possible: dict[str, float] = {}
+    for row in rows():
+        possible[row["lab"]] = row["possible"]
+        if row["outdated"]:
+            continue
+        if person := row["person"] or (None if known else {"Student": row["student"], "SIS Login ID": row["student"]}):
+            points = row["points"] if row["outcome"] == "graded" else ""
+            table.setdefault(person["Student"] + person.get("ID", ""), (person, {}))[1][row["lab"]] = points
+    for person in people if missing else ():
+        points_of = table.setdefault(person["Student"] + person.get("ID", ""), (person, {}))[1]
+        for lab in possible:
+            points_of.setdefault(lab, 0 if missing == "zero" else "")
+    return table, possible
 
 
 class _csv:

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from labkit.common import InputError, printable
+from labkit.common import InputError, printable, say
 from labkit.grading import processes, runner, sandbox, submissions
 from labkit.grading.runner import End
 
@@ -62,6 +62,7 @@ def main(args: argparse.Namespace) -> int:
         raise InputError("other people's notebooks can be run on Linux only; use a Linux machine, container or WSL 2")
     if not args.unsandboxed:
         sandbox.require()
+        sandbox.refuse_shown(args.notebook, layout="lab")
     began = time.monotonic()
     processes.prctl(processes.SUBREAPER, 1)  # what a child leaves running is ended here
     runner.sweep()
@@ -80,13 +81,13 @@ def main(args: argparse.Namespace) -> int:
 
 def _say(args: argparse.Namespace, run: _Run, end: End | None, seconds: float) -> int:
     for number, lines in run.failed.items():
-        print(f"code cell {number}: {lines[0]}")
+        say(f"code cell {number}: {lines[0]}")
         for line in lines[1:]:
-            print(f"    {line}")
+            say(f"    {line}")
     if end is not None:
-        print(f"code cell {run.at}: {end.text}; the cells after it were not run")
+        say(f"code cell {run.at}: {end.text}; the cells after it were not run")
     whole = f"{run.done} of {run.cells} code cells ran, {run.compared} were compared with their stored outputs, "
-    print(f"{whole}{len(run.failed) + (end is not None)} failed ({seconds:.0f} s)")
+    say(f"{whole}{len(run.failed) + (end is not None)} failed ({seconds:.0f} s)")
     if args.json:
         failed = [{"cell": number, "text": "\n".join(lines)} for number, lines in run.failed.items()]
         figures = {

@@ -9,7 +9,9 @@ import argparse
 import contextlib
 import json
 import secrets
+import stat
 import sys
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from labkit import cluster
-from labkit.common import InputError, printable, write_atomically
+from labkit.common import InputError, printable, private_files, say, write_atomically
 from labkit.exercises import catalogue
-from labkit.grading import book, judge, pages, sandbox, similarity, submissions
+from labkit.grading import book, handing_back, judge, pages, sandbox, similarity, submissions
 from labkit.live import Line
 
 
@@ -35,6 +37,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--roster", metavar="FILE.csv", help="match names with this list, and say who is missing")
     parser.add_argument("--canvas", action="store_true", help="write canvas.csv too")
+    parser.add_argument("--moodle", action="store_true", help="write moodle.csv too, for Moodle's grade import")
+    parser.add_argument(
+        "--nbgrader", type=Path, metavar="FILE.db", help="write into nbgrader's gradebook (needs nbgrader)"
+    )
+    parser.add_argument(
+        "--missing", choices=("zero", "blank"), help="what those of the roster get there who handed in nothing"
+    )
+    parser.add_argument(
+        "--feedback",
+        choices=handing_back.SYSTEMS,
+        action="append",
+        default=[],
+        help="write feedback-SYSTEM.zip, to upload there (may be repeated)",
+    )
+    parser.add_argument("--due", metavar="TIME", help="what came later is late: '2026-12-01 23:59'")
+    parser.add_argument(
+        "--late-penalty", metavar="PERCENT", help="of the points, off late work: 10, or 10/day for each day begun"
+    )
     parser.add_argument(
         "--leave-out",
         metavar="EXERCISE",
@@ -91,21 +111,23 @@ def main(args: argparse.Namespace) -> int:
         sandbox.require()
     if unknown := sorted(set(args.leave_out) - set(catalogue())):
         raise InputError(f"--leave-out {unknown[0]}: there is no such exercise; see `labkit exercise list`")
+    late = book.Late.parse(args.late_penalty, args.due)
+    if args.missing and not args.roster:
+        raise InputError("--missing needs --roster FILE.csv, which says who there is")
     out, folder = args.out.expanduser(), args.submissions.resolve()
     if folder.is_dir() and out.resolve().is_relative_to(folder):
         raise InputError(f"{out} is in the folder of the submissions; give a place beside it")
+    if not args.unsandboxed:
+        sandbox.refuse_shown(folder, out, *([Path(args.roster)] if args.roster else []))
     known = submissions.roster(args.roster) if args.roster else {}
     found, faults = submissions.find(args.submissions, known)
-    faults = [printable(fault) for fault in faults]
+    notes = [printable(each) for each in faults if isinstance(each, submissions.Note)]
+    faults = [printable(each) for each in faults if not isinstance(each, submissions.Note)]
     args.release = [_named(wanted, found, known) for wanted in args.release]
     for path, number in Counter(each.path for each in found if not each.own).items():
         one = "put one learner's zip into a folder of their name, and give the class's zip by itself"
         faults.append(f"{printable(path)}: {number} notebooks, assigned by the names inside; {one}")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out} cannot be made ({error.strerror})") from None
-    with _alone(out):
+    with private_files(), _alone(out):
         seed = _seed(out, args.seed)
         ledger = book.Ledger(out / "ledger.jsonl")
         budget = judge.Budget(cpu=args.cpu, wall=args.wall, memory_mb=args.memory)
@@ -125,6 +147,9 @@ def main(args: argparse.Namespace) -> int:
                 sandboxed=not args.unsandboxed,
                 id=each.id,
                 number=each.number,
+                late=each.late,
+                when=each.when,
+                place=each.place,
                 own=each.own,
             )
             if _displaces(job, ledger):
@@ -135,6 +160,9 @@ def main(args: argparse.Namespace) -> int:
                 )
                 continue
             about = (judge.digest(job), judge.reference(each.lab), seed)
+            key = each.student, each.lab
+            shown = each.student in args.release or ledger.released.get(key) == about[0]
+            job = replace(job, released=shown)
             done = ledger.has((each.student, each.lab), about) and each.student not in args.release
             if not done or (args.keep and not (kept / f"{each.lab}.ipynb").exists()):
                 jobs.append(job)
@@ -143,11 +171,11 @@ def main(args: argparse.Namespace) -> int:
             ledger.compact()
         here = {(each.student, each.lab) for each in found}
         if earlier := sorted({student for student, _ in set(ledger.latest) - here}):
-            print(
+            say(
                 f"{len(earlier)} students were graded earlier and are not in {args.submissions}; they stay in the gradebook: {_few(earlier)}"
             )
-        gathered = _Gathered(ledger, known, args.leave_out, faults)
-        alike = _write(out, gathered, args.canvas)
+        gathered = _Gathered(ledger, known, args.leave_out, faults, notes, late)
+        alike = _write(out, gathered, args)
         return _print(args, gathered, graded, alike, seed)
 
 
@@ -196,14 +224,13 @@ def _few(names: list[str]) -> str:
 def _grade(jobs: list[judge.Job], ledger: book.Ledger, args: argparse.Namespace) -> int:
     """Grade the jobs; each line goes into the ledger as it comes. What the machine failed at is tried once more, alone."""
     left, alone = dict(enumerate(jobs)), []
-    line, kept = Line(), 0
+    line, kept, began = Line(), 0, time.monotonic()
 
     def keep(number: int, row: dict[str, Any]) -> None:
         nonlocal kept
-        released = {"released": True} if jobs[number].student in args.release else {}
-        ledger.add(json.dumps(row | released))
+        ledger.add(json.dumps(row))
         kept += 1
-        line.show(f"graded {kept} of {len(jobs)}")
+        line.show(progress(kept, len(jobs), time.monotonic() - began), kept / len(jobs))
 
     try:
         while left:
@@ -234,17 +261,34 @@ def _grade(jobs: list[judge.Job], ledger: book.Ledger, args: argparse.Namespace)
             keep(number, row)
     except KeyboardInterrupt:
         line.close()
-        print(f"{kept} of {len(jobs)} are graded and kept; the same command continues")
+        say(f"{kept} of {len(jobs)} are graded and kept; the same command continues")
         raise
     line.close()
     return len(jobs)
 
 
+def progress(done: int, total: int, seconds: float) -> str:
+    """How far it is: submissions a minute, and the time left at that rate."""
+    pace = done / max(seconds, 1e-9)
+    left = round((total - done) / pace)
+    return f"graded {done} of {total}, {60 * pace:.0f} a minute, {left // 60}:{left % 60:02} left"
+
+
 class _Gathered:
     """The result of the ledger with this roster and these options: rows, counts, who is missing, what to look at."""
 
-    def __init__(self, ledger: book.Ledger, known: dict, leave_out: list[str], faults: list[str]):
-        self.ledger, self.known = ledger, known
+    def __init__(
+        self,
+        ledger: book.Ledger,
+        known: dict,
+        leave_out: list[str],
+        faults: list[str],
+        notes: list[str],
+        late: book.Late,
+    ):
+        self.ledger, self.known, self.late = ledger, known, late
+        self.notes = [*notes]  # lines that leave nothing to be done
+        self.late_count = 0
         self.names = {number: name for name, number in submissions.labs().items() if name[0].isdigit() and "_" in name}
         self.keys = [key for key in ledger.latest if key[1] in self.names]
         self.labs = {lab for _, lab in self.keys}
@@ -256,9 +300,12 @@ class _Gathered:
         self._find_newest()
         self.count = self.full = 0
         self.refused: list[str] = []
-        strangers, handed_in = set(), defaultdict(set)
+        strangers, handed_in, empty = set(), defaultdict(set), []
         for row in self.rows():
             self.count += 1
+            self.late_count += row["late"]
+            if row["empty"]:
+                empty.append(f"{row['student']}, lab {row['lab']}")
             self.full += row["points"] == row["possible"]
             if row["outcome"] != "graded":
                 self.refused.append(printable(f"{row['student']}, lab {row['lab']}: {row['outcome']}"))
@@ -268,17 +315,24 @@ class _Gathered:
                 strangers.add(row["student"])
         if known:
             self.faults += [f"{student}: not in the roster, or there more than once" for student in sorted(strangers)]
-        self.missing = sorted(self._missing(handed_in))
+        if empty:
+            self.notes.append(f"notebooks that hold no exercise of their lab: {_few(empty)}")
+        self.faults = [printable(fault) for fault in self.faults]
+        self.missing = sorted(map(printable, self._missing(handed_in)))
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The lines of the ledger, with the points that count, and with the person in the roster."""
         for row in self.ledger.rows(self.keys):
-            person = submissions.in_roster(self.known, row["student"], row.get("id", ""))
+            person = submissions.in_roster(self.known, row["student"], row.get("id", ""), row.get("number", ""))
             key = row["student"], row["lab"]
             counted = {each: got for each, got in row["exercises"].items() if each in self.ids}
             points, possible = (round(sum(got[what] for got in counted.values()), 2) for what in ("points", "possible"))
             outdated = self.newest.get((id(person), row["lab"]), key) != key
-            about = {"points": points, "possible": possible, "person": person, "outdated": outdated}
+            off = self.late.off(row, points)
+            kinds = {got["kind"] for got in row["exercises"].values()}
+            about = {"points": round(points - off, 2), "possible": possible, "person": person, "outdated": outdated}
+            about |= {"late": self.late.days(row) > 0, "penalty": off}
+            about |= {"empty": row["outcome"] == "graded" and kinds <= {"missing"}}
             yield row | {"exercises": counted} | about
 
     def _find_newest(self) -> None:
@@ -309,16 +363,27 @@ class _Gathered:
                 yield f"{person['Student']}: handed in nothing for lab {', '.join(lacks)}"
 
 
-def _write(out: Path, gathered: _Gathered, canvas: bool) -> int:
+def _write(out: Path, gathered: _Gathered, args: argparse.Namespace) -> int:
     """Gradebook, feedback, report, near-copies; how many pairs of those there are."""
     book.gradebook(gathered.rows, out / "gradebook.csv", gathered.ids)
-    if canvas:
-        book.canvas(gathered.rows, out / "canvas.csv", gathered.names, known=bool(gathered.known))
+    for write in [book.canvas] * args.canvas + [book.moodle] * args.moodle:
+        people = gathered.people.values()
+        path = out / f"{write.__name__}.csv"
+        write(gathered.rows, path, gathered.names, bool(gathered.known), people, args.missing)
     for row in gathered.rows():
         page = out / "feedback" / row["student"] / f"{gathered.names[row['lab']]}.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(page) as file:
             file.write(pages.feedback(row, gathered.names[row["lab"]]))
+    for system in dict.fromkeys(args.feedback):
+        if left := handing_back.feedback(gathered.rows(), out, system, gathered.names):
+            whose = (
+                f"{left} pages are not in feedback-{system}.zip, because their notebooks have no name of that system's"
+            )
+            gathered.notes.append(whose)
+    if args.nbgrader is not None:
+        count = handing_back.nbgrader(gathered.rows(), args.nbgrader, gathered.names)
+        gathered.notes.append(f"{args.nbgrader}: nbgrader's gradebook has the points of {count} submissions")
     with write_atomically(out / "report.html") as file:
         file.write(pages.report(gathered.rows(), gathered.names, gathered.missing, gathered.faults))
     return similarity.write(out, gathered.keys)
@@ -327,20 +392,22 @@ def _write(out: Path, gathered: _Gathered, canvas: bool) -> int:
 def _print(args: argparse.Namespace, gathered: _Gathered, graded: int, alike: int, seed: int) -> int:
     """Print the result; return the exit status."""
     for line in gathered.refused:
-        print(line)
+        say(line)
     if args.canvas:
         if not gathered.known:
-            print("canvas.csv has no IDs; for Canvas give the roster that it exports, as --roster FILE.csv")
+            say("canvas.csv has no IDs; for Canvas give the roster that it exports, as --roster FILE.csv")
         columns: dict[str, str] = next((person["columns"] for person in gathered.people.values()), {})
         for lab in sorted(gathered.labs):
-            print(f"canvas.csv: lab {lab} is the column {columns.get(lab, gathered.names[lab])!r}")
-    for line in (*gathered.faults, *gathered.missing):
-        print(line)
+            say(f"canvas.csv: lab {lab} is the column {columns.get(lab, gathered.names[lab])!r}")
+    if gathered.late.percent:
+        gathered.notes.append(f"{gathered.late}; {gathered.late_count} submissions were late")
+    for line in (*gathered.faults, *gathered.missing, *gathered.notes):
+        say(line)
     out, students = args.out.expanduser(), len(gathered.students)
     whole = f"{gathered.count} submissions of {students} students, {graded} graded now, {gathered.full} with all points"
-    print(f"{whole}; {out / 'gradebook.csv'}")
+    say(f"{whole}; {out / 'gradebook.csv'}")
     if alike:
-        print(f"{alike} pairs of cells look alike; {out / 'similar.csv'} is for you to read, not a grade")
+        say(f"{alike} pairs of cells look alike; {out / 'similar.csv'} is for you to read, not a grade")
     if args.json:
         figures = {"submissions": gathered.count, "students": students, "graded": graded, "full": gathered.full}
         figures |= {"refused": len(gathered.refused), "faults": len(gathered.faults), "missing": len(gathered.missing)}
@@ -352,9 +419,17 @@ def _print(args: argparse.Namespace, gathered: _Gathered, graded: int, alike: in
 
 @contextlib.contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Refuse a second grading into the same folder, which would write the same ledger."""
+    """Refuse a second grading into the same folder, which would write the same ledger. What one that was killed left
+    half written is removed.
+    """
     import fcntl
 
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out} cannot be made ({error.strerror})") from None
+    if stat.S_IMODE(out.stat().st_mode) & 0o007:
+        say(f"{out} can be read by others on this machine; `chmod -R o-rwx {out}` keeps it to yourself")
     try:
         file = open(out / ".lock", "wb")
     except OSError as error:
@@ -364,6 +439,8 @@ def _alone(out: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"another grading is writing into {out}; wait for it, or give another --out") from None
+        for half in out.rglob(".*.tmp"):
+            half.unlink(missing_ok=True)
         yield
 
 
@@ -374,9 +451,9 @@ def _seed(out: Path, given: int | None) -> int:
             return int(path.read_text())
         except ValueError:
             raise InputError(f"{path} does not hold a number; give --seed") from None
-    seed = secrets.randbelow(10**9) if given is None else given
+    seed = secrets.randbits(128) if given is None else given
     if path.exists() and path.read_text().strip() != str(seed):
-        print(f"the seed in {path} was {path.read_text().strip()[:20]}; with another, these are graded again")
+        say(f"the seed in {path} was {path.read_text().strip()[:20]}; with another, these are graded again")
     with write_atomically(path) as file:
         file.write(f"{seed}\n")
     return seed

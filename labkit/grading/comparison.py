@@ -11,12 +11,13 @@ from functools import partial
 from typing import Any
 
 from labkit.exercises import find
-from labkit.exercises.engine import decide, expected_outcomes
-from labkit.exercises.kinds import Outcome, same
+from labkit.exercises.engine import NOT_OF_LK, decide, expected_outcomes
+from labkit.exercises.kinds import Outcome, same, shown
 from labkit.grading import assemble
 from labkit.grading.assemble import grouped
 
 MAX_TEXT = 2_000  # characters that the ledger keeps of the report on an exercise
+MAX_ANSWER = 1_000  # characters of an answer that a released feedback shows
 DONE = {"at": "done", "exercise": "", "group": ""}
 
 
@@ -26,9 +27,12 @@ class Comparison:
     What a cell prints, raises, or displays otherwise is ignored.
     """
 
-    def __init__(self, parts: list, cells: dict[str, str], seed: int, emit: Callable[[dict], None]):
+    def __init__(
+        self, parts: list, cells: dict[str, str], seed: int, emit: Callable[[dict], None], shows: bool = False
+    ):
         self.parts, self.seed, self.emit, self.called = parts, seed, emit, 0
-        self.lines = {id: len(source.splitlines()) for id, source in cells.items()}
+        self.shows = shows  # whether the answers themselves are reported, for a released feedback
+        self.lines = {id: assemble.lines_of(source) for id, source in cells.items()}
         self.answers: dict[str, dict[str, list]] = {}
 
     def pytest_itemcollected(self, item: Any) -> None:
@@ -60,12 +64,20 @@ class Comparison:
         exercise = find(part.exercise)
         members = assemble.grouped(exercise, self.seed)[part.group]
         shown = [out for out in found if isinstance(out.get("data"), dict) and assemble.ANSWER in out["data"]]
-        outcomes = assemble.decoded(shown[0] if len(shown) == 1 else {}, len(members))
+        probes = exercise.draw(self.seed)
+        outcomes = assemble.decoded(shown[0] if len(shown) == 1 else {}, [probes[i].args for i in members])
         try:
             earned = earns(exercise, self.seed, part.group, outcomes)
         except Exception:  # answers in a form that no function gives
             earned = False
         self.emit({"exercise": part.exercise, "group": part.group, "earned": earned})
+        if self.shows:
+            answers = [in_short(*each) for each in outcomes]
+            expected = expected_outcomes(exercise, self.seed)
+            right = [
+                outcomes[n][1] is None and _same(outcomes[n][0], expected[i], exercise) for n, i in enumerate(members)
+            ]
+            self.emit({"of": part.exercise, "in": part.group, "answers": [*zip(answers, right)]})
         self.answers.setdefault(part.exercise, {})[part.group] = outcomes
         if len(self.answers[part.exercise]) == len(assemble.grouped(exercise, self.seed)):
             try:
@@ -76,6 +88,27 @@ class Comparison:
                 row["line"] = None
             self.emit({"exercise": part.exercise, **row})
         return earned
+
+
+def in_short(outcome: Outcome, fault: str | None) -> str:
+    """An answer as a released feedback shows it."""
+    if outcome.error is not None:
+        return f"raises {outcome.error}: {outcome.message[:MAX_ANSWER]}".rstrip(": ")
+    try:
+        text = shown(outcome.value, MAX_ANSWER)
+    except Exception:  # in a form that no function gives
+        return "a value of no known form"
+    said = text.encode("utf-8", "replace").decode()
+    return said + {"changed": " (and changes its argument)", "shared": " (which is its argument itself)"}.get(
+        fault or "", ""
+    )
+
+
+def _same(outcome: Outcome, expected: Outcome, exercise: Any) -> bool:
+    try:
+        return same(outcome, expected, exercise.compare)
+    except Exception:
+        return False
 
 
 def earns(exercise: Any, seed: int, group: str, outcomes: list) -> bool:
@@ -103,4 +136,6 @@ def verdict(exercise: Any, seed: int, answers: dict[str, list]) -> dict:
         first = next((each for each in ordered if each.error and each.error in said.text), None)
         first = first or next(each for each in ordered if each.error)
         row |= {"error": first.error, "line": first.line}
+        if NOT_OF_LK in first.message:
+            row["of_lk"] = True
     return row

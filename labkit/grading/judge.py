@@ -47,6 +47,8 @@ class Budget:
     wall: float = 40.0
     start: float = 90.0  # wall seconds until a kernel has started, and torch is imported
     memory_mb: int = 1_500  # of all processes together
+    read: float = 10.0  # CPU seconds for reading and parsing the file
+    times: int = 5  # a submission as a whole may use so many times the CPU time and the wall time of an exercise
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ class Job:
     sandboxed: bool = True
     id: str = ""  # Canvas's number of the student
     number: str = ""  # or Moodle's
+    late: bool = False  # the system says so
+    when: str = ""  # it was handed in
+    place: str = ""  # among the submissions
+    released: bool = False  # its learner is shown the hidden inputs, and the own answers to them
     own: bool = (
         True  # whether its place says whose it is; otherwise a name inside a zip does, which may be another learner's
     )
@@ -127,6 +133,7 @@ def serve() -> None:
     processes.prctl(processes.SUBREAPER, 1)  # processes that a child leaves running become the judge's, which ends them
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    os.umask(0o077)
     _import_all()
     runner.sweep()
     with contextlib.suppress(BrokenPipeError):  # the worker is gone, and the result is not needed
@@ -189,6 +196,7 @@ def grade(job: Job) -> dict[str, Any]:
 def _line(job: Job, submission: str, outcome: str, rows: dict[str, dict]) -> dict[str, Any]:
     name = Path(job.path).name if job.member is None else job.member.replace("\0", ":")
     about = {"student": job.student, "id": job.id, "number": job.number, "own": job.own, "zip": None}
+    about |= {"late": job.late, "when": job.when, "place": job.place, **({"released": True} if job.released else {})}
     if job.member is not None:
         about["zip"] = Path(job.path).name
     about |= {"lab": job.lab, "file": name, "submission": submission}
@@ -201,14 +209,18 @@ class _Grading:
     def __init__(self, job: Job, folder: Path):
         self.job, self.folder = job, folder
         self.read = False
+        self.cells: dict[str, str] | None = None  # what was read: the source of each exercise that is more than a stub
         self.refused: str | None = None  # why nothing of it is graded
         self.machine: str | None = None  # the same, if that is not the learner's doing
         self.faults: list[str] = []  # of the machine, so far
         self.rows: dict[str, dict] = {}  # by exercise
         self.left: set[tuple[str, str]] = set()  # (exercise, group) without an outcome
         self.again: set[str] = set()  # exercises that took too long, to be tried once more
+        self.ended: set[str] = set()  # exercises that ended a kernel
         self.killed: set[str] = set()  # exercises whose kernel was killed once, by itself or from outside
         self.cpu = 0.0  # seconds that sandboxes took: the system does not count what ends with its namespace
+        budget = job.budget
+        self.rest_cpu, self.rest_wall = budget.times * budget.cpu, budget.times * budget.wall  # seconds it still has
 
     @property
     def over(self) -> bool:
@@ -216,12 +228,16 @@ class _Grading:
 
     def run_all(self) -> None:
         """Run until each group has an outcome: first all together, then in new kernels the groups that an early end
-        left over.
+        left over, those of exercises that have ended no kernel before the others.
         """
         self.run(None)
         while (self.left or not self.read) and not self.over:
-            self.run(self.left if self.read else None)
+            calm = {each for each in self.left if each[0] not in self.ended}
+            self.run((calm or self.left) if self.read else None)
+        budget = self.job.budget
         for id in sorted(self.again):  # once more, alone; after a group that takes too long again nothing is tried
+            if self.rest_cpu < budget.cpu or self.rest_wall < budget.wall:
+                break
             groups = {(id, group) for group in self.rows[id]["groups"]}
             self.rows[id] = self._blank([group for _, group in groups], self.rows[id].get("remarks", ()))
             self.left = groups
@@ -232,17 +248,23 @@ class _Grading:
         """Run these groups in one kernel. Returns whether to do it once more, for a reason that is not the learner's
         fault.
         """
-        self.left = set(only or ())
+        only = None if only is None else set(only)  # of the groups in `left`, which go from there as they are reported
+        if self.read and min(self.rest_cpu, self.rest_wall) <= 0:
+            self._fail(None, End("slow", run_out(self.job.budget)))
+            return False
         killed = processes.killed_for_memory()
-        run = _Run(self.job, only, self.folder, self._take)
+        run = _Run(self.job, only, self.folder, self._take, self.cells, (self.rest_cpu, self.rest_wall))
         end = run.run()
         self.cpu += run.cpu
+        if end is None or end.whose != "machine":
+            self.rest_cpu, self.rest_wall = self.rest_cpu - run.spent[0], self.rest_wall - run.spent[1]
         if end is None:
             if not self.read and not self.over:
                 end = End("ended", "the process that reads it said nothing", "machine")
             else:
-                if self.left and not self.over:  # it ended successfully, and said nothing
-                    self._fail(None, End("ended", "the kernel gave no answer"))
+                if asked := {each for each in self.left if only is None or each in only}:
+                    if not self.over:  # it ended successfully, and said nothing
+                        self._fail_all(asked, End("ended", "the kernel gave no answer"))
                 return False
         if self.over:
             return False
@@ -263,6 +285,7 @@ class _Grading:
         if not self.read:
             self.refused = f"reading it {end.text}"
             return False
+        self.ended.add(run.at[0] if run.at else "")
         self._fail(run.at, end)
         if end.kind == "slow" and run.at and not again:
             self.again.add(run.at[0])
@@ -277,11 +300,15 @@ class _Grading:
                 if id not in self.rows:
                     self.rows[id] = self._blank(groups)
                     self.left |= {(id, group) for group in groups} if event["tried"][id] else set()
+        elif "cells" in event:
+            self.cells = event["cells"]
         elif "remarks" in event:
             self.rows[event["of"]]["remarks"] = event["remarks"]
         elif "group" in event:
             self.rows[event["exercise"]]["groups"][event["group"]] = event["earned"]
             self.left.discard((event["exercise"], event["group"]))
+        elif "answers" in event:
+            self.rows[event["of"]].setdefault("answers", {})[event["in"]] = event["answers"]
         elif "kind" in event:
             id = event.pop("exercise")
             if self.rows[id]["kind"] in ("not attempted", "ended"):
@@ -303,6 +330,9 @@ class _Grading:
         lost = {each for each in self.left if at is None or each == at or (each[0] == at[0] and not at[1])}
         if at is not None and not lost:
             lost = {each for each in self.left if each[0] == at[0]} or set(self.left)
+        self._fail_all(lost, end)
+
+    def _fail_all(self, lost: set[tuple[str, str]], end: End) -> None:
         for exercise, _ in lost:
             self.rows[exercise] |= {"kind": end.kind, "text": end.text}
         self.left -= lost
@@ -311,19 +341,42 @@ class _Grading:
 class _Run(runner.Watch):
     """One child of a submission, which runs the groups in `only` (None: all), and its clock."""
 
-    def __init__(self, job: Job, only: set[tuple[str, str]] | None, folder: Path, take: Callable[[dict], None]):
+    def __init__(
+        self,
+        job: Job,
+        only: set[tuple[str, str]] | None,
+        folder: Path,
+        take: Callable[[dict], None],
+        cells: dict[str, str] | None,
+        rest: tuple[float, float],
+    ):
         self.job, self.budget, self.take = job, job.budget, take
+        self.rest = rest  # seconds of CPU time and by the clock that the submission still has
+        self.reading = cells is None
         self.at: tuple[str, str] | None = None  # the exercise and group that the child is at
         self.part = "read"  # what it is doing there
         self.ran = False  # whether code of the learner's has run in this kernel
         self.machine: str | None = None  # what the child could not do
         self.gone: tuple[int | None] | None = None  # how the kernel had ended before the child could give it a cell
         self.seen = time.monotonic()  # when a process of the sandbox was last alive
-        self.cpu = self.cpu_before = 0.0  # seconds: of the sandbox, and of those what went before this exercise
+        self.cpu_before = 0.0  # seconds of the sandbox that went before this exercise
+        self.began: tuple[float, float] | None = None  # both clocks when the first of the learner's code began
         self.waiter = processes.parent(os.getppid())  # whoever waits for the worker
         sockets = folder / "s"
         _empty(sockets)
-        super().__init__(partial(_read_and_run, job, only, folder))
+        super().__init__(partial(_read_and_run, job, only, folder, cells))
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of CPU time that the sandbox has taken."""
+        return self.clock.seconds
+
+    @property
+    def spent(self) -> tuple[float, float]:
+        """Seconds of CPU time and by the clock since the learner's code began."""
+        if self.began is None:
+            return 0.0, 0.0
+        return self.cpu - self.began[0], time.monotonic() - self.began[1]
 
     def event(self, event: dict[str, Any]) -> None:
         if "machine" in event:
@@ -331,6 +384,7 @@ class _Run(runner.Watch):
         elif "gone" in event:
             self.gone = (event["gone"],)
         elif "at" not in event:
+            self.reading = self.reading and "cells" not in event
             self.take(event)
         else:
             self._goes_on(event["at"], (event["exercise"], event["group"]))
@@ -343,14 +397,14 @@ class _Run(runner.Watch):
         if at[0] != exercise or before == "begin":  # the wall clock of an exercise starts once
             self.since = time.monotonic()
         if at[0] != exercise or part == "learner":  # and so does its time, after imports
-            self.cpu_before = sum(map(processes.cpu, processes.tree(self.child)))
+            self.cpu_before = self.clock.look(processes.tree(self.child))
+        if self.began is None and part == "learner":
+            self.began = self.cpu, time.monotonic()
 
     def tick(self, alive: list[int]) -> End | None:
         if processes.parent(os.getppid()) != self.waiter:
             raise SystemExit(1)  # the result is not needed
-        used = sum(map(processes.cpu, alive))
-        self.cpu = max(self.cpu, used)
-        if end := self._over(used - self.cpu_before, alive):
+        if end := self._over(self.cpu - self.cpu_before, alive):
             return end
         if self.part in ("read", "done"):
             return None
@@ -371,6 +425,8 @@ class _Run(runner.Watch):
     def _over(self, cpu: float, alive: list[int]) -> End | None:
         """The end if something has been used up."""
         wall, budget = time.monotonic() - self.since, self.budget
+        if self.reading and processes.cpu(self.child) > budget.read:
+            return End("slow", f"takes more than {budget.read:g} s of computing")
         if self.part in ("read", "begin", "done"):
             if wall > budget.start:
                 busy = self.part == "read" and processes.cpu(self.child) > budget.start / 2
@@ -380,6 +436,8 @@ class _Run(runner.Watch):
                 return End("slow", f"took longer than {budget.wall:g} s; is there a loop that never ends?")
             if cpu > budget.cpu and self.part != "next":
                 return End("slow", f"took more than {budget.cpu:g} s of computing; is there a loop that never ends?")
+            if any(spent > rest for spent, rest in zip(self.spent, self.rest)):
+                return End("slow", run_out(budget))
         if sum(map(processes.memory, alive)) > budget.memory_mb * 1_000_000:
             return End("memory", f"took more than {budget.memory_mb} MB of memory")
         return None
@@ -408,6 +466,12 @@ class _Run(runner.Watch):
         asked = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         unknown = code is None or code in {-each for each in asked} | {128 + each for each in asked}
         return End("ended", "ended the kernel", "unknown" if unknown else "learner")
+
+
+def run_out(budget: Budget) -> str:
+    """What is said of what a submission had no time left for."""
+    cpu, wall = budget.times * budget.cpu, budget.times * budget.wall
+    return f"was left no time: the submission as a whole used its {cpu:g} s of computing or {wall:g} s by the clock"
 
 
 def _empty(folder: Path) -> None:
@@ -465,13 +529,17 @@ def _cpu_used() -> float:
 # The child's side: reading and running
 
 
-def _read_and_run(job: Job, only: set[tuple[str, str]] | None, folder: Path, emit: runner.Emit) -> None:
-    """A failure in reading is the file's fault, a failure after that the machine's."""
-    from labkit.grading import assemble, similarity
+def _read_and_run(
+    job: Job, only: set[tuple[str, str]] | None, folder: Path, cells: dict[str, str] | None, emit: runner.Emit
+) -> None:
+    """A failure in reading is the file's fault, a failure after that the machine's. What was read before is not read
+    again.
+    """
+    from labkit.grading import assemble
     from labkit.grading.comparison import DONE, Comparison
 
     try:
-        found = _read(job, emit, first=only is None)
+        found = _read(job, emit) if cells is None else cells
     except OSError as error:
         return emit({"machine": f"the file cannot be read ({error.strerror})"})
     except InputError as error:
@@ -482,24 +550,23 @@ def _read_and_run(job: Job, only: set[tuple[str, str]] | None, folder: Path, emi
         made, parts = assemble.notebook(found, job.seed, only)
         if only is None:
             _keep(job.keep, f"{job.lab}.ipynb", assemble.kept(made, job.student))
-            _keep(job.cells, f"{job.lab}.json", json.dumps({id: similarity.normal(cell) for id, cell in found.items()}))
         if parts:
             path = folder / f"{job.lab}.ipynb"
             runner.write_privately(path, json.dumps(made, indent=1))
             os.environ["LABKIT_SOCKETS"] = str(folder / "s")
             if not job.sandboxed:
                 os.environ["LABKIT_UNSANDBOXED"] = "1"
-            runner.nbval(path, start=job.budget.start, plugins=[Comparison(parts, found, job.seed, emit)])
+            runner.nbval(path, start=job.budget.start, plugins=[Comparison(parts, found, job.seed, emit, job.released)])
         emit(DONE)
     except Exception as error:
         emit({"machine": f"it could not be run ({getattr(error, 'strerror', None) or type(error).__name__})"})
         raise
 
 
-def _read(job: Job, emit: runner.Emit, first: bool) -> dict[str, str]:
-    """The cells of the exercises that are more than a stub."""
+def _read(job: Job, emit: runner.Emit) -> dict[str, str]:
+    """The cells of the exercises that are more than a stub. Everything that parses them is here, where it has a budget."""
     from labkit.exercises.engine import is_stub
-    from labkit.grading import assemble
+    from labkit.grading import assemble, similarity
     from labkit.grading.remarks import remarks
 
     exercises = assemble.lab_exercises(job.lab)
@@ -508,14 +575,18 @@ def _read(job: Job, emit: runner.Emit, first: bool) -> dict[str, str]:
     tried = {id: not is_stub(source, id) for id, source in cells.items()}
     long = assemble.too_long(sources, exercises) - set(cells)
     groups = {e.id: list(assemble.grouped(e, job.seed)) for e in exercises if e.id in cells or e.id in long}
+    found = {id: source for id, source in cells.items() if tried[id]}
+    noted = {exercise.id: remarks(found[exercise.id], exercise) for exercise in exercises if exercise.id in found}
+    words = {id: similarity.normal(cell) for id, cell in found.items()}
     emit({"found": groups, "tried": tried | dict.fromkeys(long, False)})
-    for exercise in exercises if first else ():
-        if tried.get(exercise.id):
-            emit({"remarks": remarks(cells[exercise.id], exercise), "of": exercise.id})
+    for id, lines in noted.items():
+        emit({"remarks": lines, "of": id})
     for id in long:
         text = f"has more than {assemble.MAX_SOURCE:,} characters, and was not read"
         emit({"exercise": id, "kind": "long", "text": text})
-    return {id: source for id, source in cells.items() if tried[id]}
+    _keep(job.cells, f"{job.lab}.json", json.dumps(words))
+    emit({"cells": found})
+    return found
 
 
 def _keep(folder: str | None, name: str, text: str) -> None:

@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from statistics import mean, median
 from typing import Any
 from urllib.parse import quote
 
@@ -39,7 +40,7 @@ IN_A_WORD = {
 ALONE = {
     "NameError": "A cell is tried by itself: before it there are `math`, `labkit as lk`, `numpy as np`, and `torch` where the "
     "exercise uses it. Import or define in the cell whatever else it uses.",
-    "AttributeError": "If it was an attribute of `lk`: a cell is tried by itself, and may use only `lk.exercise`.",
+    "AttributeError": "A cell is tried by itself, and of `lk` it may use only `lk.exercise`.",
     "ModuleNotFoundError": "When a cell is tried, the packages of the kit are there, and of labkit only `lk.exercise`.",
 }
 ALONE["ImportError"] = ALONE["ModuleNotFoundError"]
@@ -50,6 +51,7 @@ NO_ERRORS = {  # the sandbox's own words, under names of errors
     "NothingDefined": "No function in the cell is under `@lk.exercise({id!r})`; keep that line above your `def`.",
 }
 ERRORS = {name for name, each in vars(builtins).items() if isinstance(each, type) and issubclass(each, BaseException)}
+MAX_CALL = 20_000  # characters: whole, unless the call holds a book
 NOT_TRIED = ("missing", "not attempted")
 # of the report's bars: a part's class, and in words
 KEYS = (("right", "right"), ("named", "a known mistake"), ("other", "another mistake"), ("", "not tried"))
@@ -65,6 +67,7 @@ def feedback(row: dict, name: str) -> str:
             "got": got,
             "word": IN_A_WORD.get(got["kind"], "wrong"),
             "lines": said(id, got),
+            "shows_answers": "answers" in got,
             "hidden": _hidden(id, got, row["seed"]) if released and got["kind"] not in (*NOT_TRIED, "long") else None,
         }
         for id, got in (row["exercises"].items() if row["outcome"] == "graded" else ())
@@ -95,7 +98,7 @@ def said(id: str, got: dict) -> list[str]:
         error = str(got.get("error"))  # of one that the learner named, the name could be a hidden input
         raised = f"It raised {error if error in ERRORS else 'an error'}{line}."
         lines.append(NO_ERRORS.get(error, raised).format(id=id))
-        if error in ALONE:
+        if error in ALONE and (error != "AttributeError" or got.get("of_lk")):
             lines.append(ALONE[error])
         elif not got.get("remarks"):
             lines.append(f"Hint: {exercise.hints[0]}")
@@ -120,12 +123,16 @@ def said(id: str, got: dict) -> list[str]:
 
 
 def _hidden(id: str, got: dict, seed: int) -> dict:
-    """What a released feedback shows: the ledger's words, and for each probe its group, its call, and what is right."""
+    """What a released feedback shows: the ledger's words, and for each probe its group, its call, what is right, the
+    learner's answer, and whether that is right.
+    """
     exercise = find(id)
     rows = []
+    answers = {group: iter(each) for group, each in got.get("answers", {}).items()}
     for probe, expected in zip(exercise.draw(seed), expected_outcomes(exercise, seed)):
-        right = f"raises {expected.error}" if expected.error else shown(expected.value, 200)
-        rows.append((probe.group, call_as_text(exercise, probe.args, 300), right))
+        right = f"raises {expected.error}" if expected.error else shown(expected.value, 1_000)
+        answer, holds = next(answers.get(probe.group, iter(())), ("no answer", False))
+        rows.append((probe.group, call_as_text(exercise, probe.args, MAX_CALL), right, answer, holds))
     subject = {"raised": "It ", "wrong": ""}.get(got["kind"])  # for other kinds everything is said already
     return {"more": None if subject is None else subject + got["text"][:600], "rows": rows}
 
@@ -136,7 +143,8 @@ def report(rows: Iterable[dict], names: dict[str, str], missing: list[str], faul
     mistakes: dict[tuple[str, str], list[Who]] = {}  # (exercise, misconception): who made it
     others: dict[str, dict[str, list[Who]]] = {}  # exercise: {in a word: who}
     points: dict[str, float] = defaultdict(float)
-    learners, labs, count, unreadable = set(), set(), 0, []
+    learners, labs, count, unreadable, empty = set(), set(), 0, [], []
+    table: dict[str, dict[str, dict]] = {}  # by learner and lab: the cell of the last table
     for row in rows:
         learners.add(row["student"])
         labs.add(row["lab"])
@@ -144,6 +152,15 @@ def report(rows: Iterable[dict], names: dict[str, str], missing: list[str], faul
         if row["outcome"] != "graded":
             unreadable.append(f"{row['student']}, lab {row['lab']}: {row['outcome']}")
         who = _name(row), quote(f"feedback/{row['student']}/{names[row['lab']]}.html")
+        if row.get("empty"):
+            empty.append(f"{row['student']}, lab {row['lab']}: no exercise of the lab is in it")
+        cell: dict[str, Any] = {"page": who[1], "points": "not yet" if row.get("machine") else f"{row['points']:g}"}
+        cell |= {
+            "got": None if row.get("machine") else (row["points"], row["possible"]),
+            "late": row.get("late", False),
+        }
+        if not row.get("outdated"):
+            table.setdefault(row["student"], {})[row["lab"]] = cell | {"name": who[0]}
         for id, got in row["exercises"].items() if not row.get("machine") else ():
             kinds.setdefault(id, Counter())[got["kind"]] += 1
             points[id] += got["points"]
@@ -163,8 +180,39 @@ def report(rows: Iterable[dict], names: dict[str, str], missing: list[str], faul
         exercises=[_shares(id, kinds[id], points[id]) for id in order],
         mistakes=[{"id": id, "name": name, "words": _message(id, name), "those": those} for (id, name), those in named],
         others=[_other(id, others[id]) for id in order if id in others],
-        lists=[("Not handed in", missing), ("Not graded", unreadable), ("To look at", faults)],
+        lists=[
+            ("Not handed in", missing),
+            ("Without an exercise", empty),
+            ("Not graded", unreadable),
+            ("To look at", faults),
+        ],
+        **_totals(table, names),
     )
+
+
+def _totals(table: dict[str, dict[str, dict]], names: dict[str, str]) -> dict[str, Any]:
+    """Of a class: each lab's mean and median, how many notebooks have which share of the points, a row for each learner."""
+    labs = sorted({lab for cells in table.values() for lab in cells})
+    totals, shares = [], Counter[int]()
+    for lab in labs:
+        got = [cells[lab]["got"] for cells in table.values() if lab in cells and cells[lab]["got"]]
+        if not got:
+            continue
+        points, possible = [one for one, _ in got], max(most for _, most in got)
+        shares.update(min(int(10 * one / most), 10) if most else 0 for one, most in got)
+        about = {"mean": mean(points), "median": median(points), "possible": possible, "count": len(got)}
+        totals.append((names[lab], about | {"full": sum(one == most for one, most in got)}))
+    bands = [(f"{10 * n} to {10 * n + 9}%" if n < 10 else "100%", shares[n], max(shares.values()) - shares[n] + 0.001)
+             for n in range(11)] if totals else []  # fmt: skip
+    learners = [
+        (
+            next(iter(cells.values()))["name"],
+            [cells.get(lab) for lab in labs],
+            sum(c["got"][0] for c in cells.values() if c["got"]),
+        )
+        for _, cells in sorted(table.items())
+    ]
+    return {"columns": [names[lab] for lab in labs], "totals": totals, "distribution": bands, "table": learners}
 
 
 def _shares(id: str, counts: Counter, points: float) -> dict:

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import signal
 import sys
+import time
 
+TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100  # in a second; there is none on Windows
+BUFFER = 212_992  # bytes that the system keeps for a pipe or socket at most (net.core.wmem_default)
 DEATH_SIGNAL, SUBREAPER = 1, 36  # linux/prctl.h
 
 
@@ -53,10 +57,18 @@ def parent(process: int) -> int:
     return int(fields[1]) if fields else 0
 
 
-def ended(process: int) -> bool:
-    """Whether it is a zombie, or gone."""
+def started(process: int) -> float:
+    """When a process began, in seconds since 1970; later than all if there is none."""
     fields = _stat(process)
-    return not fields or fields[0] in (b"Z", b"X")
+    if not fields:
+        return math.inf
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + int(fields[19]) / TICKS
+
+
+def ended(process: int) -> bool:
+    """Whether it is a zombie, or gone. One whose first thread has ended looks like a zombie while others go on."""
+    fields = _stat(process)
+    return not fields or (fields[0] in (b"Z", b"X") and int(fields[17]) <= 1)
 
 
 def exit_code(zombie: int) -> int | None:
@@ -71,17 +83,51 @@ def exit_code(zombie: int) -> int | None:
 
 def cpu(process: int) -> float:
     """Seconds of CPU time of a process and of the children it has waited for."""
-    return sum(map(int, _stat(process)[11:15])) / os.sysconf("SC_CLK_TCK")
+    return sum(map(int, _stat(process)[11:15])) / TICKS
+
+
+class Clock:
+    """The CPU time of processes that come and go: of those that somebody waits for, the system keeps it in the parent;
+    of those that nobody waits for, it is what they had used when they were last looked at.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._own: dict[tuple[int, bytes], int] = {}  # by number and start
+
+    def look(self, tree: list[int]) -> float:
+        """Seconds so far, at least; `tree` are the processes there are now, zombies included."""
+        there = 0
+        for process in tree:
+            if fields := _stat(process):
+                own, children = (int(fields[n]) + int(fields[n + 1]) for n in (11, 13))
+                there += own + children
+                self._own[process, fields[19]] = own
+        self.seconds = max(self.seconds, there / TICKS, sum(self._own.values()) / TICKS)
+        return self.seconds
 
 
 def memory(process: int) -> int:
-    """Bytes of memory that are the process's own, not a file's, and of the tables that say where they are."""
-    counted = ("RssAnon", "RssShmem", "VmPTE", "VmSwap")
-    try:
-        with open(f"/proc/{process}/status") as file:
-            return sum(int(line.split()[1]) for line in file if line.startswith(counted)) * 1024
-    except OSError:
-        return 0
+    """Bytes of memory that are the process's own, not a file's; of the tables that say where they are; and the most that
+    the system may keep for its open pipes and sockets.
+    """
+    return _kilobytes(process) * 1024 + len(_listed(f"/proc/{process}/fd")) * BUFFER
+
+
+def _kilobytes(process: int) -> int:
+    """Of the first of its threads that still has memory, because the first of all may have ended."""
+    counted = (b"RssAnon", b"RssShmem", b"VmPTE", b"VmSwap")
+    for place in (f"/proc/{process}", *(f"/proc/{process}/task/{each}" for each in _listed(f"/proc/{process}/task"))):
+        with contextlib.suppress(OSError), open(f"{place}/status", "rb") as file:  # a name in it may be any bytes
+            if found := [int(line.split()[1]) for line in file if line.startswith(counted)]:
+                return sum(found)
+    return 0
+
+
+def _listed(folder: str) -> list[str]:
+    with contextlib.suppress(OSError):
+        return os.listdir(folder)
+    return []
 
 
 def files(process: int) -> int:

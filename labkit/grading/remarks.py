@@ -17,7 +17,8 @@ def remarks(source: str, exercise: Exercise) -> list[str]:
     try:
         tree = ast.parse(source)
     except SyntaxError as error:
-        return [f"Python cannot read line {error.lineno} of your cell ({error.msg}), so none of it ran."]
+        line = f"line {error.lineno} of your cell" if error.lineno else "your cell"
+        return [f"Python cannot read {line} ({error.msg}), so none of it ran."]
     except (ValueError, RecursionError, MemoryError):
         return ["Python cannot read the cell, so none of it ran."]
     lines = []

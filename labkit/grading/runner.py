@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from labkit.common import InputError
 from labkit.grading import processes
 
 TICK = 0.05  # seconds between two looks at a child
@@ -47,6 +48,7 @@ class Watch:
     def __init__(self, work: Callable[[Emit], None]):
         self.receive, send = os.pipe()
         self.since = time.monotonic()
+        self.clock = processes.Clock()
         try:
             self.child = os.fork()
         except OSError:
@@ -75,8 +77,9 @@ class Watch:
                         return End("memory", "answered with far too much")
                     if len(data) == CHUNK:
                         continue
-                alive = [process for process in processes.tree(self.child) if not processes.ended(process)]
-                if end := self.tick(alive):
+                tree = processes.tree(self.child)
+                self.clock.look(tree)
+                if end := self.tick([process for process in tree if not processes.ended(process)]):
                     return end
         finally:
             os.close(self.receive)
@@ -128,6 +131,37 @@ def _child(work: Callable[[Emit], None], send: int) -> None:
         os._exit(status)
 
 
+def apart(work: Callable[[], Any], cpu: int, wall: int) -> Any:
+    """What `work` gives, in JSON's types, from a child process that may use so many seconds. Raises `InputError` for
+    more, and for more than a gigabyte of memory.
+    """
+    import resource
+
+    receive, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            processes.prctl(processes.DEATH_SIGNAL, signal.SIGKILL)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(wall)
+            for limit, most in ((resource.RLIMIT_CPU, cpu), (resource.RLIMIT_DATA, CHILD_MEMORY)):
+                resource.setrlimit(limit, (most, most))
+            with open(send, "wb") as file:
+                file.write(json.dumps(work()).encode())
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(send)
+    try:
+        with open(receive, "rb") as file:
+            data = file.read()
+    finally:
+        status = os.waitpid(child, 0)[1]
+    if status:
+        raise InputError(f"reading it takes more than {cpu} s of computing, or a gigabyte of memory")
+    return json.loads(data)
+
+
 def nbval(path: Path, *more: str, kernel: str = "labkit-grade", start: float = 60, plugins: tuple | list = ()) -> None:
     """nbval on a notebook that lies alone in its folder. The kernel may take `start` seconds to start."""
     import pytest
@@ -156,7 +190,6 @@ def nbval(path: Path, *more: str, kernel: str = "labkit-grade", start: float = 6
 def folder() -> Iterator[Path]:
     """A folder for the notebook and the sockets; its name holds this process's number, for `sweep`."""
     made = Path(tempfile.mkdtemp(prefix=f"lk-{os.getpid()}-", dir="/tmp"))  # a socket's path has at most 107 bytes
-    os.chmod(made, 0o711)  # the sandbox's user must get through to its sockets
     try:
         yield made
     finally:
@@ -164,9 +197,7 @@ def folder() -> Iterator[Path]:
 
 
 def write_privately(path: Path, text: str) -> None:
-    """A file that nobody else can read, because others can enter `folder`'s folder, and notebooks contain right
-    answers.
-    """
+    """A file that nobody else can read, wherever it lies: notebooks contain right answers."""
     with open(
         os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w", encoding="utf-8"
     ) as file:
@@ -174,9 +205,10 @@ def write_privately(path: Path, text: str) -> None:
 
 
 def sweep() -> None:
-    """Remove the folders of processes that were killed."""
+    """Remove the folders of processes that were killed, and of those that had the same number before."""
     for made in Path("/tmp").glob("lk-*-*"):
         number = made.name.split("-")[1]
         with contextlib.suppress(OSError):
-            if number.isdigit() and not os.path.exists(f"/proc/{number}") and made.stat().st_uid == os.getuid():
+            about = made.lstat()
+            if number.isdigit() and about.st_uid == os.getuid() and about.st_mtime < processes.started(int(number)):
                 shutil.rmtree(made, ignore_errors=True)

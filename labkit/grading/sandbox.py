@@ -39,6 +39,7 @@ from labkit.grading import seccomp
 PACKAGE = Path(__file__).resolve().parents[1]
 INSIDE = Path(__file__).resolve().parent / "inside"
 KIT = (  # everything of labkit that a learner's code can see, and where
+    (INSIDE / "first.py", "first.py"),
     (INSIDE / "kernel.py", "kernel.py"),
     (INSIDE / "stub.py", "labkit/__init__.py"),
     (INSIDE / "empty.py", "labkit/exercises/__init__.py"),
@@ -46,6 +47,8 @@ KIT = (  # everything of labkit that a learner's code can see, and where
     (PACKAGE / "exercises" / "kinds.py", "labkit/exercises/kinds.py"),
     (PACKAGE / "exercises" / "limits.py", "labkit/exercises/limits.py"),
 )
+SYSTEM = ("bin", "lib", "lib32", "lib64", "libx32", "local/lib", "share/zoneinfo")  # of /usr; the rest is not needed
+FONTS = ("share/fonts", "share/fontconfig")  # of /usr too, for a whole lab
 NEEDED = ("bwrap", "setpriv", "prlimit")
 FIRST_USER, USERS = 60_706, 478  # 60706 … 61183 are not assigned to anybody (systemd.io/UIDS-GIDS)
 MB = 1_000_000
@@ -77,6 +80,8 @@ def missing() -> str | None:
     absent = [name for name in NEEDED if shutil.which(name) is None]
     if absent:
         return f"the sandbox needs {', '.join(absent)}; `apt-get install bubblewrap util-linux` (or the equivalent on your system)"
+    if (PACKAGE.parent / "pyproject.toml").exists() and (folder := shows(PACKAGE.parent)):
+        return f"the kit lies in {folder}, which a learner's code can read; move it, or install it as a package"
     try:
         with contextlib.ExitStack() as stack:
             command, options = wrapped(["true"], Limits(), "grade", stack)
@@ -115,8 +120,8 @@ def wrapped(
         arguments += ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
         for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
             arguments += ["--cap-add", capability]
-    else:
-        arguments += ["--unshare-all", "--unshare-user", "--disable-userns"]
+    else:  # bubblewrap's own first process would be the same user's; root's is root's, who is nobody inside
+        arguments += ["--unshare-all", "--unshare-user", "--disable-userns", "--as-pid-1"]
     for key, value in _environment(layout).items():
         arguments += ["--setenv", key, value]
     size = str(limits.files_mb * MB)
@@ -145,9 +150,10 @@ def wrapped(
     one = {"nproc": limits.processes, "fsize": limits.file_mb * MB, "data": limits.memory_mb * MB}
     if limits.space_mb is not None:  # a GPU's driver reserves terabytes of them
         one["as"] = limits.space_mb * MB
-    one |= {"nofile": limits.open_files, "core": 0, "memlock": 0, "msgqueue": 0}
+    one |= {"nofile": limits.open_files, "core": 0, "memlock": 0, "msgqueue": 0, "sigpending": limits.processes * 32}
     arguments += ["prlimit", *(f"--{name}={value}:{value}" for name, value in one.items()), "--"]
-    return arguments + command, {"pass_fds": (blocked.fileno(),)}
+    first = "/kit/first.py" if layout == "grade" else str(INSIDE / "first.py")
+    return [*arguments, sys.executable, "-S", first, *command], {"pass_fds": (blocked.fileno(),)}
 
 
 def _user(stack: contextlib.ExitStack) -> int:
@@ -190,28 +196,55 @@ def _libraries() -> list[str]:
 
 
 @cache
+def _system(layout: str) -> tuple[Path, ...]:
+    """The folders and files outside labkit that a sandbox shows: programs, shared libraries, and the interpreter with
+    its installed packages, but no prefix as a whole.
+    """
+    wanted = [Path("/usr", name) for name in (*SYSTEM, *(FONTS if layout == "lab" else ()))]
+    wanted += [Path(name) for name in ("/bin", "/sbin", "/lib", "/lib32", "/lib64") if not os.path.islink(name)]
+    wanted += [Path(sys.base_prefix, "lib"), Path(sys.executable), Path(sys.executable).resolve()]
+    for each in (Path(sys.prefix, "pyvenv.cfg"), Path(sys.base_prefix), *map(Path, _libraries())):
+        wanted += [each, each.resolve()] if each != Path(sys.base_prefix) else [each.resolve() / "lib"]
+    shown: list[Path] = []
+    for path in wanted:
+        if path.exists() and not any(path.is_relative_to(other) for other in shown):
+            shown.append(path)
+    return tuple(shown)
+
+
+def shows(path: Path, layout: str = "grade") -> Path | None:
+    """The folder through which a sandbox would show `path` to a learner's code; None if it does not."""
+    return next((each for each in _system(layout) if path.resolve().is_relative_to(each.resolve())), None)
+
+
+def refuse_shown(*paths: Path, layout: str = "grade") -> None:
+    """Raise `InputError` for a file or folder that every sandbox shows."""
+    for path in paths:
+        if (folder := shows(path, layout)) is not None:
+            raise InputError(f"{path} lies in {folder}, which a learner's code can read; move it to another place")
+
+
+@cache
 def _mounts(layout: str) -> list[str]:
-    arguments, bound = ["--ro-bind", "/usr", "/usr"], [Path("/usr")]
+    arguments: list[str] = []
+    bound: list[Path] = []
 
     def bind(source: Path, place: Path, how: str = "--ro-bind") -> None:
         for parent in reversed(place.parents[:-1]):  # bubblewrap would make them readable for root only
             if not any(parent.is_relative_to(other) for other in bound):
                 arguments.extend(["--perms", "0755", "--dir", str(parent)])
         arguments.extend([how, str(source), str(place)])
+        bound.append(place)
 
     for name in ("/bin", "/sbin", "/lib", "/lib32", "/lib64"):
         if os.path.islink(name):
             arguments += ["--symlink", os.readlink(name), name]
-        elif os.path.isdir(name):
-            arguments += ["--ro-bind", name, name]
-    for path in (Path(sys.base_prefix), Path(sys.prefix), *map(Path, _libraries())):
-        for each in dict.fromkeys((path, path.resolve())):
-            if not any(each.is_relative_to(other) for other in bound):
-                bind(each, each)
-                bound.append(each)
+    for path in _system(layout):
+        bind(path, path)
     if layout == "grade":
-        hidden = [Path(path, "labkit") for path in _libraries()] + [PACKAGE]
-        for path in hidden:  # whatever labkit is among the folders that were bound
+        packages = [each for path in bound for each in path.glob("python3*/*-packages/labkit")]
+        hidden = {*packages, *(Path(path, "labkit") for path in _libraries()), PACKAGE}
+        for path in sorted(hidden):  # whatever labkit is among the folders that were bound
             if path.is_dir() and any(path.is_relative_to(other) for other in bound):
                 arguments += ["--size", "4096", "--perms", "0555", "--tmpfs", str(path), "--remount-ro", str(path)]
         for source, name in KIT:
@@ -235,7 +268,7 @@ def unwrapped(command: list[str], kit: Path) -> tuple[list[str], dict[str, str]]
         (kit / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, kit / name)
     environment = _environment("grade") | {"PYTHONPATH": os.pathsep.join([str(kit), *_libraries()])}
-    return [str(kit / "kernel.py") if word == "/kit/kernel.py" else word for word in command], environment
+    return [sys.executable, "-S", str(kit / "kernel.py"), *command[1:]], environment
 
 
 def _listeners(folder: Path, stack: contextlib.ExitStack) -> list[int]:
@@ -289,14 +322,15 @@ class SandboxProvisioner(LocalProvisioner):
         if not bare and (reason := missing()):
             raise InputError(reason)
         self._held = contextlib.ExitStack()
-        sockets = Path(
-            tempfile.mkdtemp(prefix="lk-", dir=os.environ.get("LABKIT_SOCKETS", "/tmp"))
-        )  # paths of ≤ 107 bytes
+        place = os.environ.get(
+            "LABKIT_SOCKETS"
+        )  # paths of ≤ 107 bytes; by the number, `runner.sweep` knows whose it is
+        sockets = Path(tempfile.mkdtemp(prefix="lk-" if place else f"lk-{os.getpid()}-", dir=place or "/tmp"))
         self._held.callback(shutil.rmtree, sockets, ignore_errors=True)
         manager: Any = self.parent
         manager.transport, manager.ip = "ipc", str(sockets / "s")
         manager.connection_file = str(sockets / "connection.json")
-        if "LABKIT_SOCKETS" in os.environ:  # it belongs to a judge
+        if place:  # it belongs to a judge
             manager.client_factory = QuickClient
         for number, channel in enumerate(("shell", "iopub", "stdin", "hb", "control"), start=1):
             setattr(manager, f"{channel}_port", number)

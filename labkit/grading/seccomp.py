@@ -40,6 +40,8 @@ REFUSED = {
     "memfd_secret": (447, 447),
     "open_by_handle_at": (304, 265),
     "fanotify_init": (300, 262),
+    "inotify_init": (253, -1),  # of these a user has a certain number, which would be the instructor's
+    "inotify_init1": (294, 26),
 }
 UNKNOWN = {"io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427)}
 UNKNOWN |= {
@@ -54,11 +56,14 @@ NAMESPACES = (
 )
 SHARED_ANONYMOUS = 0x21  # pages that stay when they are not mapped, and that no limit counts (linux/mman.h)
 UNIX = 1  # AF_UNIX: what other sockets hold back is the machine's memory
+SIZE_OF_PIPE = 1031  # F_SETPIPE_SZ: more memory that is nobody's (linux/fcntl.h)
+PIPES = {"vmsplice": (278, 75), "tee": (276, 77), "splice": (275, 76)}  # a pipe would hold pages that no process has
 # name: (numbers, the argument, the bits of it that count, what they are, whether to refuse these or all others)
 REFUSED_FOR = {"clone": ((56, 220), 0, NAMESPACES, 0, False)}
 REFUSED_IN_GRADE = {
     "mmap": ((9, 222), 3, SHARED_ANONYMOUS, SHARED_ANONYMOUS, True),
     "socket": ((41, 198), 0, 0xFFFFFFFF, UNIX, False),
+    "fcntl": ((72, 25), 1, 0xFFFFFFFF, SIZE_OF_PIPE, True),
 }
 ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}  # linux/audit.h; the column above
 
@@ -75,8 +80,8 @@ def program(layout: str, machine: str | None = None) -> bytes:
     steps.append(_instruction(LOAD, 0))
     if column == 0:  # the x32 numbers are another way to the same calls
         steps += [_instruction(AT_LEAST, 0x40000000, 0, 1), _instruction(RETURN, KILL)]
-    for calls, error in ((REFUSED, EPERM), (UNKNOWN, ENOSYS)):
-        for numbers in calls.values():
+    for calls, error in ((REFUSED, EPERM), (PIPES if layout == "grade" else {}, EPERM), (UNKNOWN, ENOSYS)):
+        for numbers in (each for each in calls.values() if each[column] >= 0):
             steps += [_instruction(EQUAL, numbers[column], 0, 1), _instruction(RETURN, REFUSE | error)]
     for numbers, argument, bits, value, refuse in (
         REFUSED_FOR | (REFUSED_IN_GRADE if layout == "grade" else {})

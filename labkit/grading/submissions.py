@@ -1,7 +1,8 @@
 """Finding submissions: folders of students, names as learning management systems give them, and zips of either.
 
 Known are `STUDENT/LAB.ipynb`; nbgrader's `submitted/STUDENT/ASSIGNMENT/LAB.ipynb`; Moodle's
-`Some Name_12345_assignsubmission_file_/LAB.ipynb`; Canvas's `student_[LATE_]12345_67890_LAB[-2].ipynb`; zips of one
+`Some Name_12345_assignsubmission_file_/LAB.ipynb`; Canvas's `student_[LATE_]12345_67890_LAB[-2].ipynb`; Blackboard's
+`Assignment_username_attempt_2026-12-01-23-59-00_LAB.ipynb`; of nbgrader's course only `submitted/`; zips of one
 student's notebooks, as Otter makes them: `STUDENT.zip`; and a zip of all these. Links are not followed. Nothing is
 unpacked to the disk.
 
@@ -22,13 +23,14 @@ import unicodedata
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from labkit.common import InputError
 from labkit.exercises import catalogue
+from labkit.grading import runner
 
 MAX_MEMBERS, MAX_READ = (
     200_000,
@@ -36,9 +38,14 @@ MAX_MEMBERS, MAX_READ = (
 )  # of a zip, and bytes of it at once: zipfile reads its whole list of members
 MAX_FILE, MAX_NAME = 20_000_000, 500  # bytes of a notebook; letters of its place in a zip
 MAX_OWN = 1_000  # members of a zip of one student
-MAX_FAULTS = 20  # lines on one zip
-CANVAS = re.compile(r"(?P<student>[^_]+)(?:_LATE)?_(?P<id>\d+)_\d+_(?P<name>.+)")
+MAX_UNPACKED = 200_000_000  # bytes that are unpacked, to find out what one learner has handed in
+MIN_ROOM = 4_000_000  # that each of them counts, because its zip's list is read again
+MAX_FAULTS = 20  # lines on what lies in one place
+READ, READ_CLASS = 5, 600  # seconds of CPU time for a zip; for one that the instructor gives
+CANVAS = re.compile(r"(?P<student>[^_]+)(?P<late>_LATE)?_(?P<id>\d+)_\d+_(?P<name>.+)")
 MOODLE = re.compile(r"(?P<student>.+?)_(?P<number>\d+)_assignsubmission_file_?(?P<name>.*)")
+BLACKBOARD = re.compile(r".+_(?P<student>[^_]+)_attempt_(?P<when>\d{4}(?:-\d\d){5})_(?P<name>.+)")
+COURSE = ("nbgrader_config.py", "gradebook.db", "source", "release", "autograded")  # beside nbgrader's `submitted`
 OTTER = re.compile(r"(?P<student>.+?)(?:_\d{4}_\d\d_\d\dT\d\d_\d\d_\d\d_\d+.*)")
 IN_NAMES = " .,@+'’()-_"  # in addition to letters, marks and digits of any script
 
@@ -52,6 +59,9 @@ class Submission:
     id: str = ""  # Canvas's number of the student
     number: str = ""  # or Moodle's, which is different for each assignment
     own: bool = True  # its place says whose it is, not a name inside a zip that is among the submissions
+    late: bool = False  # the system's name says so
+    when: str = ""  # it was handed in: 2026-12-01 23:59:00
+    place: str = ""  # in the folder or zip of submissions
     order: tuple = ()  # of two by one student for one lab, the larger counts
 
     @property
@@ -66,6 +76,12 @@ class Owner:
     student: str
     id: str = ""
     number: str = ""
+    late: bool = False
+    when: str = ""
+
+
+class Note(str):
+    """A line about submissions that leaves nothing to be done."""
 
 
 @cache
@@ -99,23 +115,46 @@ def find(folder: str | Path, known: dict | None = None) -> tuple[list[Submission
     root = Path(folder)
     if not root.exists():
         raise InputError(f"there is no {folder}; give the folder, or the zip, that holds the submissions")
+    if (root / "submitted").is_dir() and any((root / name).exists() for name in COURSE):
+        root = root / "submitted"
     if root.is_file() and root.suffix.lower() == ".ipynb":
         raise InputError(f"{folder} is a notebook; give the folder that holds it, as STUDENT/{root.name}")
     found: dict[tuple, Submission] = {}
-    faults: list[str] = []
-    for submission in _apart(list(_all(root, faults))):
-        person = in_roster(known or {}, submission.student, submission.id)
+    told: dict[str, _Place] = defaultdict(_Place)
+    for submission in _apart(list(_all(root, told))):
+        person = in_roster(known or {}, submission.student, submission.id, submission.number)
         key = person["Student"] + person["ID"] if person else submission.student, submission.lab
         if key in found:
             older, newer = sorted((found[key], submission), key=lambda each: (each.own, each.order))
             found[key] = newer
             whose = person["Student"] if person else submission.student
-            faults.append(f"{older.shown}: {whose} handed in lab {submission.lab} twice; {newer.shown} is graded")
+            twice = f"{older.shown}: {whose} handed in lab {submission.lab} twice; {newer.shown} is graded"
+            told[f"{folder}: {whose}"].say(Note(twice) if older.own and newer.own else twice)
         else:
             found[key] = submission
+    faults = [line for place, each in told.items() for line in each.all(place)]
     if not found and not faults:
         raise InputError(f"{folder} holds no notebook; expected is STUDENT/LAB.ipynb, or a zip of such files")
     return sorted(found.values(), key=lambda each: (each.student, each.lab)), faults
+
+
+@dataclass
+class _Place:
+    """A learner's folder, or a zip: what is to be said about it, and how much of it may still be unpacked."""
+
+    lines: list[str] = field(default_factory=list)
+    more: int = 0  # lines that are left out
+    room: int = MAX_UNPACKED
+
+    def say(self, line: str) -> None:
+        if len(self.lines) < MAX_FAULTS:
+            self.lines.append(line)
+        else:
+            self.more += 1
+
+    def all(self, place: str) -> list[str]:
+        kind = Note if all(isinstance(line, Note) for line in self.lines) else str
+        return self.lines + ([kind(f"{place}: {self.more:,} more such files")] if self.more else [])
 
 
 def _apart(submissions: list[Submission]) -> list[Submission]:
@@ -133,32 +172,50 @@ def _apart(submissions: list[Submission]) -> list[Submission]:
     ]
 
 
-def _all(root: Path, faults: list[str]) -> Iterator[Submission]:
+def _all(root: Path, told: dict[str, _Place]) -> Iterator[Submission]:
     if root.is_file():
-        yield from _zip(root, PurePosixPath(), faults)
+        yield from _read_zip(root, PurePosixPath(), told[str(root)])
         return
     for at, folders, files in os.walk(root):
         for name in [each for each in folders if os.path.islink(os.path.join(at, each))]:
-            faults.append(f"{os.path.join(at, name)}: a link to a folder; links are not followed")
+            told[at].say(f"{os.path.join(at, name)}: a link to a folder; links are not followed")
         folders[:] = sorted(each for each in folders if not each.startswith((".", "__MACOSX")))
         for name in sorted(files):
             path = Path(at, name)
             if name.startswith(".") or path.suffix.lower() not in (".ipynb", ".zip"):
                 continue
+            place = PurePosixPath(path.relative_to(root))
+            here = told[str(root / place.parts[0])]
             try:
                 status = path.lstat()
             except OSError as error:
-                faults.append(f"{path}: {error.strerror}")
+                here.say(f"{path}: {error.strerror}")
                 continue
-            place = PurePosixPath(path.relative_to(root))
             if not stat.S_ISREG(status.st_mode):
-                faults.append(f"{path}: not a regular file (perhaps a link); links are not followed")
+                here.say(f"{path}: not a regular file (perhaps a link); links are not followed")
             elif path.suffix.lower() == ".zip":
-                yield from _zip(path, place, faults)
+                yield from _read_zip(path, place, here)
             else:
                 whose = _owner(place) or Owner("")
-                submission = Submission(whose.student, "", str(path), id=whose.id, number=whose.number)
-                yield from _checked(submission, time.localtime(min(max(status.st_mtime, 0), 2**32))[:6], place, faults)
+                yield from _checked(_by(whose, path, None, True, place, _time(path)), _time(path), place, here)
+
+
+def _by(whose: Owner, path: Path, member: str | None, own: bool, place: PurePosixPath, when: tuple) -> Submission:
+    """A submission of which it is not yet known to which lab it belongs."""
+    said = whose.when or "{:04}-{:02}-{:02} {:02}:{:02}:{:02}".format(*when)
+    about: dict[str, Any] = {
+        "id": whose.id,
+        "number": whose.number,
+        "own": own,
+        "late": whose.late,
+        "when": said,
+        "place": str(place),
+    }
+    return Submission(whose.student, "", str(path), member, **about)
+
+
+def _time(path: Path) -> tuple:
+    return time.localtime(min(max(path.lstat().st_mtime, 0), 2**32))[:6]
 
 
 class _Capped(io.FileIO):
@@ -205,52 +262,73 @@ def _in_zip(file: IO[bytes], member: str) -> Iterator[IO[bytes]]:
         yield inner
 
 
-def _zip(path: Path, place: PurePosixPath, faults: list[str]) -> Iterator[Submission]:
+def _read_zip(path: Path, place: PurePosixPath, told: _Place) -> Iterator[Submission]:
+    """`_zip` in a process of its own, with a clock."""
+
+    def work() -> tuple[list[dict[str, Any]], list[str], int]:
+        inside = _Place()
+        found = [asdict(each) for each in _zip(path, place, inside)]
+        return found, inside.lines, inside.more
+
+    try:
+        found, lines, more = runner.apart(work, *((READ, 60) if place.parts else (READ_CLASS, READ_CLASS)))
+    except InputError as error:
+        told.say(f"{path}: {error}; it was left out")
+        return
+    for line in lines:
+        told.say(line)
+    told.more += more
+    for each in found:
+        says_lab, when, number, at = each.pop("order")
+        yield Submission(**each, order=(says_lab, tuple(when), number, at))
+
+
+def _zip(path: Path, place: PurePosixPath, told: _Place) -> Iterator[Submission]:
     """The submissions in a zip that was handed in at `place`; `place` is empty for the zip that holds all submissions."""
     owner = _owner_of_zip(place) if place.parts else None
     given = not place.parts  # the instructor named this zip: the names in it are the system's
-    told: list[str] = []
+    rooms: dict[Owner, int] = {}  # for each learner in a class's zip
     for member, inner in _listed(path, None, told, MAX_OWN if owner else MAX_MEMBERS):
         whose = owner
         if not owner:  # a class's zip, or a student's, known only by its name
             inner = _inside(inner, path.stem)
             whose = _owner(inner) or _owner_of_zip(PurePosixPath(path.name))
         whose = whose or Owner(path.stem)
+        if given:
+            told.room = rooms.get(whose, MAX_UNPACKED)
         if inner.suffix.lower() == ".ipynb":
             own = given or bool(owner) or whose == Owner(path.stem)
-            submission = Submission(whose.student, "", str(path), member.filename, whose.id, whose.number, own)
+            when, at = (member.date_time, inner) if given else (_time(path), place)
+            submission = _by(whose, path, member.filename, own, at, when)
             yield from _checked(submission, member.date_time, place.parent / inner, told)
+            rooms[whose] = told.room
             continue
         whose, own = owner or _owner_of_zip(inner) or Owner(inner.stem), given or bool(owner)
         for nested, deeper in _listed(path, member.filename, told, MAX_OWN):
             name = f"{member.filename}\0{nested.filename}"
-            submission = Submission(whose.student, "", str(path), name, whose.id, whose.number, own)
+            when, at = (member.date_time, inner) if given else (_time(path), place)
+            submission = _by(whose, path, name, own, at, when)
             if deeper.suffix.lower() == ".ipynb":
                 yield from _checked(submission, nested.date_time, place.parent / inner.parent / deeper, told)
             else:
-                told.append(
-                    f"{submission.shown!r}: a zip in a zip in a zip; unpack the outer ones, and give the folder"
-                )
-    more = len(told) - MAX_FAULTS
-    faults += told[:MAX_FAULTS] + ([f"{path}: {more:,} more such files"] if more > 0 else [])
+                told.say(f"{submission.shown!r}: a zip in a zip in a zip; unpack the outer ones, and give the folder")
+            rooms[whose] = told.room
 
 
-def _listed(
-    path: Path, outer: str | None, faults: list[str], most: int
-) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
+def _listed(path: Path, outer: str | None, told: _Place, most: int) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
     """(member, its place) of the notebooks and zips in a zip, or in the one that is its member `outer`."""
     shown = str(path) if outer is None else f"{path}:{outer}"
     try:
         with (
-            _Capped(path) if outer is None else io.BytesIO(read(str(path), outer)) as file,
+            _Capped(path) if outer is None else io.BytesIO(_unpacked(str(path), outer, told)) as file,
             zipfile.ZipFile(file) as archive,
         ):
             members = archive.infolist()
     except Exception as error:  # zipfile can raise many kinds of errors
-        faults.append(f"{shown!r}: not a readable zip ({error})")
+        told.say(f"{shown!r}: not a readable zip ({error})")
         return
     if len(members) > most:
-        faults.append(f"{shown!r}: {len(members):,} files in one zip; at most {most:,} are read")
+        told.say(f"{shown!r}: {len(members):,} files in one zip; at most {most:,} are read")
         return
     for member in members:
         inner = PurePosixPath(member.filename)
@@ -258,16 +336,26 @@ def _listed(
         if member.is_dir() or hidden or inner.suffix.lower() not in (".ipynb", ".zip"):
             continue
         if len(member.filename) > MAX_NAME:
-            faults.append(f"{shown}: a file in it has a name of {len(member.filename):,} characters")
+            told.say(f"{shown}: a file in it has a name of {len(member.filename):,} characters")
         elif (
             inner.is_absolute()
             or ".." in inner.parts
             or "\\" in member.filename
             or stat.S_ISLNK(member.external_attr >> 16)
         ):
-            faults.append(f"{shown}:{member.filename!r}: leads out of the zip, or is a link")
+            told.say(f"{shown}:{member.filename!r}: leads out of the zip, or is a link")
         else:
             yield member, inner
+
+
+def _unpacked(path: str, member: str | None, told: _Place) -> bytes:
+    """`read`, as long as there is room for it. Raises `InputError`."""
+    if told.room <= 0:
+        raise InputError(f"what was handed in there unpacks to more than {MAX_UNPACKED // 1_000_000} MB")
+    outer = member.partition("\0")[0] if member else None
+    data = read(path, member)
+    told.room -= max(len(data), MIN_ROOM) if outer == member else MAX_FILE  # the zip around it was unpacked too
+    return data
 
 
 def _inside(place: PurePosixPath, *more: str) -> PurePosixPath:
@@ -288,8 +376,11 @@ def _owner(place: PurePosixPath) -> Owner | None:
         return Owner(named["student"], number=named["number"])
     if len(place.parts) > 1:
         return Owner(place.parts[0])
+    if named := BLACKBOARD.fullmatch(place.stem):
+        day, clock = named["when"][:10], named["when"][11:].replace("-", ":")
+        return Owner(named["student"], when=f"{day} {clock}")
     named = CANVAS.fullmatch(place.stem)
-    return Owner(named["student"], named["id"]) if named else None
+    return Owner(named["student"], named["id"], late=bool(named["late"])) if named else None
 
 
 def _owner_of_zip(place: PurePosixPath) -> Owner | None:
@@ -297,9 +388,9 @@ def _owner_of_zip(place: PurePosixPath) -> Owner | None:
     return _owner(place) or (Owner(otter["student"]) if otter else None)
 
 
-def _checked(submission: Submission, when: tuple, place: PurePosixPath, faults: list[str]) -> Iterator[Submission]:
+def _checked(submission: Submission, when: tuple, place: PurePosixPath, told: _Place) -> Iterator[Submission]:
     """The submission with its lab, from its place or from the exercises in it; or a fault if neither says."""
-    named = MOODLE.fullmatch(place.stem) or CANVAS.fullmatch(place.stem)
+    named = MOODLE.fullmatch(place.stem) or BLACKBOARD.fullmatch(place.stem) or CANVAS.fullmatch(place.stem)
     lab = lab_of(named["name"] if named else place.stem)
     for folder in reversed(place.parts[:-1]):  # ASSIGNMENT/any name.ipynb
         lab = lab or (labs().get(folder.lower()) if folder == place.parts[0] else lab_of(folder))
@@ -309,29 +400,29 @@ def _checked(submission: Submission, when: tuple, place: PurePosixPath, faults: 
     )  # macOS decomposes accented letters
     says_lab = lab is not None
     if not says_lab and not re.match(r"\d\d_", place.stem):  # the name of a lab that does not exist
-        lab = _lab_inside(submission)
+        lab = _lab_inside(submission, told)
     if not student:
-        faults.append(f"{shown!r}: belongs to no student; put it into a folder with the student's name")
+        told.say(f"{shown!r}: belongs to no student; put it into a folder with the student's name")
     elif lab is None:
         known = ", ".join(sorted({key for key in labs() if "_" in key and key[0].isdigit()}))
-        faults.append(f"{shown!r}: its name is not that of a lab with exercises ({known})")
+        told.say(f"{shown!r}: its name is not that of a lab with exercises ({known})")
     elif not _is_name(student):
-        faults.append(
+        told.say(
             f"{shown!r}: {student!r} cannot be a student's name here; use letters and digits, and{IN_NAMES} inside"
         )
     else:
         if not says_lab:
-            faults.append(f"{shown!r}: treated as lab {lab}, because of its exercises; its name does not say so")
+            told.say(f"{shown!r}: treated as lab {lab}, because of its exercises; its name does not say so")
         # of two, the one that is named after the lab counts, then the later, then the one with the higher number: `01_data-2`
         number = re.search(r"[-( ](\d{1,2})\)?$", place.stem)
         order = says_lab, tuple(when), int(number[1]) if number else 0, str(place)
         yield replace(submission, student=student, lab=lab, order=order)
 
 
-def _lab_inside(submission: Submission) -> str | None:
+def _lab_inside(submission: Submission, told: _Place) -> str | None:
     """The lab whose exercises, and no other's, are named in the file. It is not parsed here."""
     try:
-        data = read(submission.path, submission.member)
+        data = _unpacked(submission.path, submission.member, told)
     except (InputError, OSError):
         return None
     topics = {topic.decode() for topic in re.findall(rb"exercise\(\\?[\"']([a-z_]{1,40})\.", data)}
@@ -351,19 +442,30 @@ def _is_name(text: str) -> bool:
     )
 
 
+SAME = {  # how a column is called in Moodle's and Blackboard's exports
+    "full name": "name",
+    "surname": "last name",
+    "id number": "id",
+    "student id": "id",
+    "email address": "email",
+    "username": "login",
+    "sis email": "email",
+}
+
+
 def roster(path: str | Path) -> dict[str, list[dict]]:
     """{name as in the submissions: the rows it fits} of a CSV with columns such as Student, ID, SIS Login ID, Section.
 
-    A student is found by any of the columns `student`, `name`, `id`, `login`, `email` and Canvas's; also by the name
-    without spaces, in lower case, family name first, as in Canvas's file names. Canvas's number finds the row with that
-    ID.
+    A student is found by any of the columns `student`, `name`, `id`, `login`, `email` and those of Canvas, Moodle (its
+    participants and its grading worksheet) and Blackboard; also by the name without spaces, in lower case, family name
+    first, as in Canvas's file names. Canvas's number finds the row with that ID, Moodle's the one with that Identifier.
     """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"the roster {path} cannot be read ({error.strerror})") from None
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")  # Blackboard's
     except UnicodeDecodeError:
         text = data.decode("cp1252", "replace")  # what a spreadsheet writes by default
     first = text.partition("\n")[0]
@@ -371,7 +473,10 @@ def roster(path: str | Path) -> dict[str, list[dict]]:
         rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count)))
     except csv.Error as error:
         raise InputError(f"the roster {path} cannot be read ({error})") from None
-    if not rows or not {key.lower().strip() for key in rows[0] if key} & {"student", "name", "id", "login", "email"}:
+    columns_there = (
+        {SAME.get(title, title) for key in rows[0] if key and (title := key.lower().strip())} if rows else set()
+    )
+    if not columns_there & {"student", "name", "id", "login", "email", "first name"}:
         raise InputError(f"the roster {path} needs a first line with a column such as student, name or ID")
     known: dict[str, list[dict]] = {}
     people: dict[tuple, dict] = {}
@@ -379,18 +484,19 @@ def roster(path: str | Path) -> dict[str, list[dict]]:
     columns = {lab: title for title, lab in titles.items() if [*titles.values()].count(lab) == 1}
     for row in rows:
         lower = {
-            key.lower().strip(): (value or "").strip()
+            SAME.get(key.lower().strip(), key.lower().strip()): (value or "").strip()
             for key, value in row.items()
             if key and isinstance(value, (str, type(None)))
         }
-        name = (
-            lower.get("student") or lower.get("name") or lower.get("login") or lower.get("email") or lower.get("id", "")
-        )
+        both = f"{lower.get('first name', '')} {lower.get('last name', '')}".strip()
+        names = (lower.get("student"), lower.get("name"), both, lower.get("login"), lower.get("email"), lower.get("id"))
+        name = next(filter(None, names), "")
+        participant = re.sub(r"\D", "", lower.get("identifier", ""))  # `Participant 12345`
         if not name or name.lower().strip() in ("points possible", "student, test"):
             continue
         login, sis = lower.get("sis login id") or lower.get("login", ""), lower.get("sis user id", "")
         wanted: dict[str, Any] = {"Student": name, "ID": lower.get("id", ""), "SIS User ID": sis, "SIS Login ID": login}
-        wanted |= {"Section": lower.get("section", ""), "columns": columns}
+        wanted |= {"Section": lower.get("section", ""), "Email": lower.get("email", ""), "columns": columns}
         wanted = people.setdefault((name, wanted["ID"], sis, login), wanted)  # a person may be in two sections
         family, _, given = name.partition(",")
         turned = f"{given.strip()} {family.strip()}".strip()
@@ -399,10 +505,13 @@ def roster(path: str | Path) -> dict[str, list[dict]]:
             for key in (wanted["ID"], sis, login, lower.get("login", ""), lower.get("email", ""))
             if key
         }
-        names = {
+        forms = {
             form.lower() for key in (name, turned, family + given) for form in (key, re.sub(r"[\W_]", "", key)) if form
         }
-        for key in keys | names | ({f"id {wanted['ID']}"} if wanted["ID"] else set()):
+        numbers = {f"id {each}" for each in (wanted["ID"],) if each} | {
+            f"number {each}" for each in (participant,) if each
+        }
+        for key in keys | forms | numbers:
             if wanted not in known.setdefault(key, []):
                 known[key].append(wanted)
     return known
@@ -416,9 +525,10 @@ def _lab_of_column(title: str) -> str | None:
     return lab if lab in labs() and ("lab" in title or title in labs()) else None
 
 
-def in_roster(known: dict[str, list[dict]], student: str, id: str = "") -> dict | None:
+def in_roster(known: dict[str, list[dict]], student: str, id: str = "", number: str = "") -> dict | None:
     """The row of a student; None if there is none, or if there are several candidates."""
     fits = known.get(f"id {id}") if id else None
+    fits = fits or (known.get(f"number {number}") if number else None)
     small = student.lower()
     fits = fits or known.get(f"={small}") or known.get(small) or known.get(re.sub(r"[\W_]", "", small))
     return fits[0] if fits and len(fits) == 1 else None

@@ -2,7 +2,7 @@
 
 Each numbered file beside this one is the source of an exercise cell; its first line says what it tries. `CANARY`,
 `PORT`, `SOCKET` and `ABSTRACT` in it are put in here. One with `def make(path)` attacks by the notebook's file, and
-writes that. Never run one without a sandbox: some would end all processes of their user, or change
+writes that; one with `def hand_in(folder)` attacks by the folder of submissions. Never run one without a sandbox: some would end all processes of their user, or change
 installed libraries and gradebooks; what multiplies ends by itself. `peers` has them graded by others, each in a
 namespace that is thrown away.
 """
@@ -10,6 +10,7 @@ namespace that is thrown away.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -22,16 +23,18 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from labkit.common import say
 from labkit.exercises import find, reference_cell
 from labkit.exercises.kinds import Exercise
-from labkit.grading import pages
+from labkit.grading import pages, submissions
 from labkit.grading.judge import Budget, Job
 from labkit.grading.processes import parent
 
 ATTACKS = sorted(Path(__file__).parent.glob("[0-9]*.py"))
-BUDGET = Budget(cpu=1.0, wall=3.0, start=60.0, memory_mb=600)
+BUDGET = Budget(cpu=1.0, wall=3.0, start=60.0, memory_mb=600, read=3.0)
 EXERCISE, SEED = "data.jaccard", 7
 KERNELS = 2 * 2 * 2  # its groups, each tried again; a kernel ends within a budget, the machine's delay on top
+MOST_LOOKING, MOST_LINES = 7, 100  # seconds of CPU time, and lines, for a folder of submissions
 MOST_SECONDS = KERNELS * BUDGET.wall + 5
 
 
@@ -63,6 +66,7 @@ class Oracle:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.early: dict[str, list[str]] = {}  # by attack, what did not hold while its folder was looked through
         self.token = secrets.token_hex(16)
         self.canary = folder / "canary.txt"
         self.canary.write_text(self.token)
@@ -89,6 +93,9 @@ class Oracle:
     def write(self, attack: Path, path: Path) -> None:
         """The attack as a notebook's file."""
         source = attack.read_text()
+        if "\ndef hand_in(folder)" in source:  # the peers are given single files
+            path.write_text(notebook())
+            return
         if "\ndef make(path)" in source:
             runpy.run_path(str(attack))["make"](path)
             return
@@ -96,7 +103,32 @@ class Oracle:
         source = source.replace("PORT", str(self.tcp.getsockname()[1])).replace("SOCKET", str(self.folder / "socket"))
         path.write_text(notebook(source))
 
+    def looked_through(self, attack: Path) -> Job:
+        """The job of an attack by the folder, or an empty notebook's if nothing in it can be graded."""
+        folder = self.folder / attack.stem
+        folder.mkdir()
+        runpy.run_path(str(attack))["hand_in"](folder)
+        broken = self.early.setdefault(attack.stem, [])
+        began, cpu = time.monotonic(), sum(os.times()[:4])
+        found, lines = submissions.find(folder)
+        with io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict") as terminal:
+            for line in lines:
+                say(line, terminal)
+            terminal.flush()
+            if any(ord(letter) < 32 and letter != "\n" for letter in terminal.buffer.getvalue().decode()):
+                broken.append("reached the terminal")
+        if (seconds := sum(os.times()[:4]) - cpu) > MOST_LOOKING or time.monotonic() - began > 20 * MOST_LOOKING:
+            broken.append(f"took {seconds:.0f} s to look through")
+        if len(lines) > MOST_LINES:
+            broken.append(f"made {len(lines)} lines")
+        empty = self.folder / f"{attack.stem}.ipynb"
+        empty.write_text(notebook())
+        each = found[0] if found else submissions.Submission("eve", "01", str(empty))
+        return Job(attack.stem, each.lab, each.path, each.member, SEED, BUDGET)
+
     def job(self, attack: Path) -> Job:
+        if "\ndef hand_in(folder)" in attack.read_text():
+            return self.looked_through(attack)
         path = self.folder / f"{attack.stem}.ipynb"
         self.write(attack, path)
         member = zipfile.ZipFile(path).namelist()[0] if zipfile.is_zipfile(path) else None
@@ -108,7 +140,7 @@ class Oracle:
         return Job(f"neighbour-{number}", "01", str(path), seed=SEED, budget=BUDGET)
 
     def judge(self, attack: Path, line: str) -> Outcome:
-        row, broken = json.loads(line), []
+        row, broken = json.loads(line), self.early.get(attack.stem, [])
         if row["points"] != 0:
             broken.append("earned points")
         if self.token in line:
@@ -126,6 +158,8 @@ class Oracle:
                 broken.append("reached a socket outside")
         if re.search(r"(wrote|kept) [1-9]\d* MB outside", line):  # the attack's own words
             broken.append("took disk or memory outside")
+        if re.search(r"(read|took) [1-9]\d* (files|limits) outside", line):
+            broken.append("read or changed what is outside")
         page = pages.feedback(row | {"released": True}, "lab") if "exercises" in row else ""  # the peers make none
         if "<script" in page:
             broken.append("put a script into the feedback")

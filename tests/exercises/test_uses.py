@@ -75,8 +75,9 @@ def in_the_sandbox(cell, exercise, seed=3):
             client.execute_interactive(source, output_hook=lambda message, out=shown: out.append(message), timeout=60)
             if part.what == "probe":
                 (said,) = [each["content"] for each in shown if ANSWER in each["content"].get("data", {})]
-                count = len(assemble.grouped(exercise, seed)[part.group])
-                answers[part.group] = assemble.decoded(said, count)
+                probes = exercise.draw(seed)
+                calls = [probes[i].args for i in assemble.grouped(exercise, seed)[part.group]]
+                answers[part.group] = assemble.decoded(said, calls)
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)

@@ -41,9 +41,9 @@ def test_what_took_too_long_is_tried_once_more_alone(tmp_path, monkeypatch):
     started = []
 
     class Run:
-        at, cpu = ("data.jaccard", "g"), 0.0
+        at, cpu, spent = ("data.jaccard", "g"), 0.0, (0.0, 0.0)
 
-        def __init__(self, job, only, folder, take):
+        def __init__(self, job, only, folder, take, cells, rest):
             started.append(only)
             self.take = take
 

@@ -172,7 +172,14 @@ def test_the_report_orders_mistakes_by_how_many_made_them():
     def row(student, **kinds):
         got = {"points": 0, "possible": 1, "groups": {}}
         exercises = {f"data.{id}": got | {"kind": "misconception", "misconception": name} for id, name in kinds.items()}
-        return {"student": student, "lab": "01", "outcome": "graded", "exercises": exercises}
+        return {
+            "student": student,
+            "lab": "01",
+            "outcome": "graded",
+            "exercises": exercises,
+            "points": 0,
+            "possible": 3,
+        }
 
     rows = [row("a", split_by_time="sorted by date", jaccard="distance"), row("b", jaccard="distance")]
     rows.append(row("c") | {"exercises": {"data.jaccard": {"kind": "raised", "error": "KeyError", "points": 0}}})
@@ -350,7 +357,7 @@ ODD = [
 def test_whatever_is_displayed_is_an_outcome_for_each_call(answers, words):
     for said in (answers, {"answers": answers}, {"failed": answers}):
         for metadata in (words, {assemble.ANSWER: words}):
-            outcomes = assemble.decoded({"data": {assemble.ANSWER: said}, "metadata": metadata}, 3)
+            outcomes = assemble.decoded({"data": {assemble.ANSWER: said}, "metadata": metadata}, [(1,)] * 3)
             assert len(outcomes) == 3
             for outcome, _ in outcomes:
                 assert isinstance(outcome.message, str) and type(outcome.line) in (int, type(None))

@@ -33,8 +33,8 @@ def answers(function, exercise, seed):
         calls = eval(f"[{', '.join(literal(probes[i].args) for i in members)}]", dict(names))
         tried = [stub._tried(function, args) for args in calls]
         data = {ANSWER: {"answers": [stub._written(*each) for each in tried]}}
-        display = {"data": data, "metadata": {ANSWER: [stub._words(outcome) for outcome, _ in tried]}}
-        said[group] = assemble.decoded(json.loads(json.dumps(display)), len(members))
+        display = {"data": data, "metadata": {ANSWER: [stub._words(outcome) for outcome, *_ in tried]}}
+        said[group] = assemble.decoded(json.loads(json.dumps(display)), [probes[i].args for i in members])
     return said
 
 

@@ -162,7 +162,7 @@ def test_how_a_kernel_ended_that_left_no_trace_is_asked_of_the_child_first(monke
     monkeypatch.setattr(judge._Run, "heard_more", lambda run: False)
     run = object.__new__(judge._Run)
     run.job, run.part, run.child, run.budget = judge.Job("ada", "01", "x"), "probe", 0, judge.Budget()
-    run.cpu = run.cpu_before = 0.0
+    run.clock, run.cpu_before, run.began, run.reading, run.rest = processes.Clock(), 0.0, None, False, (9.0, 9.0)
     run.waiter, run.since, run.seen = processes.parent(os.getppid()), time.monotonic(), time.monotonic() - seconds
     end = run.tick([])
     assert (end and end.whose) == whose

@@ -7,15 +7,17 @@ import shutil
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
+import ordinary
+import psutil
 import pytest
 from jupyter_client.manager import start_new_kernel
 
-from labkit.grading import sandbox
+from labkit.common import InputError
+from labkit.grading import processes, sandbox
 
 INSIDE = """
-import ctypes, json, mmap, os, platform, socket, sys, threading
+import ctypes, fcntl, json, mmap, os, platform, socket, sys, threading
 port, abstract, secret = json.loads(sys.argv[1])
 
 def tried(action):
@@ -73,6 +75,11 @@ said = {
     "shared": tried(lambda: mmap.mmap(-1, 4096)),
     "zero": tried(lambda: open("/dev/zero", "rb")),
     "space": tried(lambda: mmap.mmap(-1, 60_000_000_000, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ)),
+    "first": tried(lambda: open("/proc/1/mem", "r+b")),
+    "watch": libc.inotify_init1(0),
+    "pages": libc.tee(os.pipe()[0], os.pipe()[1], 1, 0),
+    "wide": tried(lambda: fcntl.fcntl(os.pipe()[1], 1031, 1 << 20)),
+    "shown": [p for p in ("/usr/share/doc", "/usr/local/share", "/usr/include", sys.prefix + "/share") if os.path.exists(p)],
     "kernel": tried(lambda: open("/proc/sys/kernel/core_pattern", "w")),
     "one file": tried(lambda: fill("/tmp/large", 20_000_000)),
     "disk": tried(fill_all),
@@ -89,6 +96,8 @@ EXPECTED = {
     "shared": ("PermissionError",),
     "zero": ("PermissionError",),
     "space": ("OSError",),
+    "first": ("PermissionError",),
+    "wide": ("PermissionError",),
 }
 EXPECTED |= {"abstract": ("ConnectionRefusedError",)}
 EXPECTED |= {"one file": ("OSError",), "disk": ("OSError",), "shared memory": ("OSError",), "memory": ("MemoryError",)}
@@ -106,24 +115,10 @@ def look(port, abstract, secret):
     return json.loads(done.stdout)
 
 
-def as_an_ordinary_user(arguments, folder):
-    """`look` by a user who is not root, in a mount namespace where no closed folder, as root's home is, hides what it needs."""
-    first, hide, back = ["mount --make-rprivate /"], {}, []
-    for number, needed in enumerate(
-        {Path(sys.base_prefix).resolve(), Path(sys.prefix).resolve(), sandbox.PACKAGE.parent}
-    ):
-        closed = [each for each in reversed(needed.parents) if not each.stat().st_mode & 0o001]
-        if closed:
-            kept = folder / str(number)
-            kept.mkdir()
-            first.append(f"mount --bind {needed} {kept}")
-            hide[closed[0]] = f"mount -t tmpfs -o mode=755 tmpfs {closed[0]}"
-            back += [f"mkdir -p -m 755 {needed}", f"mount --bind {kept} {needed}"]
-    steps = [*first, *hide.values(), *back]
-    steps.append(f'exec setpriv --reuid=12345 --regid=12345 --clear-groups {sys.executable} {__file__} "$1"')
-    command = ["unshare", "--mount", "sh", "-euc", "\n".join(steps), "sh", json.dumps(arguments)]
-    environment = {"PATH": os.environ["PATH"], "HOME": "/tmp", "PYTHONPATH": str(Path(sandbox.PACKAGE).parent)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90, env=environment)
+def asked_as_one(arguments, folder):
+    """`look` by a user who is not root."""
+    command = ordinary.command([sys.executable, __file__, json.dumps(arguments)], folder)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, env=ordinary.environment())
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -145,16 +140,55 @@ def outside(tmp_path):
 def test_nothing_outside_can_be_reached_and_every_limit_holds(who, outside, tmp_path):
     if who == "an ordinary user" and (os.getuid() != 0 or shutil.which("unshare") is None):
         pytest.skip("needs root, to become another user")
-    said = look(*outside) if who != "an ordinary user" else as_an_ordinary_user(outside, tmp_path)
+    said = look(*outside) if who != "an ordinary user" else asked_as_one(outside, tmp_path)
     assert set(said["capabilities"]) == {"0"} and said["user"] != 0 and said["no new privileges"] == "1"
     assert set(said["environment"]) <= set(sandbox._environment("grade")) | {"PWD", "LC_CTYPE", "OLDPWD", "SHLVL", "_"}
     assert not [each for each in said["descriptors"] if each.startswith("/") and not each.startswith(("/proc", "/dev"))]
     assert said["processes"] <= 4
     assert (said["outside"], said["home"], said["etc"], said["write"]) == (False, False, False, [])
-    assert said["mount"] == said["namespace"] == said["clone"] == -1
+    assert said["mount"] == said["namespace"] == said["clone"] == said["watch"] == said["pages"] == -1
+    assert said["shown"] == []
     assert said["labkit"] == ["__init__.py", "__init__.py", "engine.py", "exercises", "kinds.py", "limits.py"]
     for what, errors in EXPECTED.items():
         assert said[what] in errors, (what, said[what])
+
+
+def abandoned():
+    """The processes of a sandbox whose bubblewrap was killed that are there two seconds later."""
+    processes.prctl(processes.SUBREAPER, 1)
+    with contextlib.ExitStack() as stack:
+        command = [sys.executable, "-S", "-c", "print(flush=True); input()"]
+        command, options = sandbox.wrapped(command, sandbox.GRADE, "grade", stack)
+        started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)
+        started.stdout.readline()
+        inside = processes.tree(started.pid)
+        started.kill()
+        started.wait()
+        psutil.wait_procs([psutil.Process(each) for each in inside if psutil.pid_exists(each)], timeout=2)
+        return len(inside), [each for each in inside if not processes.ended(each)]
+
+
+@pytest.mark.skipif(sandbox.missing() is not None, reason="no sandbox here")
+@pytest.mark.parametrize("who", ["whoever runs the tests", "an ordinary user"])
+def test_nothing_outlives_bubblewrap(who, tmp_path):
+    if who == "an ordinary user" and os.getuid() != 0:
+        pytest.skip("needs root, to become another user")
+    count, left = abandoned() if who != "an ordinary user" else asked_as_one("abandoned", tmp_path)
+    assert count >= 2 and left == []
+
+
+def test_what_every_sandbox_shows_is_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "prefix"
+    (folder / "lib" / "grades").mkdir(parents=True)
+    monkeypatch.setattr(sandbox.sys, "base_prefix", str(folder))
+    sandbox._system.cache_clear()
+    try:
+        with pytest.raises(InputError, match="which a learner's code can read"):
+            sandbox.refuse_shown(folder / "lib" / "grades")
+        sandbox.refuse_shown(folder / "elsewhere")
+        assert sandbox.shows(sandbox.PACKAGE.parent) is None
+    finally:
+        sandbox._system.cache_clear()
 
 
 TRY = """
@@ -197,4 +231,5 @@ def test_the_kernel_of_a_whole_lab_answers_and_cannot_write_outside(outside):
 
 
 if __name__ == "__main__":
-    print(json.dumps(look(*json.loads(sys.argv[1]))))
+    asked = json.loads(sys.argv[1])
+    print(json.dumps(abandoned() if asked == "abandoned" else look(*asked)))

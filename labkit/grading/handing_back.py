@@ -1,0 +1,102 @@
+"""What goes back to learners and to the systems they handed in to: feedback as each system takes it, nbgrader's gradebook.
+
+Canvas (*Upload Submissions*) and Moodle (*Upload multiple feedback files in a zip*) recognize a file by the name that
+they gave it, so only that name's end is changed here. The zip for nbgrader holds its `feedback/` folder.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from labkit.common import InputError, write_atomically
+from labkit.grading.submissions import CANVAS, MOODLE, _inside
+
+SYSTEMS = ("canvas", "moodle", "nbgrader")
+
+
+def feedback(rows: Iterable[dict[str, Any]], out: Path, system: str, names: dict[str, str]) -> int:
+    """`feedback-SYSTEM.zip` in `out`, of the pages in `out/feedback`. How many pages that system would not recognize."""
+    left = 0
+    with (
+        write_atomically(out / f"feedback-{system}.zip", binary=True) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for row in rows:
+            page = out / "feedback" / row["student"] / f"{names[row['lab']]}.html"
+            if row.get("outdated") or (place := _place(row, system, names[row["lab"]])) is None:
+                left += 1
+            else:
+                archive.writestr(zipfile.ZipInfo(place), page.read_bytes(), zipfile.ZIP_DEFLATED)
+    return left
+
+
+def _place(row: dict[str, Any], system: str, lab: str) -> str | None:
+    """Where a learner's page lies in that system's zip; None for what did not come from it."""
+    place = _inside(PurePosixPath(row.get("place") or "none"))
+    if system == "canvas":
+        named = CANVAS.fullmatch(place.stem)
+        return f"{place.stem[: named.start('name')]}{lab}.html" if named else None
+    if system == "moodle":
+        named = MOODLE.fullmatch(place.parts[0] if len(place.parts) > 1 else place.stem)
+        return f"{named['student']}_{named['number']}_assignsubmission_file_/{lab}.html" if named else None
+    return f"feedback/{place.parts[0]}/{assignment(row, lab)}/{place.stem}.html" if len(place.parts) > 1 else None
+
+
+def assignment(row: dict[str, Any], lab: str) -> str:
+    """nbgrader's name for a lab: that of the folder in `submitted/STUDENT/`, or the lab's own."""
+    parts = _inside(PurePosixPath(row.get("place") or lab)).parts
+    return parts[1] if len(parts) > 2 else lab
+
+
+def nbgrader(rows: Iterator[dict[str, Any]], database: Path, names: dict[str, str]) -> int:
+    """Write points into nbgrader's gradebook, through its own API. How many submissions there are. Raises `InputError`."""
+    try:
+        from nbgrader.api import Gradebook, MissingEntry
+    except ImportError:
+        raise InputError("nbgrader's gradebook needs nbgrader; `pip install nbgrader` where you grade") from None
+    count = 0
+    beside = os.path.dirname(sys.executable)  # where alembic's program is, which nbgrader starts
+    os.environ["PATH"] = os.pathsep.join((beside, os.environ.get("PATH", os.defpath)))
+    try:
+        opened = Gradebook(f"sqlite:///{database.resolve()}")
+    except Exception as error:  # SQLAlchemy's, alembic's, the system's
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{database}: nbgrader cannot open it as its gradebook ({reason})") from None
+    with opened as book:
+        for row in rows:
+            if row.get("outdated") or row["outcome"] != "graded":
+                continue
+            lab = names[row["lab"]]
+            named = assignment(row, lab)
+            book.update_or_create_assignment(named)
+            book.update_or_create_notebook(lab, named)
+            for id, got in row["exercises"].items():
+                book.update_or_create_grade_cell(id, lab, named, max_score=got["possible"], cell_type="code")
+            book.update_or_create_student(row["student"], **_person(row))
+            came = {"timestamp": datetime.fromisoformat(row["when"])} if row.get("when") else {}
+            submission = book.update_or_create_submission(named, row["student"], **came)
+            for id, got in row["exercises"].items():
+                try:
+                    grade = book.find_grade(id, lab, named, row["student"])
+                except MissingEntry:
+                    raise InputError(
+                        f"{database}: {named} has submissions that were graded by other cells; give a new file"
+                    ) from None
+                grade.auto_score, grade.needs_manual_grade = got["points"], False
+            for each in submission.notebooks:
+                each.late_submission_penalty = row.get("penalty") or None
+            book.db.commit()
+            count += 1
+    return count
+
+
+def _person(row: dict[str, Any]) -> dict[str, str]:
+    person = row.get("person") or {}
+    given, _, family = person.get("Student", row["student"]).rpartition(" ")
+    return {"first_name": given, "last_name": family, "email": person.get("Email", "")}
