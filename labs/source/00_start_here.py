@@ -201,9 +201,9 @@ it_does = (
 lk.predict("start.knows", outcome="it answers" if answers > 10 else it_does)
 
 # %% [markdown]
-# Look at what it does. It writes about the right things, then it goes on talking, as a letter in its text would. It has
-# never seen that a question wants one answer in one form. Count twice: how often is the answer right as an *exact
-# match* of what follows `Answer:`, and how often does the right value of one fact stand anywhere in what it says?
+# It writes about the right things, then it goes on talking: it has never seen that a question wants one answer in one
+# form. Count twice: how often is the answer right as an *exact match* of what follows `Answer:`, and how often does the
+# right value of one fact stand anywhere in what it says?
 
 # %%
 asked = test[:110]

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 # %% [markdown]
-# Your runs so far. This lab adds one: the skill of labs 05 and 06, learned over a base in four bits.
+# Your runs so far.
 
 # %% tags=["nbval-ignore-output"]
 lk.my_runs()
