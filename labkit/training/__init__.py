@@ -1,5 +1,5 @@
 """Training: one loop for full fine-tuning and adapters (`loop`), many adapters at once over one frozen base
-(`together`), and sweeps over settings, kept on disk as they finish (`sweeps`).
+(`together`), sweeps over settings, kept on disk as they finish (`sweeps`), and the folder of a long run (`saved`).
 
 Rows come from `masking`, models from `models`; plots and recipes are elsewhere.
 """
