@@ -190,7 +190,8 @@ def child(options: list[str], after: float | None, told: Path) -> None:
 
     sft._Run.begun = begun
     status = cli.main(["sft", *options])
-    told.write_text(repr(time.process_time() - started[0]))
+    if started:  # or else the run was finished already
+        told.write_text(repr(time.process_time() - started[0]))
     os._exit(status)
 
 
