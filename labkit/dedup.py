@@ -7,7 +7,8 @@ same parts. All of this compares words: a text repeated in other words is not fo
 The numbers behind a signature: a shingle becomes the crc32 of its UTF-8 bytes, which the last steps of MurmurHash3 mix
 (different numbers stay different); permutation k takes x to (a_k·x + b_k) mod 2^32 with an odd a_k (different numbers
 stay different again). This is what `minhash` gives for the modulus 2^32, and the scheme "affine32" of datasketch with
-`hashfunc=crc32`, seed for seed. It is measured, not proven, that such permutations estimate Jaccard well.
+`hashfunc=crc32`, seed for seed. A shingle of characters becomes a polynomial of its code points instead, mixed the same
+way. It is measured, not proven, that such permutations estimate Jaccard well.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 from zlib import crc32
@@ -132,14 +134,41 @@ class Reading:
         """The text's shingles of n words or n characters; at least one for a text that `check_text` accepts."""
         if text.isascii() and self.unit == "auto" and not self.ignore:  # the same, faster
             return shingles(text.encode().translate(_PROSE_BYTES).decode(), n) or shingles(text, n)
-        return shingles(units(self.plain(text), self.unit_of(text)), n) or {text}
+        if self.unit_of(text) == "words":
+            return shingles(self.plain(text), n) or {text}
+        kept = self._characters(text).tobytes().decode("utf-32-le")
+        return {kept[start : start + n] for start in range(max(len(kept) - n + 1, 1))}
+
+    def numbers(self, text: str, n: int) -> set[str] | np.ndarray:
+        """The text's shingles as `signatures` takes them: shingles of characters as their numbers (uint32), which is
+        several times faster than making the strings; a number may occur more than once.
+        """
+        if self.unit_of(text) == "words":
+            return self.shingles(text, n)
+        codes = self._characters(text)
+        n = min(n, len(codes))
+        found = np.zeros(len(codes) - n + 1, np.uint32)
+        for place in range(n):
+            found = found * _FACTOR + codes[place : len(codes) - n + 1 + place]
+        return _mixed(found)
 
     def unit_of(self, text: str) -> str:
         """What the text's shingles are made of: "words" or "characters"."""
         if self.unit != "auto" or text.isascii():
             return "words" if self.unit == "auto" else self.unit
-        letters = sum(map(str.isalpha, text))
-        return "characters" if len(_UNSPACED.findall(text)) * 2 > letters else "words"
+        kinds = _kinds(_codes(text))
+        unspaced, letters = np.count_nonzero(kinds & 2), np.count_nonzero(kinds & 1)
+        return "characters" if unspaced * 2 > letters else "words"
+
+    def _characters(self, text: str) -> np.ndarray:
+        """The code points (uint32) of what shingles of characters compare: without white space, and without the
+        punctuation of prose unless there is nothing else.
+        """
+        text = text if text.isascii() else unicodedata.normalize("NFC", text)
+        codes = _codes((self._ignoring(text) or text if self.ignore else text).lower())
+        kinds = _kinds(codes)
+        kept = codes[kinds & 12 == 0]
+        return kept if len(kept) else codes[kinds & 4 == 0]
 
     def plain(self, text: str) -> str:
         """The text without what shingles never compare, and without what `ignore` names."""
@@ -175,15 +204,33 @@ UNITS = ("auto", "words", "characters")
 _PROSE = str.maketrans(dict.fromkeys(".,;:!?\"'“”‘’„«»…、。，；：！？「」『』", " "))
 _PROSE_BYTES = bytes(ord(chr(byte).translate(_PROSE)) for byte in range(128)) + bytes(range(128, 256))
 _PUNCTUATION, _DIGITS, _URL = re.compile(r"[^\w\s]|_"), re.compile(r"\d+"), re.compile(r"\b(?:https?://|www\.)\S+")
-_UNSPACED = re.compile(  # Thai, Lao, Tibetan, Myanmar, Khmer, kana, Han
-    "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-    "\U00020000-\U0003ffff]"
-)
+_UNSPACED = (  # Thai, Lao; Tibetan; Myanmar; Khmer; kana; Han
+    (0x0E00, 0x0EFF), (0x0F00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF), (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF),
+)  # fmt: skip
+_FACTOR = np.uint32(0x9E3779B1)
 
 
-def units(text: str, unit: str) -> str:
-    """The text with a space between any two of its units, as `shingles` takes it: its characters or its words."""
-    return text if unit == "words" else " ".join("".join(text.split()))
+def _codes(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
+
+
+def _kinds(codes: np.ndarray) -> np.ndarray:
+    """What each code point is, as a sum: 1 a letter, 2 of a script without spaces, 4 white space, 8 punctuation of
+    prose.
+    """
+    table = _kind_table()
+    return table[np.minimum(codes, len(table) - 1)]
+
+
+@lru_cache(maxsize=1)
+def _kind_table() -> np.ndarray:
+    """The kinds of all code points that have one; the last entry is for those beyond."""
+    table = np.array([chr(code).isalpha() + 4 * chr(code).isspace() for code in range(0x40000)] + [0], np.uint8)
+    table[list(_PROSE)] |= 8
+    for first, last in _UNSPACED:
+        table[first : last + 1] |= 2
+    return table
 
 
 def scheme(
@@ -243,9 +290,15 @@ def permutation_numbers(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return a, draw.randint(0, 2**32, count, dtype=np.uint32)
 
 
-def shingle_ids(shingle_sets: Sequence[Collection[str]]) -> tuple[np.ndarray, np.ndarray]:
-    """(the shingles' numbers, set after set, uint32; the sets' sizes, int64)."""
+def shingle_ids(shingle_sets: Sequence[Collection[str] | np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(the shingles' numbers, set after set, uint32; the sets' sizes, int64). Arrays are numbers already."""
     sizes = np.fromiter(map(len, shingle_sets), np.int64, len(shingle_sets))
+    if ready := [each for each in shingle_sets if isinstance(each, np.ndarray)]:
+        is_ready = np.repeat([isinstance(each, np.ndarray) for each in shingle_sets], sizes)
+        ids = np.empty(len(is_ready), np.uint32)
+        ids[is_ready] = np.concatenate(ready)
+        ids[~is_ready] = shingle_ids([each for each in shingle_sets if not isinstance(each, np.ndarray)])[0]
+        return ids, sizes
     raw = map(crc32, map(str.encode, chain.from_iterable(shingle_sets)))
     return _mixed(np.fromiter(raw, np.uint32, int(sizes.sum()))), sizes
 
@@ -259,7 +312,7 @@ def _mixed(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint32(16))
 
 
-def signatures(shingle_sets: Sequence[Collection[str]], a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def signatures(shingle_sets: Sequence[Collection[str] | np.ndarray], a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """uint32 of shape (sets, permutations): the MinHash of each set. Raises ValueError if a set is empty."""
     result = np.empty((len(a), len(shingle_sets)), np.uint32)
     for start in range(0, len(shingle_sets), BATCH):
@@ -331,7 +384,7 @@ def _bucket_pairs(column: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarra
     return np.concatenate(first), np.concatenate(second), int((sizes * (sizes - 1) // 2).sum()) - tried
 
 
-def candidates(shingle_sets: Sequence[Collection[str]], chosen: Scheme) -> tuple[np.ndarray, int]:
+def candidates(shingle_sets: Sequence[Collection[str] | np.ndarray], chosen: Scheme) -> tuple[np.ndarray, int]:
     """`candidate_pairs` of sets of shingles, none of them empty."""
     a, b = permutation_numbers(chosen.permutations, chosen.seed)
     keys = [
@@ -485,7 +538,8 @@ def find(
             edges.append((original, index, 1.0, "exact"))
     distinct = list(first.values())
     sets = [(reading.shingles if reading else shingles)(texts[index], shingle) for index in distinct]
-    tried = [(distinct[i], distinct[j], jaccard(sets[i], sets[j])) for i, j in candidates(sets, chosen)[0].tolist()]
+    numbers = [reading.numbers(texts[index], shingle) for index in distinct] if reading else sets
+    tried = [(distinct[i], distinct[j], jaccard(sets[i], sets[j])) for i, j in candidates(numbers, chosen)[0].tolist()]
     close = [pair for pair in tried if pair[2] >= threshold]
     edges += [(*pair, "near") for pair in close]
     groups, removed = removals(edges, prefer)

@@ -44,7 +44,7 @@ PART_PAIRS = 200_000
 CACHED_SHINGLES = 2_000_000  # about 250 MB of texts that were just compared
 SHOWN_BYTES = 10_000  # how much of a line that is too long the rejected file keeps
 OUTPUTS = ("kept.jsonl", "removed.jsonl", "rejected.jsonl")
-FORMAT = 2  # of the unfinished parts and the report; with another format the work starts over
+FORMAT = 3  # of the unfinished parts and the report; with another format the work starts over
 
 
 @dataclass(frozen=True)
@@ -323,7 +323,7 @@ class _Run:
             rows.append((number, offset, size, len(whole), self.reading.unit_of(text) == "characters"))
             exact.append(_hash(self.reading.exact(whole), 16))
             asked.append(_hash(self.reading.exact(prompt), 8) if prompt else bytes(8))
-            sets.append(self.reading.shingles(text, self.chosen.shingle))
+            sets.append(self.reading.numbers(text, self.chosen.shingle))
         keys = dedup.band_keys(dedup.signatures(sets, a, b), self.chosen.bands, self.chosen.rows)
         columns = np.array(rows, np.int64).reshape(-1, 5).T
         return {
@@ -341,7 +341,7 @@ class _Run:
 
         A document is removed if it is a copy or a near-duplicate of one there, or asks what one there asks.
         """
-        lines, sets = [], []
+        lines, sets, numbers = [], [], []
         exact: dict[bytes, int] = {}
         asked: dict[bytes, int] = {}
         problem, unusable = "the file is empty", 0
@@ -357,6 +357,7 @@ class _Run:
                 asked.setdefault(_hash(self.reading.exact(prompt), 8), number)
             lines.append(number)
             sets.append(self.reading.shingles(text, self.chosen.shingle))
+            numbers.append(self.reading.numbers(text, self.chosen.shingle))
         if not lines:
             raise InputError(f"{against}: has no usable line; {problem}")
         if unusable:
@@ -367,7 +368,8 @@ class _Run:
                 if (line := table.get(value.tobytes())) is not None:
                     found.setdefault(index, (line, why, 1.0 if why == "exact" else None))
         factors = dedup.permutation_numbers(self.chosen.permutations, self.chosen.seed)
-        keys = dedup.band_keys(dedup.signatures(sets, *factors), self.chosen.bands, self.chosen.rows)
+        signatures = dedup.signatures(numbers, *factors)
+        keys = dedup.band_keys(signatures, self.chosen.bands, self.chosen.rows)
         tried: set[tuple[int, int]] = set()
         for band in range(self.chosen.bands):
             here = np.concatenate([_member(part, f"band-{band}") for part in self.parts])

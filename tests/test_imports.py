@@ -20,7 +20,7 @@ ORDER = (  # each of these from those before it, and from its own line where the
     ("corpus", "split_command", "trace", "measurements"),
     ("runs",),
     ("plots", "claims", "best_of", "sft", "scoring"),
-    ("demo",),
+    ("demo", "scale"),
     ("predictions", "workshop", "plan_command"),
     ("diagnosis",),
     ("exercises", "quizzes"),
