@@ -136,39 +136,74 @@ class Reading:
             return shingles(text.encode().translate(_PROSE_BYTES).decode(), n) or shingles(text, n)
         if self.unit_of(text) == "words":
             return shingles(self.plain(text), n) or {text}
-        kept = self._characters(text).tobytes().decode("utf-32-le")
+        codes, _ = self._characters([text])
+        kept = codes.tobytes().decode("utf-32-le")
         return {kept[start : start + n] for start in range(max(len(kept) - n + 1, 1))}
-
-    def numbers(self, text: str, n: int) -> set[str] | np.ndarray:
-        """The text's shingles as `signatures` takes them: shingles of characters as their numbers (uint32), which is
-        several times faster than making the strings; a number may occur more than once.
-        """
-        if self.unit_of(text) == "words":
-            return self.shingles(text, n)
-        codes = self._characters(text)
-        n = min(n, len(codes))
-        found = np.zeros(len(codes) - n + 1, np.uint32)
-        for place in range(n):
-            found = found * _FACTOR + codes[place : len(codes) - n + 1 + place]
-        return _mixed(found)
 
     def unit_of(self, text: str) -> str:
         """What the text's shingles are made of: "words" or "characters"."""
-        if self.unit != "auto" or text.isascii():
-            return "words" if self.unit == "auto" else self.unit
-        kinds = _kinds(_codes(text))
-        unspaced, letters = np.count_nonzero(kinds & 2), np.count_nonzero(kinds & 1)
-        return "characters" if unspaced * 2 > letters else "words"
+        return "characters" if self._by_characters([text])[0] else "words"
 
-    def _characters(self, text: str) -> np.ndarray:
-        """The code points (uint32) of what shingles of characters compare: without white space, and without the
-        punctuation of prose unless there is nothing else.
+    def numbers(self, texts: Sequence[str], n: int) -> list[set[str] | np.ndarray]:
+        """The texts' shingles as `signatures` takes them: those of characters as their numbers (uint32), many texts at
+        once, which is many times faster than making the strings. A number may occur more than once.
         """
-        text = text if text.isascii() else unicodedata.normalize("NFC", text)
-        codes = _codes((self._ignoring(text) or text if self.ignore else text).lower())
+        found: list[set[str] | np.ndarray] = []
+        for start in range(0, len(texts), BATCH):
+            part = texts[start : start + BATCH]
+            chosen = self._by_characters(part)
+            arrays = iter(self._character_numbers([text for text, yes in zip(part, chosen) if yes], n))
+            found += [next(arrays) if yes else self.shingles(text, n) for text, yes in zip(part, chosen)]
+        return found
+
+    def _by_characters(self, texts: Sequence[str]) -> list[bool]:
+        """Whether the shingles of each text are of characters."""
+        if self.unit != "auto":
+            return [self.unit == "characters"] * len(texts)
+        asked = [text for text in texts if not text.isascii()]
+        if not asked:
+            return [False] * len(texts)
+        kinds = _kinds(_codes("".join(asked)))
+        sizes = np.fromiter(map(len, asked), np.int64, len(asked))
+        mostly = iter((_sums(kinds & 2 != 0, sizes) * 2 > _sums(kinds & 1 != 0, sizes)).tolist())
+        return [not text.isascii() and next(mostly) for text in texts]
+
+    def _characters(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """(the code points that shingles of characters compare, text after text, uint32; how many of each, int64).
+
+        They are without white space, and without the punctuation of prose unless a text has nothing else.
+        """
+        composed = [text if text.isascii() else unicodedata.normalize("NFC", text) for text in texts]
+        if self.ignore:
+            composed = [self._ignoring(text) or text for text in composed]
+        lower = [text.lower() for text in composed]
+        codes = _codes("".join(lower))
+        sizes = np.fromiter(map(len, lower), np.int64, len(lower))
         kinds = _kinds(codes)
-        kept = codes[kinds & 12 == 0]
-        return kept if len(kept) else codes[kinds & 4 == 0]
+        kept = kinds & 12 == 0
+        counts = _sums(kept, sizes)
+        if not counts.all():
+            kept |= (np.repeat(counts, sizes) == 0) & (kinds & 4 == 0)
+            counts = _sums(kept, sizes)
+        return codes[kept], counts
+
+    def _character_numbers(self, texts: Sequence[str], n: int) -> list[np.ndarray]:
+        if not texts:
+            return []
+        codes, counts = self._characters(texts)
+        ends = np.cumsum(counts)
+        padded = np.concatenate([codes, np.zeros(n, np.uint32)])
+        numbers = np.zeros(len(codes), np.uint32)
+        for place in range(n):  # a polynomial of the n code points that begin here
+            numbers = numbers * _FACTOR + padded[place : place + len(codes)]
+        left = np.repeat(ends, counts) - np.arange(len(codes))  # characters of its text, from here on
+        short = np.repeat(counts < n, counts)
+        for place in np.flatnonzero(
+            short & (left == np.repeat(counts, counts))
+        ).tolist():  # one shingle, of the whole text
+            numbers[place] = crc32(codes[place : place + int(left[place])].tobytes())
+        whole = np.where(short, left == np.repeat(counts, counts), left >= n)
+        return np.split(_mixed(numbers[whole]), np.cumsum(np.maximum(counts - n + 1, 1))[:-1])
 
     def plain(self, text: str) -> str:
         """The text without what shingles never compare, and without what `ignore` names."""
@@ -213,6 +248,13 @@ _FACTOR = np.uint32(0x9E3779B1)
 
 def _codes(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le"), np.uint32)
+
+
+def _sums(found: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """How many are true in each run of so many places."""
+    ends = np.cumsum(sizes)
+    total = np.concatenate([np.zeros(1, np.int64), np.cumsum(found)])
+    return total[ends] - total[ends - sizes]
 
 
 def _kinds(codes: np.ndarray) -> np.ndarray:
@@ -538,7 +580,7 @@ def find(
             edges.append((original, index, 1.0, "exact"))
     distinct = list(first.values())
     sets = [(reading.shingles if reading else shingles)(texts[index], shingle) for index in distinct]
-    numbers = [reading.numbers(texts[index], shingle) for index in distinct] if reading else sets
+    numbers = reading.numbers([texts[index] for index in distinct], shingle) if reading else sets
     tried = [(distinct[i], distinct[j], jaccard(sets[i], sets[j])) for i, j in candidates(numbers, chosen)[0].tolist()]
     close = [pair for pair in tried if pair[2] >= threshold]
     edges += [(*pair, "near") for pair in close]

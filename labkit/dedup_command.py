@@ -313,21 +313,23 @@ class _Run:
 
     def _part(self, lines: list[tuple[int, int, int, bytes]], a: np.ndarray, b: np.ndarray) -> dict:
         """The arrays of one part."""
-        rows, exact, asked, sets, rejected = [], [], [], [], []
+        rows, exact, asked, texts, rejected = [], [], [], [], []
         for number, offset, size, raw in lines:
             try:
                 whole, text, prompt = line_parts(raw, size, self.keys)
             except InputError as error:
                 rejected.append((number, str(error)))
                 continue
-            rows.append((number, offset, size, len(whole), self.reading.unit_of(text) == "characters"))
+            rows.append((number, offset, size, len(whole)))
             exact.append(_hash(self.reading.exact(whole), 16))
             asked.append(_hash(self.reading.exact(prompt), 8) if prompt else bytes(8))
-            sets.append(self.reading.numbers(text, self.chosen.shingle))
+            texts.append(text)
+        sets = self.reading.numbers(texts, self.chosen.shingle)
         keys = dedup.band_keys(dedup.signatures(sets, a, b), self.chosen.bands, self.chosen.rows)
-        columns = np.array(rows, np.int64).reshape(-1, 5).T
+        columns = np.array(rows, np.int64).reshape(-1, 4).T
         return {
-            **dict(zip(("line", "offset", "size", "length", "characters"), columns)),
+            **dict(zip(("line", "offset", "size", "length"), columns)),
+            "characters": np.array([isinstance(each, np.ndarray) for each in sets], np.int64),
             "exact": np.frombuffer(b"".join(exact), np.uint64).reshape(-1, 2),
             "asked": np.frombuffer(b"".join(asked), np.uint64),
             "rejected": np.frombuffer(json.dumps(rejected).encode(), np.uint8),
@@ -341,7 +343,7 @@ class _Run:
 
         A document is removed if it is a copy or a near-duplicate of one there, or asks what one there asks.
         """
-        lines, sets, numbers = [], [], []
+        lines, texts = [], []
         exact: dict[bytes, int] = {}
         asked: dict[bytes, int] = {}
         problem, unusable = "the file is empty", 0
@@ -356,8 +358,7 @@ class _Run:
             if prompt:
                 asked.setdefault(_hash(self.reading.exact(prompt), 8), number)
             lines.append(number)
-            sets.append(self.reading.shingles(text, self.chosen.shingle))
-            numbers.append(self.reading.numbers(text, self.chosen.shingle))
+            texts.append(text)
         if not lines:
             raise InputError(f"{against}: has no usable line; {problem}")
         if unusable:
@@ -368,7 +369,7 @@ class _Run:
                 if (line := table.get(value.tobytes())) is not None:
                     found.setdefault(index, (line, why, 1.0 if why == "exact" else None))
         factors = dedup.permutation_numbers(self.chosen.permutations, self.chosen.seed)
-        signatures = dedup.signatures(numbers, *factors)
+        signatures = dedup.signatures(self.reading.numbers(texts, self.chosen.shingle), *factors)
         keys = dedup.band_keys(signatures, self.chosen.bands, self.chosen.rows)
         tried: set[tuple[int, int]] = set()
         for band in range(self.chosen.bands):
@@ -380,9 +381,9 @@ class _Run:
                 if index not in found:
                     tried.update((index, place) for place in holders[int(here[index])][: dedup.BUCKET_LIMIT])
         with opened(self.path) as file:
-            texts = _Sets(file, documents, self.keys, self.chosen.shingle, self.reading)
+            sets = _Sets(file, documents, self.keys, self.chosen.shingle, self.reading)
             for index, place in sorted(tried):
-                value = dedup.jaccard(texts[index], sets[place])
+                value = dedup.jaccard(sets[index], self.reading.shingles(texts[place], self.chosen.shingle))
                 if value >= self.chosen.threshold and value > (found[index][2] or 0.0 if index in found else 0.0):
                     found[index] = (lines[place], "near", value)
         return found, len(lines)
