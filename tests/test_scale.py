@@ -36,7 +36,9 @@ def launched(processes: int, options: list[str]) -> subprocess.CompletedProcess:
 @pytest.fixture
 def options(tmp_path, tiny_model_folder) -> list[str]:
     path = tmp_path / "mine.jsonl"
-    rows = [{"prompt": f"Say {i}.", "completion": f"It is {'so ' * (i % 5)}{i}."} for i in range(40)]
+    rows = [
+        {"prompt": f"Say {i}.", "completion": f"It is {'so ' * (i % 5)}{i}."} for i in range(80)
+    ]  # 72 to train on: nine batches of 8
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     more = ["--steps", "10", "--batch-size", "8", "--lr", "0.01", "--warmup", "0"]
     return ["--model", str(tiny_model_folder), "--data", str(path), *more]
@@ -45,7 +47,10 @@ def options(tmp_path, tiny_model_folder) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_two_processes_end_where_one_does(method, options, tmp_path, tiny_model_folder):
-    """Up to the rounding of float32: no weight differs by more than 2e-4, and they moved by more than 1e-2."""
+    """Up to the rounding of float32: no weight differs by more than 2e-4, and they moved by more than 1e-2.
+
+    `labkit sft` ends there too, because there is no warmup and every batch is full.
+    """
     call = [*options, "--method", method]
     assert cli.main(["sft", *call, "--questions", "0", "--device", "cpu", "--out", str(tmp_path / "sft")]) == 0
     for processes in (1, 2):
