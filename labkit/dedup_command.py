@@ -155,8 +155,9 @@ def deduplicate(
         asked["against"] = {"file": str(against.resolve()), **_fingerprint(against)}
         if against.resolve() == path.resolve():
             raise InputError(f"{against}: is the training file itself; name the evaluation file")
+        check_lines(against)
     check_lines(path)
-    work = out / "unfinished"
+    work, was_there = out / "unfinished", out.exists()
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; name a folder for the results")
     if path.resolve() in [(out / name).resolve() for name in OUTPUTS]:
@@ -183,6 +184,8 @@ def deduplicate(
         ) from None
     finally:
         line.close()
+        if not was_there and out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
 
 
 class _Run:
@@ -206,17 +209,19 @@ class _Run:
         self.seconds: dict[str, float] = {}
 
     def report(self, asked: dict) -> dict:
-        with self._timed("read"):
-            documents = self._documents()
-        if not len(documents.line):
-            number, problem = documents.rejected[0] if documents.rejected else (1, "the file is empty")
-            shutil.rmtree(self.work)
-            raise InputError(f"{self.path}: has no usable line; line {number}: {problem}")
-        with self._timed("against"):
-            evaluation, compared = self._evaluation(documents, self.against) if self.against else ({}, 0)
+        try:
+            with self._timed("read"):
+                documents = self._documents()
+            if not len(documents.line):
+                number, problem = documents.rejected[0] if documents.rejected else (1, "the file is empty")
+                raise InputError(f"{self.path}: has no usable line; line {number}: {problem}")
+            with self._timed("against"):
+                evaluation, compared = self._evaluation(documents, self.against) if self.against else ({}, 0)
             if len(evaluation) == len(documents.line):
-                shutil.rmtree(self.work)
                 raise InputError(f"{self.path}: all of it is in {self.against}, so nothing would be kept")
+        except InputError:  # there is nothing to go on from
+            shutil.rmtree(self.work)
+            raise
         with self._timed("pairs"):
             distinct, pairs, untried = self._pairs(documents)
         with self._timed("verify"):
