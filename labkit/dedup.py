@@ -134,11 +134,14 @@ class Reading:
         """The text's shingles of n words or n characters; at least one for a text that `check_text` accepts."""
         if text.isascii() and self.unit == "auto" and not self.ignore:  # the same, faster
             return shingles(text.encode().translate(_PROSE_BYTES).decode(), n) or shingles(text, n)
-        if self.unit_of(text) == "words":
-            return shingles(self.plain(text), n) or {text}
+        if not self._by_characters([text])[0]:
+            return self._words(text, n)
         codes, _ = self._characters([text])
         kept = codes.tobytes().decode("utf-32-le")
         return {kept[start : start + n] for start in range(max(len(kept) - n + 1, 1))}
+
+    def _words(self, text: str, n: int) -> set[str]:
+        return shingles(self.plain(text), n) or {text}
 
     def unit_of(self, text: str) -> str:
         """What the text's shingles are made of: "words" or "characters"."""
@@ -148,25 +151,29 @@ class Reading:
         """The texts' shingles as `signatures` takes them: those of characters as their numbers (uint32), many texts at
         once, which is many times faster than making the strings. A number may occur more than once.
         """
-        found: list[set[str] | np.ndarray] = []
-        for start in range(0, len(texts), BATCH):
-            part = texts[start : start + BATCH]
-            chosen = self._by_characters(part)
-            arrays = iter(self._character_numbers([text for text, yes in zip(part, chosen) if yes], n))
-            found += [next(arrays) if yes else self.shingles(text, n) for text, yes in zip(part, chosen)]
+        fast = self.unit == "auto"  # then a text in ASCII is of words
+        found: list[Any] = [self.shingles(text, n) if fast and text.isascii() else None for text in texts]
+        others = [place for place, each in enumerate(found) if each is None]
+        for start in range(0, len(others), BATCH):
+            part = others[start : start + BATCH]
+            chosen = self._by_characters([texts[place] for place in part])
+            arrays = iter(self._character_numbers([texts[place] for place, yes in zip(part, chosen) if yes], n))
+            for place, yes in zip(part, chosen):
+                found[place] = next(arrays) if yes else self._words(texts[place], n)
         return found
 
     def _by_characters(self, texts: Sequence[str]) -> list[bool]:
         """Whether the shingles of each text are of characters."""
         if self.unit != "auto":
             return [self.unit == "characters"] * len(texts)
-        asked = [text for text in texts if not text.isascii()]
+        mixed = [not text.isascii() and _UNSPACED.search(text) is not None for text in texts]
+        asked = [text for text, yes in zip(texts, mixed) if yes]
         if not asked:
-            return [False] * len(texts)
+            return mixed
         kinds = _kinds(_codes("".join(asked)))
         sizes = np.fromiter(map(len, asked), np.int64, len(asked))
         mostly = iter((_sums(kinds & 2 != 0, sizes) * 2 > _sums(kinds & 1 != 0, sizes)).tolist())
-        return [not text.isascii() and next(mostly) for text in texts]
+        return [yes and next(mostly) for yes in mixed]
 
     def _characters(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """(the code points that shingles of characters compare, text after text, uint32; how many of each, int64).
@@ -239,10 +246,11 @@ UNITS = ("auto", "words", "characters")
 _PROSE = str.maketrans(dict.fromkeys(".,;:!?\"'“”‘’„«»…、。，；：！？「」『』", " "))
 _PROSE_BYTES = bytes(ord(chr(byte).translate(_PROSE)) for byte in range(128)) + bytes(range(128, 256))
 _PUNCTUATION, _DIGITS, _URL = re.compile(r"[^\w\s]|_"), re.compile(r"\d+"), re.compile(r"\b(?:https?://|www\.)\S+")
-_UNSPACED = (  # Thai, Lao; Tibetan; Myanmar; Khmer; kana; Han
+_RANGES = (  # scripts without spaces: Thai, Lao; Tibetan; Myanmar; Khmer; kana; Han
     (0x0E00, 0x0EFF), (0x0F00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF), (0x3400, 0x4DBF),
     (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF),
 )  # fmt: skip
+_UNSPACED = re.compile(f"[{''.join(f'{chr(first)}-{chr(last)}' for first, last in _RANGES)}]")
 _FACTOR = np.uint32(0x9E3779B1)
 
 
@@ -270,7 +278,7 @@ def _kind_table() -> np.ndarray:
     """The kinds of all code points that have one; the last entry is for those beyond."""
     table = np.array([chr(code).isalpha() + 4 * chr(code).isspace() for code in range(0x40000)] + [0], np.uint8)
     table[list(_PROSE)] |= 8
-    for first, last in _UNSPACED:
+    for first, last in _RANGES:
         table[first : last + 1] |= 2
     return table
 

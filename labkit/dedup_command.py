@@ -40,6 +40,7 @@ from labkit.live import Line
 
 PART_LINES = 10_000  # lines that are processed and saved together
 PART_BYTES = 32_000_000
+AT_ONCE = 50  # texts whose shingles are made together: they are still in the processor's cache
 PART_PAIRS = 200_000
 CACHED_SHINGLES = 2_000_000  # about 250 MB of texts that were just compared
 SHOWN_BYTES = 10_000  # how much of a line that is too long the rejected file keeps
@@ -318,7 +319,9 @@ class _Run:
 
     def _part(self, lines: list[tuple[int, int, int, bytes]], a: np.ndarray, b: np.ndarray) -> dict:
         """The arrays of one part."""
-        rows, exact, asked, texts, rejected = [], [], [], [], []
+        rows, exact, asked, rejected = [], [], [], []
+        texts: list[str] = []
+        sets: list[set[str] | np.ndarray] = []
         for number, offset, size, raw in lines:
             try:
                 whole, text, prompt = line_parts(raw, size, self.keys)
@@ -329,7 +332,10 @@ class _Run:
             exact.append(_hash(self.reading.exact(whole), 16))
             asked.append(_hash(self.reading.exact(prompt), 8) if prompt else bytes(8))
             texts.append(text)
-        sets = self.reading.numbers(texts, self.chosen.shingle)
+            if len(texts) == AT_ONCE:
+                sets += self.reading.numbers(texts, self.chosen.shingle)
+                texts = []
+        sets += self.reading.numbers(texts, self.chosen.shingle)
         keys = dedup.band_keys(dedup.signatures(sets, a, b), self.chosen.bands, self.chosen.rows)
         columns = np.array(rows, np.int64).reshape(-1, 4).T
         return {
