@@ -1,9 +1,10 @@
 """`accelerate launch -m labkit.scale …`: the run of `labkit sft` on several devices, through TRL's `SFTTrainer`.
 
 The rows, their labels and their order are the kit's; TRL's trainer and accelerate do the rest: processes, gradients,
-sharding as `accelerate config` says. Processes on CPUs need `--multi_gpu` too, by which accelerate starts several. An update sees `--batch-size` examples whatever the number of devices, so several
-give the weights of one up to rounding, and without warmup those of `labkit sft`. Two things differ from it: TRL's first
-warmup step has rate 0, and where an epoch's last batch is smaller, the next epoch fills it up.
+sharding as `accelerate config` says (on CPUs too, several processes need its option `--multi_gpu`). An update sees
+`--batch-size` examples whatever the number of devices, so several give the weights of one up to rounding, and without
+warmup those of `labkit sft`. Two things differ from it: TRL's first warmup step has rate 0, and where an epoch's last
+batch is smaller, the next epoch fills it up.
 """
 
 from __future__ import annotations
