@@ -38,6 +38,7 @@ COMMANDS = {  # name: (module, what it does)
     "claims": ("labkit.claims", "print the ledger of claims, or write it into docs/ledger.md"),
     "dedup": ("labkit.dedup_command", "remove near-duplicates from a file, and say what was removed and why"),
     "split": ("labkit.split_command", "split a file into training and test, and count what leaks between them"),
+    "sft": ("labkit.sft", "fine-tune a model on your own examples: all weights, LoRA or QLoRA"),
     "corpus": ("labkit.corpus", "dedup for a folder of files, by datatrove, here or on a Ray cluster"),
     "plan": ("labkit.plan_command", "say what fits a card in training, and what would make it fit"),
     "score": ("labkit.score_command", "rate an adapter on questions that are drawn now, or a class's adapters"),

@@ -49,6 +49,12 @@ def private_files() -> Iterator[None]:
         os.umask(before)
 
 
+def shortened(text: str, width: int = 110) -> str:
+    """One line of at most `width` characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= width else text[: width - 2] + " …"
+
+
 @contextmanager
 def write_atomically(path: str | Path, binary: bool = False) -> Iterator[IO]:
     """A file (text unless `binary`) that gets its name only when everything is written.

@@ -7,7 +7,8 @@ same parts. All of this compares words: a text repeated in other words is not fo
 The numbers behind a signature: a shingle becomes the crc32 of its UTF-8 bytes, which the last steps of MurmurHash3 mix
 (different numbers stay different); permutation k takes x to (a_k·x + b_k) mod 2^32 with an odd a_k (different numbers
 stay different again). This is what `minhash` gives for the modulus 2^32, and the scheme "affine32" of datasketch with
-`hashfunc=crc32`, seed for seed. It is measured, not proven, that such permutations estimate Jaccard well.
+`hashfunc=crc32`, seed for seed. A shingle of characters becomes a polynomial of its code points instead, mixed the same
+way. It is measured, not proven, that such permutations estimate Jaccard well.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 from zlib import crc32
@@ -132,14 +134,83 @@ class Reading:
         """The text's shingles of n words or n characters; at least one for a text that `check_text` accepts."""
         if text.isascii() and self.unit == "auto" and not self.ignore:  # the same, faster
             return shingles(text.encode().translate(_PROSE_BYTES).decode(), n) or shingles(text, n)
-        return shingles(units(self.plain(text), self.unit_of(text)), n) or {text}
+        if not self._by_characters([text])[0]:
+            return self._words(text, n)
+        codes, _ = self._characters([text])
+        kept = codes.tobytes().decode("utf-32-le")
+        return {kept[start : start + n] for start in range(max(len(kept) - n + 1, 1))}
+
+    def _words(self, text: str, n: int) -> set[str]:
+        return shingles(self.plain(text), n) or {text}
 
     def unit_of(self, text: str) -> str:
         """What the text's shingles are made of: "words" or "characters"."""
-        if self.unit != "auto" or text.isascii():
-            return "words" if self.unit == "auto" else self.unit
-        letters = sum(map(str.isalpha, text))
-        return "characters" if len(_UNSPACED.findall(text)) * 2 > letters else "words"
+        return "characters" if self._by_characters([text])[0] else "words"
+
+    def numbers(self, texts: Sequence[str], n: int) -> list[set[str] | np.ndarray]:
+        """The texts' shingles as `signatures` takes them: those of characters as their numbers (uint32), many texts at
+        once, which is many times faster than making the strings. A number may occur more than once.
+        """
+        fast = self.unit == "auto"  # then a text in ASCII is of words
+        found: list[Any] = [self.shingles(text, n) if fast and text.isascii() else None for text in texts]
+        others = [place for place, each in enumerate(found) if each is None]
+        for start in range(0, len(others), BATCH):
+            part = others[start : start + BATCH]
+            chosen = self._by_characters([texts[place] for place in part])
+            arrays = iter(self._character_numbers([texts[place] for place, yes in zip(part, chosen) if yes], n))
+            for place, yes in zip(part, chosen):
+                found[place] = next(arrays) if yes else self._words(texts[place], n)
+        return found
+
+    def _by_characters(self, texts: Sequence[str]) -> list[bool]:
+        """Whether the shingles of each text are of characters."""
+        if self.unit != "auto":
+            return [self.unit == "characters"] * len(texts)
+        mixed = [not text.isascii() and _UNSPACED.search(text) is not None for text in texts]
+        asked = [text for text, yes in zip(texts, mixed) if yes]
+        if not asked:
+            return mixed
+        kinds = _kinds(_codes("".join(asked)))
+        sizes = np.fromiter(map(len, asked), np.int64, len(asked))
+        mostly = iter((_sums(kinds & 2 != 0, sizes) * 2 > _sums(kinds & 1 != 0, sizes)).tolist())
+        return [yes and next(mostly) for yes in mixed]
+
+    def _characters(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """(the code points that shingles of characters compare, text after text, uint32; how many of each, int64).
+
+        They are without white space, and without the punctuation of prose unless a text has nothing else.
+        """
+        composed = [text if text.isascii() else unicodedata.normalize("NFC", text) for text in texts]
+        if self.ignore:
+            composed = [self._ignoring(text) or text for text in composed]
+        lower = [text.lower() for text in composed]
+        codes = _codes("".join(lower))
+        sizes = np.fromiter(map(len, lower), np.int64, len(lower))
+        kinds = _kinds(codes)
+        kept = kinds & 12 == 0
+        counts = _sums(kept, sizes)
+        if not counts.all():
+            kept |= (np.repeat(counts, sizes) == 0) & (kinds & 4 == 0)
+            counts = _sums(kept, sizes)
+        return codes[kept], counts
+
+    def _character_numbers(self, texts: Sequence[str], n: int) -> list[np.ndarray]:
+        if not texts:
+            return []
+        codes, counts = self._characters(texts)
+        ends = np.cumsum(counts)
+        padded = np.concatenate([codes, np.zeros(n, np.uint32)])
+        numbers = np.zeros(len(codes), np.uint32)
+        for place in range(n):  # a polynomial of the n code points that begin here
+            numbers = numbers * _FACTOR + padded[place : place + len(codes)]
+        left = np.repeat(ends, counts) - np.arange(len(codes))  # characters of its text, from here on
+        short = np.repeat(counts < n, counts)
+        for place in np.flatnonzero(
+            short & (left == np.repeat(counts, counts))
+        ).tolist():  # one shingle, of the whole text
+            numbers[place] = crc32(codes[place : place + int(left[place])].tobytes())
+        whole = np.where(short, left == np.repeat(counts, counts), left >= n)
+        return np.split(_mixed(numbers[whole]), np.cumsum(np.maximum(counts - n + 1, 1))[:-1])
 
     def plain(self, text: str) -> str:
         """The text without what shingles never compare, and without what `ignore` names."""
@@ -175,15 +246,41 @@ UNITS = ("auto", "words", "characters")
 _PROSE = str.maketrans(dict.fromkeys(".,;:!?\"'“”‘’„«»…、。，；：！？「」『』", " "))
 _PROSE_BYTES = bytes(ord(chr(byte).translate(_PROSE)) for byte in range(128)) + bytes(range(128, 256))
 _PUNCTUATION, _DIGITS, _URL = re.compile(r"[^\w\s]|_"), re.compile(r"\d+"), re.compile(r"\b(?:https?://|www\.)\S+")
-_UNSPACED = re.compile(  # Thai, Lao, Tibetan, Myanmar, Khmer, kana, Han
-    "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-    "\U00020000-\U0003ffff]"
-)
+_RANGES = (  # scripts without spaces: Thai, Lao; Tibetan; Myanmar; Khmer; kana; Han
+    (0x0E00, 0x0EFF), (0x0F00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF), (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF),
+)  # fmt: skip
+_UNSPACED = re.compile(f"[{''.join(f'{chr(first)}-{chr(last)}' for first, last in _RANGES)}]")
+_FACTOR = np.uint32(0x9E3779B1)
 
 
-def units(text: str, unit: str) -> str:
-    """The text with a space between any two of its units, as `shingles` takes it: its characters or its words."""
-    return text if unit == "words" else " ".join("".join(text.split()))
+def _codes(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
+
+
+def _sums(found: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """How many are true in each run of so many places."""
+    ends = np.cumsum(sizes)
+    total = np.concatenate([np.zeros(1, np.int64), np.cumsum(found)])
+    return total[ends] - total[ends - sizes]
+
+
+def _kinds(codes: np.ndarray) -> np.ndarray:
+    """What each code point is, as a sum: 1 a letter, 2 of a script without spaces, 4 white space, 8 punctuation of
+    prose.
+    """
+    table = _kind_table()
+    return table[np.minimum(codes, len(table) - 1)]
+
+
+@lru_cache(maxsize=1)
+def _kind_table() -> np.ndarray:
+    """The kinds of all code points that have one; the last entry is for those beyond."""
+    table = np.array([chr(code).isalpha() + 4 * chr(code).isspace() for code in range(0x40000)] + [0], np.uint8)
+    table[list(_PROSE)] |= 8
+    for first, last in _RANGES:
+        table[first : last + 1] |= 2
+    return table
 
 
 def scheme(
@@ -243,9 +340,15 @@ def permutation_numbers(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return a, draw.randint(0, 2**32, count, dtype=np.uint32)
 
 
-def shingle_ids(shingle_sets: Sequence[Collection[str]]) -> tuple[np.ndarray, np.ndarray]:
-    """(the shingles' numbers, set after set, uint32; the sets' sizes, int64)."""
+def shingle_ids(shingle_sets: Sequence[Collection[str] | np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(the shingles' numbers, set after set, uint32; the sets' sizes, int64). Arrays are numbers already."""
     sizes = np.fromiter(map(len, shingle_sets), np.int64, len(shingle_sets))
+    if ready := [each for each in shingle_sets if isinstance(each, np.ndarray)]:
+        is_ready = np.repeat([isinstance(each, np.ndarray) for each in shingle_sets], sizes)
+        ids = np.empty(len(is_ready), np.uint32)
+        ids[is_ready] = np.concatenate(ready)
+        ids[~is_ready] = shingle_ids([each for each in shingle_sets if not isinstance(each, np.ndarray)])[0]
+        return ids, sizes
     raw = map(crc32, map(str.encode, chain.from_iterable(shingle_sets)))
     return _mixed(np.fromiter(raw, np.uint32, int(sizes.sum()))), sizes
 
@@ -259,7 +362,7 @@ def _mixed(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint32(16))
 
 
-def signatures(shingle_sets: Sequence[Collection[str]], a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def signatures(shingle_sets: Sequence[Collection[str] | np.ndarray], a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """uint32 of shape (sets, permutations): the MinHash of each set. Raises ValueError if a set is empty."""
     result = np.empty((len(a), len(shingle_sets)), np.uint32)
     for start in range(0, len(shingle_sets), BATCH):
@@ -331,7 +434,7 @@ def _bucket_pairs(column: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarra
     return np.concatenate(first), np.concatenate(second), int((sizes * (sizes - 1) // 2).sum()) - tried
 
 
-def candidates(shingle_sets: Sequence[Collection[str]], chosen: Scheme) -> tuple[np.ndarray, int]:
+def candidates(shingle_sets: Sequence[Collection[str] | np.ndarray], chosen: Scheme) -> tuple[np.ndarray, int]:
     """`candidate_pairs` of sets of shingles, none of them empty."""
     a, b = permutation_numbers(chosen.permutations, chosen.seed)
     keys = [
@@ -485,7 +588,8 @@ def find(
             edges.append((original, index, 1.0, "exact"))
     distinct = list(first.values())
     sets = [(reading.shingles if reading else shingles)(texts[index], shingle) for index in distinct]
-    tried = [(distinct[i], distinct[j], jaccard(sets[i], sets[j])) for i, j in candidates(sets, chosen)[0].tolist()]
+    numbers = reading.numbers([texts[index] for index in distinct], shingle) if reading else sets
+    tried = [(distinct[i], distinct[j], jaccard(sets[i], sets[j])) for i, j in candidates(numbers, chosen)[0].tolist()]
     close = [pair for pair in tried if pair[2] >= threshold]
     edges += [(*pair, "near") for pair in close]
     groups, removed = removals(edges, prefer)

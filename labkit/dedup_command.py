@@ -40,11 +40,12 @@ from labkit.live import Line
 
 PART_LINES = 10_000  # lines that are processed and saved together
 PART_BYTES = 32_000_000
+AT_ONCE = 50  # texts whose shingles are made together: they are still in the processor's cache
 PART_PAIRS = 200_000
 CACHED_SHINGLES = 2_000_000  # about 250 MB of texts that were just compared
 SHOWN_BYTES = 10_000  # how much of a line that is too long the rejected file keeps
 OUTPUTS = ("kept.jsonl", "removed.jsonl", "rejected.jsonl")
-FORMAT = 2  # of the unfinished parts and the report; with another format the work starts over
+FORMAT = 3  # of the unfinished parts and the report; with another format the work starts over
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,9 @@ def deduplicate(
         asked["against"] = {"file": str(against.resolve()), **_fingerprint(against)}
         if against.resolve() == path.resolve():
             raise InputError(f"{against}: is the training file itself; name the evaluation file")
+        check_lines(against)
     check_lines(path)
-    work = out / "unfinished"
+    work, was_there = out / "unfinished", out.exists()
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; name a folder for the results")
     if path.resolve() in [(out / name).resolve() for name in OUTPUTS]:
@@ -183,6 +185,8 @@ def deduplicate(
         ) from None
     finally:
         line.close()
+        if not was_there and out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
 
 
 class _Run:
@@ -206,17 +210,19 @@ class _Run:
         self.seconds: dict[str, float] = {}
 
     def report(self, asked: dict) -> dict:
-        with self._timed("read"):
-            documents = self._documents()
-        if not len(documents.line):
-            number, problem = documents.rejected[0] if documents.rejected else (1, "the file is empty")
-            shutil.rmtree(self.work)
-            raise InputError(f"{self.path}: has no usable line; line {number}: {problem}")
-        with self._timed("against"):
-            evaluation, compared = self._evaluation(documents, self.against) if self.against else ({}, 0)
+        try:
+            with self._timed("read"):
+                documents = self._documents()
+            if not len(documents.line):
+                number, problem = documents.rejected[0] if documents.rejected else (1, "the file is empty")
+                raise InputError(f"{self.path}: has no usable line; line {number}: {problem}")
+            with self._timed("against"):
+                evaluation, compared = self._evaluation(documents, self.against) if self.against else ({}, 0)
             if len(evaluation) == len(documents.line):
-                shutil.rmtree(self.work)
                 raise InputError(f"{self.path}: all of it is in {self.against}, so nothing would be kept")
+        except InputError:  # there is nothing to go on from
+            shutil.rmtree(self.work)
+            raise
         with self._timed("pairs"):
             distinct, pairs, untried = self._pairs(documents)
         with self._timed("verify"):
@@ -313,21 +319,28 @@ class _Run:
 
     def _part(self, lines: list[tuple[int, int, int, bytes]], a: np.ndarray, b: np.ndarray) -> dict:
         """The arrays of one part."""
-        rows, exact, asked, sets, rejected = [], [], [], [], []
+        rows, exact, asked, rejected = [], [], [], []
+        texts: list[str] = []
+        sets: list[set[str] | np.ndarray] = []
         for number, offset, size, raw in lines:
             try:
                 whole, text, prompt = line_parts(raw, size, self.keys)
             except InputError as error:
                 rejected.append((number, str(error)))
                 continue
-            rows.append((number, offset, size, len(whole), self.reading.unit_of(text) == "characters"))
+            rows.append((number, offset, size, len(whole)))
             exact.append(_hash(self.reading.exact(whole), 16))
             asked.append(_hash(self.reading.exact(prompt), 8) if prompt else bytes(8))
-            sets.append(self.reading.shingles(text, self.chosen.shingle))
+            texts.append(text)
+            if len(texts) == AT_ONCE:
+                sets += self.reading.numbers(texts, self.chosen.shingle)
+                texts = []
+        sets += self.reading.numbers(texts, self.chosen.shingle)
         keys = dedup.band_keys(dedup.signatures(sets, a, b), self.chosen.bands, self.chosen.rows)
-        columns = np.array(rows, np.int64).reshape(-1, 5).T
+        columns = np.array(rows, np.int64).reshape(-1, 4).T
         return {
-            **dict(zip(("line", "offset", "size", "length", "characters"), columns)),
+            **dict(zip(("line", "offset", "size", "length"), columns)),
+            "characters": np.array([isinstance(each, np.ndarray) for each in sets], np.int64),
             "exact": np.frombuffer(b"".join(exact), np.uint64).reshape(-1, 2),
             "asked": np.frombuffer(b"".join(asked), np.uint64),
             "rejected": np.frombuffer(json.dumps(rejected).encode(), np.uint8),
@@ -341,7 +354,7 @@ class _Run:
 
         A document is removed if it is a copy or a near-duplicate of one there, or asks what one there asks.
         """
-        lines, sets = [], []
+        lines, texts = [], []
         exact: dict[bytes, int] = {}
         asked: dict[bytes, int] = {}
         problem, unusable = "the file is empty", 0
@@ -356,7 +369,7 @@ class _Run:
             if prompt:
                 asked.setdefault(_hash(self.reading.exact(prompt), 8), number)
             lines.append(number)
-            sets.append(self.reading.shingles(text, self.chosen.shingle))
+            texts.append(text)
         if not lines:
             raise InputError(f"{against}: has no usable line; {problem}")
         if unusable:
@@ -367,7 +380,8 @@ class _Run:
                 if (line := table.get(value.tobytes())) is not None:
                     found.setdefault(index, (line, why, 1.0 if why == "exact" else None))
         factors = dedup.permutation_numbers(self.chosen.permutations, self.chosen.seed)
-        keys = dedup.band_keys(dedup.signatures(sets, *factors), self.chosen.bands, self.chosen.rows)
+        signatures = dedup.signatures(self.reading.numbers(texts, self.chosen.shingle), *factors)
+        keys = dedup.band_keys(signatures, self.chosen.bands, self.chosen.rows)
         tried: set[tuple[int, int]] = set()
         for band in range(self.chosen.bands):
             here = np.concatenate([_member(part, f"band-{band}") for part in self.parts])
@@ -378,9 +392,9 @@ class _Run:
                 if index not in found:
                     tried.update((index, place) for place in holders[int(here[index])][: dedup.BUCKET_LIMIT])
         with opened(self.path) as file:
-            texts = _Sets(file, documents, self.keys, self.chosen.shingle, self.reading)
+            sets = _Sets(file, documents, self.keys, self.chosen.shingle, self.reading)
             for index, place in sorted(tried):
-                value = dedup.jaccard(texts[index], sets[place])
+                value = dedup.jaccard(sets[index], self.reading.shingles(texts[place], self.chosen.shingle))
                 if value >= self.chosen.threshold and value > (found[index][2] or 0.0 if index in found else 0.0):
                     found[index] = (lines[place], "near", value)
         return found, len(lines)

@@ -1,6 +1,6 @@
 """`labkit demo`: what the base answers before, a LoRA adapter trained with a live loss, and what it answers after.
 
-The same recipe can run on anyone's model and data: `--model`, `--data`, `--out`.
+Anyone's own examples are the business of `labkit sft`, to which `--data` leads.
 """
 
 from __future__ import annotations
@@ -9,30 +9,25 @@ import argparse
 import dataclasses
 import html
 import json
-import random
 import sys
 import textwrap
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labkit import dedup
-from labkit.common import InputError, peak_rss_mb, write_atomically
-from labkit.data import Example, checked_lines, load_examples, message_texts, split, split_by_cluster
+from labkit.common import InputError, peak_rss_mb, shortened, write_atomically
+from labkit.data import Example
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from labkit.models import Model, Score
+    from labkit.models import Score
     from labkit.runs import Recipe
     from labkit.training import History
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "examples:\n  labkit demo\n  labkit demo --steps 100 --rank 4 --out my-adapter\n"
-        "  labkit demo --data mine.jsonl --model ./my-model --json"
+        "examples:\n  labkit demo\n  labkit demo --steps 100 --rank 4 --out my-adapter\n\n"
+        "For your own examples: labkit sft --data mine.jsonl"
     )
     add = parser.add_argument
     add("--steps", type=int, default=100, help="updates of the adapter (default %(default)s)")
@@ -69,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         default=None,
         metavar="FILE.jsonl",
-        help="your own examples; a tenth is held out, and scored by exact match of the completion and by its loss",
+        help="as labkit sft, which has more options for examples of your own",
     )
     add("--questions", type=int, default=200, help="held-out questions to ask, at most (default %(default)s)")
     add("--out", default=None, metavar="FOLDER", help="keep the adapter here, for PeftModel.from_pretrained")
@@ -79,6 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     from labkit import models, runs, training
+
+    if args.data is not None:
+        return on_own_data(args)
     from labkit.almanac import examples as almanac
     from labkit.live import Line
 
@@ -93,13 +91,12 @@ def main(args: argparse.Namespace) -> int:
     line = Line()
     try:
         line.show("loading the model and the examples")
-        own, train, test, copies = examples_of(args, recipe)
+        train, test = runs.mix(recipe)
+        test = test[: args.questions]
         model, tokenizer = models.load(models.BASE if args.model is None else args.model, args.device)
         context = models.context_length(model.config)
-        rows, held_out, ends = rows_of(args, recipe, own, train, test, model, tokenizer)
-        for said in filter(None, (copies, ends)):
-            line.close()
-            print(f"labkit: {said}", file=sys.stderr)
+        rows = runs.training_rows(train, tokenizer, recipe, context)
+        held_out = runs.training_rows(test, tokenizer, dataclasses.replace(recipe, control=None), context)
 
         def ask(questions: list[Example], when: str) -> Score:
             return models.score(
@@ -113,8 +110,7 @@ def main(args: argparse.Namespace) -> int:
         adapted = models.add_lora(model, args.rank, args.alpha, args.target_modules, args.seed)
         with adapted.disable_adapter():
             before = ask(test, "before")
-            shots = None if args.data else almanac.few_shot(test, args.seed)
-            few_shot = None if shots is None else ask(shots, "before, with four worked examples in the prompt")
+            few_shot = ask(almanac.few_shot(test, args.seed), "before, with four worked examples in the prompt")
 
         def on_step(step: int, history: History) -> None:
             left = history.seconds[-1] / step * (args.steps - step)
@@ -138,55 +134,27 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
+def on_own_data(args: argparse.Namespace) -> int:
+    """The same options as a run of `labkit sft`."""
+    from labkit import sft
+
+    if args.control is not None or args.picture is not None:
+        raise InputError("--control and --picture belong to the kit's own examples; leave them out with --data")
+    parser = argparse.ArgumentParser()
+    sft.add_arguments(parser)
+    chosen = parser.parse_args(["--data", args.data])
+    for name in vars(args).keys() & vars(chosen).keys():
+        setattr(chosen, name, getattr(args, name))
+    status = sft.main(chosen)
+    print("labkit: for your own examples there is `labkit sft`, which does this and more", file=sys.stderr)
+    return status
+
+
 def recipe_of(args: argparse.Namespace) -> Recipe:
     from labkit.runs import Recipe
 
     names = ("mix", "control", "rank", "alpha", "target_modules", "lr", "batch_size", "steps", "seed")
     return Recipe("demo", "00", **{name: getattr(args, name) for name in names})
-
-
-def examples_of(
-    args: argparse.Namespace, recipe: Recipe
-) -> tuple[list[Example], list[Example], list[Example], str | None]:
-    """(the user's own examples, if any; those to train on; at most `--questions` to ask; a message about copies or
-    None).
-    """
-    from labkit import runs
-
-    if args.data is None:
-        train, test = runs.mix(recipe)
-        return [], train, test[: args.questions], None
-    own = load_examples(args.data)
-    if len(own) < 2:
-        raise InputError(f"{args.data}: 1 example cannot be split; give at least 2, better a few hundred")
-    train, test, copies = held_out_part(own, args.seed)
-    return own, train, test[: args.questions], copies
-
-
-def rows_of(
-    args: argparse.Namespace,
-    recipe: Recipe,
-    own: list[Example],
-    train: list[Example],
-    test: list[Example],
-    model: Model,
-    tokenizer: PreTrainedTokenizerBase,
-) -> tuple[list[dict], list[dict], str | None]:
-    """(rows to train on, held-out rows, a message about the end token or None)."""
-    from labkit import models, runs
-    from labkit.masking import render
-
-    context = models.context_length(model.config)
-    try:
-        rows = runs.training_rows(train, tokenizer, recipe, context)
-        held_out = runs.training_rows(test, tokenizer, dataclasses.replace(recipe, control=None), context)
-        check_prompts(test, tokenizer, context)
-    except InputError as error:
-        if args.data is None:
-            raise
-        raise placed(error, args.data, own, test, tokenizer, context) from None
-    ends = models.stop_where_rows_end(model, tokenizer, [render(example, tokenizer) for example in test])
-    return rows, held_out, ends
 
 
 def report_of(
@@ -218,75 +186,6 @@ def report_of(
         "validation_loss": history.validation_loss[-1],
         "peak_rss_mb": peak_rss_mb(),
     }
-
-
-def held_out_part(own: list[Example], seed: int) -> tuple[list[Example], list[Example], str | None]:
-    """(nine tenths to train on, a tenth to ask, a message or None): near-duplicates stay on one side.
-
-    Without near-duplicates it is `data.split`.
-    """
-    texts = ["\n".join(chain.from_iterable(map(message_texts, each.messages()))) for each in own]
-    clusters = dedup.find(texts, reading=dedup.Reading()).clusters
-    if not clusters:
-        return *split(own, 0.1, seed), None
-    tied = {index for cluster in clusters for index in cluster}
-    groups = [*clusters, *([index] for index in range(len(own)) if index not in tied)]
-    copies = (
-        f"{len(tied):,} of {len(own):,} examples are copies or near-duplicates of others ({len(clusters):,} clusters)"
-    )
-    if len(groups) == 1:
-        return *split(
-            own, 0.1, seed
-        ), f"{copies}, all in one cluster, so the held-out part leaks into training; see labkit dedup"
-    order = random.Random(seed).sample(range(len(groups)), len(groups))
-    order.sort(key=lambda place: len(groups[place]) > 0.5 * len(own))  # a cluster of most examples is not a test
-    held = set(split_by_cluster(groups, order, 0.1)[0])
-    if len(held) == len(own):
-        held -= set(groups[order[-1]])
-    train = [example for index, example in enumerate(own) if index not in held]
-    return (
-        train,
-        [own[index] for index in sorted(held)],
-        f"{copies}; the held-out tenth is drawn by cluster, so none leaks",
-    )
-
-
-def check_prompts(asked: Sequence[Example], tokenizer: PreTrainedTokenizerBase, context: int | None) -> None:
-    """Raise `InputError` for a prompt that fills the model's context: training may cut its start, but a question must
-    be whole.
-    """
-    from labkit.masking import prompt_ids
-
-    for example in asked:
-        length = len(prompt_ids(example, tokenizer))
-        if context is not None and length >= context:
-            raise InputError(
-                f'example "{example.id}": the prompt has {length} tokens, which leaves no room for an answer in '
-                f"{context}; shorten the prompt, or remove the example"
-            )
-
-
-def placed(
-    error: InputError,
-    where: str,
-    own: list[Example],
-    test: list[Example],
-    tokenizer: PreTrainedTokenizerBase,
-    context: int | None,
-) -> InputError:
-    """The error with the file, and with the line of the first example that raises it."""
-    from labkit.masking import render
-
-    asked = set(map(id, test))
-    for number, example in enumerate(own):
-        try:
-            render(example, tokenizer, context)
-            check_prompts([example] if id(example) in asked else [], tokenizer, context)
-        except InputError as found:
-            is_file = Path(where).expanduser().is_file()
-            line = [line for line, _ in checked_lines(where)][number] if is_file else number + 1
-            return InputError(f"{where}, line {line}: {found}")
-    return InputError(f"{where}: {error}")
 
 
 def told(
@@ -391,9 +290,3 @@ def picture(test: Sequence[Example], before: Score, few_shot: Score | None, afte
 {chr(10).join(shapes)}
 </svg>
 """
-
-
-def shortened(text: str, width: int = 110) -> str:
-    """One line of at most `width` characters."""
-    text = " ".join(text.split())
-    return text if len(text) <= width else text[: width - 2] + " …"

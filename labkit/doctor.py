@@ -30,6 +30,7 @@ OPTIONAL = {  # extra: what it is for
     "grade": "checking notebooks with nbval, make test, labkit grade",
     "anki": "labkit export quizzes --to anki",
     "cluster": "labkit runs rebuild --cluster",
+    "scale": "labkit.scale: fine-tuning on several devices",
     "dev": "tests, benchmarks, building notebooks",
 }
 

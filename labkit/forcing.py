@@ -22,6 +22,8 @@ from labkit.models import generate_ids
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from labkit.models import Model
+
 DIGITS = "012345678"  # those that can be made one too high
 
 
@@ -81,9 +83,7 @@ class Followed:
         return shares
 
 
-def follow(
-    model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], most: int
-) -> Followed:
+def follow(model: Model, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], most: int) -> Followed:
     """Let the model answer, and ask it also for each token given the true ones before it; at most `most` tokens."""
     rows = [render(example, tokenizer) for example in examples]
     prompts = [row.input_ids[: row.prompt_length] for row in rows]
@@ -115,11 +115,11 @@ def plant(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, seed:
         row = render(example, tokenizer)
         prompt, written = row.input_ids[: row.prompt_length], row.input_ids[row.prompt_length :]
         working = len(tokenizer(example.completion.rpartition(" Answer:")[0])["input_ids"])
-        digits = [place for place in range(working) if tokenizer.decode([written[place]]).strip() in [*DIGITS]]
+        digits = [place for place in range(working) if str(tokenizer.decode([written[place]])).strip() in [*DIGITS]]
         if not digits:
             continue
         place = draw.choice(digits)
-        text = tokenizer.decode([written[place]])
+        text = str(tokenizer.decode([written[place]]))
         wrong = tokenizer(text.replace(text.strip(), str(int(text) + 1)))["input_ids"]
         before = prompt + written[:place]
         found.append(Planted(example, before, before + wrong))

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -341,6 +341,21 @@ def add_lora(
     return adapted
 
 
+def recompute_activations(model: Model) -> None:
+    """Gradient checkpointing: only each layer's input is kept, and the rest computed again in the backward pass
+    (Chen et al. 2016). Raises `InputError` for a model without it.
+    """
+    whole: Any = model
+    if not getattr(whole, "supports_gradient_checkpointing", False):
+        raise InputError(
+            f"models of type {model.config.model_type} have no gradient checkpointing; leave the option out"
+        )
+    enable = getattr(whole, "activation_checkpointing_enable", None) or whole.gradient_checkpointing_enable
+    with _quiet():
+        enable({"use_reentrant": False})
+    model.config.use_cache = False  # of use only in generation, which turns it on again
+
+
 def forget_token(model: Model, token: int, seed: int) -> None:
     """Draw a token's row of the embedding table at random, with the median length of a row: the model then knows
     nothing about the token.
@@ -374,15 +389,17 @@ def count_parameters(model: torch.nn.Module) -> tuple[int, int]:
 ADAPTER_FILES = {"adapter_config.json", "adapter_model.safetensors", "README.md"}
 
 
-def check_adapter_folder(folder: str | Path) -> None:
-    """Raise `InputError` if an adapter cannot be written there, or must not be, because the folder holds other things."""
+def check_adapter_folder(folder: str | Path, allowed: Collection[str] = ADAPTER_FILES) -> None:
+    """Raise `InputError` if an adapter cannot be written there, or must not be, because the folder holds other things
+    than those allowed.
+    """
     folder = Path(folder).expanduser()
     there = next(place for place in folder.absolute().parents if place.exists())
     if not (there.is_dir() and os.access(there, os.W_OK)):
         raise InputError(f"{folder}: cannot be made, because {there} is not writable; name another place")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a new folder")
-    others = sorted({entry.name for entry in folder.iterdir()} - ADAPTER_FILES) if folder.exists() else []
+    others = sorted({entry.name for entry in folder.iterdir()}.difference(allowed)) if folder.exists() else []
     if others:
         raise InputError(f"{folder}: holds other things ({others[0]}); name a new folder")
 
@@ -420,6 +437,35 @@ def save_adapter(model: PeftModel, folder: str | Path) -> None:
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def save_into(model: Model, folder: str | Path, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
+    """Write an adapter, or a model with its tokenizer, into a folder that may hold other files.
+
+    Each file appears whole, and the config last: until then the folder is neither an adapter nor a model. Raises
+    `InputError` on a full disk.
+    """
+    from safetensors import SafetensorError
+
+    folder = Path(folder).expanduser()
+    fresh = folder / "unfinished"
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        with _quiet():
+            saving: Any = model
+            saving.save_pretrained(
+                str(fresh), **({"save_embedding_layers": False} if hasattr(model, "peft_config") else {})
+            )
+            if tokenizer is not None:
+                tokenizer.save_pretrained(fresh)
+        for file in sorted(fresh.iterdir(), key=lambda file: file.name in ("adapter_config.json", "config.json")):
+            os.replace(file, folder / file.name)
+        fresh.rmdir()
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or _reason(error)
+        raise InputError(
+            f"{folder}: the weights cannot be written ({reason}); free space there, then --resume"
+        ) from None
 
 
 def generate(

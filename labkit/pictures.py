@@ -33,8 +33,8 @@ def bands(one: Sequence[int], other: Sequence[int], rows: int) -> None:
         middle = number * (rows + 0.4) + rows / 2
         axes.text(middle, 2.1, f"band {number + 1}", ha="center", va="center", fontsize=9)
         axes.text(middle, -0.4, "one bucket" if same else "two buckets", ha="center", va="center", fontsize=9)
-    for y, name in ((1.5, "A"), (0.5, "B")):
-        axes.text(-0.4, y, name, ha="center", va="center", fontsize=11, fontweight="bold")
+    for height, name in ((1.5, "A"), (0.5, "B")):
+        axes.text(-0.4, height, name, ha="center", va="center", fontsize=11, fontweight="bold")
     said = [
         f"band {number + 1}: {', '.join(map(str, one[at : at + rows]))} and {', '.join(map(str, other[at : at + rows]))}, "
         + ("one bucket" if agree[number] else "two buckets")

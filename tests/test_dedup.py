@@ -380,3 +380,28 @@ def test_shares_are_never_rounded_to_nothing():
 @given(st.text(st.characters(max_codepoint=127), max_size=40).filter(str.strip), st.integers(1, 4))
 def test_the_quick_way_for_plain_letters_reads_as_the_other(text, n):
     assert dedup.Reading().shingles(text, n) == dedup.Reading(unit="words").shingles(text, n)
+
+
+UNSPACED = st.text(st.sampled_from("あいう港灯塔ไทย。、 \nAé"), min_size=1, max_size=12).filter(str.strip)
+
+
+@given(
+    st.lists(UNSPACED, min_size=2, max_size=6), st.integers(1, 4), st.sampled_from([(), ("case",), ("punctuation",)])
+)
+def test_numbers_of_characters_are_those_of_the_shingles(texts, n, ignore):
+    """Equal numbers where the shingles are equal, and only there: many texts at once as one alone."""
+    reading = dedup.Reading("characters", ignore)
+    sets, numbers = [reading.shingles(text, n) for text in texts], reading.numbers(texts, n)
+    for i, one in enumerate(texts):
+        assert numbers[i].tolist() == reading.numbers([one], n)[0].tolist()
+        for j in range(i):
+            shared = len(set(numbers[i].tolist()) & set(numbers[j].tolist()))
+            assert shared == len(sets[i] & sets[j]) and len(set(numbers[i].tolist())) == len(sets[i])
+
+
+@given(st.lists(st.one_of(UNSPACED, st.just("the old mill"), st.just("l'été")), min_size=1, max_size=6))
+def test_each_text_has_its_own_unit_among_others(texts):
+    reading = dedup.Reading()
+    for text, found in zip(texts, reading.numbers(texts, 3), strict=True):
+        assert (reading.unit_of(text) == "characters") == isinstance(found, np.ndarray)
+        assert isinstance(found, np.ndarray) or found == reading.shingles(text, 3)

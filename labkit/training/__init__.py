@@ -1,5 +1,6 @@
 """Training: one loop for full fine-tuning and adapters (`loop`), many adapters at once over one frozen base
-(`together`), sweeps over settings, kept on disk as they finish (`sweeps`), and a batch in parts (`accumulation`).
+(`together`), sweeps over settings, kept on disk as they finish (`sweeps`), a batch in parts (`accumulation`), and the folder
+of a long run (`saved`).
 
 Rows come from `masking`, models from `models`; plots and recipes are elsewhere.
 """

@@ -56,7 +56,7 @@ def accumulated(
     weights, sums = [weight for weight in model.parameters() if weight.requires_grad], []
     total = [torch.zeros_like(weight) for weight in weights]
     for part, count in zip(parts, counts):
-        batch = collate(part, pad)
+        batch = collate(list(part), pad)
         fence = Fence(float("inf") if megabytes is None else megabytes)
         with torch.autograd.graph.saved_tensors_hooks(fence.keep, lambda tensor: tensor):
             logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]

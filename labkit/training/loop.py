@@ -199,15 +199,22 @@ def fit(
     *,
     pad: int,
     validation: Sequence[Row] | None = None,
-    on_step: Callable[[int, History], None] | None = None,
+    on_step: Callable[[int, History], bool | None] | None = None,
     on_nan: str = "raise",
     hooks: Hooks = Hooks(),
+    state: Mapping | None = None,
+    on_state: Callable[[int, Callable[[], dict]], None] | None = None,
 ) -> History:
     """Train the parameters that require gradients; the same seed gives the same losses to the bit on one CPU.
 
     AdamW; the loss of a step is the sum over its counted tokens divided by their number, however many parts it is
-    computed in. `on_step(step, history)` is called after every step. A loss or gradient that is NaN or infinite raises
-    `InputError` before it reaches the weights; with `on_nan="record"` it is recorded and the run goes on.
+    computed in. `on_step(step, history)` is called after every step, and ends the run by returning True. A loss or
+    gradient that is NaN or infinite raises `InputError` before it reaches the weights; with `on_nan="record"` it is
+    recorded and the run goes on.
+
+    After `on_step` comes `on_state(step, take)`: `take()` gives all that decides the rest of the run, as plain data and
+    tensors that the next step changes, so save them at once. A later call with that `state`, the same model, rows and
+    settings goes on after that step, and ends with the same weights to the bit on one CPU.
     """
     taught = [checked_row(row, number, model, unlabelled=hooks.unlabelled) for number, row in enumerate(rows)]
     held_out = [checked_row(row, number, model, "validation row") for number, row in enumerate(validation or [])]
@@ -231,7 +238,10 @@ def fit(
     )
     summed_loss = _summed_loss(model, dtype)
     history = History()
-    seconds = 0.0
+    if state is not None:
+        _restore(state, model, optimizer, device)
+        history = History.from_dict(state["history"])
+    seconds = history.seconds[-1] if history.seconds else 0.0
 
     def validate(step: int) -> None:
         history.validation_step.append(step)
@@ -239,12 +249,14 @@ def fit(
         model.train()
 
     model.train()
-    if held_out and settings.eval_every:
+    if held_out and settings.eval_every and state is None:
         validate(0)
     lengths = [len(row["input_ids"]) for row in taught]
     count = max(settings.accumulation, hooks.parts if device.type == "cpu" else 1)
     order = hooks.batches(len(taught), settings.batch_size, settings.steps, settings.seed)
     for step, chosen in enumerate(order):
+        if step < len(history.step):
+            continue
         started = time.perf_counter()
         batch = [taught[index] for index in chosen]
         counted = sum(counted_tokens(row) for row in batch)
@@ -281,10 +293,39 @@ def fit(
         due = step + 1 == settings.steps or (settings.eval_every and (step + 1) % settings.eval_every == 0)
         if held_out and due:
             validate(step + 1)
-        if on_step is not None:
-            on_step(step + 1, history)
+        ended = on_step is not None and on_step(step + 1, history)
+        if on_state is not None:
+            on_state(step + 1, lambda: _state(model, optimizer, history, device))
+        if ended:
+            break
     model.eval()
     return history
+
+
+def _state(model: torch.nn.Module, optimizer: torch.optim.Optimizer, history: History, device: torch.device) -> dict:
+    """What `_restore` and the loop need to go on: trained weights, the optimizer's moments, random states, history."""
+    return {
+        "weights": {name: value.detach() for name, value in model.named_parameters() if value.requires_grad},
+        "optimizer": optimizer.state_dict(),
+        "history": history.as_dict(),
+        "random": torch.get_rng_state(),
+        "device_random": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+@torch.no_grad()
+def _restore(state: Mapping, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Put a state back. Raises `InputError` if it is not one of this model."""
+    there = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    shapes = [{name: tuple(value.shape) for name, value in each.items()} for each in (there, state["weights"])]
+    if shapes[0] != shapes[1]:
+        raise InputError("the saved state is not of this model: its trained weights have other names or shapes")
+    for name, value in there.items():
+        value.copy_(state["weights"][name])
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["random"])
+    if device.type == "cuda" and state["device_random"] is not None:
+        torch.cuda.set_rng_state(state["device_random"], device)
 
 
 @torch.no_grad()

@@ -11,18 +11,12 @@ from pathlib import Path
 from labkit import architectures, memory, quantization
 from labkit.common import write_between
 from labkit.models import BASE
+from labkit.sft import fitted_rate
 
 PAGE = Path(__file__).parents[2] / "docs" / "real-models.md"
 BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
 MODELS = ("SmolLM2-135M", "Qwen3-0.6B", "Llama-3.2-1B")
 RANK, BATCH, SEQUENCE = 16, 8, 512
-
-
-def fitted_rate(width: int) -> float:
-    """The best learning rate of all weights of a Llama model of that width, by Tinker's published fit
-    (`tinker_cookbook/hyperparam_utils.py`), made on widths from 2,048 on; LoRA's is ten times that.
-    """
-    return 5e-5 * (2000 / width) ** 0.781
 
 
 def column(name: str) -> dict[str, str]:

@@ -1,12 +1,14 @@
-"""Tiny models in the conventions of eight families: special tokens, chat templates, end tokens, contexts.
+"""Tiny models in the conventions of eight families: special tokens, chat templates, end tokens, contexts; and in the
+shapes of seven.
 
 The templates are our own, each as short as what it stands for allows: which role tokens there are, what ends a turn and
-what follows it, where the system message goes, what is trimmed or left out. Weights are random.
+what follows it, where the system message goes, what is trimmed or left out. A shape is what a model's config says: how
+heads share keys, whether input and output share a table, windows, positions. Weights are random.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -107,11 +109,85 @@ FAMILIES = {
 TEXT = ["Is the gate open? yes, it is.", "Be brief, in one word.", "user assistant system model", "0123456789"] * 3
 
 
-def make(folder: Path, family: Family, context: int = 256, weights: bool = False, **tokenizer_settings) -> Path:
-    """Write a family's tokenizer and configs to the folder, and a random two-layer Llama if asked."""
+@dataclass(frozen=True)
+class Shape:
+    """What decides a model besides its tokenizer: names in transformers, the config, and how its weights are saved."""
+
+    model: str = "LlamaForCausalLM"
+    config: str = "LlamaConfig"
+    settings: dict = field(default_factory=dict)
+    dtype: str = "float32"
+    shard: str = "1GB"
+
+
+SIZE = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+GROUPED = SIZE | {"num_attention_heads": 4, "num_key_value_heads": 2}
+LLAMA = Shape(settings=GROUPED | {"tie_word_embeddings": True})
+ROPE_3 = {"factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
+SHAPES = {  # (conventions, shape) of
+    "SmolLM2-135M": ("chatml", Shape(settings=GROUPED | {"tie_word_embeddings": True}, dtype="bfloat16")),
+    "Qwen3-0.6B": (  # heads wider than the model divided by their number, each with a norm of its own
+        "qwen3",
+        Shape("Qwen3ForCausalLM", "Qwen3Config", GROUPED | {"head_dim": 32, "tie_word_embeddings": True}, "bfloat16"),
+    ),
+    "Llama-3.2-1B": (
+        "llama3",
+        Shape(
+            settings=GROUPED
+            | {
+                "tie_word_embeddings": True,
+                "rope_parameters": {"rope_type": "llama3", "rope_theta": 500000.0, **ROPE_3},
+            },
+            dtype="bfloat16",
+        ),
+    ),
+    "Gemma-3-1B": (  # every second layer sees only a window; the embeddings are scaled; norms on both sides
+        "gemma",
+        Shape(
+            "Gemma3ForCausalLM",
+            "Gemma3TextConfig",
+            GROUPED
+            | {
+                "head_dim": 16,
+                "sliding_window": 8,
+                "layer_types": ["sliding_attention", "full_attention"],
+                "query_pre_attn_scalar": 16,
+                "tie_word_embeddings": True,
+            },
+            "bfloat16",
+        ),
+    ),
+    "Mistral-7B": (  # untied, in several files, and no layer sees further than the window
+        "mistral",
+        Shape(
+            "MistralForCausalLM",
+            "MistralConfig",
+            GROUPED | {"sliding_window": 8, "tie_word_embeddings": False},
+            "bfloat16",
+            shard="60KB",
+        ),
+    ),
+    "Bloom": ("chatml", Shape("BloomForCausalLM", "BloomConfig", {"hidden_size": 64, "n_layer": 2, "n_head": 4})),
+    "Mamba": (
+        "chatml",
+        Shape("MambaForCausalLM", "MambaConfig", {"hidden_size": 64, "num_hidden_layers": 2, "state_size": 8}),
+    ),
+}
+
+
+def make(
+    folder: Path,
+    family: Family,
+    context: int = 256,
+    weights: bool = False,
+    shape: Shape = LLAMA,
+    **tokenizer_settings,
+) -> Path:
+    """Write a family's tokenizer and configs to the folder, and a random two-layer model of that shape if asked."""
     import torch
+    import transformers
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import GenerationConfig, PreTrainedTokenizerFast
 
     pieces = Tokenizer(models.BPE())
     pieces.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -132,21 +208,18 @@ def make(folder: Path, family: Family, context: int = 256, weights: bool = False
     tokenizer.chat_template = family.template
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
-    config = LlamaConfig(
+    limit = {} if shape.model.startswith(("Bloom", "Mamba")) else {"max_position_embeddings": context}
+    config = getattr(transformers, shape.config)(
         vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=context,
-        tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+        **limit,
+        **shape.settings,
     )
     if weights:
-        LlamaForCausalLM(config).save_pretrained(folder)
+        model = getattr(transformers, shape.model)(config)
+        model.to(getattr(torch, shape.dtype)).save_pretrained(folder, max_shard_size=shape.shard)
     else:
         config.save_pretrained(folder)
     ends = [tokenizer.eos_token_id, *tokenizer.convert_tokens_to_ids(list(family.stops))]

@@ -124,7 +124,8 @@ def test_lint_says_what_the_rows_end_with_and_what_writing_stops_at(base_folder)
 def test_a_base_is_told_before_it_is_trained_and_then_stops_there(base_folder, tmp_path, capsys):
     file = tmp_path / "mine.jsonl"
     file.write_text(as_lines([example(f"Is gate {number} open?", "yes") for number in range(40)]))
-    call = ["demo", "--data", str(file), "--model", str(base_folder), "--lr", "0.01", "--device", "cpu", "--json"]
+    call = ["sft", "--data", str(file), "--model", str(base_folder), "--lr", "0.01", "--device", "cpu", "--json"]
+    call += ["--out", str(tmp_path / "out")]
     assert cli.main([*call, "--steps", "40", "--batch-size", "8", "--rank", "8"]) == 0
     out, err = capsys.readouterr()
     assert err.count("\n") == 1 and "'<|im_end|>'" in err and "'<|endoftext|>'" in err
@@ -137,7 +138,7 @@ def test_without_any_end_token_nothing_is_trained(tmp_path, capsys):
     file = tmp_path / "mine.jsonl"
     file.write_text(as_lines([example(f"Say {number}.", "yes") for number in range(20)]))
     capsys.readouterr()
-    assert cli.main(["demo", "--data", str(file), "--model", str(folder), "--steps", "2", "--device", "cpu"]) == 2
+    assert cli.main(["sft", "--data", str(file), "--model", str(folder), "--steps", "2", "--device", "cpu"]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "set eos_token" in err
     assert cli.main(["lint", str(file), "--model", str(folder)]) == 1

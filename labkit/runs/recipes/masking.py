@@ -38,8 +38,9 @@ def recipes() -> Iterator[Recipe]:
     yield sound
     for fault in ("template", "truncated", "late", "shifted"):
         yield replace(sound, name=f"mask-{fault}", fault=fault)
-    for fault in (None, "prompt_trained", "shifted_early", "no_end_token"):
-        name = f"fault-{(fault or 'sound').replace('_', '-')}"
-        yield replace(sound, name=name, fault=fault, number_format="float32")
+    again = replace(sound, number_format="float32")
+    yield replace(again, name="fault-sound")
+    for fault in ("prompt_trained", "shifted_early", "no_end_token"):
+        yield replace(again, name=f"fault-{fault.replace('_', '-')}", fault=fault)
     yield replace(sound, name="mask-end", stop="unknown")
     yield replace(sound, name="mask-no-end", stop="unknown", fault="no_end_token")
