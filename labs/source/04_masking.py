@@ -193,11 +193,22 @@ lk.predict("masking.best", outcome=verdict)
 lk.claim("C24", measured=gain["unmasked", 160].mean)
 
 # %% [markdown]
-# TEXT_C24
+# On these prompts the mask brings nothing that eight seeds can show, at any of the four lengths. That holds for each
+# way *at its own best rate*, and the rates differ: with loss on everything the answers are a small share of the mean,
+# and at 40 steps the best rate is three times as high. At one rate for both, a test of the mask is a test of the rate:
+
+# %%
+for name in ("masked", "unmasked"):
+    record = lk.runs.Record.load(f"budget-{name}-40-0.0045")
+    print(
+        f"{name:<9} 40 steps at 0.0045, seed 0: {record.outcome(0).score['share']:.0%} right"
+    )
+
+# %% [markdown]
 #
 # ### Where prompts look like answers
 #
-# Now the long mix, 20 steps of 16, each way at its own best of four rates, 8 seeds (2 for "a tenth" and … ).
+# Now the long mix, 20 steps of 16, each way at its own best of four rates, 8 seeds. What else differs here?
 
 # %%
 long = {
@@ -208,7 +219,11 @@ long = {
 lk.runs.summary(long, stopped=True)
 
 # %% [markdown]
-# TEXT_STOP
+# Here the mask is far ahead. Look at the last column. In the long mix a worked example's answer is followed by an empty
+# line and the next question. A model that trains on its prompts learns exactly that: after an answer, go on. It
+# answers, and then asks itself something else. (Longer runs of this mix are not recorded.) So the question is not how
+# long your prompts are, but what is *in* them. Mask what your model must not write; where there is nothing of that
+# kind, the mask is neither help nor harm here.
 #
 # What about your data? `labkit lint FILE.jsonl --model NAME_OR_FOLDER` in a terminal reports the prompt's share, and
 # more.
@@ -333,17 +348,9 @@ for fault in lk.masking.FAULTS:
 # without it.
 
 # %%
-faults = [
-    "prompt_trained",
-    "template",
-    "truncated",
-    "late",
-    "shifted",
-    "shifted_early",
-    "no_end_token",
-]
-asked = "Which of these costs nothing at all here?"
-lk.predict("masking.failures", asked, choices=faults)
+faults = [fault for fault in lk.masking.FAULTS if fault != "all_masked"]
+asked = "How many of these seven cost nothing that the seeds can show here?"
+lk.predict("masking.failures", asked, unit="of 7", low=0, high=7)
 
 # %%
 cost = {}
@@ -359,11 +366,16 @@ for fault in faults:
 lk.plots.differences(cost, "What each failure costs, against the same run without it")
 
 # %%
-cheapest = max(cost, key=lambda name: cost[name].mean)
-lk.predict("masking.failures", outcome=cheapest)
+free = [fault for fault, difference in cost.items() if difference.high >= 0]
+print("cost nothing that shows:", ", ".join(free))
+lk.predict("masking.failures", outcome=len(free))
 
 # %% [markdown]
-# TEXT_FAULTS
+# Read the losses again: a low loss does not mean that a run is healthy. `template` has an easy task left, to copy what
+# is already in front of it. `no_end_token` has the best curve of all; it writes its answer and cannot stop. The two
+# shifts start far above ln V = 7.6 and learn to write one token twice, or to leave one out. `prompt_trained` and `late`
+# cost nothing *here*: these prompts hold nothing that the model should not write, and the base begins such sentences in
+# the same way. Do not count on it.
 #
 # ### Exercise: check a batch
 #
@@ -665,7 +677,8 @@ for way in ("a tenth", "unmasked"):
     print(f"{way} − masked: {helped.points:+.1f} points")
 
 # %% [markdown]
-# TEXT_FEW
+# Not here: a tenth of the weight makes no difference, and loss on everything costs many points, with a wide interval.
+# This is a finding about one small base and 64 passages. Measure your own, each way at its own rate.
 
 # %% [markdown]
 # ### Exercise: the prompt's share

@@ -18,6 +18,9 @@ STUB = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    """…"""\n    ...
 SMALLER = cell_of(find("data.jaccard"), find("data.jaccard").misconceptions[0].function)
 
 
+POINTS = sum(exercise.points for exercise in catalogue().values() if exercise.lab == "01")
+
+
 def write(folder, student, text, lab="01_data"):
     (folder / student).mkdir(parents=True, exist_ok=True)
     (folder / student / f"{lab}.ipynb").write_text(text)
@@ -65,7 +68,7 @@ def test_honest_work_is_graded(graded):
     _, _, status, rows = graded
     assert status == 1  # one of them is no notebook
     assert {s: float(row["points"]) for s, row in rows.items()} == {
-        "ada": 10, "colab": 10, "empty": 0, "stub": 0, "raises": 0, "named": 0, "alone": 0, "tells": 0,
+        "ada": POINTS, "colab": POINTS, "empty": 0, "stub": 0, "raises": 0, "named": 0, "alone": 0, "tells": 0,
         "long": 0, "broken": 0,
     }  # fmt: skip
 
@@ -140,7 +143,7 @@ def told(tmp_path_factory):
 
 @pytest.mark.parametrize("line", ["%matplotlib inline", "!pip install numpy", "%%time", "  "])
 def test_lines_that_only_a_notebook_knows_do_no_harm(line):
-    source = f"{line}\n{references()[3]}"
+    source = f"{line}\n{reference_cell(find('data.jaccard'))}"
     cells = assemble.exercise_cells([source], [find("data.jaccard")])
     compile(cells["data.jaccard"], "cell", "exec")
 
@@ -234,17 +237,17 @@ def test_a_class_is_graded_piece_by_piece_into_one_gradebook(tmp_path, capsys):
     assert "2 students were graded earlier" in said and "Hopper, Grace: handed in nothing for lab 03" in said
     book_ = {(row["student"], row["lab"]): row for row in rows_of(tmp_path / "out" / "gradebook.csv")}
     assert set(book_) == {("lovelaceada", "01"), ("ghost", "01"), ("Grace Hopper", "01"), ("Ada Lovelace", "03")}
-    assert (book_["lovelaceada", "01"]["points"], book_["lovelaceada", "01"]["possible"]) == ("1.0", "9")
+    assert (book_["lovelaceada", "01"]["points"], book_["lovelaceada", "01"]["possible"]) == ("1.0", str(POINTS - 1))
     assert "data.jaccard" not in book_["ghost", "01"]
     first, grace, ada = rows_of(tmp_path / "out" / "canvas.csv")
-    assert first["Lab 01 (555)"] == "9" and first["03_cross_entropy"] == "9"
+    assert first["Lab 01 (555)"] == str(POINTS - 1) and first["03_cross_entropy"] == "9"
     assert (ada["ID"], ada["Lab 01 (555)"], ada["03_cross_entropy"]) == ("101", "1.0", "0")
     assert (grace["ID"], grace["Lab 01 (555)"]) == ("102", "")  # it could not be read
 
     write(tmp_path / "again", "Ada Lovelace", notebook(*references()))  # who was graded as lovelaceada
     assert main(["grade", str(tmp_path / "again"), *more]) == 1
     assert "graded for lab 01 as lovelaceada and as Ada Lovelace; the later counts" in capsys.readouterr().out
-    assert rows_of(tmp_path / "out" / "canvas.csv")[2]["Lab 01 (555)"] == "10.0"
+    assert rows_of(tmp_path / "out" / "canvas.csv")[2]["Lab 01 (555)"] == f"{POINTS}.0"
 
 
 def test_keeping_comes_later_too_and_release_knows_the_roster(tmp_path):
@@ -264,7 +267,7 @@ def test_keeping_comes_later_too_and_release_knows_the_roster(tmp_path):
     assert main([*more, "--keep", "--release", "Lovelace, Ada"]) == 0
     assert (tmp_path / "out" / "assembled" / "lovelaceada" / "01.ipynb").exists()
     page = feedback(tmp_path / "out", "lovelaceada")
-    assert "<details>" in page and "Lovelace, Ada: <strong>0 of 10" in page
+    assert "<details>" in page and f"Lovelace, Ada: <strong>0 of {POINTS}" in page
     assert main([*more, "--release", "Hopper, Grace"]) == 2
 
 
@@ -397,7 +400,7 @@ def test_unsandboxed_gives_the_same_grades(tmp_path, monkeypatch):
     write(tmp_path / "in", "named", notebook(SMALLER))
     assert main(["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--seed", "1", "--unsandboxed"]) == 0
     with open(tmp_path / "out" / "gradebook.csv") as file:
-        assert {row["student"]: row["points"] for row in csv.DictReader(file)} == {"ada": "10.0", "named": "0.0"}
+        assert {row["student"]: row["points"] for row in csv.DictReader(file)} == {"ada": f"{POINTS}.0", "named": "0.0"}
 
 
 def test_a_whole_lab_finds_its_questions_in_the_sandbox(tmp_path):

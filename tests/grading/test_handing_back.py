@@ -12,10 +12,11 @@ from oracle import notebook
 
 from labkit import cluster
 from labkit.cli import main
-from labkit.exercises import find, reference_cell
+from labkit.exercises import catalogue, find, reference_cell
 from labkit.exercises.engine import expected_outcomes
 from labkit.grading import book, handing_back, judge, pages, sandbox, submissions
 
+POINTS = sum(exercise.points for exercise in catalogue().values() if exercise.lab == "01")
 MOODLE = "{}_{}_assignsubmission_file_/01_data.ipynb"
 
 
@@ -102,7 +103,7 @@ def test_the_rosters_of_moodle_and_blackboard(tmp_path, grade, kind):
         "Ada Lovelace", "s2", "ada@x.org", "0",
     )  # fmt: skip
     assert (zoe["Full name"], zoe["ID number"], float(zoe["01_data"])) == ("Zoë Ångström", "s1", 0.5)
-    assert [each["01_data"] for each in rows_of(out / "canvas.csv")] == ["10", "0", "0.5"]
+    assert [each["01_data"] for each in rows_of(out / "canvas.csv")] == [str(POINTS), "0", "0.5"]
 
 
 def test_moodles_number_finds_the_person_whatever_the_name(tmp_path):
@@ -250,7 +251,7 @@ def test_the_report_has_totals_a_distribution_and_a_row_for_each_learner(tmp_pat
     hand_in(tmp_path, "zoe/01_data.ipynb", text=notebook())
     _, out = grade()
     page = (out / "report.html").read_text()
-    assert "01_data: mean 0.38, median 0.5 of 10, all points 0 of 4." in page
+    assert f"01_data: mean 0.38, median 0.5 of {POINTS}, all points 0 of 4." in page
     assert '<th scope="row">0 to 9%</th>' in page and page.count('feedback/s1/01_data.html">0.5</a>') == 1
     assert page.index("Learners</h2>") < page.index('<th scope="row">s0</th>')
 
@@ -288,7 +289,7 @@ def test_nbgraders_gradebook_gets_the_points(tmp_path, grade):
     with api.Gradebook(f"sqlite:///{tmp_path / 'book.db'}") as found:
         assert {each.id for each in found.students} == {"ada", "Zoë Ångström"}
         assert found.find_submission("ps1", "Zoë Ångström").score == 0.5
-        assert found.find_assignment("ps1").max_score == 10
+        assert found.find_assignment("ps1").max_score == POINTS
     (tmp_path / "none.db").write_text("no database, but a text that is long enough to be looked at as one" * 20)
     assert grade("--nbgrader", tmp_path / "none.db")[0] == 2
 
