@@ -371,11 +371,11 @@ print("cost nothing that shows:", ", ".join(free))
 lk.predict("masking.failures", outcome=len(free))
 
 # %% [markdown]
-# Read the losses again: a low loss does not mean that a run is healthy. `template` has an easy task left, to copy what
-# is already in front of it. `no_end_token` has the best curve of all; it writes its answer and cannot stop. The two
-# shifts start far above ln V = 7.6 and learn to write one token twice, or to leave one out. `prompt_trained` and `late`
-# cost nothing *here*: these prompts hold nothing that the model should not write, and the base begins such sentences in
-# the same way. Do not count on it.
+# Read the losses again: a low loss does not mean that a run is healthy. `template` has an easy task left, to copy what is
+# already in front of it. `no_end_token` ends as low as any; it writes its answer and cannot stop. The two shifts start far
+# above ln V = 7.6: one is asked for the token that it has just read, the other for the one after the next. `prompt_trained`
+# and `late` cost nothing *here*: these prompts hold nothing that the model should not write, and the base begins such
+# sentences in the same way. Do not count on it.
 #
 # ### Exercise: check a batch
 #
@@ -608,8 +608,8 @@ lk.measured("the ratio with 64 rows over that with one, 64 tokens", wider, 0.01,
 lk.claim("C27", measured=ratios[1, 256])
 
 # %% [markdown]
-# One pass keeps the processor busy where the loop mostly waits, so one long answer takes some ten to twenty times as
-# long. With the batch the ratio shrinks: 64 answers side by side take about as long to write as to learn from. "Orders
+# One pass keeps the processor busy where the loop mostly waits, so one long answer takes some ten to twenty times as long.
+# With the batch the ratio shrinks: 64 answers side by side take one to two times as long to write as to learn from. "Orders
 # of magnitude" is too much here. (A GPU needs a larger batch until the loop is busy; not measured here.)
 #
 # ### Do errors pile up?
