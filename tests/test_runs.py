@@ -50,7 +50,7 @@ def test_each_recipe_stands_under_its_own_name():
 CHANGED = {
     "name": "x", "lab": "09", "mix": "long", "control": "prompt", "mask": "none", "method": "full",
     "target_modules": "q_proj", "schedule": "linear", "evaluation": "long",
-    "fault": "late", "stop": "unknown", "number_format": "bfloat16", "base_bits": 4, "validation_mask": "completion",
+    "fault": "late", "stop": "unknown", "number_format": "bfloat16", "base_bits": 4, "validation_mask": "completion", "variant": "dora",
 }  # fmt: skip
 
 

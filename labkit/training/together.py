@@ -104,8 +104,8 @@ class Trained:
 
 
 def groups(trials: Sequence[Trial], at_once: int = AT_ONCE) -> list[list[int]]:
-    """The trials' indices in groups that `fit_together` can take, at most `at_once` in each; a trial of all weights is
-    a group by itself.
+    """The trials' indices in groups that `fit_together` can take, at most `at_once` in each; a trial of all weights, or
+    with another rate for B, is a group by itself.
 
     A group shares target modules and number format; number of steps and rank are similar, so that little is padded.
     """
@@ -113,7 +113,8 @@ def groups(trials: Sequence[Trial], at_once: int = AT_ONCE) -> list[list[int]]:
         raise InputError(f"at_once is {at_once}: at least 1 is needed")
     alike: dict[tuple, list[int]] = {}
     for index, trial in enumerate(trials):
-        key = (index,) if trial.rank is None else (trial.target_modules, trial.settings.number_format)
+        alone = trial.rank is None or trial.settings.b_ratio != 1
+        key = (index,) if alone else (trial.target_modules, trial.settings.number_format)
         alike.setdefault(key, []).append(index)
     found = []
     for members in alike.values():
@@ -162,7 +163,7 @@ def fit_together(
     every step. Raises `NotAtOnce` for trials that `groups` would not put together, for a model with dropout, whose
     draws would differ, and for an architecture whose layers do not see a batch row by row.
     """
-    if len(groups(trials, max(len(trials), 1))) != 1 or trials[0].rank is None:
+    if len(groups(trials, max(len(trials), 1))) != 1 or trials[0].rank is None or trials[0].settings.b_ratio != 1:
         raise NotAtOnce("these trials cannot be trained at once: give adapters of the same modules and number format")
     if (where := _dropout(model)) is not None:
         raise NotAtOnce(f"the model has dropout ({where}): its draws at once are not those of separate runs; run alone")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from random import Random
@@ -175,20 +176,32 @@ def test_wherever_it_is_interrupted_nothing_answered_is_lost_and_nothing_unseen_
         assert exam.unfinished(known) is None
 
 
+KILLED = """
+import builtins, os, signal, sys
+from labkit.cli import main
+
+write = sys.stdout.write
+
+def written(text):
+    if "3 of 4." in text:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(text)
+
+sys.stdout.write = written
+builtins.input = lambda prompt: ""  # skips, however many fields a question has
+main(["quiz", "exam", "--questions", "4"])
+"""
+
+
 def test_a_process_that_is_killed_keeps_what_was_answered(home):
-    """As the command is used: two answers, then no process any more; the next call asks the third question."""
-    command = [sys.executable, "-u", "-m", "labkit.cli", "quiz", "exam", "--questions", "4"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        process.stdin.write("\n\n")  # skips two
-        process.stdin.flush()
-        for line in process.stdout:
-            if line.startswith("3 of 4."):
-                process.kill()
-                break
-    assert len(store().answers()) == 2
-    said = subprocess.run([*command, "--json"], input="\n", capture_output=True, text=True)
+    """Two questions were skipped when it is killed; the next call asks the third."""
+    killed = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, timeout=120)
+    assert killed.returncode == -signal.SIGKILL and len(store().answers()) == 2
+    command = [sys.executable, "-m", "labkit.cli", "quiz", "exam", "--questions", "4", "--json"]
+    said = subprocess.run(command, input="\n", capture_output=True, text=True, timeout=120)
     assert "2 of 4 answered" in said.stdout and "3 of 4." in said.stdout and "1 of 4." not in said.stdout
-    assert json.loads(said.stdout.splitlines()[-1])["asked"] == len(store().answers()) == 3
+    asked = json.loads(said.stdout.splitlines()[-1])["asked"]
+    assert asked == len(store().answers()) and asked >= 2  # a question of several fields may have begun
 
 
 def test_the_end_of_the_input_leaves_unseen_questions_unanswered(bank):

@@ -77,7 +77,7 @@ def test_first_gradients_equal_those_of_separate_runs(model, rows, monkeypatch):
     for trial, own in zip(trials, own_rows, strict=True):
         fit_alone(model, trial, own, pad=0)
     joint, *separate = gradients
-    for trial, ours, [theirs, _] in zip(trials, joint, separate, strict=True):
+    for trial, ours, [theirs] in zip(trials, joint, separate, strict=True):
         assert len(ours) == len(theirs)
         for our, their in zip(ours, theirs, strict=True):
             kept = our[tuple(map(slice, their.shape))]  # without the padding of the rank
