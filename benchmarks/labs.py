@@ -80,7 +80,7 @@ def measure(notebook: Path) -> dict:
 
 
 def estimated() -> dict:
-    """{lab: what its core holds, and the minutes}; not ok where the lab states other minutes than are estimated."""
+    """{lab: what its core holds, the minutes estimated, and those that the lab states}; a test holds one to the other."""
     from dataclasses import asdict
 
     from labkit.lab import checkout

@@ -76,8 +76,9 @@ class Followed:
     def right(self, which: str, places: int, rows: Collection[int] | None = None) -> list[float]:
         """The share of right tokens at each of the first `places`, among rows that have one there; `which`: `given`, `own`."""
         written, shares = getattr(self, which), []
+        chosen = range(len(self.truth)) if rows is None else rows
         for place in range(places):
-            asked = [row for row in rows or range(len(self.truth)) if place < len(self.truth[row])]
+            asked = [row for row in chosen if place < len(self.truth[row])]
             hits = sum(written[row][place : place + 1] == self.truth[row][place : place + 1] for row in asked)
             shares.append(hits / max(len(asked), 1))
         return shares

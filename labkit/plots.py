@@ -32,15 +32,12 @@ MARKED = 20  # a line of more points has no markers, and not all of them are tol
 
 # Where the page is dark (JupyterLab and Colab say it in these ways), figures are inverted; a page without styles leaves
 # them white. JupyterLab gives this class to images whose metadata says that they need a light background.
-DARK = ", ".join(
-    f"{page} {image}"
-    for page, image in {
-        '[data-jp-theme-light="false"]': "img.jp-needs-light-background",
-        '[data-jp-theme-light="false"] ': ".lk-figure",
-        "html[theme=dark]": ".output_png img",
-    }.items()
+DARK = (
+    '[data-jp-theme-light="false"] img.jp-needs-light-background',
+    '[data-jp-theme-light="false"] .lk-figure',
+    "html[theme=dark] .output_png img",
 )
-STYLE = f"<style>{DARK} {{ filter: invert(0.93) hue-rotate(180deg); }}</style>"
+STYLE = f"<style>{', '.join(DARK)} {{ filter: invert(0.93) hue-rotate(180deg); }}</style>"
 
 
 def figure(title: str, x: str, y: str, size: tuple[float, float] = (7.0, 3.6)) -> tuple[Figure, Any]:

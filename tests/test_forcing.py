@@ -21,6 +21,7 @@ def test_shares_count_only_rows_that_have_a_token_there():
     assert followed.right("own", 3) == [2 / 3, 1, 0]  # what was not written is not right
     assert followed.begun(2) == [0, 1]
     assert followed.right("own", 2, rows=[1]) == [1, 1]
+    assert followed.right("own", 2, rows=[]) == [0, 0]  # no rows are not all rows
 
 
 def test_given_the_truth_and_its_own_words_agree_where_its_own_are_right(base):

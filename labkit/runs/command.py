@@ -8,7 +8,7 @@ import sys
 from statistics import mean
 
 from labkit.common import InputError
-from labkit.runs.compare import interval
+from labkit.runs.compare import share
 from labkit.runs.execution import best_rates, rebuild_all
 from labkit.runs.recipe import Recipe
 from labkit.runs.recipes import RECIPES, matching, named
@@ -106,7 +106,7 @@ def _rebuild(args: argparse.Namespace) -> int:
 def _summary(record: Record) -> dict:
     summary: dict = {"shares": record.shares, "mean": mean(record.shares.values()), "hash": record.hash}
     if len(record.outcomes) > 1:
-        over_seeds = interval(list(record.shares.values()))
+        over_seeds = share(record)
         summary |= {"low": over_seeds.low, "high": over_seeds.high}
     return summary
 
