@@ -489,49 +489,29 @@ def accumulate(sums: list[float], counts: list[int]) -> float:
 
 # %%
 batch = [lk.masking.render(example, tokenizer) for example in train[:32]]
-
-
-def summed(part):
-    """(summed loss, counted tokens) of some rows."""
-    made = lk.masking.collate(part, tokenizer.pad_token_id)
-    logits = model(
-        input_ids=made["input_ids"], attention_mask=made["attention_mask"]
-    ).logits[:, :-1]
-    targets = made["labels"][:, 1:]
-    loss = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), targets.flatten(), reduction="sum"
-    )
-    return loss, int((targets != -100).sum())
-
-
-def gradient_of(parts, divisor):
-    """(gradient summed over the parts, their losses, their counts); a part's sum is divided by `divisor(its count)`."""
-    model.zero_grad()
-    found = [summed(part) for part in parts]
-    for loss, count in found:
-        (loss / divisor(count)).backward()
-    gradient = torch.cat([weight.grad.flatten() for weight in model.parameters()])
-    return gradient, [loss.item() for loss, _ in found], [count for _, count in found]
-
-
-# %%
 accumulate_checked = lk.use("cross_entropy.accumulate")
-total = sum(label != -100 for row in batch for label in row.labels[1:])
-whole, (whole_loss,), _ = gradient_of([batch], lambda count: total)
+ways = {
+    "mean of means": lambda loss, count, total: loss / count / 4,
+    "divided by all": lambda loss, count, total: loss / total,
+}
+
+
+def gradient(parts, way):
+    """The gradient over all weights, summed over the parts; with each part's summed loss and counted tokens."""
+    return lk.training.accumulated(model, parts, tokenizer.pad_token_id, ways[way])
+
+
+whole = gradient([batch], "divided by all")
+loss = whole.sums[0] / whole.counts[0]
+by_length = sorted(batch, key=lambda row: len(row.input_ids))
 off = {}
-for name, order in {
-    "as drawn": batch,
-    "by length": sorted(batch, key=lambda row: len(row.input_ids)),
-}.items():
+for name, order in {"as drawn": batch, "by length": by_length}.items():
     parts = [order[start : start + 8] for start in range(0, 32, 8)]
-    means, sums, counts = gradient_of(parts, lambda count: 4 * count)
-    right, *_ = gradient_of(parts, lambda count: total)
-    for way, found in (("mean of means", means), ("divided by all", right)):
-        off[name, way] = ((found - whole).norm() / whole.norm()).item()
-    same = math.isclose(
-        accumulate_checked(sums, counts), whole_loss / total, rel_tol=1e-4
-    )
-    print(f"{name}, tokens {counts}: the loss of the whole batch: {same}")
+    for way in ways:
+        found = gradient(parts, way)
+        off[name, way] = found.off(whole)
+    same = math.isclose(accumulate_checked(found.sums, found.counts), loss, rel_tol=1e-4)
+    print(f"{name}, tokens {found.counts}: the loss of the whole batch: {same}")
 
 # %%
 lk.measured(
