@@ -3,8 +3,8 @@
 Only cells that an exercise's function can reach are run here, with what they need; nbval runs all of them, as shipped.
 """
 
-import ast
 import re
+import symtable
 from itertools import cycle
 from pathlib import Path
 
@@ -37,15 +37,18 @@ labkit.runs.mix = labkit.runs.execution.mix = lambda recipe: tuple(part[:count] 
 
 
 def names(cell) -> tuple[set[str], set[str]]:
-    """(names that a code cell binds, names that it reads)."""
+    """(names of the notebook that a code cell binds, names of it that the cell or a function in it reads)."""
     bound, read = set(), set()
-    for node in ast.walk(ast.parse(cell.source)):
-        if isinstance(node, ast.Name):
-            (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            bound.add(node.name)
-        elif isinstance(node, ast.alias):
-            bound.add((node.asname or node.name).partition(".")[0])
+
+    def visit(table, top: bool = False) -> None:
+        for symbol in table.get_symbols():
+            if symbol.is_global() or top:
+                bound.update([symbol.get_name()] if symbol.is_assigned() or symbol.is_imported() else [])
+                read.update([symbol.get_name()] if symbol.is_referenced() else [])
+        for child in table.get_children():
+            visit(child)
+
+    visit(symtable.symtable(cell.source, "cell", "exec"), top=True)
     return bound, read
 
 
