@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import textwrap
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -21,6 +22,7 @@ from labkit.live import Line
 LEDGER = Path(__file__).parent / "claims.yaml"
 RECORDED = Path(__file__).parent / "records" / "claims.json"
 BEGIN, END = "<!-- ledger:begin -->", "<!-- ledger:end -->"
+WIDTH = 88
 VERDICTS = (HOLDS, HOLDS_IF, CORRECTED) = ("holds", "holds if", "corrected")
 
 
@@ -74,13 +76,13 @@ def measured(name: str, value: float, low: float, high: float) -> None:
     value = float(value)
     span = _span(low, high)
     if low <= value <= high:
-        print(f"{name}: within {span}, as recorded")
+        _print(f"{name}: within {span}, as recorded")
         Line().show(f"{name}: {value:.4g} here")
     elif math.isnan(value):
-        print(f"{name}: NaN is not a number, so it is outside {span}")
+        _print(f"{name}: NaN is not a number, so it is outside {span}")
     else:
         beyond, side = (low - value, "below") if value < low else (value - high, "above")
-        print(f"{name}: {value:.6g}, outside {span}: {beyond:.2g} {side} it")
+        _print(f"{name}: {value:.6g}, outside {span}: {beyond:.2g} {side} it")
 
 
 def claim(id: str, measured: float | None = None) -> None:
@@ -88,10 +90,10 @@ def claim(id: str, measured: float | None = None) -> None:
     if id not in ledger():
         raise InputError(f"there is no claim {id!r}; they go from {min(ledger())} to {max(ledger())}")
     looked_up = ledger()[id]
-    print(f"{id}: {looked_up.statement}. {_verdict(looked_up)}.")
+    _print(f"{id}: {looked_up.statement}. {_verdict(looked_up)}.")
     record = recorded().get(id)
     if measured is None:
-        print(f"  {_where(looked_up, record)}")
+        _print(f"  {_where(looked_up, record)}")
     elif record is None:
         print("  measured here; nothing is recorded yet to compare it with")
         Line().show(f"{id}: {float(measured):.4g} here")
@@ -156,9 +158,15 @@ def _where(looked_up: Claim, record: Measurement | None) -> str:
 
 
 def _span(low: float, high: float) -> str:
-    """An interval with as many decimals as its ends need, at most four: 0.93–1.00."""
+    """An interval with as many decimals as its ends need, at most four: 0.93–1.00, or -0.1 to 0.2."""
     decimals = max(len(f"{end:.4f}".rstrip("0").partition(".")[2]) for end in (low, high))
-    return f"{low:.{decimals}f}–{high:.{decimals}f}"
+    return f"{low:.{decimals}f}{' to ' if low < 0 else '–'}{high:.{decimals}f}"
+
+
+def _print(text: str) -> None:
+    """Print in lines as long as those of a notebook's code at most, since a page breaks longer ones within words."""
+    indent = " " * (len(text) - len(text.lstrip()) + 2)
+    print(textwrap.fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

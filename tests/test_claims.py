@@ -31,6 +31,11 @@ def said(capsys, function, *arguments, **more):
     return output.out
 
 
+def plain(text):
+    """The text with its lines joined."""
+    return " ".join(text.split())
+
+
 def test_every_claim_is_there_with_a_lab_and_a_verdict():
     assert list(claims.ledger()) == [f"C{number:02d}" for number in range(1, 56)]
     for id, claim in claims.ledger().items():
@@ -69,7 +74,11 @@ def test_as_recorded_is_said_if_and_only_if_it_is(low, width, value):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         claims.measured("x", value, low, low + width)
-    assert ("as recorded" in out.getvalue()) == (low <= value <= low + width)
+    assert ("as recorded" in plain(out.getvalue())) == (low <= value <= low + width)
+
+
+def test_an_interval_with_an_end_below_zero_is_written_in_words(capsys):
+    assert said(capsys, claims.measured, "gain", 0, -0.1, 0.25) == "gain: within -0.10 to 0.25, as recorded\n"
 
 
 @pytest.mark.parametrize("low, high", [(1.0, 0.0), (math.nan, 1.0), (0.0, math.nan)])
@@ -79,7 +88,9 @@ def test_an_interval_that_is_none_is_refused(low, high):
 
 
 def test_a_claim_is_told_with_its_verdict_and_what_was_recorded(capsys, recorded):
-    text = said(capsys, claims.claim, "C55")
+    told = said(capsys, claims.claim, "C55")
+    assert max(map(len, told.splitlines())) <= claims.WIDTH
+    text = plain(told)
     assert text.startswith("C55: Supervised fine-tuning imitates") and "Holds if the facts are not taught" in text
     assert "0.97" in text and recorded.date in text and recorded.machine in text
     assert "within 0.93–1.00, as recorded" in said(capsys, claims.claim, "C55", measured=0.95)
@@ -87,10 +98,10 @@ def test_a_claim_is_told_with_its_verdict_and_what_was_recorded(capsys, recorded
 
 
 def test_a_claim_without_a_record_claims_no_measurement(capsys, recorded):
-    text = said(capsys, claims.claim, "C45")
+    text = plain(said(capsys, claims.claim, "C45"))
     assert "Corrected: PEFT prints" in text and "not yet; in lab 06" in text
     texts = {said(capsys, claims.claim, "C45", measured=value) for value in (1, 2)}
-    assert len(texts) == 1 and "nothing is recorded yet" in texts.pop()
+    assert len(texts) == 1 and "nothing is recorded yet" in plain(texts.pop())
     with pytest.raises(InputError, match="no claim 'C99'"):
         claims.claim("C99")
 
@@ -154,7 +165,7 @@ def test_every_claim_is_printed_by_a_cell_of_its_lab():
     for id, claim in claims.ledger().items():
         [notebook] = labs.glob(f"{claim.lab}_*.ipynb")
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        told = ["".join(out.get("text", [])) for cell in cells for out in cell.get("outputs", [])]
+        told = [plain("".join(out.get("text", []))) for cell in cells for out in cell.get("outputs", [])]
         assert any(f"{id}: {claim.statement}" in text for text in told), id
         assert id in claims.recorded(SHIPPED), id
 

@@ -157,17 +157,15 @@ class MyRuns(list):
 
 
 def summary(records: Mapping[str, Record], stopped: bool = False) -> None:
-    """Print a line for each record: how many examples it saw, its rate, its share of right answers over seeds, and, if
-    asked, the share of answers that ended by themselves.
+    """Print a table with a row for each record: how many examples it saw, its rate, its share of right answers with the
+    95% interval over seeds, and, if asked, the share of answers that ended by themselves.
     """
-    width = max(map(len, records), default=0)
+    rows = [["", "examples seen", "rate", "right (95% interval)", "seeds"] + ["stopped"] * stopped]
     for name, record in records.items():
         seen = record.recipe["steps"] * record.recipe["batch_size"]
-        print(
-            f"{name:<{width}} {seen:>6,} examples seen, rate {record.recipe['lr']:<6g} "
-            f"{share(record):.1%} right, {len(record.outcomes)} seeds"
-            + (f", {interval([o.score['stopped'] for o in record.outcomes]):.1%} stopped" if stopped else "")
-        )
+        row = [name, f"{seen:,}", f"{record.recipe['lr']:g}", f"{share(record):.1%}", str(len(record.outcomes))]
+        rows.append(row + [f"{interval([o.score['stopped'] for o in record.outcomes]):.1%}"] * stopped)
+    print(text_table(rows))
 
 
 def my_runs() -> MyRuns:

@@ -39,11 +39,14 @@ def recipes() -> Iterator[Recipe]:
         for (rank, alpha), rates in settings.items():
             for lr in rates:
                 yield replace(skill, name=f"scale-{convention}-r{rank}-{lr:g}", rank=rank, alpha=alpha, lr=lr)
-    for lr in RATES:
+    for lr in (4e-3, 5.7e-3, 8e-3, 1.13e-2, 1.6e-2):  # in steps of √2, so that none wins by the luck of its grid
+        yield replace(skill, name=f"variant-lora-{lr:g}", lr=lr)
         yield replace(skill, name=f"variant-dora-{lr:g}", variant="dora", lr=lr)
         yield replace(skill, name=f"variant-plus-{lr / 4:g}", b_ratio=16, lr=lr / 4)
-    for lr in (1e-3, 2e-3, 4e-3):  # beside LoRA's batch of 64, in lab 05
-        yield replace(skill, name=f"batch-full-64-{lr:g}", method="full", lr=lr, batch_size=64, steps=25)
+    for size, full_rates in {4: (1e-3, 2e-3, 4e-3), 64: (1e-3, 2e-3, 4e-3, 8e-3)}.items():  # beside LoRA's, of lab 05
+        for lr in full_rates:
+            name = f"batch-full-{size}-{lr:g}"
+            yield replace(skill, name=name, method="full", lr=lr, batch_size=size, steps=1600 // size)
     # a fifth of the rows is text; as many examples as without
     yield replace(skill, name="mixed-lora-0.008", text_rows=400, steps=125)
     for facts, steps in FACTS.items():
