@@ -207,9 +207,8 @@ def differences(by_name: Mapping[str, Interval], title: str, of: str = "right an
     if not by_name:
         raise InputError("there are no differences to show")
     seeds = sorted({difference.n for difference in by_name.values()})
-    drawn, axes = figure(
-        title, f"difference in {of} (percentage points), with 95% interval", "", size=(7.0, 1.1 + 0.42 * len(by_name))
-    )
+    drawn, axes = figure("", f"{of}: difference in points, 95% interval", "", size=(7.0, 1.2 + 0.42 * len(by_name)))
+    drawn.suptitle(title, x=0.01, ha="left", fontsize=12)  # over the names as well, which may be long
     axes.axvline(0, color="black", linewidth=1)
     said = []
     for place, (name, difference) in enumerate(by_name.items()):

@@ -29,7 +29,7 @@ def recipes() -> Iterator[Recipe]:
             yield replace(SKILL, name=f"batch-{batch}-{lr:g}", lr=lr, batch_size=batch, steps=1600 // batch)
     # the control: as many steps as a batch of 16 gets, so four times as many rows, each example twice
     yield replace(SKILL, name="batch-64-long", batch_size=64, examples=None)
-    for lr in (4e-3, 8e-3):
+    for lr in (2e-3, 4e-3, 8e-3, 1.6e-2):
         yield replace(SKILL, name=f"schedule-constant-{lr:g}", lr=lr, schedule="constant")
         yield replace(SKILL, name=f"schedule-linear-{lr:g}", lr=lr, schedule="linear")
         yield replace(SKILL, name=f"schedule-unwarmed-{lr:g}", lr=lr, warmup=0.0)

@@ -43,8 +43,8 @@ def recipes() -> Iterator[Recipe]:
         yield replace(skill, name=f"variant-lora-{lr:g}", lr=lr)
         yield replace(skill, name=f"variant-dora-{lr:g}", variant="dora", lr=lr)
         yield replace(skill, name=f"variant-plus-{lr / 4:g}", b_ratio=16, lr=lr / 4)
-    for size, full_rates in {4: (1e-3, 2e-3, 4e-3), 64: (1e-3, 2e-3, 4e-3, 8e-3)}.items():  # beside LoRA's, of lab 05
-        for lr in full_rates:
+    for size in (4, 64):  # beside LoRA's, of lab 05
+        for lr in (1e-3, 2e-3, 4e-3, 8e-3):
             name = f"batch-full-{size}-{lr:g}"
             yield replace(skill, name=name, method="full", lr=lr, batch_size=size, steps=1600 // size)
     # a fifth of the rows is text; as many examples as without
