@@ -298,8 +298,12 @@ def courses(
     show(drawn, f"{title}. {y_name}, with 95% interval, by {x_name}. {'. '.join(said)}.")
 
 
+def _short(at: float | str) -> str:
+    return at if isinstance(at, str) else f"{at:.3g}"
+
+
 def lines(
-    x: Sequence[float] | Mapping[str, Sequence[float]],
+    x: Sequence[float | str] | Mapping[str, Sequence[float | str]],
     by_name: Mapping[str, Sequence[float]],
     title: str,
     x_name: str,
@@ -308,7 +312,8 @@ def lines(
     y_log: bool = False,
     y_top: float | None = None,
 ) -> None:
-    """Show a line for each name, through its values at `x`: one row for all names, or a row for each.
+    """Show a line for each name, through its values at `x`: one row for all names, or a row for each. Words in place of
+    numbers stand evenly spaced.
 
     `x_log` is the base of a logarithmic axis. Without `y_log` the y axis begins at 0, or below it where values are.
     """
@@ -321,7 +326,7 @@ def lines(
         style = f"{marker}{DASHES[number % len(DASHES)]}"
         axes.plot(*zip(*points), style, color=COLOURS[number % len(COLOURS)], label=name, markersize=4)
         told = points if len(points) <= MARKED else points[:: len(points) // 8]
-        said.append(f"{name}: " + ", ".join(f"{at:.3g}: {value:.3g}" for at, value in told))
+        said.append(f"{name}: " + ", ".join(f"{_short(at)}: {value:.3g}" for at, value in told))
     if x_log:
         axes.set_xscale("log", base=x_log)
     if y_log:
