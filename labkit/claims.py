@@ -22,7 +22,7 @@ from labkit.live import Line
 LEDGER = Path(__file__).parent / "claims.yaml"
 RECORDED = Path(__file__).parent / "records" / "claims.json"
 BEGIN, END = "<!-- ledger:begin -->", "<!-- ledger:end -->"
-WIDTH = 88
+WIDTH = 72  # columns: what a page of 820 pixels shows
 VERDICTS = (HOLDS, HOLDS_IF, CORRECTED) = ("holds", "holds if", "corrected")
 
 
@@ -164,7 +164,7 @@ def _span(low: float, high: float) -> str:
 
 
 def _print(text: str) -> None:
-    """Print in lines as long as those of a notebook's code at most, since a page breaks longer ones within words."""
+    """Print in lines that a narrow page shows whole, because it breaks longer ones within words."""
     indent = " " * (len(text) - len(text.lstrip()) + 2)
     print(textwrap.fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False))
 

@@ -4,7 +4,7 @@ Written down before they ran. All see 4,000 rows, 16 at a step, from the pool of
 120 questions. What else could make a difference, and its control:
 
 - The rate that suits one may not suit another: each is tried at three rates on two seeds. All three were right most often at
-  6e-3, so that is the rate of what is compared, on four seeds.
+  6e-3, so that is the rate of what is compared, on eight seeds.
 - Steps and rows are equal. But about 73% of what is left of the dirty pool is sound, so a run on it sees fewer sound
   rows: `capstone-shorter` is the reference with 73% of the steps, which sees as many.
 - The format is equal: the same template, number format and token budget.
