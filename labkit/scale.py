@@ -93,7 +93,7 @@ def main(args: argparse.Namespace) -> int:
         eval_dataset=_dataset(prepared.validation) if prepared.validation else None,
         processing_class=tokenizer,
     )
-    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.save_model(str(out / "unfinished"))  # by all processes, because each may hold a part
     trainer.save_state()
     if trainer.is_world_process_zero():

@@ -152,6 +152,8 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(method, options, tmp_p
     assert alone.keys() == again.keys() and all(torch.equal(alone[name], again[name]) for name in alone)
     assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in whole.iterdir())
     histories = [formats.read(folder / "trainer_state.json").history for folder in (whole, out)]
+    for history in histories:
+        del history["tokens"]  # of which TRL begins a new count
     assert histories[0] == histories[1] and histories[1]["step"] == list(range(1, 7))
 
 
