@@ -318,8 +318,8 @@ class _Run:
             self.line.show(f"reading: line {number:,}", at / max(total, 1))
 
         def column(name: str) -> np.ndarray:
-            empty = np.empty((0, 2) if name == "exact" else 0, np.uint64 if name in ("exact", "asked") else np.int64)
-            return np.concatenate([empty, *(_member(part, name) for part in parts)])
+            found = [_member(part, name) for part in parts]
+            return np.concatenate(found) if found else np.empty((0, 2) if name == "exact" else 0, np.int64)
 
         rejected = [tuple(row) for part in parts for row in json.loads(bytes(_member(part, "rejected")))]
         self.parts = parts
@@ -357,8 +357,9 @@ class _Run:
         keys = dedup.band_keys(dedup.signatures(sets, a, b), self.chosen.bands, self.chosen.rows)
         columns = np.array(rows, np.int64).reshape(-1, 4).T
         return {
-            **dict(zip(("line", "offset", "size", "length"), columns)),
-            "characters": np.array([isinstance(each, np.ndarray) for each in sets], np.int64),
+            **dict(zip(("line", "offset"), columns)),
+            **{name: column.astype(np.int32) for name, column in zip(("size", "length"), columns[2:])},
+            "characters": np.array([isinstance(each, np.ndarray) for each in sets], bool),
             "exact": np.frombuffer(b"".join(exact), np.uint64).reshape(-1, 2),
             "asked": np.frombuffer(b"".join(asked), np.uint64),
             "rejected": np.frombuffer(json.dumps(rejected).encode(), np.uint8),
