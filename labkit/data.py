@@ -17,6 +17,7 @@ import json
 import lzma
 import os
 import random
+import re
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +32,7 @@ MAX_FILE_BYTES = (
 )
 MAX_LINE_BYTES = 10_000_000  # one example is a few thousand bytes; a longer line is a file of another kind
 FORMS = 'each line is {"prompt": …, "completion": …} or {"messages": […]}'
+PAIRS = 'these are pairs for preference training; rename "chosen" to "completion" to train on it alone'
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,11 @@ def _file_rows(path: Path, limit: int | None) -> Iterator[tuple[int, bytes | dic
     array (number from 1, row).
     """
     try:
+        if (path / "dataset_info.json").is_file():
+            call = f"datasets.load_from_disk('{path}').to_json('{path}.jsonl')"
+            raise InputError(
+                f'{path}: is a folder that save_to_disk wrote; make JSON lines of it with `python -c "import datasets; {call}"`'
+            )
         if path.is_dir():
             raise InputError(f"{path}: is a folder; name a file of JSON lines in it")
         size = path.stat().st_size
@@ -239,6 +246,8 @@ def _file_rows(path: Path, limit: int | None) -> Iterator[tuple[int, bytes | dic
             yield from enumerate(rows, start=1)
             return
         with opened(path) as file:
+            check_objects(path, file.read(1000))
+            file.seek(0)
             number, held = 0, 0
             while line := file.readline(MAX_LINE_BYTES + 1):
                 number, held = number + 1, held + len(line)
@@ -262,6 +271,13 @@ def _file_rows(path: Path, limit: int | None) -> Iterator[tuple[int, bytes | dic
 
 
 RAGGED = "more or fewer values than the header"  # a key that marks such a row of a CSV file
+ARROW = "is an Arrow file; `datasets.Dataset.from_file(FILE).to_json(…)` in Python makes JSON lines of it"
+OTHER = (  # what a file begins with that nothing here reads: what it is, and what to do
+    (b"\x28\xb5\x2f\xfd", "is compressed with zstd; unpack it with `zstd -d`"),
+    (b"PK\x03\x04", "is a zip archive or a spreadsheet (.xlsx); unpack it, or save the sheet as CSV"),
+    (b"ARROW1", ARROW),
+    (b"\xff\xff\xff\xff", ARROW),
+)
 PACKED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))
 
 
@@ -269,10 +285,12 @@ PACKED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.o
 def opened(path: str | Path) -> Iterator[BinaryIO]:
     """A file's bytes to read, unpacked if its first bytes say that it is gzip, bzip2 or xz, whatever its name.
 
-    Raises `InputError`, also while it is read, for a compressed file that is cut off or broken.
+    Raises `InputError` for `OTHER`, and, also while it is read, for a compressed file that is cut off or broken.
     """
     with open(path, "rb") as file:
         first = file.read(6)
+        if problem := next((problem for mark, problem in OTHER if first.startswith(mark)), None):
+            raise InputError(f"{path}: {problem}")
         unpack = next((unpack for mark, unpack in PACKED if first.startswith(mark)), None)
         file.seek(0)
         if unpack is None:
@@ -324,6 +342,15 @@ def _table_rows(path: Path, form: str) -> Iterator[tuple[int, dict]]:
         yield from enumerate(rows, start=1)
     except pyarrow.ArrowException as error:
         raise InputError(f"{path}: cannot be read as parquet ({str(error).splitlines()[0]}); fetch it again") from None
+
+
+def check_objects(path: Path, first: bytes) -> None:
+    """Raise `InputError` if a file that begins so holds objects over several lines."""
+    if re.match(rb'\s*\{\s*\n\s*"[^"\n]*"\s*:', first.removeprefix(b"\xef\xbb\xbf")):
+        raise InputError(
+            f"{path}: holds objects over several lines, and one line is one object here; `jq -c . {path}` writes them so "
+            "(rows under a key: `jq -c '.KEY[]'`)"
+        )
 
 
 def _array(path: Path) -> list | None:
@@ -406,7 +433,7 @@ def example_of(row: dict, default_id: str) -> Example:
     else:
         for key in ("prompt", "completion"):
             if key not in row:
-                raise InputError(f'the key "{key}" is missing; {FORMS}')
+                raise missing_key(row, key, PAIRS if {"chosen", "rejected"} <= row.keys() else FORMS)
         if isinstance(row["prompt"], list) or isinstance(row["completion"], list):
             turns = _messages(row, "prompt") + _messages(row, "completion")
         else:
@@ -435,10 +462,20 @@ def example_of(row: dict, default_id: str) -> Example:
     )
 
 
+def missing_key(row: dict, key: str, hint: str) -> InputError:
+    """An error that names the keys there are."""
+    has = ", ".join(map(str, list(row)[:8])) or "none"
+    return InputError(f'the key "{key}" is missing (there are: {has}); {hint}')
+
+
 def _text(row: dict, key: str, optional: bool = False) -> str | None:
     value = row.get(key)
     if value is None and optional:
         return None
+    if key not in row:
+        raise missing_key(row, key, "write it, or rename the key that holds it")
+    if value is None:
+        raise InputError(f'"{key}" is null; write the text, or take the line out')
     if not isinstance(value, str):
         raise InputError(f'"{key}" is of type {type(value).__name__}, not text; put it in quotes')
     try:
@@ -480,6 +517,10 @@ def plain_message(message: object) -> dict:
     if not isinstance(message, dict) or "role" not in message:
         raise InputError('a message is {"role": …, "content": …}')
     plain = {key: value for key, value in message.items() if key in ("role", "content") or value not in (None, [])}
+    if "function_call" in plain:  # chat templates leave it out
+        raise InputError(
+            'holds "function_call", which templates do not read; write "tool_calls": [{"type": "function", "function": …}]'
+        )
     if isinstance(plain.get("content"), list):
         plain["content"] = "\n".join(map(_part, plain["content"]))
     other = plain.get("tool_calls") or plain.get("reasoning_content") or plain.get("reasoning") or plain.get("thinking")
@@ -512,7 +553,8 @@ def message_texts(message: dict) -> list[str]:
     said += [
         message[key] for key in ("reasoning_content", "reasoning", "thinking") if isinstance(message.get(key), str)
     ]
-    said += [json.dumps(call, ensure_ascii=False, sort_keys=True) for call in message.get("tool_calls") or []]
+    calls = [*(message.get("tool_calls") or []), *([call] if (call := message.get("function_call")) else [])]
+    said += [json.dumps(call, ensure_ascii=False, sort_keys=True) for call in calls]
     return [text for text in said if text]
 
 
@@ -521,7 +563,8 @@ DUE = {"user": ("assistant",), "assistant": ("user", "tool"), "tool": ("assistan
 
 def check_roles(messages: Sequence[dict]) -> None:
     """Raise `InputError` unless the roles make a conversation that ends with the assistant."""
-    first = len(messages) > 0 and messages[0].get("role") in ("system", "developer")
+    roles = [message.get("role") for message in messages[:2]]  # a template may have a place for both
+    first = 2 if roles == ["system", "developer"] else int(roles[:1] in (["system"], ["developer"]))
     before = ""
     for number, message in enumerate(messages[first:], start=1 + first):
         due = DUE.get(before, ("user",))

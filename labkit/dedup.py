@@ -243,7 +243,7 @@ class Reading:
 
 IGNORE = ("case", "digits", "punctuation", "urls")
 UNITS = ("auto", "words", "characters")
-_PROSE = str.maketrans(dict.fromkeys(".,;:!?\"'“”‘’„«»…、。，；：！？「」『』", " "))
+_PROSE = str.maketrans(dict.fromkeys(".,;:!?\"'“”‘’„«»…、。，；：！？「」『』،؛؟۔।॥¿¡", " "))
 _PROSE_BYTES = bytes(ord(chr(byte).translate(_PROSE)) for byte in range(128)) + bytes(range(128, 256))
 _PUNCTUATION, _DIGITS, _URL = re.compile(r"[^\w\s]|_"), re.compile(r"\d+"), re.compile(r"\b(?:https?://|www\.)\S+")
 _RANGES = (  # scripts without spaces: Thai, Lao; Tibetan; Myanmar; Khmer; kana; Han
@@ -277,6 +277,7 @@ def _kinds(codes: np.ndarray) -> np.ndarray:
 def _kind_table() -> np.ndarray:
     """The kinds of all code points that have one; the last entry is for those beyond."""
     table = np.array([chr(code).isalpha() + 4 * chr(code).isspace() for code in range(0x40000)] + [0], np.uint8)
+    table[[0x200B, 0x2060, 0xFEFF]] |= 4  # spaces of no width, which some writers put between words
     table[list(_PROSE)] |= 8
     for first, last in _RANGES:
         table[first : last + 1] |= 2

@@ -6,7 +6,7 @@ folder is removed at the end. Memory holds a few hundred bytes for each document
 
 What is compared is what people say in a line: content, reasoning and tool calls; a system prompt, which many lines
 share, counts as one word. Lines that ask the same and answer differently are not near-duplicates of each other, and are
-counted as conflicts. With `--against`, the contents of an evaluation file are removed first.
+counted as conflicts; nor is a conversation one of its own beginning, because rows are often made so, one for each answer. With `--against`, the contents of an evaluation file are removed first.
 
 Edge cases: a line without words, or that is not JSON, or longer than 10 MB, is rejected with the reason; a text of
 fewer words than a shingle is one shingle; of copies one stays. Where more than 128 documents share a band, not every
@@ -35,7 +35,16 @@ import numpy as np
 
 from labkit import dedup
 from labkit.common import InputError, peak_rss_mb, write_atomically
-from labkit.data import MAX_LINE_BYTES, form_of, json_object, message_texts, opened, table_form
+from labkit.data import (
+    MAX_LINE_BYTES,
+    check_objects,
+    form_of,
+    json_object,
+    message_texts,
+    missing_key,
+    opened,
+    table_form,
+)
 from labkit.live import Line
 
 PART_LINES = 10_000  # lines that are processed and saved together
@@ -45,7 +54,7 @@ PART_PAIRS = 200_000
 CACHED_SHINGLES = 2_000_000  # about 250 MB of texts that were just compared
 SHOWN_BYTES = 10_000  # how much of a line that is too long the rejected file keeps
 OUTPUTS = ("kept.jsonl", "removed.jsonl", "rejected.jsonl")
-FORMAT = 3  # of the unfinished parts and the report; with another format the work starts over
+FORMAT = 4  # of the unfinished parts and the report; with another format the work starts over
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--against", metavar="EVAL.jsonl", type=Path, help="first remove what is in this evaluation file"
     )
     parser.add_argument(
+        "--against-text", action="append", metavar="KEY", help="the key that holds the text there, where it is another"
+    )
+    parser.add_argument(
         "--text",
         action="append",
         metavar="KEY",
@@ -124,7 +136,10 @@ def main(args: argparse.Namespace) -> int:
     chosen = dedup.scheme(args.threshold, args.shingle, args.permutations, args.bands, args.rows, args.seed)
     reading = dedup.Reading(args.shingles, tuple(sorted(set(args.ignore or ()))))
     keys = tuple(args.text or ())
-    report = deduplicate(args.file, args.out, chosen, keys, args.keep, args.overwrite, reading, args.against)
+    there = tuple(args.against_text or ())
+    if there and args.against is None:
+        raise InputError("--against-text belongs to --against EVAL.jsonl")
+    report = deduplicate(args.file, args.out, chosen, keys, args.keep, args.overwrite, reading, args.against, there)
     print(table(report, args.out))
     if args.json:
         print(json.dumps(report))
@@ -140,6 +155,7 @@ def deduplicate(
     overwrite: bool = False,
     reading: dedup.Reading = dedup.Reading(),
     against: Path | None = None,
+    against_keys: tuple[str, ...] = (),
 ) -> dict:
     """Write the four files into `out` and return the report; continue where an interrupted call stopped.
 
@@ -153,7 +169,7 @@ def deduplicate(
     asked |= {**dataclasses.asdict(chosen), "text": list(keys), "keep": keep}
     asked |= {"shingles": reading.unit, "ignore": list(reading.ignore), "against": None}
     if against:
-        asked["against"] = {"file": str(against.resolve()), **_fingerprint(against)}
+        asked["against"] = {"file": str(against.resolve()), **_fingerprint(against), "text": list(against_keys)}
         if against.resolve() == path.resolve():
             raise InputError(f"{against}: is the training file itself; name the evaluation file")
         check_lines(against)
@@ -176,7 +192,7 @@ def deduplicate(
             shutil.rmtree(work)
             work.mkdir()
             _write_json(work / "asked.json", asked)
-        report = _Run(path, out, work, chosen, keys, keep, line, reading, against).report(asked)
+        report = _Run(path, out, work, chosen, keys, keep, line, reading, against, against_keys).report(asked)
         shutil.rmtree(work)
         return report
     except OSError as error:
@@ -203,8 +219,9 @@ class _Run:
         line: Line,
         reading: dedup.Reading,
         against: Path | None,
+        against_keys: tuple[str, ...],
     ) -> None:
-        self.reading, self.against = reading, against
+        self.reading, self.against, self.against_keys = reading, against, against_keys or keys
         self.path, self.out, self.work, self.line = path, out, work, line
         self.chosen, self.keys, self.keep = chosen, keys, keep
         self.seconds: dict[str, float] = {}
@@ -265,6 +282,7 @@ class _Run:
             "evaluation_documents": compared,
             "conflicts": conflicts,
             "conflicts_such_as": such_as,
+            "beginnings": int((similarity < 0).sum()),
             "by_characters": int(documents.characters.sum()),
             "kept": kept,
             "clusters": len(groups),
@@ -300,8 +318,8 @@ class _Run:
             self.line.show(f"reading: line {number:,}", at / max(total, 1))
 
         def column(name: str) -> np.ndarray:
-            empty = np.empty((0, 2) if name == "exact" else 0, np.uint64 if name in ("exact", "asked") else np.int64)
-            return np.concatenate([empty, *(_member(part, name) for part in parts)])
+            found = [_member(part, name) for part in parts]
+            return np.concatenate(found) if found else np.empty((0, 2) if name == "exact" else 0, np.int64)
 
         rejected = [tuple(row) for part in parts for row in json.loads(bytes(_member(part, "rejected")))]
         self.parts = parts
@@ -339,8 +357,9 @@ class _Run:
         keys = dedup.band_keys(dedup.signatures(sets, a, b), self.chosen.bands, self.chosen.rows)
         columns = np.array(rows, np.int64).reshape(-1, 4).T
         return {
-            **dict(zip(("line", "offset", "size", "length"), columns)),
-            "characters": np.array([isinstance(each, np.ndarray) for each in sets], np.int64),
+            **dict(zip(("line", "offset"), columns)),
+            **{name: column.astype(np.int32) for name, column in zip(("size", "length"), columns[2:])},
+            "characters": np.array([isinstance(each, np.ndarray) for each in sets], bool),
             "exact": np.frombuffer(b"".join(exact), np.uint64).reshape(-1, 2),
             "asked": np.frombuffer(b"".join(asked), np.uint64),
             "rejected": np.frombuffer(json.dumps(rejected).encode(), np.uint8),
@@ -360,14 +379,13 @@ class _Run:
         problem, unusable = "the file is empty", 0
         for number, _, size, raw in numbered_lines(against):
             try:
-                whole, text, prompt = line_parts(raw, size, self.keys)
+                whole, text, prompt = line_parts(raw, size, self.against_keys)
             except InputError as error:
                 problem = f"line {number}: {error}"
                 unusable += 1
                 continue
             exact.setdefault(_hash(self.reading.exact(whole), 16), number)
-            if prompt:
-                asked.setdefault(_hash(self.reading.exact(prompt), 8), number)
+            asked.setdefault(_hash(self.reading.exact(prompt or whole), 8), number)  # it may hold questions alone
             lines.append(number)
             texts.append(text)
         if not lines:
@@ -437,7 +455,9 @@ class _Run:
     # Stage 4: the texts themselves
 
     def _similarities(self, documents: Documents, pairs: np.ndarray, distinct: int) -> np.ndarray:
-        """The true Jaccard similarity of each pair, from the two texts in the file."""
+        """The true Jaccard similarity of each pair, from the two texts in the file; below 0, by the same amount, where
+        one is the beginning of the other.
+        """
         done = []
         with opened(self.path) as file:
             sets = _Sets(file, documents, self.keys, self.chosen.shingle, self.reading)
@@ -445,13 +465,21 @@ class _Run:
                 target = self.work / f"similarity-{number:06d}.npy"
                 if not target.exists():
                     part = pairs[start : start + PART_PAIRS].tolist()
-                    values = np.array([dedup.jaccard(sets[i], sets[j]) for i, j in part])
+                    values = np.array([self._similarity(documents, sets, i, j) for i, j in part])
                     with open(target.with_suffix(".tmp"), "wb") as saved:
                         np.save(saved, values)
                     target.with_suffix(".tmp").replace(target)
                 done.append(np.load(target))
                 self.line.show(f"comparing: pair {start:,} of {len(pairs):,}", start / len(pairs))
         return np.concatenate([np.empty(0), *done])
+
+    def _similarity(self, documents: Documents, sets: _Sets, i: int, j: int) -> float:
+        value = dedup.jaccard(sets[i], sets[j])
+        if value >= self.chosen.threshold and 0 != documents.asked[i] != documents.asked[j] != 0:
+            shorter, longer = sorted((sets.parts(i), sets.parts(j)), key=lambda parts: len(parts[0]))
+            if longer[2].startswith(shorter[0] + "\n"):
+                return -value
+        return value
 
     # Stage 5: each line into its file
 
@@ -513,14 +541,18 @@ class _Sets:
         if index in self._held:
             self._held.move_to_end(index)
             return self._held[index]
-        self._file.seek(int(self._offset[index]))
-        size = int(self._size[index])
-        found = self._reading.shingles(line_parts(self._file.read(size), size, self._keys)[1], self._shingle)
+        found = self._reading.shingles(self.parts(index)[1], self._shingle)
         self._held[index] = found
         self._count += len(found)
         while self._count > CACHED_SHINGLES:
             self._count -= len(self._held.popitem(last=False)[1])
         return found
+
+    def parts(self, index: int) -> tuple[str, str, str]:
+        """`line_parts` of a document."""
+        self._file.seek(int(self._offset[index]))
+        size = int(self._size[index])
+        return line_parts(self._file.read(size), size, self._keys)
 
 
 def numbered_lines(path: Path, at: int = 0, number: int = 0) -> Iterator[tuple[int, int, int, bytes]]:
@@ -586,8 +618,7 @@ def line_parts(raw: bytes, size: int, keys: tuple[str, ...]) -> tuple[str, str, 
     pieces: list[tuple[str, str, str]] = []  # (key, role, text)
     for key in chosen:
         if key not in row:
-            has = ", ".join(map(str, list(row)[:8])) or "none"
-            raise InputError(f'the key "{key}" is missing (there are: {has}); say with --text where the text is')
+            raise missing_key(row, key, "say with --text where the text is")
         value = row[key]
         for piece in value if isinstance(value, list) else [value]:
             if isinstance(piece, str):
@@ -638,6 +669,7 @@ def check_lines(path: Path) -> None:
     form = table_form(path)
     with opened(path) as file:
         first = file.read(1000).removeprefix(b"\xef\xbb\xbf").lstrip()
+    check_objects(path, first)
     if form is None and not (first.startswith(b"[") and first[1:].lstrip().startswith(b"{")):
         return
     kind = form or "json"
@@ -711,7 +743,7 @@ def table(report: dict, out: Path) -> str:
         f"threshold {asked['threshold']:g}, shingles of {asked['shingle']} {_units(report)}, {asked['bands']} bands of "
         + f"{asked['rows']} rows: finds {report['recall_at_threshold']:.1%} of the pairs at the threshold",
         dedup.stage_table(rows),
-        f"{report['removed']:,} removed: {report['removed_exact']:,} exact copies and {report['removed_near']:,} "
+        f"{report['removed'] - report['removed_evaluation']:,} removed: {report['removed_exact']:,} exact copies and {report['removed_near']:,} "
         + f"near-duplicates; {report['clusters']:,} clusters, the largest of {report['largest_cluster']:,}",
     ]
     if asked["against"]:
@@ -722,8 +754,13 @@ def table(report: dict, out: Path) -> str:
     if report["conflicts"]:
         such_as = "; ".join(", ".join(map(str, group)) for group in report["conflicts_such_as"])
         lines.append(
-            f"{report['conflicts']:,} prompts with different completions (such as lines {such_as}): they stay; decide "
+            f"{report['conflicts']:,} {'prompt' if report['conflicts'] == 1 else 'prompts'} with different completions (such as lines {such_as}): they stay; decide "
             "which is right"
+        )
+    if report["beginnings"]:
+        lines.append(
+            f"pairs of a conversation and its beginning: {report['beginnings']:,}; they stay, because each ends with an "
+            "answer of its own"
         )
     if report["recall_at_threshold"] < dedup.RECALL:
         lines.append(

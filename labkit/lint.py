@@ -47,6 +47,7 @@ MARKERS = (  # what other templates write around a turn
     "<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|eot_id|>", "<start_of_turn>", "<end_of_turn>", "[INST]",
     "[/INST]", "<<SYS>>", "### Instruction:", "### Response:", "<|endoftext|>",
 )  # fmt: skip
+FLAGS = ("weight", "train", "training", "train_detail")  # of OpenAI's files and axolotl's
 THINKING = {"<think>", "</think>"}  # special tokens that a text may contain
 
 TRL_LENGTH = 1024  # tokens; SFTConfig.max_length, where it is left as it is
@@ -262,6 +263,7 @@ class _Notes:
     def __init__(self) -> None:
         self.forms: Counter[str] = Counter()
         self.earlier, self.trimmed, self.thoughts = 0, 0, 0
+        self.flags: Counter[str] = Counter()
 
     def of(self, item: _Item, tokenizer: PreTrainedTokenizerBase, plain: bool) -> list[str]:
         """Take an item in, and return what of it the chat template leaves out, each named without its number."""
@@ -269,6 +271,7 @@ class _Notes:
         if item.example is None:
             return []
         messages = item.example.messages()
+        self.flags.update({key for message in messages for key in FLAGS if key in message})
         if plain or not tokenizer.chat_template:  # prompt and completion are joined, nothing else
             lost = ["the system message"] * bool(item.example.system)
             return lost + ["earlier turns and tool calls"] * (len(messages) > 2 + len(lost))
@@ -298,6 +301,11 @@ class _Notes:
             lines.append(
                 f"{self.earlier} earlier assistant turns are context only and carry no loss; to train on them, give each "
                 "a row that ends with it, or set assistant_only_loss=True in TRL"
+            )
+        for key, count in self.flags.items():
+            lines.append(
+                f'"{key}" on messages ({count} examples) says elsewhere what carries loss, and is read neither by TRL nor '
+                "here; give each answer to learn a row that ends with it"
             )
         if self.thoughts:
             lines.append(f"the chat template removes the thinking from earlier turns ({self.thoughts} examples)")

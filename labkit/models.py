@@ -91,7 +91,7 @@ def load(
     if is_folder:
         name_or_folder = place
         if not (place / "config.json").is_file():
-            raise InputError(f"{place}: is not a model, because it has no config.json; {MODEL_WANTED}")
+            raise InputError(f"{place}: is not a model, because it has no config.json; {_wanted(place)}")
     elif os.path.exists(place) or isinstance(name_or_folder, Path) or name_or_folder.startswith((".", "/", "~")):
         raise InputError(f"{name_or_folder}: is not a model folder; {MODEL_WANTED}")
     target = _device_named(device)
@@ -129,6 +129,12 @@ def load(
             check_tokenizer(tokenizer, model, saved if len(saved) == len(tokenizer) else None)
         model = _load_adapter(model, folder)
     return model.to(target).eval(), tokenizer
+
+
+def _wanted(place: Path) -> str:
+    if (place / "adapter_config.json").is_file():
+        return "this is an adapter: name the model that it was trained on"
+    return MODEL_WANTED
 
 
 def _four_bits(quantize: str, double: bool, target: torch.device) -> dict:
@@ -196,7 +202,7 @@ def load_tokenizer(name_or_folder: str | Path = BASE) -> PreTrainedTokenizerBase
             return AutoTokenizer.from_pretrained(place if is_folder else name_or_folder, local_files_only=is_folder)
         except Exception as error:  # transformers raises many kinds for a folder or name it cannot use
             raise InputError(
-                f"{name_or_folder}: no tokenizer that transformers can load ({_reason(error)}); {MODEL_WANTED}"
+                f"{name_or_folder}: no tokenizer that transformers can load ({_reason(error)}); {_wanted(place)}"
             ) from None
 
 

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--per-device", type=int, metavar="N", help="examples a device takes at once (default: its share of a batch)")
     add("--save-every", type=int, metavar="STEPS", help="between checkpoints (default: none)")
-    add("--resume", action="store_true", help="go on from the last checkpoint in FOLDER")
+    add("--resume", action="store_true", help="go on from the last checkpoint in FOLDER; give the same options")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -53,10 +53,12 @@ def main(args: argparse.Namespace) -> int:
     if args.out is None:
         raise InputError("--out FOLDER is needed: where the adapter or the weights go")
     out = Path(args.out).expanduser()
-    checkpoints = {path.name for path in out.glob("checkpoint-*")}
-    if args.resume and not checkpoints:
-        raise InputError(f"{out}: holds no checkpoint to go on from; leave --resume out")
-    models.check_adapter_folder(out, allowed=checkpoints if args.resume else ())
+    checkpoint = last_checkpoint(out)
+    if args.resume and checkpoint is None:
+        raise InputError(f"{out}: holds no whole checkpoint to go on from; name a new folder, and leave --resume out")
+    if checkpoint is not None and not args.resume:
+        raise InputError(f"{out}: holds an unfinished run, which --resume continues; name a new folder")
+    models.check_adapter_folder(out, allowed=[path.name for path in out.iterdir()] if checkpoint else ())
     args.accumulation, args.eval_every, args.number_format = 1, None, "auto"
     sft.settings_of(args, rows=1, width=1)  # checks them
     processes, rank, local = (
@@ -76,6 +78,8 @@ def main(args: argparse.Namespace) -> int:
     if rank == 0:
         for note in prepared.notes:
             print(f"labkit: {note}", file=sys.stderr)
+        if checkpoint is not None:
+            print(f"labkit: {out}: goes on after step {_step(checkpoint)}", file=sys.stderr)
         print(
             f"{args.method}: {len(prepared.rows):,} examples, {len(prepared.held_out):,} held out; {settings.steps:,} steps "
             f"of {settings.batch_size} = {processes} devices × {per_device} × {parts}, learning rate "
@@ -89,7 +93,7 @@ def main(args: argparse.Namespace) -> int:
         eval_dataset=_dataset(prepared.validation) if prepared.validation else None,
         processing_class=tokenizer,
     )
-    trainer.train(resume_from_checkpoint=args.resume or None)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.save_model(str(out / "unfinished"))  # by all processes, because each may hold a part
     trainer.save_state()
     if trainer.is_world_process_zero():
@@ -100,6 +104,17 @@ def main(args: argparse.Namespace) -> int:
         )
     trainer.accelerator.wait_for_everyone()
     return 0
+
+
+def last_checkpoint(out: Path) -> Path | None:
+    """The last checkpoint in a folder that is whole, or None; in each, TRL's trainer writes `trainer_state.json` last."""
+    found = [path.parent for path in out.glob("checkpoint-*/trainer_state.json") if _step(path.parent) is not None]
+    return max(found, key=lambda path: _step(path) or 0, default=None)
+
+
+def _step(checkpoint: Path) -> int | None:
+    number = checkpoint.name.rpartition("-")[2]
+    return int(number) if number.isdecimal() else None
 
 
 def share_of_batch(batch_size: int, devices: int, per_device: int | None) -> tuple[int, int]:

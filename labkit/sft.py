@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -63,6 +63,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", default=None, metavar="NAME_OR_FOLDER", help="what is trained (default: the kit's base)")
     add("--data", required=True, metavar="FILE", help="examples: a file, or a data set of the hub")
+    add("--skip-bad", action="store_true", help="leave out lines that cannot be used; FILE.rejected.jsonl keeps them")
     add(
         "--validation",
         default="0.1",
@@ -122,6 +123,7 @@ class _Run:
 
     def __init__(self, args: argparse.Namespace, place: SavedRun | None, line: Line) -> None:
         from labkit import models
+        from labkit.training.saved import Moved
 
         self.args, self.place, self.line = args, place, line
         name = args.model or models.BASE
@@ -131,6 +133,8 @@ class _Run:
         self.model = trainable(args, base)
         self.device = next(self.model.parameters()).device
         self.number_format = str(self.settings.dtype(self.device)).removeprefix("torch.")
+        self.moved = Moved(self.model)
+        self.looks: dict[int, dict[str, float]] = {}  # how far the weights were from the start, at each validation
         self.best: dict | None = None  # the weights at the lowest validation loss, with --patience
         self.before: dict | None = None
 
@@ -141,7 +145,7 @@ class _Run:
             before = self.ask(asking, "before")
             self.before = None if before is None else {"share": before.share, "outputs": before.outputs[:3]}
         else:
-            self.before, self.best = state["before"], state["best"]
+            self.before, self.best, self.looks = state["before"], state["best"], state["looks"]
         history = self.fit(state)
         kept = self.put_back_best(history)
         after = self.ask(asking, "after")
@@ -199,16 +203,19 @@ class _Run:
 
     def fit(self, state: dict | None) -> History:
         from labkit.training import History, fit
-        from labkit.training.saved import best_place, trainer_state
+        from labkit.training.saved import best_place
 
         settings, patience, place = self.settings, self.args.patience, self.place
-        steps, per_epoch = settings.steps, epoch_steps(len(self.prepared.rows), settings.batch_size)
+        steps = settings.steps
         every = self.args.save_every or max(steps // 20, 1)
 
         def on_step(step: int, history: History) -> bool:
             left = history.seconds[-1] / step * (steps - step)
             self.line.show(f"step {step} of {steps}, loss {history.loss[-1]:.3f}, {left:.0f} s left", step / steps)
-            if not patience or not history.validation_step or history.validation_step[-1] != step:
+            if not history.validation_step or history.validation_step[-1] != step:
+                return False
+            self.looks[step] = self.moved.look()
+            if not patience:
                 return False
             waited = len(history.validation_loss) - 1 - (best_place(history) or 0)
             if waited == 0:
@@ -218,11 +225,13 @@ class _Run:
         def on_state(step: int, take: Callable[[], dict]) -> None:
             if place is not None and (step % every == 0 or step == steps):
                 taken = take()
-                more = {"digest": self.digest, "before": self.before, "best": self.best}
-                place.save({"fit": taken, **more}, trainer_state(History.from_dict(taken["history"]), steps, per_epoch))
+                more = {"digest": self.digest, "before": self.before, "best": self.best, "looks": self.looks}
+                place.save({"fit": taken, **more}, self.log(History.from_dict(taken["history"])))
 
         if patience and self.best is None:
             self.best = _copied(self.model)
+        if state is None:
+            self.looks[0] = self.moved.look()
         return fit(
             self.model,
             self.prepared.rows,
@@ -248,14 +257,23 @@ class _Run:
                 value.copy_(self.best[name])
         return history.validation_step[place]
 
+    def log(self, history: History) -> dict:
+        """`trainer_state.json`, with what `labkit diagnose` needs beside the losses to tell one cause from another."""
+        from labkit.training.saved import trainer_state
+
+        words = cast(Any, self.model).get_input_embeddings().weight.shape[0]
+        once = {"ln_vocabulary": math.log(words)}
+        if history.validation_loss:  # the first is that of the untrained model, on labels made here
+            once["base_loss"] = history.validation_loss[0]
+        per_epoch = epoch_steps(len(self.prepared.rows), self.settings.batch_size)
+        return trainer_state(history, self.settings.steps, per_epoch, self.looks, once)
+
     def keep(self, place: SavedRun, history: History, report: dict) -> None:
         from labkit import models
-        from labkit.training.saved import trainer_state
 
         as_it_was = models.load_tokenizer(self.args.model or models.BASE)  # without the padding chosen here
         models.save_into(self.model, place.folder, as_it_was if self.args.method == "full" else None)
-        per_epoch = epoch_steps(len(self.prepared.rows), self.settings.batch_size)
-        place.write_log(trainer_state(history, self.settings.steps, per_epoch))
+        place.write_log(self.log(history))
         place.finish(report)
 
     def told(self, history: History, kept: int, asking: Sequence[Example], after: Score | None) -> dict:
@@ -458,7 +476,7 @@ def prepare(args: argparse.Namespace, model: Model, tokenizer: PreTrainedTokeniz
     from labkit import models
     from labkit.masking import render
 
-    own = load_examples(args.data)
+    own = load_examples(args.data, skip_bad=args.skip_bad)
     train, held_out, where, notes = _sides(own, args)
     context = models.context_length(model.config)
     limits = [limit for limit in (context, args.max_length) if limit is not None]
@@ -494,7 +512,7 @@ def _sides(own: list[Example], args: argparse.Namespace) -> tuple[list[Example],
     try:
         share = float(args.validation)
     except ValueError:
-        held_out = load_examples(args.validation)
+        held_out = load_examples(args.validation, skip_bad=args.skip_bad)
         trained = set(map(_said, own))
         copies = sum(_said(example) in trained for example in held_out)
         if copies == len(held_out):
@@ -581,6 +599,7 @@ def placed(
                 check_prompts([example] if id(example) in asked else [], tokenizer, context)
             except InputError as found:
                 is_file = Path(where).expanduser().is_file()
-                line = [line for line, _ in checked_lines(where)][number] if is_file else number + 1
+                usable = (line for line, row in checked_lines(where) if isinstance(row, Example)) if is_file else ()
+                line = next(islice(usable, number, None), number + 1)
                 return InputError(f"{where}, line {line}: {found}")
     return InputError(f"{files[0][0]}: {error}")

@@ -151,6 +151,12 @@ def test_broken_containers_are_one_line(tmp_path, monkeypatch):
     (tmp_path / "short.csv").write_text("prompt,completion\na,b\nc\n")
     (tmp_path / "latin.csv").write_bytes(b"prompt,completion\na,caf\xe9\n")
     (tmp_path / "cut.json").write_text('[{"prompt": "a", "completion": "b"},\n {"prompt"')
+    (tmp_path / "wide.json").write_text(json.dumps({"data": [{"prompt": "a", "completion": "b"}]}, indent=1))
+    (tmp_path / "a.jsonl.zst").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(9))
+    (tmp_path / "a.xlsx").write_bytes(b"PK\x03\x04" + bytes(9))
+    (tmp_path / "a.arrow").write_bytes(b"\xff\xff\xff\xff" + bytes(9))
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "dataset_info.json").write_text("{}")
     for name, says in (
         ("cut.jsonl.gz", "the compressed file is cut off"),
         ("cut.parquet", "cannot be read as parquet"),
@@ -158,6 +164,11 @@ def test_broken_containers_are_one_line(tmp_path, monkeypatch):
         ("short.csv", "line 3: has more or fewer values"),
         ("latin.csv", "not valid UTF-8"),
         ("cut.json", "line 1: broken JSON"),
+        ("wide.json", "objects over several lines.*jq -c"),
+        ("a.jsonl.zst", "zstd -d"),
+        ("a.xlsx", "save the sheet as CSV"),
+        ("a.arrow", "Dataset.from_file"),
+        ("saved", "load_from_disk"),
     ):
         with pytest.raises(InputError, match=says) as error:
             load_examples(tmp_path / name)
@@ -166,6 +177,14 @@ def test_broken_containers_are_one_line(tmp_path, monkeypatch):
     (tmp_path / "bomb.jsonl.gz").write_bytes(whole)
     with pytest.raises(InputError, match="unpacked it is over the limit"):
         load_examples(tmp_path / "bomb.jsonl.gz")
+
+
+def test_a_system_and_a_developer_message_are_both_kept(tmp_path):
+    messages = [{"role": role, "content": role} for role in ("system", "developer", "user", "assistant")]
+    (example,) = load_examples(write(tmp_path / "talk.jsonl", {"messages": messages}))
+    assert example.messages() == messages and (example.prompt, example.completion) == ("user", "assistant")
+    with pytest.raises(InputError, match='message 2 has role "system"'):
+        load_examples(write(tmp_path / "two.jsonl", {"messages": [messages[0], *messages[:1], *messages[2:]]}))
 
 
 def test_earlier_turns_are_kept(tmp_path):
@@ -188,7 +207,7 @@ def test_earlier_turns_are_kept(tmp_path):
         ({"prompt": "a", "completion": " \n"}, '"completion" is empty'),
         ({"prompt": "", "completion": "a"}, '"prompt" is empty'),
         ({"prompt": "a", "completion": 3}, '"completion" is of type int'),
-        ({"prompt": "a", "completion": None}, '"completion" is of type NoneType'),
+        ({"prompt": "a", "completion": None}, '"completion" is null'),
         ({"prompt": "a", "completion": "\ud800"}, "surrogate"),
         ({"prompt": "a", "completion": [{"role": "assistant", "content": "b"}]}, '"prompt" is of type str, not a list'),
         ({"prompt": "a", "completion": "b", "shots": [["q"]]}, '"shots" is a list'),
@@ -203,10 +222,15 @@ def test_earlier_turns_are_kept(tmp_path):
         ({"messages": [{"role": "user", "content": 3}]}, '"messages", message 1: "content" is of type int'),
         (
             {"messages": [{"role": "assistant", "content": None}]},
-            '"messages", message 1: "content" is of type NoneType',
+            '"messages", message 1: "content" is null',
         ),
-        ({"conversations": [{"from": "human"}]}, '"conversations", message 1: "content" is of type NoneType'),
-        ({"instruction": "a", "input": ""}, '"output" is of type NoneType'),
+        ({"conversations": [{"from": "human"}]}, '"conversations", message 1: "content" is null'),
+        (
+            {"instruction": "a", "input": "", "response": "b"},
+            'key "output" is missing (there are: instruction, input, r',
+        ),
+        ({"prompt": "a", "chosen": "b", "rejected": "c"}, 'rename "chosen" to "completion"'),
+        ({"messages": [{"role": "assistant", "content": "a", "function_call": {"name": "f"}}]}, '"tool_calls": [{'),
         ({"prompt": "a", "completion": "b", "tools": "x"}, '"tools" is a list'),
         ({"messages": [{"role": "user", "content": "a"}]}, "not the assistant's"),
         ({"messages": [{"role": "assistant", "content": "a"}]}, 'message 1 has role "assistant" where "user"'),

@@ -360,6 +360,18 @@ def test_recall_by_characters(tmp_path):
     assert len(exact) > 60 and found <= exact and len(found) >= 0.95 * len(exact)
 
 
+@pytest.mark.parametrize(
+    "text, other",
+    [
+        ("هل البوابة الشمالية مفتوحة اليوم، وهل يعبرها التجار؟", "هل البوابة الشمالية مفتوحة اليوم وهل يعبرها التجار"),
+        ("उत्तर का द्वार आज खुला है। व्यापारी शाम को जाते हैं।", "उत्तर का द्वार आज खुला है व्यापारी शाम को जाते हैं"),
+        ("ประตูเมือง\u200bด้านเหนือ\u200bเปิด\u200bอยู่", "ประตูเมืองด้านเหนือเปิดอยู่"),  # spaces of no width
+    ],
+)
+def test_punctuation_and_spaces_of_other_scripts(tmp_path, text, other):
+    assert removed_by(tmp_path, texts(tmp_path / "in.jsonl", text, other), "--threshold", "0.95") == [(2, "near")]
+
+
 def test_composed_and_decomposed_letters_are_one_text(tmp_path):
     import unicodedata
 
@@ -438,8 +450,19 @@ def test_tool_calls_and_reasoning_count(tmp_path):
         row(tool_calls=call("b")),
         row(reasoning_content="no"),
         row(tool_calls=call("a")),
+        row(function_call={"name": "look", "arguments": "a"}),
+        row(function_call={"name": "look", "arguments": "b"}),
     )
     assert removed_by(tmp_path, path) == [(4, "exact")]
+
+
+def test_a_conversation_and_its_beginning_stay(tmp_path, capsys):
+    said = [" ".join(f"word{turn * 60 + place}" for place in range(60 if turn == 0 else 4)) for turn in range(4)]
+    talk = [{"role": ("user", "assistant")[turn % 2], "content": text} for turn, text in enumerate(said)]
+    other = [*talk[:2], talk[2] | {"content": said[2] + " now"}, talk[3]]
+    path = write(tmp_path / "in.jsonl", {"messages": talk[:2]}, {"messages": talk}, {"messages": other})
+    assert removed_by(tmp_path, path) == [(3, "near")]
+    assert "pairs of a conversation and its beginning: 2; they stay" in capsys.readouterr().out
 
 
 # Against an evaluation file
@@ -472,6 +495,22 @@ def test_what_stands_in_an_evaluation_file_goes_and_says_why(tmp_path, capsys):
     assert all(row["row"] for row in removed) and removed[2]["similarity"] > 0.9
     report = json.loads(out.splitlines()[-1])
     assert (report["removed"], report["removed_evaluation"], report["kept"]) == (4, 3, 2) and "3 more are in" in out
+
+
+def test_an_evaluation_file_of_questions_alone(tmp_path, capsys):
+    rows = [{"messages": [{"role": "user", "content": f"Is gate {n} open?"}, ANSWER]} for n in range(3)]
+    train, evaluation = (
+        write(tmp_path / "in.jsonl", *rows),
+        write(tmp_path / "eval.jsonl", {"question": "Is gate 1 open?"}),
+    )
+    options = ["--against", str(evaluation)]
+    assert run(train, tmp_path / "out", *options) == 2 and 'key "prompt" is missing' in capsys.readouterr().err
+    assert run(train, tmp_path / "out", *options, "--against-text", "question") == 0
+    assert [(row["line"], row["as"]) for row in results(tmp_path / "out")[1]] == [(2, "prompt")]
+    assert run(train, tmp_path / "no", "--against-text", "question") == 2
+
+
+ANSWER = {"role": "assistant", "content": "no"}
 
 
 def test_an_evaluation_file_that_leaves_nothing_or_cannot_be_read(tmp_path, capsys):

@@ -355,5 +355,5 @@ def test_a_row_without_tokens_or_with_too_few_labels_is_named(row):
 
 
 def test_a_message_without_text_is_named(tokenizer):
-    with pytest.raises(InputError, match='message 2: "content" is of type NoneType'):
+    with pytest.raises(InputError, match='message 2: "content" is null'):
         render([{"role": "user", "content": "a"}, {"role": "assistant", "content": None}], tokenizer)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +19,7 @@ from labkit.common import InputError
 from labkit.diagnosis import formats
 
 pytest.importorskip("trl")
+FORKS = pytest.mark.skipif(sys.platform != "linux" or torch.cuda.is_available(), reason="forks")
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -25,26 +29,80 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(file)
 
 
-def launched(processes: int, options: list[str]) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(processes)]
-    command += ["--multi_gpu"] if processes > 1 else ["--cpu"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run([*command, "-m", "labkit.scale", *options], env=env, capture_output=True, text=True)
+def parsed(options: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    scale.add_arguments(parser)
+    return parser.parse_args(options)
+
+
+def called(options: list[str], log: Path, dies_at: int | None, env: dict[str, str]) -> None:
+    """The command in a process of its own, which dies at the beginning of that step."""
+    os.environ |= env
+    torch.set_num_threads(1)
+    sys.stdout = sys.stderr = open(log, "w", encoding="utf-8", buffering=1)
+    import trl
+
+    begin, seen = trl.SFTTrainer.training_step, []
+
+    def step(self, *args, **more):
+        seen.append(True)
+        if len(seen) == dies_at:
+            os._exit(9)
+        return begin(self, *args, **more)
+
+    trl.SFTTrainer.training_step = step
+    try:
+        status = scale.main(parsed(options))
+    except InputError as error:
+        print(error)
+        status = 2
+    os._exit(status)
+
+
+def processes(count: int, options: list[str], log: Path, dies_at: int | None = None) -> tuple[set[int], str]:
+    """(exit statuses, what the first of so many processes printed), which are told what `accelerate launch` tells them.
+
+    They are forks, so that nothing has to be imported again.
+    """
+    import accelerate  # noqa: F401
+    import trl  # noqa: F401
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    running = []
+    for rank in range(count):
+        env = {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+        if count > 1:
+            env |= place | {"WORLD_SIZE": str(count), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        fork = multiprocessing.get_context("fork").Process
+        running.append(fork(target=called, args=(options, log if rank == 0 else Path(os.devnull), dies_at, env)))
+        running[-1].start()
+    for process in running:
+        process.join(120)
+    return {process.exitcode for process in running}, log.read_text()
 
 
 @pytest.fixture
 def options(tmp_path, tiny_model_folder) -> list[str]:
     path = tmp_path / "mine.jsonl"
     rows = [
-        {"prompt": f"Say {i}.", "completion": f"It is {'so ' * (i % 5)}{i}."} for i in range(80)
-    ]  # 72 to train on: nine batches of 8
+        {"prompt": f"Say {i}.", "completion": f"It is {'so ' * (i % 5)}{i}."} for i in range(60)
+    ]  # 54 to train on: six batches of 8 and the rest
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    more = ["--steps", "10", "--batch-size", "8", "--lr", "0.01", "--warmup", "0"]
+    more = ["--steps", "6", "--batch-size", "8", "--lr", "0.01", "--warmup", "0"]
     return ["--model", str(tiny_model_folder), "--data", str(path), *more]
 
 
+def launched(count: int, options: list[str]) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(count), "--multi_gpu"]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run([*command, "-m", "labkit.scale", *options], env=env, capture_output=True, text=True)
+
+
 @pytest.mark.slow
+@FORKS
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_two_processes_end_where_one_does(method, options, tmp_path, tiny_model_folder):
     """Up to the rounding of float32: no weight differs by more than 2e-4, and they moved by more than 1e-2.
@@ -53,10 +111,16 @@ def test_two_processes_end_where_one_does(method, options, tmp_path, tiny_model_
     """
     call = [*options, "--method", method]
     assert cli.main(["sft", *call, "--questions", "0", "--device", "cpu", "--out", str(tmp_path / "sft")]) == 0
-    for processes in (1, 2):
-        done = launched(processes, [*call, "--out", str(tmp_path / str(processes))])
-        assert done.returncode == 0, done.stderr
-        assert f"10 steps of 8 = {processes} devices × {8 // processes} × 1" in done.stdout
+    for count in (1, 2):
+        out = ["--out", str(tmp_path / str(count))]
+        if (method, count) == ("lora", 2):  # once as people call it
+            done = launched(count, [*call, *out])
+            assert done.returncode == 0, done.stderr
+            said = done.stdout
+        else:
+            status, said = processes(count, [*call, *out], tmp_path / "log")
+            assert status == {0}, said
+        assert f"6 steps of 8 = {count} devices × {8 // count} × 1" in said
     alone, together, ours = (weights(tmp_path / name) for name in ("1", "2", "sft"))
     start = weights(tiny_model_folder) if method == "full" else {name: 0 for name in alone if "lora_B" in name}
     assert all((alone[name] - start[name]).abs().max() > 1e-2 for name in start)
@@ -64,8 +128,39 @@ def test_two_processes_end_where_one_does(method, options, tmp_path, tiny_model_
         assert other.keys() == alone.keys()
         assert max((other[name] - alone[name]).abs().max().item() for name in alone) < 2e-4
     logs = [formats.read(tmp_path / name / "trainer_state.json").history for name in ("1", "2")]
-    assert logs[0]["step"] == list(range(1, 11)) and logs[0]["loss"] == pytest.approx(logs[1]["loss"], rel=1e-3)
+    assert logs[0]["step"] == list(range(1, 7)) and logs[0]["loss"] == pytest.approx(logs[1]["loss"], rel=1e-3)
     assert not list((tmp_path / "2").glob("checkpoint-*")) and not (tmp_path / "2" / "training_args.bin").exists()
+
+
+@pytest.mark.slow
+@FORKS
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_killed_and_resumed_it_ends_with_the_same_weights(method, options, tmp_path):
+    """To the bit on one CPU; a checkpoint that the end left half-written is passed over."""
+    call, log = [*options, "--method", method, "--save-every", "2"], tmp_path / "log"
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    status, said = processes(1, [*call, "--out", str(whole)], log)
+    assert status == {0}, said
+    status, said = processes(1, [*call, "--out", str(out)], log, dies_at=6)
+    assert status == {9}, said
+    (out / "checkpoint-5").mkdir()
+    status, said = processes(1, [*call, "--out", str(out)], log)
+    assert status == {2} and "--resume" in said
+    status, said = processes(1, [*call, "--out", str(out), "--resume"], log)
+    assert status == {0} and "goes on after step 4" in said, said
+    alone, again = weights(whole), weights(out)
+    assert alone.keys() == again.keys() and all(torch.equal(alone[name], again[name]) for name in alone)
+    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in whole.iterdir())
+    histories = [formats.read(folder / "trainer_state.json").history for folder in (whole, out)]
+    for history in histories:
+        del history["tokens"]  # of which TRL begins a new count
+    assert histories[0] == histories[1] and histories[1]["step"] == list(range(1, 7))
+
+
+def test_there_must_be_something_to_go_on_from(options, tmp_path):
+    (tmp_path / "out" / "checkpoint-2").mkdir(parents=True)
+    with pytest.raises(InputError, match="no whole checkpoint"):
+        scale.main(parsed([*options, "--out", str(tmp_path / "out"), "--resume"]))
 
 
 def test_a_batch_is_shared_or_refused():

@@ -96,7 +96,12 @@ def test_the_log_is_read_by_transformers_and_by_diagnose(run, data, tmp_path, ca
     log = formats.read(path)
     assert log.history["step"] == [1, 2, 3, 4, 5, 6] and log.history["validation_step"] == [0, 2, 4, 6]
     assert log.history["loss"][-1] == report["loss"] and log.history["validation_loss"] == report["validation_loss"]
-    assert {"lr", "grad_norm", "epoch", "unmasked_tokens"} <= log.history.keys() and log.notes == []
+    assert {"lr", "grad_norm", "epoch"} <= log.history.keys() and log.notes == log.missing == []
+    assert (
+        log.history["base_loss"] == log.history["validation_loss"][:1] and log.history["share_changed"][1:] == [1] * 3
+    )
+    start, *later = log.history["distance"]
+    assert start == 0 and later[0] < later[1] < later[2] < 6 * max(log.history["lr"])
     assert cli.main(["diagnose", str(path)]) in (0, 1) and "steps 1 to 6" in capsys.readouterr().out
 
 
@@ -173,6 +178,8 @@ def test_a_file_can_be_what_is_held_out(run, data, tmp_path):
 
 # Killed, and resumed
 
+KILLED = int(os.environ.get("LABKIT_TEST_KILLS", "1"))  # runs; 20 before a release
+
 
 def child(options: list[str], after: float | None, told: Path) -> None:
     """`labkit sft` in a process that dies after so many seconds of its own work; `told` gets how many it took."""
@@ -203,17 +210,15 @@ def run_apart(options: list[str], told: Path, after: float | None = None) -> int
     return process.exitcode
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or torch.cuda.is_available(), reason="forks, and dies by a signal")
-@pytest.mark.parametrize(
-    "method, moments, chain",
-    [("lora", 1, 3), ("full", 2, 1), pytest.param("lora", 20, 1, marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("method, chain", [("lora", 2), ("full", 1)])
 def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_weights(
-    method, moments, chain, data, tmp_path, tiny_model_folder
+    method, chain, data, tmp_path, tiny_model_folder
 ):
-    """Each of so many runs is killed `chain` times, each time at a random moment of what a whole run takes."""
-    whole, told, draw = tmp_path / "whole", tmp_path / "seconds", random.Random(f"{method} {moments}")
-    options = ["--data", data, "--model", tiny_model_folder, "--device", "cpu", "--steps", "24", "--save-every", "2"]
+    """Each of `KILLED` runs is killed `chain` times, each time at a random moment of what a whole run takes."""
+    whole, told, draw = tmp_path / "whole", tmp_path / "seconds", random.Random(f"{method} {KILLED}")
+    options = ["--data", data, "--model", tiny_model_folder, "--device", "cpu", "--steps", "16", "--save-every", "2"]
     options = [
         *map(str, options),
         "--method",
@@ -230,7 +235,7 @@ def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_weights(
     seconds, expected = float(told.read_text()), weights(whole)
     report = json.loads((whole / "sft.json").read_text())["report"]
     killed = 0
-    for moment in range(moments):
+    for moment in range(KILLED):
         out = tmp_path / f"killed-{moment}"
         call = [*options, "--out", str(out), "--resume"]
         killed += sum(run_apart(call, told, draw.uniform(0.01, seconds / chain)) < 0 for _ in range(chain))
@@ -239,9 +244,10 @@ def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_weights(
         again = json.loads((out / "sft.json").read_text())["report"]
         for name in ("loss", "validation_loss", "before", "after", "kept_step", "steps_done"):
             assert again[name] == report[name]
+        assert (out / "trainer_state.json").read_text() == (whole / "trainer_state.json").read_text()
         assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in whole.iterdir())
         shutil.rmtree(out)
-    assert killed >= moments * chain // 2
+    assert killed >= max(KILLED * chain // 2, 1)
 
 
 @pytest.mark.parametrize("broken", ["checkpoint.pt", "trainer_state.json", "adapter_model.safetensors", "sft.json"])
@@ -357,6 +363,18 @@ def test_a_bad_line_is_named(run, tmp_path, line, named):
     held_out = written(tmp_path / "good.jsonl", 4, first=100)
     status, _, _, err = run("--data", held_out, "--validation", path)
     assert status == 2 and err.count("\n") == 1 and f"{path}, line 3: " in err
+
+
+def test_bad_lines_are_left_out_and_kept_where_that_is_asked_for(run, tmp_path):
+    path = written(tmp_path / "mine.jsonl", 40)
+    path.write_text("broken\n" + path.read_text())
+    status, report, _, err = run("--data", path, "--skip-bad", "--steps", "1")
+    assert status == 0 and report["examples"] + report["held_out"] == 40 and "1 bad lines skipped" in err
+    assert json.loads(Path(f"{path}.rejected.jsonl").read_text())["line"] == 1
+    with open(path, "a") as file:
+        file.write(json.dumps({"prompt": "Say.", "completion": "word " * 3000}) + "\n")
+    status, _, _, err = run("--data", path, "--skip-bad", "--steps", "1")
+    assert status == 2 and f"{path}, line 42: " in err  # the file's own number
 
 
 def test_a_prompt_that_cannot_be_asked_is_named_and_one_example_is_too_few(run, tmp_path):

@@ -16,6 +16,8 @@ from labkit.diagnosis.causes import CANNOT_TELL, CAUSES, Verdict, judge
 from labkit.diagnosis.formats import Log
 from labkit.diagnosis.signs import Signs, see
 
+UNEVEN = 0.5  # scatter of the loss about its course; in the sound runs that the forests know it is at most 0.28
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", type=Path, help="a training log: JSON, CSV or a console's text")
@@ -66,6 +68,11 @@ def told(name: str, log: Log, signs: Signs, verdict: Verdict) -> list[str]:
     lines += [f"seen: {text}" for text in seen(signs)]
     if verdict.name == CANNOT_TELL:
         lines.append(f"cannot tell, because {verdict.why}")
+        if (signs.noise or 0) > UNEVEN:
+            lines.append(
+                f"  first: the loss scatters by {signs.noise:.0%}, because batches are small or unlike each other, which hides "
+                "its course: trust the held-out loss, or take a larger batch"
+            )
     else:
         lines.append(f"fits: {verdict.name} ({CAUSES[verdict.name].text}), because {verdict.why}")
     lines += [f"  test: {cause}: {CAUSES[cause].test}" for cause in verdict.causes]
@@ -85,6 +92,7 @@ def seen(s: Signs) -> list[str]:
         found.append(f"from {s.nan_at:.0%} of the run on, the loss or the gradient norm is NaN or infinite")
     if s.validation_gain is not None and s.validation_rise is not None:
         rise = f", after rising {s.validation_rise:.0%} from its lowest" if s.validation_rise > 0.02 else ""
+        rise = ", its lowest" if s.validation_rise == 0 else rise
         found.append(f"the held-out loss ends at 1/{s.validation_gain:.2g} of where it began{rise}")
     if s.spikes:
         found.append(f"{s.spikes} lines stand out, the largest by {s.spike:.0%}")

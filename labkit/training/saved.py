@@ -90,10 +90,39 @@ class SavedRun:
             write(file)
 
 
-def trainer_state(history: History, steps: int, steps_per_epoch: int) -> dict:
+class Moved:
+    """How far the trained weights of a model are from where they are now: the two columns of a log that tell causes apart
+    that the loss does not. It looks at no more than a million of them, evenly spread, and keeps only those.
+    """
+
+    def __init__(self, model: torch.nn.Module, most: int = 1_000_000) -> None:
+        self._trained = [weight for weight in model.parameters() if weight.requires_grad]
+        self._stride = max(math.ceil(sum(weight.numel() for weight in self._trained) / most), 1)
+        self._start = self._now()
+
+    def _now(self) -> torch.Tensor:
+        return torch.cat([weight.detach().flatten()[:: self._stride].float().cpu() for weight in self._trained])
+
+    def look(self) -> dict[str, float]:
+        """`distance`, the root mean square change of a weight, and `share_changed`, from 0 to 1."""
+        change = self._now() - self._start
+        return {
+            "distance": change.square().mean().sqrt().item(),
+            "share_changed": change.count_nonzero().item() / change.numel(),
+        }
+
+
+def trainer_state(
+    history: History,
+    steps: int,
+    steps_per_epoch: int,
+    looks: Mapping[int, Mapping[str, float]] = {},
+    once: Mapping[str, float] = {},
+) -> dict:
     """The history as transformers' `trainer_state.json`, which `TrainerState.load_from_json` and log readers take.
 
     `steps` is what the run was planned for; a loss is in nats per counted token, `counted_tokens` how many there were.
+    `looks` holds more columns for the validation at a step, such as `Moved.look`; `once` what is said in the first row.
     """
     rows: list[dict] = [
         {
@@ -110,9 +139,11 @@ def trainer_state(history: History, steps: int, steps_per_epoch: int) -> dict:
         )
     ]
     rows += [
-        {"step": step, "epoch": step / steps_per_epoch, "eval_loss": loss}
+        {"step": step, "epoch": step / steps_per_epoch, "eval_loss": loss, **looks.get(step, {})}
         for step, loss in zip(history.validation_step, history.validation_loss)
     ]
+    if once:
+        rows.append({"step": 0, "epoch": 0.0, **once})
     best = best_place(history)
     done = len(history.step)
     return {

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit import cli
-from labkit.diagnosis import checks, diagnose
-from labkit.diagnosis.causes import CANNOT_TELL, CAUSES, judge, read
-from labkit.diagnosis.signs import see
+from labkit.diagnosis import checks, command, diagnose
+from labkit.diagnosis.causes import CANNOT_TELL, CAUSES, Verdict, judge, read
+from labkit.diagnosis.formats import Log
+from labkit.diagnosis.signs import Signs, see
 
 FALLING = [3.0, 2.0, 1.7, 1.6, 1.5, 1.45, 1.4, 1.35, 1.3, 1.28, 1.26, 1.25]
 
@@ -174,6 +175,17 @@ def test_command_with_a_fault_ends_in_1(tmp_path, capsys):
     path.write_text("step,loss,grad_norm\n" + "\n".join(f"{step},0,0" for step in range(1, 10)))
     assert cli.main(["diagnose", str(path)]) == 1
     assert "nothing counted" in capsys.readouterr().out
+
+
+def test_what_to_do_about_a_loss_that_scatters_is_said():
+    def lines(noise):
+        signs = Signs(lines=90, first=3.0, last=1.0, noise=noise, validation_gain=2.0, validation_rise=0.0)
+        return command.told("own.csv", Log("a CSV", {"loss": [3.0, 1.0]}), signs, Verdict(CANNOT_TELL, "many fit"))
+
+    assert any(line.startswith("  first: the loss scatters by 280%") for line in lines(2.8))
+    assert not any(
+        "first:" in line for line in lines(0.1)
+    ) and "seen: the held-out loss ends at 1/2 of where it began, its lowest" in lines(0.1)
 
 
 def test_command_says_why_it_cannot_tell(tmp_path, capsys):

@@ -90,6 +90,13 @@ def test_tool_calls_reach_the_row_or_are_missed(arguments, look):
         look("zephyr", {"messages": row["messages"][:2]})  # it joins content, and there is none
 
 
+def test_flags_on_messages_that_no_trainer_here_reads_are_noted(look):
+    report = look(
+        "chatml", {"messages": [USER, ASSISTANT | {"weight": 0}, USER, ASSISTANT]}, {"messages": [USER, ASSISTANT]}
+    )
+    assert report.clean and '"weight" on messages (1 examples)' in str(report)
+
+
 def test_white_space_that_is_trimmed_is_noted(look):
     rows = [{"prompt": "Say it.", "completion": " yes\n"}]
     for name in ("llama3", "gemma"):
