@@ -773,5 +773,9 @@ def table(report: dict, out: Path) -> str:
         )
     if report["largest_cluster"] > max(report["documents"] / 2, 2):
         lines.append("One cluster holds more than half of all documents: look at it, and at the threshold.")
-    lines.append(f"{out}: {', '.join(OUTPUTS)}, report.json")
+    kept, removed, rejected = OUTPUTS
+    lines.append(
+        f"written to {out}: {kept} with {report['documents'] - report['removed']:,} lines, {removed} with "
+        f"{report['removed']:,}, {rejected} with {report['rejected']:,}, and report.json"
+    )
     return "\n".join(lines)
