@@ -430,7 +430,7 @@ def history_probes(rng: random.Random) -> Iterator[Probe]:
         {"loss": sound, "validation_loss": [1.7] * 3},
         {"loss": at(sound, fifth, round(3 * sound[fifth], 3)), "validation_loss": rising},
         {"loss": at(sound, n - 3, round(3 * sound[n - 3], 3))},
-        {"loss": at(at(sound, n - 3, 0.9), n - 1, 3.0)},
+        {"loss": at(at(sound, n - 3, 1.2), n - 1, 4.0)},
         {"loss": at(stairs, middle - 1, round(rng.uniform(1.9, 2.1), 2))},
         {"loss": at(stairs, middle - 1, round(rng.uniform(2.5, 2.7), 2))},
         {"loss": at(sound, 2, 9.0)},

@@ -229,7 +229,8 @@ def literal(value: Any) -> str:
     name, said = ("np.array", f'"{value.dtype}"') if array is value else ("torch.tensor", str(value.dtype))
     usual = "torch.float32" if name == "torch.tensor" and array.dtype.kind == "f" else np.array(array.tolist()).dtype
     typed = "" if array.size and str(value.dtype).removeprefix("torch.") == str(usual).removeprefix("torch.") else said
-    text = f"{name}({literal(value.tolist())}{f', dtype={typed}' if typed else ''})"
+    numbers = array.astype(str).astype(float) if array.dtype == np.float32 else array  # 0.1, not 0.10000000149011612
+    text = f"{name}({literal(numbers.tolist())}{f', dtype={typed}' if typed else ''})"
     text = text if array.size else f"{text}.reshape({literal(tuple(value.shape))})"
     return text + ".requires_grad_()" * getattr(value, "requires_grad", False)
 

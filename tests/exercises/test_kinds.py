@@ -203,6 +203,17 @@ def test_an_argument_written_as_python_gives_it_again(value):
     assert exactly(again) == exactly(value)
 
 
+def test_numbers_in_float32_are_written_with_no_more_digits_than_they_have():
+    assert literal(torch.tensor([[-0.16, 1e-7]])) == "torch.tensor([[-0.16, 1e-07]])"
+    assert literal(torch.tensor([0.1]).bfloat16()).startswith("torch.tensor([0.1")
+
+
+@given(st.lists(st.floats(width=32), min_size=1))
+def test_a_tensor_written_as_python_has_the_same_bits(values):
+    for value in (torch.tensor(values), torch.tensor(values).bfloat16(), np.array(values, dtype="float32")):
+        assert exactly(eval(literal(value), {"np": np, "torch": torch})) == exactly(value)
+
+
 def test_what_no_probe_holds_cannot_be_written():
     with pytest.raises(TypeError, match="a probe cannot hold a value of type generator"):
         literal([x for x in [(y for y in [])]])
