@@ -8,6 +8,7 @@ grader calls in the sandbox (`call`) and decides outside it (`decide`). Limits o
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
 import hashlib
 import json
@@ -48,6 +49,8 @@ def check(exercise: Exercise, source: str, seed: int = 0, seconds: float = SECON
     """Run the cell `source` by itself and judge the function it defines under `@lk.exercise(exercise.id)`."""
     if is_stub(source, exercise.id):
         return Verdict("not attempted", "not attempted")
+    _import(exercise.preamble(source))
+    _import(source)
     if (verdict := _tried_by_a_copy(exercise, source, seed, seconds)) is not None:
         return verdict
     try:
@@ -114,7 +117,12 @@ def decide(
             return Verdict("raised", f"`@cache` cannot handle lists and dicts (for {asked}); remove it")
         if outcome.error and not expected[first].error:
             return Verdict("raised", f"{_in_words(outcome)} (for {asked})", details=outcome.details)
-        return Verdict("wrong", f"wrong for {asked}: {difference(outcome, expected[first], exercise.compare)}")
+        said = f"wrong for {asked}: {difference(outcome, expected[first], exercise.compare)}"
+        if isinstance(outcome.value, str) and isinstance(expected[first].value, str):
+            mistaken = (each for known in exercise.misconceptions for each in mistaken_outcomes(exercise, known, seed))
+            if all(outcome.value != each.value for each in (*expected, *mistaken)):
+                said += f"; {shown(outcome.value)} is none of the words that it may return"
+        return Verdict("wrong", said)
     return Verdict("passed", "passed", function=function)
 
 
@@ -152,7 +160,7 @@ def _says_nothing(statement: ast.stmt) -> bool:
 def isolated(exercise: Exercise, source: str) -> Any:
     """What the cell puts under the exercise's decorator, in a namespace of the preamble and this cell alone."""
     found: dict[str, Any] = {}
-    namespace = _after_preamble(exercise, found)
+    namespace = _after_preamble(exercise, source, found)
     name = f"{CELL}{next(_cells)}>"
     _trying.append(found)
     try:
@@ -164,7 +172,19 @@ def isolated(exercise: Exercise, source: str) -> Any:
     return found[exercise.id]
 
 
-def _after_preamble(exercise: Exercise, found: dict[str, Any]) -> dict[str, Any]:
+def _import(source: str) -> None:
+    """Run the imports in the source by themselves, so that the time they take does not count as the function's."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            with contextlib.suppress(Exception, SystemExit, LimitReached), limits.silence():  # the cell's run will say
+                exec(compile(ast.Module([node], []), "<import>", "exec"), {})
+
+
+def _after_preamble(exercise: Exercise, source: str, found: dict[str, Any]) -> dict[str, Any]:
     """The namespace of an exercise's cell. Its `lk` has only the decorator, which records in `found`."""
 
     def decorator(id: str) -> Callable:
@@ -175,7 +195,7 @@ def _after_preamble(exercise: Exercise, found: dict[str, Any]) -> dict[str, Any]
         return note
 
     namespace: dict[str, Any] = {"__name__": "__exercise__"}
-    _run(exercise.preamble, f"<preamble of {exercise.id}>", namespace)
+    _run(exercise.preamble(source), f"<preamble of {exercise.id}>", namespace)
     lk = namespace["lk"] = types.ModuleType("labkit")
     vars(lk).update(exercise=decorator, __getattr__=no_attribute)
     return namespace
@@ -317,16 +337,27 @@ def _remembers(
     first = next((i for i, (yours, right) in pairs if not same(yours, right, exercise.compare)), None)
     if first is None:
         return None
-    late, early = outcomes[first], call(afresh(), probes[first].args)[0]
+    late, (early, _, given) = outcomes[first], attempt(afresh(), probes[first].args)
     if (late.error, late.value) == (early.error, early.value):
         return None
     asked = call_as_text(exercise, probes[first].args)
     results = [each.error or shown(each.value) for each in (early, late)]
+    if any(_unused(generator, probe) for generator, probe in zip(given, probes[first].args)):
+        return Verdict(
+            "remembers",
+            f"draws without the generator that it is given, so each call gives something else: {asked} gives {results[0]} "
+            f"at first and {results[1]} later; pass it on, `generator=generator`",
+        )
     return Verdict(
         "remembers",
         f"remembers something from call to call: {asked} gives {results[0]} at first and {results[1]} later; look for a "
         "default argument that it changes (`found=[]`), a name outside the function, a random draw",
     )
+
+
+def _unused(after: Any, before: Any) -> bool:
+    """Whether this argument is a generator of torch's from which the call has drawn nothing."""
+    return hasattr(before, "get_state") and bool((after.get_state() == before.get_state()).all())
 
 
 def _tried_by_a_copy(exercise: Exercise, source: str, seed: int, seconds: float) -> Verdict | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator
-from statistics import median
+from statistics import fmean, median, median_low
 
 from labkit import diagnosis, hyperparameters
 from labkit.exercises.kinds import Comparison, Exercise, Probe, mistake
@@ -132,7 +132,7 @@ LR_AT = Exercise(
     minutes=6,
     reference=hyperparameters.lr_at,
     probes=rate_probes,
-    compare=Comparison(rtol=1e-6, atol=1e-12),
+    compare=Comparison(rtol=1e-4, atol=1e-12),  # float32 will do
     misconceptions=(
         rate_one_ahead,
         rate_without_warmup,
@@ -164,6 +164,7 @@ def batch_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe((3, 2, 5), "edges")
     yield Probe((0, 2, 3), "edges")
     yield Probe((4, 2, 0), "edges")
+    yield Probe((-4, 2, -1), "edges")  # two below 1, whose product is not
     for _ in range(4):
         yield Probe((rng.randint(2, 16), rng.randint(3, 8), rng.randint(5, 9)), "typical")
     yield Probe((rng.randint(1, 8), 0, rng.randint(1, 8)), "typical")
@@ -376,45 +377,82 @@ def history_probes(rng: random.Random) -> Iterator[Probe]:
     def losses(n: int = 20) -> list[float]:
         return run(n)["loss"]
 
-    level = [round(1 + rng.uniform(-0.01, 0.01), 3) for _ in range(20)]
-    for group, n in (("edges", 15), ("typical", rng.randint(16, 24))):
-        late = rng.randint(n // 2, n - 3)
-        sound, rates = losses(n), run(n)["lr"]
-        rising = [2.0, 1.2, 1.0, round(rng.uniform(1.2, 1.5), 2)]
-        for columns in (
-            {"loss": sound, "lr": at(rates, n - 1, 0.0)},  # a cosine that ends at 0 is not spent early
-            {"loss": sound, "validation_loss": None, "grad_norm": None},  # no held-out loss
-            {"loss": sound[: rng.randint(1, 4)]},
-            {"loss": [0.0] * n, "grad_norm": [0.0] * n},
-            {"loss": [0.0] * n, "grad_norm": [nan] * n},  # how a library's filter hides a NaN
-            {"loss": at(sound, late, nan)},
-            {"loss": sound, "grad_norm": at([1.0] * n, late, math.inf)},
-            {"loss": sound, "validation_loss": [1.7] * 3},
-            {"loss": sound, "lr": [*rates[: n // 2], *[0.0] * (n - n // 2)]},
-            {"loss": at(sound, late, round(3 * sound[late], 3)), "validation_loss": rising},
-            {"loss": at(sound, 2, 9.0)},  # in the first fifth: the start
-            {"loss": sound, "validation_loss": rising},
-            {"loss": sound, "validation_loss": [2.0, 1.0, 1.02]},
-            {"loss": level[:n], "validation_loss": None},
-            {"loss": [*level[: n - 1], 0.9], "validation_loss": rising},  # flat, and forgetting
-            {"loss": at(sound, n - 1, 2.5)},  # the last loss alone is high
-            {"loss": at(sound, n // 2, round(0.3 * sound[n // 2], 3))},  # a low one, and an ordinary one after it
-        ):
-            yield Probe((run(n, **columns),), group)
-    yield Probe(({"loss": [2.0, 1.8, 1.6, 1.2, 1.0], "validation_loss": [2.0, 2.1]},), "edges")  # not over 1.05
-    yield Probe(({"loss": [1.0, 1.0, 1.5, 1.0, 1.0], "validation_loss": [1.0]},), "edges")  # not over 1.5 times
-    yield Probe(({"loss": []},), "edges")
+    def short(loss: list[float], **columns: list) -> Probe:
+        return Probe(({"loss": loss, **columns},), "edges")
+
+    fall, held = [2.0, 1.6, 1.3, 1.1, 1.0, 0.9, 0.8], [1.8, 1.2, 1.0]
+    longer = [*fall, 0.7, 0.7, 0.6, 0.6]  # 11 losses: their fifth, rounded up, is 3
+    yield short(fall, validation_loss=held)
+    yield short(fall)  # no held-out loss
+    yield short(fall[:4], validation_loss=held)
+    yield short([])
+    yield short([0.0] * 5)
+    yield short([0.0] * 5, grad_norm=[nan] * 5)  # how a library's filter hides a NaN
+    yield short(at(fall, 3, math.inf))
+    yield short(fall, grad_norm=at([1.0] * 7, 3, math.inf))
+    yield short(fall, validation_loss=[1.7, 1.7])
+    yield short(fall, lr=[0.4, 0.4, 0.3, 0.2, 0.1, 0.0, 0.0])
+    yield short(fall, lr=[0.0, 0.4, 0.4, 0.3, 0.2, 0.1, 0.0])  # a cosine that ends at 0 is not spent early
+    yield short(fall, lr=[0.0, 0.4, 0.4, 0.3, 0.3, 0.2, 0.2])
+    yield short(longer, lr=[*[0.5] * 9, 0.0, 0.0])  # the last fifth, rounded down
+    yield short(at(longer, 2, 4.0))  # the first place at which a spike counts
+    yield short(at([*longer, 0.6, 0.6, 0.5, 0.5], 2, 9.0))  # in the first fifth: the start
+    yield short(at(fall, 1, 4.0))  # nothing two before it
+    yield short(at(fall, 5, 4.0))  # one after it
+    yield short([1.0, 1.0, 1.5, 1.0, 1.0], validation_loss=[1.0])  # not over 1.5 times; a single held-out loss
+    yield short([1.0, 1.0, 1.6, 1.0, 0.9], validation_loss=[2.0, 1.0, 1.2])  # a spike, and forgetting
+    yield short([1.0, 1.0, 2.0, 1.0, 4.0])  # twice the median, and less than 1.5 times the mean
+    yield short([2.0, 2.0, 2.0, 1.0, 1.0])  # a step down
+    yield short([2.0, 2.0, 2.6, 1.0, 1.0])  # a spike on it
+    yield short(at(fall, 3, 0.3))  # a low one, and an ordinary one after it
+    yield short(at(fall, 6, 9.0))  # the last loss alone is high
+    yield short(fall, validation_loss=[2.0, 1.0, 1.18, 1.2])  # its lowest is not the one before
+    yield short(fall, validation_loss=[2.0, 1.0, 1.04])
+    yield short([1.0] * 5, validation_loss=[2.0, 1.0, 1.2])  # the training loss has not fallen
+    yield short([1.0, 1.0, 1.0, 1.0, 0.9], validation_loss=[2.0, 1.0, 1.2])  # flat, and forgetting
+
+    n = rng.choice([18, 19, 23, 24])  # whose fifth is not the same rounded down, rounded and rounded up
+    fifth, middle, late = n // 5, n // 2, rng.randint(n // 2, n - 4)
+    sound, rates = losses(n), run(n)["lr"]
+    level = [round(1 + rng.uniform(-0.01, 0.01), 3) for _ in range(n)]
+    stairs = [round(2 * value, 3) for value in level[:middle]] + level[middle:]
+    rising = [2.0, 1.0, 1.2, round(rng.uniform(1.2, 1.5), 2)]
+    for columns in (
+        {"loss": sound, "lr": [*rates[: 1 - fifth], *[0.0] * (fifth - 1)], "grad_norm": None},
+        {"loss": sound, "lr": [*rates[:-fifth], *[0.0] * fifth], "grad_norm": None},
+        {"loss": sound, "lr": at(rates, 0, 0.0)},  # a warmup
+        {"loss": sound, "validation_loss": None, "grad_norm": None},
+        {"loss": sound[: rng.randint(1, 4)]},
+        {"loss": [0.0] * n, "grad_norm": [0.0] * n},
+        {"loss": [0.0] * n, "grad_norm": [nan] * n},
+        {"loss": at(sound, late, nan)},
+        {"loss": sound, "grad_norm": at([1.0] * n, late, math.inf)},
+        {"loss": sound, "validation_loss": [1.7] * 3},
+        {"loss": at(sound, fifth, round(3 * sound[fifth], 3)), "validation_loss": rising},
+        {"loss": at(sound, n - 3, round(3 * sound[n - 3], 3))},
+        {"loss": at(at(sound, n - 3, 1.2), n - 1, 4.0)},
+        {"loss": at(stairs, middle - 1, round(rng.uniform(1.9, 2.1), 2))},
+        {"loss": at(stairs, middle - 1, round(rng.uniform(2.5, 2.7), 2))},
+        {"loss": at(sound, 2, 9.0)},
+        {"loss": at(sound, middle, round(0.3 * sound[middle], 3))},
+        {"loss": sound, "validation_loss": rising},
+        {"loss": sound, "validation_loss": [2.0, 1.0, 1.02]},
+        {"loss": at(sound, n - 1, 50.0), "validation_loss": rising},
+        {"loss": [*level[:-1], 0.9], "validation_loss": rising},
+    ):
+        yield Probe((run(n, **columns),), "typical")
 
 
 Rule = Callable[[list, list, list, list], bool]  # of loss, held-out loss, gradient norms, rates
 
 
-def _spikes(loss: list[float], threshold_of: Callable[[int], float], first: int) -> bool:
+def _spikes(loss: list[float], threshold_of: Callable[[int], float], first: int | None = None) -> bool:
+    first = max(2, len(loss) // 5) if first is None else first
     return any(loss[place] > threshold_of(place) for place in range(first, len(loss) - 2))
 
 
-def _around(loss: list[float], place: int) -> float:
-    return 1.5 * median([loss[place - 2], loss[place - 1], loss[place + 1], loss[place + 2]])
+def _around(loss: list[float], place: int, middle: Callable[[list[float]], float] = median) -> float:
+    return 1.5 * middle([loss[place - 2], loss[place - 1], loss[place + 1], loss[place + 2]])
 
 
 RULES: dict[str, Rule] = {  # in order; the part in brackets is not part of the answer
@@ -423,7 +461,7 @@ RULES: dict[str, Rule] = {  # in order; the part in brackets is not part of the 
     "not a number": lambda loss, held, norms, rates: not all(map(math.isfinite, [*loss, *norms])),
     "nothing updated": lambda loss, held, norms, rates: len(held) > 1 and len(set(held)) == 1,
     "schedule spent early": lambda loss, held, norms, rates: bool(rates) and not any(rates[-max(2, len(rates) // 5) :]),
-    "spike": lambda loss, held, norms, rates: _spikes(loss, lambda i: _around(loss, i), max(2, len(loss) // 5)),
+    "spike": lambda loss, held, norms, rates: _spikes(loss, lambda place: _around(loss, place)),
     "overfitting": lambda loss, held, norms, rates: bool(held) and held[-1] > 1.05 * min(held) and loss[-1] < loss[0],
     "flat": lambda loss, held, norms, rates: median(loss[-5:]) > 0.95 * median(loss[:5]),
     "cannot tell (not held out)": lambda loss, held, norms, rates: not held,
@@ -493,13 +531,63 @@ def history_last_rate(history):
 
 
 @mistake(
+    "looks for any rate of 0",
+    "One rate of 0 anywhere is enough for you: a warmup begins with 0, and a cosine ends there. The schedule is spent "
+    "early if the whole last fifth has rate 0, `all(…)`.",
+)
+def history_any_rate(history):
+    return _said(history, {"schedule spent early": lambda loss, held, norms, rates: 0 in rates})
+
+
+@mistake(
     "compares a loss with the one before",
     "You compare each loss with the one before: after a low one an ordinary one looks like a spike. Take the median of "
     "the two before and the two after.",
 )
 def history_before_only(history):
     def spike(loss, held, norms, rates):
-        return _spikes(loss, lambda place: 1.5 * loss[place - 1], max(2, len(loss) // 5))
+        return _spikes(loss, lambda place: 1.5 * loss[place - 1])
+
+    return _said(history, {"spike": spike})
+
+
+@mistake(
+    "takes the mean",
+    "You take the mean: one other high loss lifts it, and hides a spike or makes a run look flat. Take the median, "
+    "`statistics.median` or `np.median`.",
+)
+def history_mean(history):
+    def spike(loss, held, norms, rates):
+        return _spikes(loss, lambda place: _around(loss, place, fmean))
+
+    return _said(history, {"spike": spike, "flat": lambda loss, *_: fmean(loss[-5:]) > 0.95 * fmean(loss[:5])})
+
+
+@mistake(
+    "takes the mean around a loss",
+    "You take the mean of the four losses around: another high one among them lifts it and hides a spike. Take the "
+    "median, `statistics.median` or `np.median`.",
+)
+def history_mean_around(history):
+    return _said(history, {"spike": lambda loss, *_: _spikes(loss, lambda i: _around(loss, i, fmean))})
+
+
+@mistake(
+    "takes the lower of the middle two",
+    "You take the lower of the middle two for the median of four, as `torch.median` does: it is halfway between them, "
+    "`statistics.median` or `np.median`.",
+)
+def history_lower_median(history):
+    return _said(history, {"spike": lambda loss, *_: _spikes(loss, lambda i: _around(loss, i, median_low))})
+
+
+@mistake(
+    "counts the spike itself",
+    "The loss itself is among those that you take the median of: take the two before and the two after, four in all.",
+)
+def history_with_itself(history):
+    def spike(loss, held, norms, rates):
+        return _spikes(loss, lambda place: 1.5 * median(loss[place - 2 : place + 3]))
 
     return _said(history, {"spike": spike})
 
@@ -519,6 +607,18 @@ def history_early_spike(history):
 def history_no_margin(history):
     def overfitting(loss, held, norms, rates):
         return bool(held) and held[-1] > min(held) and loss[-1] < loss[0]
+
+    return _said(history, {"overfitting": overfitting})
+
+
+@mistake(
+    "overlooks the training loss",
+    "You look at the held-out loss alone: it is overfitting only if the training loss has fallen meanwhile, its last "
+    "below its first.",
+)
+def history_held_only(history):
+    def overfitting(loss, held, norms, rates):
+        return bool(held) and held[-1] > 1.05 * min(held)
 
     return _said(history, {"overfitting": overfitting})
 
@@ -573,9 +673,15 @@ DIAGNOSE = Exercise(
         history_equal_to_nan,
         history_sound_unseen,
         history_last_rate,
+        history_any_rate,
         history_before_only,
+        history_mean,
+        history_mean_around,
+        history_lower_median,
+        history_with_itself,
         history_early_spike,
         history_no_margin,
+        history_held_only,
         history_two_ends,
         history_flat_first,
         history_every_column,

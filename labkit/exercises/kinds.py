@@ -6,6 +6,7 @@ a comparison never runs the learner's code (an `__eq__`, a `__repr__`). Nothing 
 
 from __future__ import annotations
 
+import ast
 import inspect
 import math
 import random
@@ -16,7 +17,8 @@ from functools import cached_property
 from typing import Any
 
 MAX_ITEMS, MAX_DEPTH = 1_000_000, 20  # of a result; a larger one cannot be the answer to any probe
-IMPORTS = "import math\n\nimport labkit as lk\nimport numpy as np\n"  # of every exercise's cell
+MODULES = ("collections", "itertools", "math", "random", "re", "statistics")  # which every exercise's cell has
+IMPORTS = "".join(f"import {name}\n" for name in MODULES) + "\nimport labkit as lk\nimport numpy as np\n"
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,9 @@ class Comparison:
 
     Lists are ordered, sets are not; a tuple is a list; numbers of all libraries are numbers; a nested list of numbers,
     a numpy array and a tensor of the same shape are equivalent. Numbers agree within max(atol, rtol·|expected|), NaN
-    with NaN only. With `dtype`, a tensor of the reference must be a tensor of this type, and an array an array. With
-    `partition` the result is a list of groups, and neither their order nor the order within them counts.
+    with NaN only. With `dtype`, a tensor of the reference must be a tensor of this type, and an array an array; where
+    the reference's requires a gradient, so must this one. With `partition` the result is a list of groups, and neither
+    their order nor the order within them counts.
     """
 
     rtol: float = 1e-6
@@ -109,12 +112,25 @@ class Exercise:
         found = [earlier for each in self.uses for earlier in (*each.earlier, each)]
         return tuple({each.id: each for each in found}.values())
 
-    @cached_property
-    def preamble(self) -> str:
-        """The code before the cell, at home as in grading: the imports, and the source of what it uses."""
-        torch = any(each.torch for each in (self, *self.earlier))
+    def preamble(self, cell: str = "") -> str:
+        """The code before this cell, at home as in grading: the imports, and the source of what the exercise uses.
+
+        Loading torch takes a second or two, so it is there only if the exercise declares it or the cell uses the name.
+        """
+        torch = any(each.torch for each in (self, *self.earlier)) or _names(cell, "torch")
         sources = [inspect.getsource(each.reference) for each in self.earlier]
         return "\n\n".join([IMPORTS + "import torch\n" * torch, *sources])
+
+
+def _names(source: str, name: str) -> bool:
+    """Whether the code uses the name; a comment or a text that holds it does not."""
+    if name not in source:
+        return False
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # what the cell's own run will say
+        return False
+    return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(tree))
 
 
 @dataclass(frozen=True)
@@ -172,7 +188,8 @@ def _plain(value: Any, depth: int, room: list[int]) -> Any:
     if array.ndim == 0:
         return numbers[0]
     of = value if kind.__module__.startswith("torch") else array  # a tensor's type is written as torch.int64
-    return {"array": numbers, "shape": list(array.shape), "dtype": str(of.dtype)}
+    grad = {"grad": True} if getattr(of, "requires_grad", False) else {}
+    return {"array": numbers, "shape": list(array.shape), "dtype": str(of.dtype), **grad}
 
 
 def _named(kind: type) -> str:
@@ -212,8 +229,10 @@ def literal(value: Any) -> str:
     name, said = ("np.array", f'"{value.dtype}"') if array is value else ("torch.tensor", str(value.dtype))
     usual = "torch.float32" if name == "torch.tensor" and array.dtype.kind == "f" else np.array(array.tolist()).dtype
     typed = "" if array.size and str(value.dtype).removeprefix("torch.") == str(usual).removeprefix("torch.") else said
-    text = f"{name}({literal(value.tolist())}{f', dtype={typed}' if typed else ''})"
-    return text if array.size else f"{text}.reshape({literal(tuple(value.shape))})"
+    numbers = array.astype(str).astype(float) if array.dtype == np.float32 else array  # 0.1, not 0.10000000149011612
+    text = f"{name}({literal(numbers.tolist())}{f', dtype={typed}' if typed else ''})"
+    text = text if array.size else f"{text}.reshape({literal(tuple(value.shape))})"
+    return text + ".requires_grad_()" * getattr(value, "requires_grad", False)
 
 
 def _array(value: Any) -> Any:
@@ -244,6 +263,8 @@ def difference(yours: Outcome, expected: Outcome, compare: Comparison) -> str | 
     if yours.error or expected.error:
         if yours.error and expected.error:
             return f"it raises {yours.error}, but a {expected.error} is right"
+        if expected.error and yours.value == {"other": f"a {expected.error}"}:
+            return f"it returns a {expected.error}, which has to be raised: `raise {expected.error}(…)`"
         if expected.error:
             return f"yours {shown(yours.value)}, expected a {expected.error}"
         return f"it raises {yours.error}: {yours.message}".rstrip(": ")
@@ -357,6 +378,8 @@ def _wrong_type(a: Any, b: Any, dtype: str) -> str | None:
             return f"yours is {_kind(a)} ({shown(a)}), expected {_typed(wanted)}"
         if a["dtype"] != wanted:
             return f"yours is {_typed(a['dtype'])}, expected {_typed(wanted)}"
+        if "grad" in b and "grad" not in a:
+            return "yours does not require a gradient, as it must where an argument does: something detaches it"
     if isinstance(a, dict) and isinstance(b, dict):
         if "list" in a and "list" in b:
             pairs = list(zip(a["list"], b["list"]))

@@ -34,8 +34,8 @@ def _adapter(rng: random.Random, out: int, into: int, rank: int) -> tuple[torch.
 def forward_probes(rng: random.Random) -> Iterator[Probe]:
     for group in ("edges", "typical"):
         W, A, B = _adapter(rng, 3, 4, 2)
-        yield Probe((_drawn(rng, 4), W, A, B, 4), group)  # a single vector
-        yield Probe((_drawn(rng, 2, 1, 4), W, A, B, 3.0), group)  # batch × length × in
+        yield Probe((_drawn(rng, 4), W, A, B.clone().requires_grad_(), 4), group)  # a single vector
+        yield Probe((_drawn(rng, 2, 1, 4), W, A.clone().requires_grad_(), B, 3.0), group)  # batch × length × in
         yield Probe((_drawn(rng, 2, 3), *_adapter(rng, 3, 3, 2), 6), group)  # a square matrix
         x = _drawn(rng, rng.randint(1, 2), 5)
         yield Probe((x, *_adapter(rng, rng.choice([4, 6]), 5, rng.randint(2, 3)), rng.choice([1, 16, 32])), group)
@@ -110,6 +110,15 @@ def forward_update_unturned(x, W, A, B, alpha):
     return x @ W.T + alpha / len(A) * (x @ (B @ A))
 
 
+@mistake(
+    "detaches",
+    "Yours detaches: gradients must flow through to A and B, or nothing learns. Use torch's operations on the tensors "
+    "as they are, without `.detach()`, `.data`, `torch.tensor(…)`, NumPy or `torch.no_grad()`.",
+)
+def forward_detached(x, W, A, B, alpha):
+    return (x @ W.T + alpha / len(A) * _update(x, A, B)).detach()
+
+
 FORWARD = Exercise(
     id="lora.forward",
     points=2,
@@ -129,6 +138,7 @@ FORWARD = Exercise(
         forward_columns,
         forward_unturned,
         forward_update_unturned,
+        forward_detached,
     ),
     hints=(
         "x has its features on the last axis, W is out × in: which of the two has to be transposed? Where do you find r?",
@@ -187,11 +197,16 @@ def start_both_drawn(rank, in_features, out_features, generator):
     return _start(rank, in_features, out_features, each, _uniform(1 / math.sqrt(max(rank, 1)), generator))
 
 
-@mistake(
-    "exchanges A and B",
-    "You draw B and leave A zero: BA is 0 as well, but it is A that LoRA, and PEFT, draw.",
-)
+EXCHANGED = "You draw B and leave A zero: BA is 0 as well, but it is A that LoRA, and PEFT, draw."
+
+
+@mistake("exchanges A and B", EXCHANGED)
 def start_exchanged(rank, in_features, out_features, generator):
+    return _start(rank, in_features, out_features, None, _uniform(1 / math.sqrt(max(rank, 1)), generator))
+
+
+@mistake("exchanges A and B, as wide as A", EXCHANGED)
+def start_exchanged_as_wide(rank, in_features, out_features, generator):
     return _start(rank, in_features, out_features, None, _uniform(1 / math.sqrt(in_features), generator))
 
 
@@ -269,6 +284,7 @@ INITIALIZE = Exercise(
     misconceptions=(
         start_both_drawn,
         start_exchanged,
+        start_exchanged_as_wide,
         start_both_zero,
         start_normal,
         start_plain_kaiming,
@@ -314,14 +330,17 @@ def count_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe((small, 2, []), "edges")
     yield Probe((small, 0, ["q_proj"]), "edges")
     yield Probe((small, 5, ["k_proj"]), "edges")  # above its smaller side
+    yield Probe((small, 5, ["q_proj"]), "edges")  # above that of another, which is not targeted
     width = rng.randint(6, 20) * 4
-    shapes = model(width, width // rng.choice([2, 4]), width * 2 + rng.randint(1, 9), 2, 301)
+    key = width // rng.choice([2, 4])
+    shapes = model(width, key, width * 2 + rng.randint(1, 9), 2, 301)
     rank = rng.randint(2, 4)
     yield Probe((shapes, rank, ["q_proj", "v_proj"]), "typical")
     yield Probe((shapes, rank, ["up_proj", rng.choice(["k_proj", "down_proj"])]), "typical")
     yield Probe((shapes, rank, "all-linear"), "typical")
     yield Probe((shapes, rank, ["mlp.up_proj", "up_proj"]), "typical")
     yield Probe((shapes, rank, ["q_proj", rng.choice(["query", "proj", "self_attn"])]), "typical")
+    yield Probe((shapes, rng.randint(key + 1, width), ["up_proj", "q_proj"]), "typical")
     yield Probe((shapes, width + 1, "all-linear"), "typical")
 
 
@@ -445,6 +464,16 @@ def count_any_rank(shapes, rank, targets):
     return _counted(shapes, rank, targets, lambda out, into: rank * (out + into))
 
 
+@mistake(
+    "looks at every matrix for the rank",
+    "You compare the rank with every matrix: only the targeted ones get an A and a B, so only their sides limit it.",
+)
+def count_rank_of_all(shapes, rank, targets):
+    if rank > min(map(min, shapes.values())):
+        raise ValueError("rank")
+    return lora.count(shapes, rank, targets)
+
+
 COUNT = Exercise(
     id="lora.count",
     points=3,
@@ -465,6 +494,7 @@ COUNT = Exercise(
         count_twice,
         count_unknown_passed,
         count_any_rank,
+        count_rank_of_all,
     ),
     hints=(
         "For one matrix: what are the shapes of A and B? Then: which layers are targeted, each counted once?",
@@ -593,12 +623,12 @@ def rank_probes(rng: random.Random) -> Iterator[Probe]:
         values = [round(5 / place**power + rng.uniform(0, 0.02), 3) for place in range(1, size + 1)]
         if rng.random() < 0.5:
             rng.shuffle(values)
-        yield Probe((np.array(values), rng.choice([0.53, 0.77, 0.91])), "typical")
+        yield Probe((values, rng.choice([0.53, 0.77, 0.91])), "typical")
     values = [round(6 / place**0.6, 3) for place in range(1, 13)]
-    yield Probe((np.array(values[::-1]), 0.71), "typical")
-    yield Probe((np.array([3.0, 3.0, 3.0, 3.0]), 0.5), "typical")
-    yield Probe((np.array(values), 0.0), "typical")
-    yield Probe((np.array([2.0, 1.0]), rng.choice([-0.2, 1.3])), "typical")
+    yield Probe((values[::-1], 0.71), "typical")
+    yield Probe(([3.0, 3.0, 3.0, 3.0], 0.5), "typical")
+    yield Probe((values, 0.0), "typical")
+    yield Probe(([2.0, 1.0], rng.choice([-0.2, 1.3])), "typical")
 
 
 def _needed(values: list[float], share: float, power: float = 2.0, strictly: bool = False, by_size: bool = True) -> int:

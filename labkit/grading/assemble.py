@@ -197,7 +197,7 @@ def notebook(cells: dict[str, str], seed: int, only: set[tuple[str, str]] | None
         }
         if not groups:
             continue
-        made.append(_code(RESET + exercise.preamble))
+        made.append(_code(RESET + exercise.preamble(cells[exercise.id])))
         made.append(_code(cells[exercise.id]))
         parts += [Part("begin", exercise.id), Part("learner", exercise.id)]
         probes, expected = exercise.draw(seed), expected_outcomes(exercise, seed)
@@ -281,7 +281,7 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
         case {"dict": list(pairs)} if len(value) == 1:
             plain = all(isinstance(p, list) and len(p) == 2 and all(_is_plain(x, depth + 1) for x in p) for p in pairs)
             return plain and len({repr(key) for key, _ in pairs}) == len(pairs)  # the only key that is known, for all
-        case {"array": list(items), "shape": list(shape), "dtype": str()} if len(value) == 3:
+        case {"array": list(items), "shape": list(shape), "dtype": str(), **rest} if rest in ({}, {"grad": True}):
             sized = all(type(n) is int and n >= 0 for n in shape) and len(shape) <= 20
             return sized and math.prod(shape) == len(items) and all(_is_number(item) for item in items)
         case {"float": "nan" | "inf" | "-inf"} if len(value) == 1:

@@ -6,9 +6,9 @@ import ast
 import builtins
 import inspect
 
-from labkit.exercises.kinds import Exercise
+from labkit.exercises.kinds import MODULES, Exercise
 
-THERE = {"math", "lk", "np", "torch", "__name__", "display", "get_ipython", "exit", "quit"}  # before the cell
+THERE = {*MODULES, "lk", "np", "torch", "__name__", "display", "get_ipython", "exit", "quit"}  # before the cell
 MOST_NAMES, MOST_LETTERS = 5, 40
 
 

@@ -91,7 +91,30 @@ def test_a_name_at_the_top_of_the_cell_is_not_defined():
 def test_the_preamble_is_there_and_lk_has_only_the_decorator():
     source = cell("if not values:\n    raise ValueError\nreturn math.fsum(values) / np.size(values)")
     assert check(TOY, source).passed
+    assert check(TOY, cell("if not values:\n    raise ValueError\nreturn statistics.mean(values)")).passed
     assert "lk.use" in check(TOY, "other = lk.use('start.mean')\n" + cell(RIGHT)).text
+
+
+def test_what_a_function_imports_is_loaded_before_its_clock_starts(tmp_path, monkeypatch):
+    (tmp_path / "loaded_late.py").write_text("import signal\nrunning = signal.getitimer(signal.ITIMER_REAL)[0]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert check(TOY, cell("import loaded_late\n" + RIGHT)).passed
+    assert sys.modules.pop("loaded_late").running == 0
+    assert "No module named 'absent'" in check(TOY, cell("import absent\n" + RIGHT)).text
+
+
+def test_a_word_that_no_call_returns_is_told_as_such():
+    from dataclasses import replace
+
+    def side(number):
+        return "left" if number < 0 else "right"
+
+    probes = [Probe((n,), "a") for n in (-2, 3)]
+    exercise = replace(TOY, id="start.side", reference=side, probes=lambda rng: probes, misconceptions=())
+    head = '@lk.exercise("start.side")\ndef side(number):\n    return '
+    said = "wrong for side(3): yours 'Right', expected 'right'; 'Right' is none of the words that it may return"
+    assert check(exercise, head + '"left" if number < 0 else "Right"').text == said
+    assert check(exercise, head + '"left"').text == "wrong for side(3): yours 'left', expected 'right'"
 
 
 def test_magics_are_refused_in_words():

@@ -79,7 +79,7 @@ def test_references_run_where_there_is_nothing_but_python_numpy_torch_and_a_stub
     """As in grading: a fresh interpreter whose `labkit` is the decorator alone, and torch only where it is declared."""
     (tmp_path / "labkit.py").write_text("def exercise(id):\n    return lambda function: function\n")
     for torch in (False, True):
-        source = "".join(each.preamble + reference_cell(each) for each in CATALOGUE.values() if each.torch == torch)
+        source = "".join(each.preamble() + reference_cell(each) for each in CATALOGUE.values() if each.torch == torch)
         blocked = "" if torch else "import sys\nsys.modules['torch'] = None\n"
         (tmp_path / "cells.py").write_text(blocked + source + "\nprint('done')\n")
         done = subprocess.run([sys.executable, "cells.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)

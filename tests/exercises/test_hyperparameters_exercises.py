@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import statistics
 
 import numpy as np
 import pytest
 
+from labkit import diagnosis
 from labkit.exercises import find
 from labkit.exercises.engine import judge
 
@@ -67,6 +69,53 @@ def test_another_right_solution_passes(function):
         assert judge(find(f"hyperparameters.{function.__name__}"), function, seed).text == "passed"
 
 
+@pytest.mark.parametrize(
+    "right, written, says",
+    [
+        ("1.5 * median", "1.5 * statistics.fmean", "mean of the four losses around"),
+        ("median(", "statistics.fmean(", "You take the mean: "),
+        ("median(", "statistics.median_low(", "lower of the middle two"),
+        ("around = [", "around = [loss[place], ", "The loss itself is among"),
+        ("range(max(2, len(loss) // 5)", "range(1 + max(2, len(loss) // 5)", "expected 'spike'"),
+        ("range(max(2, len(loss) // 5)", "range(max(2, -(-len(loss) // 5))", "expected 'spike'"),
+        ("range(max(2, len(loss) // 5)", "range(len(loss) // 5", "yours 'spike'"),
+        ("len(loss) - 2)", "len(loss) - 3)", "expected 'spike'"),
+        ("max(2, len(rates) // 5)", "max(2, -(-len(rates) // 5))", "expected 'schedule spent early'"),
+        ("max(2, len(rates) // 5)", "(len(rates) // 5)", "yours 'schedule spent early'"),
+        ("max(2, len(rates) // 5)", "2", "yours 'schedule spent early'"),
+        ("rates and not any(rates[-max(2, len(rates) // 5) :])", "0 in rates", "One rate of 0 anywhere"),
+        ("rates[-max(2, len(rates) // 5) :]", "rates[-1:]", "You look at the last rate alone"),
+        (" and loss[-1] < loss[0]", "", "You look at the held-out loss alone"),
+        ("1.05 * min(held)", "1.05 * held[-2:][0]", "expected 'overfitting'"),
+        ("len(held) > 1", "held", "yours 'nothing updated'"),
+        ('"not a number"', '"NaN"', "'NaN' is none of the words that it may return"),
+    ],
+)
+def test_a_rule_that_is_a_little_off_is_answered_with_a_short_call(right, written, says):
+    source = inspect.getsource(diagnosis.diagnose)
+    assert right in source
+    names = {"math": math, "statistics": statistics}
+    exec(source.replace(right, written), names)
+    for seed in range(3):
+        text = judge(find("hyperparameters.diagnose"), names["diagnose"], seed).text
+        assert says in text and len(text) < 500
+
+
+def test_a_rate_computed_by_torch_in_float32_passes():
+    import torch
+
+    def lr_by_torch(step, steps, lr, warmup_steps):
+        if not 0 <= step <= steps:
+            raise ValueError
+        if step < warmup_steps:
+            return lr * step / warmup_steps
+        done = torch.tensor((step - warmup_steps) / max(steps - warmup_steps, 1))
+        return lr * (1 + torch.cos(torch.pi * done)) / 2
+
+    for seed in range(20):
+        assert judge(find("hyperparameters.lr_at"), lr_by_torch, seed).passed
+
+
 def interval_by_numpy(values):
     return np.mean(values), 2.262 * np.std(values) / np.sqrt(len(values))
 
@@ -79,6 +128,12 @@ def checked_linear(step, steps, lr, warmup_steps):
     return lr * (1 - (step - warmup_steps) / max(steps - warmup_steps, 1))
 
 
+def product_checked(per_device, devices, accumulation):
+    if per_device * devices * accumulation < 1:
+        raise ValueError
+    return per_device * devices * accumulation
+
+
 @pytest.mark.parametrize(
     "name, function, says",
     [
@@ -86,6 +141,7 @@ def checked_linear(step, steps, lr, warmup_steps):
         ("lr_at", checked_linear, "misconception: You decay in a straight line"),
         ("effective_batch", lambda per_device, devices, accumulation: per_device * devices, "accumulated parts out"),
         ("effective_batch", lambda *args: float(math.prod(args)), "below 1"),
+        ("effective_batch", product_checked, "wrong for effective_batch(-4, 2, -1): yours 8, expected a ValueError"),
         ("diagnose", lambda history: "sound", "wrong for diagnose("),
         ("diagnose", lambda history: diagnose(history | {"grad_norm": []}), "only `grad_norm` still says nan"),
         ("diagnose", lambda history: diagnose(history).title(), "wrong for diagnose("),

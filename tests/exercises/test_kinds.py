@@ -96,6 +96,18 @@ def test_a_type_is_compared_where_it_is_asked_for():
     assert "int64" in told({"ids": a.int()}, {"ids": a}, dtype="int64")
 
 
+def test_a_gradient_is_asked_for_with_the_type_where_the_references_result_has_one():
+    a = torch.ones(2, requires_grad=True)
+    assert equal(a * 1, a * 1, dtype="float32") and equal(a, a.detach(), dtype="float32")
+    assert "something detaches it" in told(a.detach(), a * 1, dtype="float32")
+    assert equal(a.detach(), a * 1)  # without a type, only the numbers count
+
+
+def test_an_error_that_is_returned_is_told_to_be_raised():
+    said = difference(Outcome(plain(ValueError("no"))), Outcome(error="ValueError"), Comparison())
+    assert said == "it returns a ValueError, which has to be raised: `raise ValueError(…)`"
+
+
 def test_differences_are_told_in_words():
     assert told(np.zeros((4, 7)), np.zeros((4, 8))) == "shape (4, 7), expected (4, 8)"
     assert told(3, 4) == "yours 3, expected 4"
@@ -157,6 +169,7 @@ arguments = st.recursive(
     | st.floats()
     | st.text(max_size=5)
     | st.sampled_from([torch.zeros(2, 0), torch.tensor([[1], [2]]), torch.tensor(1.5), torch.tensor([True])])
+    | st.sampled_from([torch.tensor([0.1], requires_grad=True), torch.zeros(0, 2, requires_grad=True)])
     | st.sampled_from([torch.tensor([0.1]), torch.tensor([0.1], dtype=torch.float64), torch.tensor([math.nan])])
     | st.sampled_from([np.zeros((0, 3)), np.array([1, 2]), np.array(0.5), np.array([1, math.inf], dtype="float32")]),
     lambda inner: (
@@ -179,7 +192,8 @@ def exactly(value):
     if isinstance(value, (set, frozenset)):
         return type(value).__name__, sorted(repr(exactly(item)) for item in value)
     if isinstance(value, (torch.Tensor, np.ndarray)):
-        return type(value).__name__, str(value.dtype), tuple(value.shape), repr(value.tolist())
+        grad = getattr(value, "requires_grad", False)
+        return type(value).__name__, str(value.dtype), grad, tuple(value.shape), repr(value.tolist())
     return type(value).__name__, repr(value)
 
 
@@ -187,6 +201,17 @@ def exactly(value):
 def test_an_argument_written_as_python_gives_it_again(value):
     again = eval(literal(value), {"np": np, "torch": torch})
     assert exactly(again) == exactly(value)
+
+
+def test_numbers_in_float32_are_written_with_no_more_digits_than_they_have():
+    assert literal(torch.tensor([[-0.16, 1e-7]])) == "torch.tensor([[-0.16, 1e-07]])"
+    assert literal(torch.tensor([0.1]).bfloat16()).startswith("torch.tensor([0.1")
+
+
+@given(st.lists(st.floats(width=32), min_size=1))
+def test_a_tensor_written_as_python_has_the_same_bits(values):
+    for value in (torch.tensor(values), torch.tensor(values).bfloat16(), np.array(values, dtype="float32")):
+        assert exactly(eval(literal(value), {"np": np, "torch": torch})) == exactly(value)
 
 
 def test_what_no_probe_holds_cannot_be_written():

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from labkit.exercises import catalogue, find
-from labkit.exercises.engine import judge
+from labkit.exercises.engine import check, judge
 from labkit.exercises.kinds import literal
 
 
@@ -54,8 +54,8 @@ def merge(W, A, B, alpha):
 
 
 def rank_needed(singular_values, share):
-    squares = sorted((float(value) ** 2 for value in singular_values), reverse=True)
-    if not squares or not 0 <= share <= 1:
+    squares = sorted((value**2 for value in singular_values), reverse=True)
+    if not singular_values or not 0 <= share <= 1:
         raise ValueError("share")
     rank, held = 0, 0.0
     while held < share * sum(squares) - 1e-12:
@@ -91,13 +91,35 @@ def checked_start(rank, in_features, out_features, generator):
     return A, torch.zeros(out_features, rank)
 
 
+def exchanged_start(rank, in_features, out_features, generator):
+    if not 1 <= rank <= min(in_features, out_features):
+        raise ValueError("rank")
+    B = torch.nn.init.kaiming_uniform_(torch.empty(out_features, rank), a=math.sqrt(5), generator=generator)
+    return torch.zeros(rank, in_features), B
+
+
+def by_numpy(x, W, A, B, alpha):
+    x, W, A, B = (each.detach().numpy() for each in (x, W, A, B))
+    return torch.tensor(x @ W.T + alpha / len(A) * x @ A.T @ B.T)
+
+
+def refused_too_early(shapes, rank, targets):
+    if rank > min(min(shape) for shape in shapes.values()):
+        raise ValueError("rank")
+    return count(shapes, rank, targets)
+
+
 @pytest.mark.parametrize(
     "name, function, says",
     [
         ("forward", lambda x, W, A, B, alpha: W @ x + alpha / len(A) * (B @ A @ x), "takes x for a column|one column"),
         ("forward", lambda x, W, A, B, alpha: x @ W.T + x @ (B @ A).T, "multiplied by α/r"),
+        ("forward", by_numpy, "Yours detaches"),
+        ("forward", lambda x, W, A, B, alpha: forward(x, W, A.detach(), B, alpha), "Yours detaches"),
+        ("initialize", exchanged_start, "You draw B and leave A zero"),
         ("initialize", checked_start, "without `a=math.sqrt"),
         ("initialize", lambda rank, i, o, generator: (torch.randn(rank, i), torch.zeros(o, rank)), "wrong for"),
+        ("count", refused_too_early, "only the targeted ones get an A and a B"),
         ("count", lambda shapes, rank, targets: 2 * rank * 4096, "wrong for count("),
         ("count", lambda shapes, rank, targets: sum(rank * sum(each) for each in shapes.values()), "wrong for count("),
         ("merge", merge_in_place, "changes its argument"),
@@ -114,6 +136,19 @@ def test_what_people_write_first_is_answered(name, function, says):
     verdict = judge(find(f"lora.{name}"), function)
     assert not verdict.passed and any(each in verdict.text for each in says.split("|"))
     assert "\n" not in verdict.text
+
+
+def test_a_start_drawn_without_the_given_generator_is_told_so():
+    cell = """@lk.exercise("lora.initialize")
+def initialize(rank, in_features, out_features, generator):
+    if not 1 <= rank <= min(in_features, out_features):
+        raise ValueError
+    A = torch.empty(rank, in_features)
+    torch.nn.init.kaiming_uniform_(A, a=math.sqrt(5){})
+    return A, torch.zeros(out_features, rank)
+"""
+    assert check(find("lora.initialize"), cell.format(", generator=generator")).passed
+    assert "draws without the generator that it is given" in check(find("lora.initialize"), cell.format("")).text
 
 
 def test_a_generator_among_the_arguments_can_be_written_and_read_again():

@@ -60,7 +60,7 @@ def deviation(values):
     return mean(distances)
 """
 OWN = CELL + "\n\ndef mean(values):\n    return {}\n"  # the cell's own definition of what is used
-RIGHT = OWN.format("sum(values) / len(values) if values else int('')")  # int(''): a ValueError
+RIGHT = OWN.format("statistics.fmean(values)")  # which is in the preamble, and raises a ValueError for none
 WRONG = OWN.format("1.0")
 
 
@@ -124,11 +124,20 @@ def test_an_exercise_that_uses_another_is_examined_like_all():
 def test_what_is_used_brings_along_what_it_uses_and_torch():
     third = replace(TOY, id="start.third", uses=(replace(DEVIATION, torch=True), TOY))
     assert [each.id for each in third.earlier] == ["start.mean", "start.deviation"]
-    assert third.preamble.index("def mean(") < third.preamble.index("def deviation(")
-    assert third.preamble.count("def mean(") == 1 and "\nimport torch\n" in third.preamble
+    assert third.preamble().index("def mean(") < third.preamble().index("def deviation(")
+    assert third.preamble().count("def mean(") == 1 and "\nimport torch\n" in third.preamble()
     assert check(third, reference_cell(TOY).replace("start.mean", "start.third")).passed
 
 
 def test_an_exercise_of_another_lab_cannot_be_used():
     with pytest.raises(ValueError, match="lora.far uses start.mean, which is of another lab"):
         replace(DEVIATION, id="lora.far")
+
+
+def test_torch_is_there_at_home_and_graded_if_the_cell_uses_its_name_and_only_then(toys):
+    with_torch = RIGHT.replace("statistics.fmean(values)", "torch.tensor(values).mean() if values else int('')")
+    for cell, there in ((with_torch, True), (RIGHT + "# not torch\n", False)):
+        assert ("\nimport torch\n" in DEVIATION.preamble(cell)) == there
+        assembled = assemble.notebook({DEVIATION.id: cell}, 3)[0]["cells"][0]["source"]
+        assert assembled == assemble.RESET + DEVIATION.preamble(cell)
+        assert check(DEVIATION, cell).passed and remarks(cell, DEVIATION) == []
