@@ -16,7 +16,7 @@ from labkit.memory import GB, GIB, METHODS, OPTIMIZERS, TERMS, Plan, Setup, Size
 GIVEN_UP = {
     "full": "nothing",
     "lora": "what a low rank cannot learn",
-    "qlora": "the same, and a little of the base's quality",
+    "qlora": "the same, and perhaps a little of the base's quality",
 }
 
 

@@ -211,7 +211,7 @@ def remarks(found: Rating) -> list[str]:
         where = "in" if found.holds else "not in"
         told.append(
             f"predicted: {found.predicted['score']:.1%}, {low:.1%} to {high:.1%}; the score is {where} that interval, and "
-            f"{abs(found.off):.1%} {'below' if found.off > 0 else 'above'} what was predicted"
+            f"{100 * abs(found.off):.1f} points {'below' if found.off > 0 else 'above'} what was predicted"
         )
     return told + found.problems + found.notes
 

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from labkit.common import InputError
+from labkit.live import Line
 from labkit.masking import IGNORED, Rendered, collate
 
 Row: TypeAlias = Mapping | Rendered  # `input_ids` and `labels`, equally long
@@ -208,7 +209,8 @@ def fit(
     """Train the parameters that require gradients; the same seed gives the same losses to the bit on one CPU.
 
     AdamW; the loss of a step is the sum over its counted tokens divided by their number, however many parts it is
-    computed in. `on_step(step, history)` is called after every step, and ends the run by returning True. A loss or
+    computed in. `on_step(step, history)` is called after every step, and ends the run by returning True; without it a
+    line shows how far the run is. A loss or
     gradient that is NaN or infinite raises `InputError` before it reaches the weights; with `on_nan="record"` it is
     recorded and the run goes on.
 
@@ -254,6 +256,7 @@ def fit(
     lengths = [len(row["input_ids"]) for row in taught]
     count = max(settings.accumulation, hooks.parts if device.type == "cpu" else 1)
     order = hooks.batches(len(taught), settings.batch_size, settings.steps, settings.seed)
+    line = Line() if on_step is None else None
     for step, chosen in enumerate(order):
         if step < len(history.step):
             continue
@@ -293,11 +296,15 @@ def fit(
         due = step + 1 == settings.steps or (settings.eval_every and (step + 1) % settings.eval_every == 0)
         if held_out and due:
             validate(step + 1)
+        if line is not None:
+            line.show(f"step {step + 1} of {settings.steps}, loss {loss:.3f}", (step + 1) / settings.steps)
         ended = on_step is not None and on_step(step + 1, history)
         if on_state is not None:
             on_state(step + 1, lambda: _state(model, optimizer, history, device))
         if ended:
             break
+    if line is not None:
+        line.close()
     model.eval()
     return history
 
