@@ -376,25 +376,6 @@ for checkpointing in (False, True):
 # %% [markdown]
 # One row instead of four saves more here than checkpointing; together they leave 4.5 of 34.6 GB. The peak stays at the
 # loss.
-#
-# ### Small models
-#
-# This kit's base has 2.2 million numbers. How much of LoRA's peak does QLoRA save on it, in a step with 16 rows of 64
-# tokens?
-
-# %% labkit={"rtol": 0.02}
-tiny = lk.memory.sizes(lk.architectures.read(lk.models.BASE))
-ids = torch.randint(0, 2048, (16, 64), generator=torch.Generator().manual_seed(0))
-for method in ("lora", "qlora"):
-    fresh, _ = lk.models.load(device="cpu", quantize="nf4" if method == "qlora" else None)
-    fresh = lk.models.add_lora(fresh, rank=16, alpha=32)
-    measured = lk.trace.measure(fresh, ids).peak / 1e6
-    setup = lk.memory.Setup(method, batch=16, sequence=64, dtype="float32")
-    planned = lk.memory.plan(tiny, setup).peak / 1e6
-    print(f"{method:<6} planned {planned:5.1f} MB, measured {measured:5.1f} MB")
-
-# %% [markdown]
-# The frozen weights are a small part of what this base takes, so there is little that four bits could save.
 
 # %%
 lk.quiz("qlora", when="during", segment="memory")
@@ -569,7 +550,7 @@ for name, bits in (("as it is", None), ("4 bits", 4), ("3 bits", 3), ("2 bits", 
     if bits is not None:
         lk.models.keep_bits(reduced, bits)
     before = lk.training.evaluate(reduced, text, pad=tokenizer.pad_token_id)
-    record = records["LoRA"] if bits is None else lk.runs.best(f"bits-{bits}-*")
+    record = lora if bits is None else lk.runs.best(f"bits-{bits}-*")
     after = lk.runs.interval([outcome.text_loss for outcome in record.outcomes])
     print(
         f"{name:<32}{before:7.2f}{after.mean:8.2f}  ({after.low:.2f} to {after.high:.2f})"
@@ -581,6 +562,25 @@ for name, bits in (("as it is", None), ("4 bits", 4), ("3 bits", 3), ("2 bits", 
 # there are, where four bits still make no difference. How many are needed depends on the model, so the control is worth
 # its runs with yours. (The kit's own levels are rounded once and kept in float32. LoRA over three bits is *above* LoRA
 # here, by 8.7 points, with an interval that just includes 0: no advice.)
+#
+# ### Small models
+#
+# This kit's base has 2.2 million numbers. How much of LoRA's peak does QLoRA save on it, in a step with 16 rows of 64
+# tokens?
+
+# %% labkit={"rtol": 0.02}
+tiny = lk.memory.sizes(lk.architectures.read(lk.models.BASE))
+ids = torch.randint(0, 2048, (16, 64), generator=torch.Generator().manual_seed(0))
+for method in ("lora", "qlora"):
+    fresh, _ = lk.models.load(device="cpu", quantize="nf4" if method == "qlora" else None)
+    fresh = lk.models.add_lora(fresh, rank=16, alpha=32)
+    measured = lk.trace.measure(fresh, ids).peak / 1e6
+    setup = lk.memory.Setup(method, batch=16, sequence=64, dtype="float32")
+    planned = lk.memory.plan(tiny, setup).peak / 1e6
+    print(f"{method:<6} planned {planned:5.1f} MB, measured {measured:5.1f} MB")
+
+# %% [markdown]
+# The frozen weights are a small part of what this base takes, so there is little that four bits could save.
 #
 # ### The test that finds a silent failure
 #
