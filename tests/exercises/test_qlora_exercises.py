@@ -119,7 +119,7 @@ def test_what_people_write_first_is_answered(name, function, says):
         ("memory", "(64 * 256)", "256", "serves 256 blocks"),
         ("memory", '"gradients": size', '"sum": 0, "gradients": 1 + size', "'sum' is one entry too many"),
         ("choose", '"{name}?"', '"{name}"', "a question mark after it"),
-        ("choose", "low <= card", "low < card", "so compare with <="),
+        ("choose", "low <= card", "low < card", "so compare with <=|yours 'none', expected 'qlora?'"),
         ("choose", "low > high", "low >= high", "it raises ValueError|raised ValueError"),
         ("choose", "for name, (low, _) in requirements.items()", "for low, name in LOWS", "expected 'qlora?'"),
         (
