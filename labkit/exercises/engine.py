@@ -231,15 +231,18 @@ def mistaken_outcomes(exercise: Exercise, known: Misconception, seed: int) -> li
 
 def _misconception(exercise: Exercise, outcomes: list[Outcome], wrong: list[int], seed: int) -> Misconception | None:
     """The misconception with exactly these results; otherwise, of those that explain everything that is wrong, and of
-    whose errors half show, the one with the fewest errors that do not.
+    whose errors half show, the one with the fewest errors that do not. If values are wrong, errors are counted where
+    a value is right: whoever makes a mistake may well raise all the errors that were asked for.
     """
     expected = expected_outcomes(exercise, seed)
-    best, fewest = None, 2 * len(wrong) + 1
+    valued = [i for i, each in enumerate(expected) if not each.error]
+    counted = valued if set(valued) & set(wrong) else range(len(expected))
+    best, fewest = None, 2 * len(set(counted) & set(wrong)) + 1
     for known in exercise.misconceptions:
         its = mistaken_outcomes(exercise, known, seed)
         if all(same(a, b, exercise.compare) for a, b in zip(outcomes, its)):
             return known
-        shows = sum(not same(outcome, expected[i], exercise.compare) for i, outcome in enumerate(its))
+        shows = sum(not same(its[i], expected[i], exercise.compare) for i in counted)
         explains = all(same(outcomes[i], its[i], exercise.compare) for i in wrong)
         if explains and len(wrong) >= 2 and shows < fewest:
             best, fewest = known, shows

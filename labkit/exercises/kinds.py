@@ -281,10 +281,25 @@ def difference(yours: Outcome, expected: Outcome, compare: Comparison) -> str | 
     kind_a, kind_b = _kind(yours.value), _kind(expected.value)
     if kind_a != kind_b and {kind_a, kind_b} != {"a list", "an array"}:  # those two are equivalent
         return f"yours is {kind_a} ({shown(yours.value)}), expected {kind_b} ({shown(expected.value)})"
+    if "dict" in _tags(b):
+        return _entries(a, b, compare)
     text_a, text_b = shown(yours.value), shown(expected.value)
     if text_a == text_b:  # they differ beyond the digits or the items that are shown
         text_a, text_b = shown(yours.value, 400, 17), shown(expected.value, 400, 17)
     return f"yours {text_a}, expected {text_b}"
+
+
+def _entries(a: dict, b: dict, compare: Comparison) -> str:
+    """How two different dicts differ, in words, the entries that are the same left out."""
+    yours, expected = ({_key(key, 17): item for key, item in each["dict"]} for each in (a, b))
+    found = [
+        f"under {key}: {said}"
+        for key in expected
+        if key in yours and (said := difference(Outcome(yours[key]), Outcome(expected[key]), compare))
+    ]
+    found += [f"{key} is missing" for key in expected if key not in yours]
+    found += [f"{key} is one entry too many" for key in yours if key not in expected]
+    return "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
 
 
 def same(yours: Outcome, expected: Outcome, compare: Comparison) -> bool:

@@ -187,14 +187,20 @@ LEVELS = Exercise(
 
 # quantize
 
-NF4 = [-1.0, -0.6962, -0.5251, -0.3949, -0.2844, -0.1848, -0.0911, 0.0]  # with four decimals, as one would write them
-NF4 += [0.0796, 0.1609, 0.2461, 0.3379, 0.4407, 0.5626, 0.723, 1.0]
-FIVE = [-1.0, -0.5, 0.0, 0.25, 1.0]  # their middles are exact in every number format
+
+def _row(*numbers: float) -> np.ndarray:
+    """In float32, as the notebook's weights and levels are."""
+    return np.array(numbers, dtype=np.float32)
+
+
+BELOW = (-1.0, -0.6962, -0.5251, -0.3949, -0.2844, -0.1848, -0.0911)  # with four decimals, as one would write them
+NF4 = _row(*BELOW, 0.0, 0.0796, 0.1609, 0.2461, 0.3379, 0.4407, 0.5626, 0.723, 1.0)
+FIVE = _row(-1.0, -0.5, 0.0, 0.25, 1.0)  # their middles are exact in every number format
 
 
 def _clear(rng: random.Random, count: int, largest: float) -> list[float]:
     """Weights up to `largest`, which one of them has, in either sign; none is near the middle between two of NF4."""
-    middles = [(low + high) / 2 for low, high in zip(NF4, NF4[1:])]
+    middles = ((NF4[:-1] + NF4[1:]) / 2).tolist()
     found: list[float] = []
     while len(found) < count:
         weight = round(rng.uniform(-largest, largest), 2)
@@ -207,17 +213,17 @@ def _clear(rng: random.Random, count: int, largest: float) -> list[float]:
 def quantize_probes(rng: random.Random) -> Iterator[Probe]:
     for group in ("edges", "typical"):
         ties = rng.sample([-1.5, -0.5, 0.25, 1.25], 4)
-        yield Probe((np.array([2.0, *ties, -2.0]), FIVE, 6), group)
+        yield Probe((_row(2.0, *ties, -2.0), FIVE, 6), group)
         zeros = [*_clear(rng, 4, 1.5), 0.0, 0.0, 0.0, 0.0, *_clear(rng, 2, 0.8)]
-        yield Probe((np.array(zeros), NF4, 4), group)  # a block of zeros, and a shorter last one
+        yield Probe((_row(*zeros), NF4, 4), group)  # a block of zeros, and a shorter last one
         one, other = round(rng.uniform(2, 4), 2), round(rng.uniform(0.3, 0.9), 2)
-        yield Probe((np.array([*_clear(rng, 4, one), *_clear(rng, 4, other)]), NF4, 4), group)
-        matrix = np.array([*_clear(rng, 4, one), *_clear(rng, 4, other), *_clear(rng, 1, 1.0)]).reshape(3, 3)
+        yield Probe((_row(*_clear(rng, 4, one), *_clear(rng, 4, other)), NF4, 4), group)
+        matrix = _row(*_clear(rng, 4, one), *_clear(rng, 4, other), *_clear(rng, 1, 1.0)).reshape(3, 3)
         yield Probe((matrix, NF4, 4), group)  # blocks go on from row to row
-        yield Probe((np.array([-0.5, -2.0, -1.0, -0.1]), FIVE, 4), group)  # not one weight above 0
-        yield Probe((np.array(_clear(rng, 3, one)), NF4, 5), group)
-        yield Probe((np.array([0.5, rng.choice([math.nan, math.inf, -math.inf]), 1.0, 0.25]), NF4, 2), group)
-        yield Probe((np.array([0.5, 1.0]), FIVE, rng.choice([0, -4])), group)
+        yield Probe((_row(-0.5, -2.0, -1.0, -0.1), FIVE, 4), group)  # not one weight above 0
+        yield Probe((_row(*_clear(rng, 3, one)), NF4, 5), group)
+        yield Probe((_row(0.5, rng.choice([math.nan, math.inf, -math.inf]), 1.0, 0.25), NF4, 2), group)
+        yield Probe((_row(0.5, 1.0), FIVE, rng.choice([0, -4])), group)
 
 
 def _coded(weights: Any, levels: Any, block: int, scale: Callable, code: Callable) -> tuple[np.ndarray, np.ndarray]:
@@ -239,13 +245,27 @@ def _nearest(scaled: Any, levels: Any, side: Literal["left", "right"] = "left") 
     return np.asarray(np.searchsorted((levels[:-1] + levels[1:]) / 2, scaled, side=side))
 
 
-@mistake(
-    "takes one scale for all",
-    "You divide all weights by one absmax: each block has its own, so that one large weight spoils its block alone.",
+ONE_SCALE = (
+    "You divide all weights by one absmax: each block has its own, so that one large weight spoils its block alone."
 )
+
+
+@mistake("takes one scale for all", ONE_SCALE)
 def quantize_without_blocks(weights, levels, block):
     codes, absmax = _coded(weights, levels, max(np.size(weights), 1) if block >= 1 else block, _absmax, _nearest)
     return codes, absmax
+
+
+@mistake("takes one scale for all, as a number", ONE_SCALE)
+def quantize_by_one_number(weights, levels, block):
+    codes, absmax = quantize_without_blocks.function(weights, levels, block)
+    return codes, absmax[0]
+
+
+@mistake("takes one scale for all, block by block", ONE_SCALE)
+def quantize_by_one_repeated(weights, levels, block):
+    codes, absmax = quantize_without_blocks.function(weights, levels, block)
+    return codes, np.full(math.ceil(np.size(weights) / block), absmax[0])
 
 
 @mistake(
@@ -379,6 +399,8 @@ QUANTIZE = Exercise(
     probes=quantize_probes,
     misconceptions=(
         quantize_without_blocks,
+        quantize_by_one_number,
+        quantize_by_one_repeated,
         quantize_by_maximum,
         quantize_by_deviation,
         quantize_unscaled,
@@ -415,7 +437,7 @@ def dequantize_probes(rng: random.Random) -> Iterator[Probe]:
         return np.array(drawn).reshape(shape)
 
     def absmax(count: int) -> np.ndarray:
-        return np.array([round(rng.uniform(0.2, 0.9) + 1.1 * place, 2) for place in rng.sample(range(count), count)])
+        return _row(*(round(rng.uniform(0.2, 0.9) + 1.1 * place, 2) for place in rng.sample(range(count), count)))
 
     for group in ("edges", "typical"):
         yield Probe((codes(8), absmax(2), NF4, 4), group)
@@ -423,7 +445,7 @@ def dequantize_probes(rng: random.Random) -> Iterator[Probe]:
         yield Probe((codes(4 * blocks - 3), absmax(blocks), NF4, 4), group)  # a last block of one
         yield Probe((codes(2, 5), absmax(3), NF4, 4), group)  # blocks go on from row to row
         yield Probe((np.array([rng.randrange(5) for _ in range(6)]), absmax(2), FIVE, 3), group)
-        yield Probe((np.array([7, 7, 7, *codes(3)]), np.array([0.0, 1.5]), NF4, 3), group)  # a block of zeros
+        yield Probe((np.array([7, 7, 7, *codes(3)]), _row(0.0, 1.5), NF4, 3), group)  # a block of zeros
         yield Probe((codes(8), absmax(rng.choice([1, 3])), NF4, 4), group)  # not as many absmax as blocks
         yield Probe((np.array([0, 3, rng.choice([-1, 5, 7]), 1]), absmax(2), FIVE, 2), group)  # no such level
         yield Probe((codes(4), absmax(1), NF4, rng.choice([0, -4])), group)
@@ -681,19 +703,21 @@ def _needed(
     packed: float = (4 + 8 / 64 + 32 / (64 * 256)) / 8,
     size: int | None = None,
     states: float | None = None,
-    trained: int | None = None,
+    gradients: int | None = None,
+    kept: int | None = None,
     adapter: bool = True,
 ) -> dict[str, float]:
-    """The reference with other bytes of a packed weight, or of a trained number, other states, or another count."""
+    """The reference with other bytes of a packed weight, or of a trained number, other states, or another number of
+    gradients, or of numbers whose states are kept.
+    """
     memory.memory(parameters, trainable, method, optimizer, activations)  # what it rejects
     size = size or (2 if method == "full" else 4)
-    trained = trainable if trained is None else trained
     state = {"adamw": 2 * size, "adamw-8bit": 2, "sgd": 0}[optimizer] if states is None else states
     weights = (packed if method == "qlora" else 2) * parameters
     return {
         "weights": weights + (size * trainable if adapter and method != "full" else 0),
-        "gradients": size * trained,
-        "states": state * trained,
+        "gradients": size * (trainable if gradients is None else gradients),
+        "states": state * (trainable if kept is None else kept),
         "activations": activations,
     }
 
@@ -703,7 +727,20 @@ def _needed(
     "You count gradients and states for all parameters: frozen weights have neither, only what is trained has.",
 )
 def memory_all_trained(parameters, trainable, method, optimizer, activations):
-    return _needed(parameters, trainable, method, optimizer, activations, trained=parameters)
+    return _needed(parameters, trainable, method, optimizer, activations, gradients=parameters, kept=parameters)
+
+
+@mistake("gives all weights only a gradient", "You count a gradient for every parameter: frozen weights have none.")
+def memory_all_gradients(parameters, trainable, method, optimizer, activations):
+    return _needed(parameters, trainable, method, optimizer, activations, gradients=parameters)
+
+
+@mistake(
+    "keeps states of all weights",
+    "You count the optimizer's states for every parameter: it keeps them only for what it updates.",
+)
+def memory_all_states(parameters, trainable, method, optimizer, activations):
+    return _needed(parameters, trainable, method, optimizer, activations, kept=parameters)
 
 
 @mistake(
@@ -720,6 +757,23 @@ def memory_without_adapter(parameters, trainable, method, optimizer, activations
 )
 def memory_half_a_byte(parameters, trainable, method, optimizer, activations):
     return _needed(parameters, trainable, method, optimizer, activations, packed=0.5)
+
+
+@mistake(
+    "quantizes once",
+    "You count 4.5 bits for a packed weight, with 32 for each block of 64: with double quantization it is 8, and 32 for "
+    "every 256 blocks, 4.127 in all.",
+)
+def memory_quantized_once(parameters, trainable, method, optimizer, activations):
+    return _needed(parameters, trainable, method, optimizer, activations, packed=(4 + 32 / 64) / 8)
+
+
+@mistake(
+    "shares the second scale among weights",
+    "You share the second scale's 32 bits among 256 weights: it serves 256 blocks, which are 64 · 256 weights.",
+)
+def memory_of_256_weights(parameters, trainable, method, optimizer, activations):
+    return _needed(parameters, trainable, method, optimizer, activations, packed=(4 + 8 / 64 + 32 / 256) / 8)
 
 
 @mistake("takes bits for bytes", "You count 4.127 bytes for a packed weight: those are bits, and 8 of them are a byte.")
@@ -739,6 +793,15 @@ def memory_unpacked(parameters, trainable, method, optimizer, activations):
 def memory_one_state(parameters, trainable, method, optimizer, activations):
     size = 2 if method == "full" else 4
     states = {"adamw": size, "adamw-8bit": 1, "sgd": 0}.get(optimizer)
+    return _needed(parameters, trainable, method, optimizer, activations, states=states)
+
+
+@mistake(
+    "takes one byte for both states",
+    "You count one byte under 8-bit AdamW: it has two states, of one byte each.",
+)
+def memory_one_byte(parameters, trainable, method, optimizer, activations):
+    states = 1 if optimizer == "adamw-8bit" else None
     return _needed(parameters, trainable, method, optimizer, activations, states=states)
 
 
@@ -796,11 +859,16 @@ MEMORY = Exercise(
     probes=memory_probes,
     misconceptions=(
         memory_all_trained,
+        memory_all_gradients,
+        memory_all_states,
         memory_without_adapter,
         memory_half_a_byte,
+        memory_quantized_once,
+        memory_of_256_weights,
         memory_in_bits,
         memory_unpacked,
         memory_one_state,
+        memory_one_byte,
         memory_float_states,
         memory_small_adapter,
         memory_always_adamw,
@@ -841,6 +909,14 @@ def choose_probes(rng: random.Random) -> Iterator[Probe]:
         yield Probe((ranges(30, 11, 11.2), float(rng.choice([11, 12]))), group)
         yield Probe((ranges(30, 11, 11.2), 9.5), group)  # both may fit
         yield Probe((three, float(rng.choice([0, -24]))), group)
+        yield Probe((three, qlora - 3.0), group)  # its low end, to the byte
+        # In another order of preference, and with ranges that do not get smaller.
+        turned = {"qlora": (qlora - 3.0, 15.0), "full": (60.0, 80.0), "lora": (5.0 - rng.random(), 16.0)}
+        yield Probe((turned, 100.0), group)
+        yield Probe((turned, 14.0), group)  # two may fit, and the second needs less at least
+        certain = {"full": (full + 0.0, full + 0.0), "lora": (lora + 0.0, lora + 0.0)}  # the ends may be the same
+        yield Probe((certain, float(rng.choice([lora, lora + 1]))), group)
+        yield Probe((three | {"qlora": (qlora + 0.5, qlora + 0.0)}, full + 1.0), group)  # what fits stands before it
     yield Probe(({}, 16.0), "edges")
     yield Probe(({"full": (9.0, 8.0)}, 16.0), "edges")
 
@@ -861,6 +937,14 @@ def choose_by_low(requirements, card):
 @mistake("never tries", "Where only a low end fits you say none: it may fit, so give the name with a question mark.")
 def choose_without_maybe(requirements, card):
     return _chosen(requirements, card, lambda low, high: high <= card, lambda low, high: False)
+
+
+@mistake(
+    "leaves the question mark out",
+    "Where only a low end fits you give the name as if it were sure: write a question mark after it.",
+)
+def choose_without_mark(requirements, card):
+    return memory.choose(requirements, card).removesuffix("?")
 
 
 @mistake("takes the middle", "You compare the card with the middle of the range: half of the time that does not fit.")
@@ -923,6 +1007,7 @@ CHOOSE = Exercise(
     misconceptions=(
         choose_by_low,
         choose_without_maybe,
+        choose_without_mark,
         choose_by_middle,
         choose_strictly,
         choose_smallest,

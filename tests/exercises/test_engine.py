@@ -61,6 +61,15 @@ def test_a_misconception_is_named_also_where_an_edge_is_right():
     assert verdict.misconception == "sum"
 
 
+def test_a_misconception_is_named_also_where_all_the_errors_are_raised():
+    from dataclasses import replace
+
+    probes = [Probe(([],), "a"), *(Probe(([n] * n,), "a") for n in (1, 1, 1, 2, 4)), *[Probe(([],), "a")] * 4]
+    errors = replace(TOY, probes=lambda rng: probes)
+    right = "if not values:\n    raise ValueError\nreturn "
+    assert check(errors, cell(right + "sum(values)")).misconception == "sum"
+
+
 def test_the_smallest_failing_probe_is_shown():
     verdict = check(TOY, cell("if not values:\n    raise ValueError\nreturn sum(values) / len(values) + 1"))
     assert verdict.kind == "wrong"

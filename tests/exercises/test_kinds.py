@@ -121,6 +121,16 @@ def test_differences_are_told_in_words():
     assert same(error, Outcome(error="ValueError", message="other"), Comparison())
 
 
+def test_of_dicts_only_the_entries_that_differ_are_told():
+    right = {"weights": 6.0, "gradients": 2.0, "states": 4.0, (1, 2): [3]}
+    assert told(right | {"gradients": 3}, right) == "under 'gradients': yours 3, expected 2.0"
+    assert told(right | {(1, 2): None}, right) == "under (1, 2): yours is None (None), expected a list ([3])"
+    assert told({"states": 4, "total": 12, (1, 2): [3]}, right) == (
+        "'gradients' is missing; 'weights' is missing; 'total' is one entry too many"
+    )
+    assert told({}, right).endswith("; and 1 more")
+
+
 def test_a_lazy_result_is_told_with_what_to_give():
     assert told((x for x in [1]), [1]) == "it returns a generator; return a list ([1])"
     assert told(map(int, "1"), [1]) == "it returns a map; return a list ([1])"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from statistics import NormalDist
 
@@ -34,7 +35,7 @@ def quantize(weights, levels, block):
         absmax.append(max(abs(part)))
         for weight in part:
             distances = [abs(weight - level * absmax[-1]) for level in levels]
-            codes.append(levels.index(0.0) if absmax[-1] == 0 else distances.index(min(distances)))
+            codes.append(levels.tolist().index(0.0) if absmax[-1] == 0 else distances.index(min(distances)))
     return torch.tensor(codes).reshape(weights.shape), torch.tensor(absmax)
 
 
@@ -70,7 +71,7 @@ def without_a_look_at_zeros(weights, levels, block):
     """As most would write it; zeros become NaN, which torch and numpy hand on with a warning at most."""
     if block < 1 or not np.isfinite(weights).all():
         raise ValueError("bad")
-    flat, levels = torch.tensor(weights).flatten(), torch.tensor(levels, dtype=torch.float64)
+    flat, levels = torch.tensor(weights).flatten(), torch.tensor(levels)
     parts = flat.split(block)
     absmax = torch.stack([part.abs().max() for part in parts])
     codes = [torch.bucketize(part / top, (levels[1:] + levels[:-1]) / 2) for part, top in zip(parts, absmax)]
@@ -106,6 +107,56 @@ def test_what_people_write_first_is_answered(name, function, says):
     verdict = judge(find(f"qlora.{name}"), function)
     assert not verdict.passed and any(each in verdict.text for each in says.split("|")), verdict.text
     assert "\n" not in verdict.text
+
+
+@pytest.mark.parametrize(
+    "name, right, written, says",
+    [
+        ("memory", '"states": state * trainable', '"states": state * parameters', "states for every parameter"),
+        ("memory", '"gradients": size * trainable', '"gradients": size * parameters', "a gradient for every parameter"),
+        ("memory", '"adamw-8bit": 2', '"adamw-8bit": 1', "it has two states, of one byte each"),
+        ("memory", "8 / 64 + 32 / (64 * 256)", "32 / 64", "4.5 bits for a packed weight"),
+        ("memory", "(64 * 256)", "256", "serves 256 blocks"),
+        ("memory", '"gradients": size', '"sum": 0, "gradients": 1 + size', "'sum' is one entry too many"),
+        ("choose", '"{name}?"', '"{name}"', "a question mark after it"),
+        ("choose", "low <= card", "low < card", "so compare with <=|yours 'none', expected 'qlora?'"),
+        ("choose", "low > high", "low >= high", "it raises ValueError|raised ValueError"),
+        ("choose", "for name, (low, _) in requirements.items()", "for low, name in LOWS", "expected 'qlora?'"),
+        (
+            "choose",
+            "for name, (_, high) in requirements.items():",
+            "for name in ('full', 'lora', 'qlora'):\n        high = requirements[name][1]",
+            "KeyError|expected 'qlora'",
+        ),
+        ("choose", "any(low > high for low, high in requirements.values())", "False", "a range whose low end is above"),
+    ],
+)
+def test_what_is_a_little_off_is_answered(name, right, written, says):
+    source = inspect.getsource(find(f"qlora.{name}").reference)
+    assert right in source
+    names: dict = {}
+    lows = "sorted((low, name) for name, (low, high) in requirements.items())"
+    exec(source.replace(right, written.replace("LOWS", lows)), names)
+    for seed in range(5):
+        text = judge(find(f"qlora.{name}"), names[name], seed).text
+        assert any(each in text for each in says.split("|")), text
+
+
+def one_scale(weights, levels, block):
+    if block < 1 or not np.isfinite(weights).all():
+        raise ValueError
+    absmax = np.abs(weights).max()
+    return np.searchsorted((levels[1:] + levels[:-1]) / 2, weights / absmax), absmax
+
+
+def test_one_scale_for_all_is_named_in_whatever_form_it_is_given():
+    forms = (
+        one_scale,
+        lambda *args: (one_scale(*args)[0], one_scale(*args)[1:]),
+        lambda w, levels, block: (one_scale(w, levels, block)[0], [np.abs(w).max()] * math.ceil(w.size / block)),
+    )
+    for form in forms:
+        assert "You divide all weights by one absmax" in judge(find("qlora.quantize"), form).text
 
 
 def test_the_table_that_everybody_quotes_is_the_levels_without_arguments():
