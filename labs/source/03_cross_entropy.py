@@ -46,7 +46,7 @@ lk.quiz("cross_entropy", when="before")
 #
 # ### Exercise: the loss of a token
 #
-# *Easy, 3 minutes.* (`math` and `np` are there; names from other cells are not.) Return $-\ln p$ as a number; infinity
+# *Easy, 3 minutes.* (`math`, `np` and `torch` are there; names from other cells are not.) Return $-\ln p$ as a number; infinity
 # (`math.inf`) for p = 0. Raise a `ValueError` if p is below 0 or above 1.
 #
 # You should see 0.105 for p = 0.9.

@@ -555,8 +555,7 @@ lk.quiz("hyperparameters", when="after")
 # *Medium, 6 minutes.* Give back the mean and the half-width of its 95% interval, t · s / √n: s is the standard deviation
 # with n − 1 below, and t the 97.5% quantile of Student's t with n − 1 degrees of freedom. For n = 2 to 10 it is 12.7062,
 # 4.30265, 3.18245, 2.77645, 2.57058, 2.44691, 2.36462, 2.30600, 2.26216. For more values take, with k = n − 1,
-# 1.959964 + 2.372271/k + 2.822499/k² + 2.555850/k³ + 1.589534/k⁴. One value has no spread: a `ValueError`; so is one
-# that is not finite.
+# 1.959964 + 2.372271/k + 2.822499/k² + 2.555850/k³ + 1.589534/k⁴. One value has no spread: a `ValueError`.
 
 
 # %% tags=["nbval-ignore-output"]

@@ -150,7 +150,7 @@ lk.measured("cut to rank 16", scores["skill"][3], 0.45, 0.95)
 # ### Exercise: forward
 #
 # *Medium, 5 minutes.* `x` is (…, in): one vector, or many of them. Give back (…, out). The matrix BA is as large as W,
-# and you never need it: go through A first, then through B.
+# and you never need it: go through A first, then through B, so that gradients reach both.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -773,8 +773,8 @@ for name, model in {"base": base, "adapter beside it": mine, "merged": merged}.i
 # ### Exercise: the rank that is needed
 #
 # *Medium, 5 minutes.* The smallest r for which the r largest singular values hold `share` of their summed squares. A
-# share of 0 needs 0, and so does a ΔW of zeros. Values that are negative or not finite, none at all, and a share that
-# is not between 0 and 1 are a `ValueError`.
+# share of 0 needs 0, and so does a ΔW of zeros. No values at all, and a share that is not between 0 and 1, are a
+# `ValueError`.
 
 
 # %% tags=["nbval-ignore-output"]
