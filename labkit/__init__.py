@@ -4,6 +4,7 @@ Names are loaded when they are first used, so that this import takes neither tor
 ipywidgets with it.
 """
 
+import logging
 import os
 from importlib import import_module
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 # Threads that wait for one another spin for a moment only: as torch comes, a busy neighbour on the cores makes a training
 # step forty times as long (`labkit bench demo`). GNU OpenMP reads this when torch is loaded; what is set stays.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+# On processors with AVX512-BF16 bitsandbytes says, when it is loaded, that a faster kernel is not installed. None is needed.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 from labkit.doctor import (
     doctor,
