@@ -13,12 +13,12 @@ from typing import Any
 # step forty times as long (`labkit bench demo`). GNU OpenMP reads this when torch is loaded; what is set stays.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-# On processors with AVX512-BF16 bitsandbytes says, when it is loaded, that a faster kernel is not installed. None is needed.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-
 from labkit.doctor import (
     doctor,
 )  # not lazy: it has its module's name, and a later import of the module would replace it
+
+# On processors with AVX512-BF16 bitsandbytes says, when it is loaded, that a faster kernel is not installed. None is needed.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 __version__ = "0.1.0"
 

@@ -12,8 +12,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
-from wheel_alone import NOT_COLABS, pinned
 from packaging.utils import canonicalize_name
+from wheel_alone import NOT_COLABS, pinned
 
 HERE = Path(sys.prefix)
 pytestmark = pytest.mark.skipif(
