@@ -149,13 +149,16 @@ def check_packages() -> Iterator[Check]:
                 yield check_package(requirement, version_of(requirement.name), extra)
 
 
-def check_device(gpus: str | None, torch_version: str | None, sees_gpu: bool) -> Check:
-    """gpus: what nvidia-smi lists, None without one; sees_gpu: whether torch can use it."""
+def check_device(gpus: str | None, torch_version: str | None, sees_gpu: bool, number_format: str = "") -> Check:
+    """gpus: what nvidia-smi lists, None without one; sees_gpu: whether torch can use it; number_format: what the kit
+    trains in there.
+    """
     if gpus and not sees_gpu:
         advice = "training; this torch cannot use the GPU that is here, install torch's CUDA build"
         return Check("device", f"cpu, torch {torch_version or '–'}; {gpus}", "cuda", WRONG, advice)
     if gpus:
-        return Check("device", f"cuda, {gpus}", "cpu, cuda, mps", OK, "training")
+        said = f"cuda, {gpus}" + (f"; trains in {number_format}" if number_format else "")
+        return Check("device", said, "cpu, cuda, mps", OK, "training")
     if sys.platform == "darwin" and platform.machine() == "arm64":
         return Check("device", "mps, Apple silicon", "cpu, cuda, mps", OK, "training")
     return Check("device", "cpu, no GPU", "cpu, cuda, mps", OK, "training")
@@ -164,12 +167,16 @@ def check_device(gpus: str | None, torch_version: str | None, sees_gpu: bool) ->
 def find_device() -> Check:
     gpus = output_of("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
     torch_version = version_of("torch")
-    sees_gpu = False
+    sees_gpu, chosen = False, ""
     if gpus and torch_version:
         import torch
 
         sees_gpu = torch.cuda.is_available()
-    return check_device("; ".join(gpus.splitlines()) if gpus else None, torch_version, sees_gpu)
+        if sees_gpu:
+            from labkit.training import number_format  # cards before Ampere, such as a T4, only emulate bfloat16
+
+            chosen = str(number_format("cuda")).removeprefix("torch.")
+    return check_device("; ".join(gpus.splitlines()) if gpus else None, torch_version, sees_gpu, chosen)
 
 
 def check_memory(total: int, available: int) -> Check:

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 NOT_COLABS = {"torch", "setuptools"}
-TESTED_WITH = ["pytest-xdist"]  # beside what [grade] brings
+TESTED_WITH = ["hypothesis", "pytest-xdist"]  # beside what [grade] brings
 WHEEL_MB = 15  # at most
 
 
