@@ -14,10 +14,12 @@ import sys
 from importlib.metadata import distribution
 from pathlib import Path
 
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 NOT_COLABS = {"torch", "setuptools"}
+CUDA = ("nvidia", "cuda", "triton")
 TESTED_WITH = ["hypothesis", "pytest-xdist"]  # beside what [grade] brings
 WHEEL_MB = 15  # at most
 
@@ -48,12 +50,18 @@ def take_over(package: str, site: Path) -> None:
     for top in {file.parts[0] for file in about.files or () if file.parts[0] != ".."}:
         source = Path(str(about.locate_file(top)))
         if source.is_dir():
-            shutil.copytree(source, site / top, copy_function=link, ignore=shutil.ignore_patterns("__pycache__"))
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, site / top, copy_function=link, ignore=ignore, dirs_exist_ok=True)
         elif source.is_file():
             link(source, site / top)
+    for further in map(Requirement, about.requires or ()):  # of a build for CUDA: its libraries
+        if further.name.startswith(CUDA) and (not further.marker or further.marker.evaluate({"extra": ""})):
+            take_over(further.name, site)
 
 
 def link(source: str | Path, target: str | Path) -> None:
+    if Path(target).exists():  # in a folder that several packages share
+        return
     try:
         os.link(source, target)
     except OSError:  # another disk

@@ -90,7 +90,7 @@ def test_a_build_passes_the_check_and_holds_what_belongs_there(built):
     assert title.source == f"# A lab\n\n{heads.link('00_try')}" and head.source == heads.install_cell()
     assert [cell.execution_count for cell in (head, first, second, printed, figure)] == [1, 2, 3, 4, 5]
     assert head.outputs == []  # the kit is here, so it says nothing
-    assert first.outputs[0].data["text/plain"] == "2" and first.outputs[0].execution_count == 1
+    assert first.outputs[0].data["text/plain"] == "2" and first.outputs[0].execution_count == 2
     assert printed.metadata == {"tags": ["nbval-ignore-output"], "labkit": {"rtol": 0.02}}
     assert [output.get("text") for output in printed.outputs] == [
         "kept in []\nand more\n"
