@@ -303,7 +303,8 @@ def against(
     from packaging.specifiers import SpecifierSet
     from packaging.utils import canonicalize_name
 
-    environment = {**default_environment(), "python_version": python, "python_full_version": f"{python}.0"}
+    here = {name: str(value) for name, value in default_environment().items()}
+    environment = here | {"python_version": python, "python_full_version": f"{python}.0"}
     major, minor = map(int, python.split("."))
     rows = [check_python((major, minor, 0))]
     asked = [(requirement, "the labs", extras) for requirement in requirements]
