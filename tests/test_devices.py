@@ -101,6 +101,7 @@ def test_training_and_evaluation_mix_no_devices(elsewhere):
     assert all(weight.grad is None or weight.grad.is_meta for weight in elsewhere.parameters())
 
 
+@pytest.mark.slow
 def test_training_several_adapters_at_once_mixes_no_devices(elsewhere):
     settings = Settings(steps=2, batch_size=2, eval_every=1)
     trials = [Trial(dataclasses.replace(settings, seed=seed), rank) for seed, rank in enumerate((2, 4))]
