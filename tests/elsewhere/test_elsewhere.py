@@ -61,5 +61,5 @@ def test_questions_and_a_recorded_run_are_there(tmp_path):
 
 
 def test_the_demo_runs(tmp_path):
-    said = labkit("demo", "--steps", "2", "--questions", "4", folder=tmp_path)
+    said = labkit("demo", "--steps", "1", "--batch-size", "2", "--questions", "1", folder=tmp_path)
     assert said.returncode == 0, said.stderr
