@@ -4,6 +4,9 @@ The same model with the same LoRA adapter, the same batches in the same order, l
 gradient checkpointing in either. They take turns, after one short warming of each; the ratio is of the medians. Each
 repetition has a seed of its own, the same for both; the final validation losses are computed by one function.
 Warmup is off, because the two count its steps differently: TRL's first step has rate 0, that of `fit` has not.
+
+On a CUDA device (`--device cuda`) the kit's base would measure nothing but launches of kernels: there it is a model in
+the shape of SmolLM2-135M with random weights, in the format that suits the card.
 """
 
 from __future__ import annotations
@@ -31,13 +34,38 @@ SETTINGS = Settings(steps=STEPS, batch_size=32, lr=3e-3, warmup=0.0, number_form
 PACKAGES = ("torch", "transformers", "peft", "trl")
 
 
+RATIO_ON_CUDA = 1.2
+
+
 def main(args) -> dict:
     """Figures for `labkit bench sft`; `ratio` is ours over TRL's, above 1 is better."""
     from labkit.almanac.examples import short_mix
 
-    model, tokenizer = models.load(device="cpu")
+    device = models.device(args.device if args else "cpu")
+    model, tokenizer = models.load(device=str(device))
     examples, held_out = short_mix(seed=0, train=STEPS * SETTINGS.batch_size, test=HELD_OUT)
-    return compare(model, tokenizer, examples, held_out, SETTINGS, REPETITIONS)
+    if device.type != "cuda":
+        return compare(model, tokenizer, examples, held_out, SETTINGS, REPETITIONS)
+    settings = replace(SETTINGS, number_format="auto")
+    figures = compare(shape_135m(len(tokenizer), device), tokenizer, examples, held_out, settings, REPETITIONS)
+    return figures | {"card": torch.cuda.get_device_name(), "ok": figures["ratio"] >= RATIO_ON_CUDA}
+
+
+def shape_135m(vocabulary: int, device) -> torch.nn.Module:
+    """A Llama in the shape of SmolLM2-135M with random weights; of its 49,152 tokens only the first are used."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=max(49_152, vocabulary),
+        hidden_size=576,
+        intermediate_size=1_536,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        tie_word_embeddings=True,
+    )
+    return LlamaForCausalLM(config).to(device).eval()
 
 
 def compare(model, tokenizer, examples, held_out, settings: Settings, repetitions: int) -> dict:
@@ -53,11 +81,14 @@ def compare(model, tokenizer, examples, held_out, settings: Settings, repetition
             if repetition:
                 seconds[side].append(took)
                 losses[side].append(evaluate(adapted, validation, pad=tokenizer.pad_token_id))
+    tokens = sum(len(render(example, tokenizer).input_ids) for example in examples) / len(examples)  # in an example
     speeds = {side: settings.steps * settings.batch_size / statistics.median(times) for side, times in seconds.items()}
     figures = {
         "ratio": speeds[ours] / speeds[peer],
         "ours_examples_per_second": speeds[ours],
         "peer_examples_per_second": speeds[peer],
+        "ours_tokens_per_second": tokens * speeds[ours],
+        "peer_tokens_per_second": tokens * speeds[peer],
         "ours_validation_loss": statistics.mean(losses[ours]),
         "peer_validation_loss": statistics.mean(losses[peer]),
         "ours_validation_losses": losses[ours],
@@ -66,6 +97,8 @@ def compare(model, tokenizer, examples, held_out, settings: Settings, repetition
         "peer_seconds": seconds[peer],
         "steps": settings.steps,
         "batch_size": settings.batch_size,
+        "device": str(next(model.parameters()).device),
+        "number_format": str(settings.dtype(next(model.parameters()).device)).removeprefix("torch."),
         **machine(),
     }
     print(
@@ -80,7 +113,7 @@ def ours(model, tokenizer, examples, settings: Settings) -> float:
     """Seconds that `fit` takes."""
     rows = [render(example, tokenizer) for example in examples]
     started = time.perf_counter()
-    fit(model, rows, settings, pad=tokenizer.pad_token_id)
+    fit(model, rows, settings, pad=tokenizer.pad_token_id)  # reads each step's loss, so nothing is left to wait for
     return time.perf_counter() - started
 
 
@@ -91,6 +124,7 @@ def peer(model, tokenizer, examples, settings: Settings) -> float:
     from transformers.utils import logging as notices
     from trl import SFTConfig, SFTTrainer
 
+    device = next(model.parameters()).device
     disable_progress_bars()
     notices.set_verbosity_error()
     order = sum(batches(len(examples), settings.batch_size, settings.steps, settings.seed), [])
@@ -118,8 +152,8 @@ def peer(model, tokenizer, examples, settings: Settings) -> float:
             completion_only_loss=True,
             max_length=None,
             gradient_checkpointing=False,
-            bf16=False,
-            use_cpu=True,
+            bf16=settings.dtype(device) == torch.bfloat16,
+            use_cpu=device.type == "cpu",
             dataloader_pin_memory=False,
             logging_strategy="no",
             save_strategy="no",

@@ -4,6 +4,7 @@ Names are loaded when they are first used, so that this import takes neither tor
 ipywidgets with it.
 """
 
+import logging
 import os
 from importlib import import_module
 from typing import Any
@@ -15,6 +16,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 from labkit.doctor import (
     doctor,
 )  # not lazy: it has its module's name, and a later import of the module would replace it
+
+# On processors with AVX512-BF16 bitsandbytes says, when it is loaded, that a faster kernel is not installed. None is needed.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 __version__ = "0.1.0"
 

@@ -23,6 +23,7 @@ COMMANDS = {  # name: (module, what it does)
     ),
     "doctor": ("labkit.doctor", "say what is installed here, and what is missing"),
     "lab": ("labkit.lab", "copy the labs to my-labs/ and open them in JupyterLab"),
+    "kernel": ("labkit.kernel", "let Jupyter offer a kernel that runs in this Python, plain or in a sandbox"),
     "run": ("labkit.runs.replay", "replay a recorded run, or run its recipe now"),
     "exercise": ("labkit.exercises", "list the exercises, or check that each known mistake is recognized"),
     "quiz": ("labkit.quizzes.command", "take a lab's questions, or check the banks"),

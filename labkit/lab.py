@@ -46,19 +46,23 @@ def find_lab(notebooks: list[Path], name: str) -> Path:
     return found[0]
 
 
-def copy(source: Path, target: Path) -> None:
-    """Copy a notebook without its outputs, so that a guess comes before what it is about, to a place where there is
-    none yet; an interrupted copy leaves nothing under the target's name.
-    """
-    notebook = json.loads(source.read_text(encoding="utf-8"))
-    for cell in notebook["cells"]:
+def without_outputs(notebook: Path) -> str:
+    """What a notebook's file holds, without its outputs, so that a guess comes before what it is about."""
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    for cell in content["cells"]:
         if cell["cell_type"] == "code":
             cell |= {"outputs": [], "execution_count": None}
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a notebook without its outputs to a place where there is none yet; an interrupted copy leaves nothing under
+    the target's name.
+    """
     handle, partial = tempfile.mkstemp(dir=target.parent, suffix=".partial")
     try:
         with open(handle, "w", encoding="utf-8") as file:
-            json.dump(notebook, file, indent=1, ensure_ascii=False)
-            file.write("\n")
+            file.write(without_outputs(source))
         os.chmod(partial, 0o644)
         os.replace(partial, target)
     finally:

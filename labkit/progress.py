@@ -4,6 +4,10 @@ One SQLite file in the user's data folder, or in `LABKIT_HOME`. Two notebooks ma
 machine. If the file cannot be written (read-only, full disk), the session goes on in memory, and one line says that
 progress is not kept. Every row has a stable id, so export and import neither lose nor duplicate anything. What a row
 means is known in its topic's module.
+
+In Colab the machine, and the file with it, is gone after some hours. `download` hands the learner everything as a file;
+and where they have mounted their Drive, a copy is kept there after every change, and taken up by the next session. The
+copy is the exported JSON, not the database: SQLite's locks do not hold across machines that synchronize a folder.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import json
 import math
 import os
 import sqlite3
+import sys
 import uuid
 import weakref
 from collections.abc import Callable, Iterator
@@ -29,6 +34,8 @@ from labkit.common import InputError, write_atomically
 Result = TypeVar("Result")
 
 FILE = "progress.sqlite3"
+DRIVE = Path("/content/drive/MyDrive")  # where Colab mounts it
+COPY = "labkit-progress.json"
 BUSY_SECONDS = 10  # how long a write waits for the other notebook's
 PAUSE_SECONDS = 0.01  # between two tries, in cases where SQLite itself does not wait
 
@@ -62,13 +69,25 @@ def home() -> Path:
 
 
 def store() -> Store:
-    """The store in the current `home()`."""
-    return _store(home())
+    """The store in the current `home()`; with a copy on the Drive, if one is mounted and `LABKIT_HOME` is not set."""
+    mounted = not os.environ.get("LABKIT_HOME") and DRIVE.is_dir()
+    return _store(home(), DRIVE / "labkit" / COPY if mounted else None)
 
 
 @cache
-def _store(folder: Path) -> Store:
-    return Store(folder)
+def _store(folder: Path, copy: Path | None) -> Store:
+    return Store(folder, copy)
+
+
+def download(file: str | Path = COPY) -> None:
+    """Write everything that is kept to a file, and in Colab let the browser save it. `labkit progress import FILE` takes
+    it up again, here or elsewhere.
+    """
+    _export(Path(file))
+    if "google.colab" in sys.modules:
+        sys.modules["google.colab"].files.download(str(file))
+    else:
+        print(f"Your progress is in {file}. `labkit progress import {file}` takes it up on another machine.")
 
 
 class Store:
@@ -76,10 +95,13 @@ class Store:
     share it.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path, copy: Path | None = None):
+        """`copy`: a file that holds the same after every change, and is taken up now if it is there."""
         self.path = Path(folder) / FILE
+        self._copy = copy
         self._idle: sqlite3.Connection | None = None
         self._memory: sqlite3.Connection | None = None  # replaces the file once that cannot be written
+        self._changed()
 
     @property
     def lasting(self) -> bool:
@@ -97,6 +119,7 @@ class Store:
         said = [lab, recipe, hash, float(score), float(low), float(high), note]
         id = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
         self._do(lambda connection: _insert_run(connection, (id, _now(), *said)))
+        self._changed()
         return id
 
     def runs(self) -> list[dict]:
@@ -131,6 +154,7 @@ class Store:
             json.dumps(details, ensure_ascii=False),
         )
         self._do(lambda connection: _insert_answer(connection, row))
+        self._changed()
         return row[0]
 
     def answers(self) -> list[dict]:
@@ -147,6 +171,7 @@ class Store:
         self._do(
             lambda connection: connection.execute("INSERT OR REPLACE INTO kept (key, time, value) VALUES (?,?,?)", row)
         )
+        self._changed()
 
     def kept(self, key: str, default: Any = None) -> Any:
         """The value kept by this key."""
@@ -169,6 +194,25 @@ class Store:
         """Add what another store exported, all of it or nothing; returns how many rows were new. If a key has two
         values, the later one counts. Stores end up the same in whatever order they are merged, and however often.
         """
+        new = self._merge(exported)
+        self._changed()
+        return new
+
+    def _changed(self) -> None:
+        """Bring the copy up to date. Another machine may have written it since, so its rows are taken up first."""
+        if self._copy is None:
+            return
+        try:
+            if self._copy.is_file():
+                self._merge(json.loads(self._copy.read_text(encoding="utf-8")))
+            self._copy.parent.mkdir(parents=True, exist_ok=True)
+            with write_atomically(self._copy) as file:
+                json.dump(self.export(), file, ensure_ascii=False, indent=1)
+        except (OSError, ValueError, InputError) as error:  # JSON's errors are ValueErrors
+            print(f"Progress is not copied to {self._copy}: {error}. It is kept on this machine only.")
+            self._copy = None
+
+    def _merge(self, exported: dict) -> int:
         runs, answers, kept = _rows(exported)
 
         def write(connection: sqlite3.Connection) -> int:
@@ -340,6 +384,15 @@ def _fits(column: str, value: Any) -> bool:
     )  # false for half a surrogate pair
 
 
+def _export(file: Path) -> int:
+    """Write everything that is kept to a file; returns how many rows that are."""
+    exported = store().export()
+    with write_atomically(file) as whole:
+        json.dump(exported, whole, ensure_ascii=False, indent=1)
+        whole.write("\n")
+    return sum(len(rows) for rows in exported.values() if isinstance(rows, list))
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "examples:\n  labkit progress export mine.json\n  labkit progress import mine.json"
     parser.add_argument(
@@ -351,11 +404,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     if args.action == "export":
-        exported = store().export()
-        with write_atomically(args.file) as file:
-            json.dump(exported, file, ensure_ascii=False, indent=1)
-            file.write("\n")
-        count = sum(len(rows) for rows in exported.values() if isinstance(rows, list))
+        count = _export(args.file)
         print(f"{count} rows written to {args.file}")
     else:
         try:

@@ -3,19 +3,24 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
 from labkit import doctor as examine
 from labkit.cli import main
+from labkit.common import InputError
 from labkit.doctor import (
+    ADDED,
     HEAD,
     MISSING,
     OK,
+    REPLACED,
     WRONG,
     Check,
     Report,
+    against,
     check_base,
     check_device,
     check_memory,
@@ -24,6 +29,7 @@ from labkit.doctor import (
     check_python,
     check_sandbox,
     output_of,
+    read_freeze,
 )
 from labkit.grading import sandbox
 
@@ -158,3 +164,72 @@ def test_no_sandbox_is_told_with_what_to_do(monkeypatch):
     monkeypatch.setattr(sandbox, "missing", lambda: "the sandbox needs bwrap; `apt-get install bubblewrap`")
     check = check_sandbox()
     assert check.verdict == MISSING and "apt-get install bubblewrap" in check.purpose
+
+
+# Another place, of which only the list of its packages is known
+
+
+COLAB = [Path(__file__).parent / "data" / name for name in ("colab.txt", "colab.gpu.txt")]
+
+
+def verdicts(held, *requirements, python="3.13"):
+    return {check.name: check.verdict for check in against(map(Requirement, requirements), held, python)[1:]}
+
+
+@pytest.mark.parametrize("python", ["3.12", "3.13"])
+@pytest.mark.parametrize("file", COLAB, ids=lambda file: file.stem)
+def test_an_installation_in_colab_replaces_nothing(file, python, capsys):
+    assert main(["doctor", "--against", str(file), "--python", python, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"] and told["replaced"] == []
+    assert set(told["added"]) == {"datasketch", "fsrs", "bitsandbytes"}
+
+
+def test_what_would_be_replaced_is_named(tmp_path, capsys):
+    lines = COLAB[0].read_text().replace("numpy==2.1.3", "numpy==1.26.4").replace("peft==0.20.0", "peft==0.19.1")
+    (tmp_path / "freeze.txt").write_text(lines)
+    assert main(["doctor", "--against", str(tmp_path / "freeze.txt"), "--python", "3.13"]) == 1
+    conclusion = capsys.readouterr().out.splitlines()[-1]
+    assert conclusion.startswith("2 packages would be replaced; replaced: numpy, peft; added:")
+
+
+def test_a_python_that_is_not_supported_is_wrong(capsys):
+    assert main(["doctor", "--against", str(COLAB[0]), "--python", "3.14"]) == 1
+    assert "wrong: Python" in capsys.readouterr().out
+
+
+def test_what_is_added_asks_for_more_in_turn(monkeypatch):
+    held = {"numpy": "1.26.4"}
+    assert verdicts(held, "numpy>=1") == {"numpy": OK}
+    assert verdicts(held, "datasketch") == {"datasketch": ADDED, "numpy": OK, "scipy": ADDED}  # scipy's floor is lower
+    assert verdicts({"numpy": "1.10.0"}, "datasketch")["numpy"] == REPLACED
+    assert verdicts({}, "no-such-package-here>=1") == {"no-such-package-here": WRONG}
+    assert verdicts({"numpy": None}, "numpy>=1") == {"numpy": WRONG}  # installed from a file: which version?
+
+
+def test_markers_and_extras_are_those_of_the_other_place():
+    held = {"numpy": "1.0"}
+    only = 'numpy>=2; python_version >= "3.13"'
+    assert verdicts(held, only, python="3.12") == {}
+    assert verdicts(held, only) == {"numpy": REPLACED}
+    assert verdicts(held, 'numpy>=2; extra == "qlora"') == {"numpy": REPLACED}  # lab 07 imports it
+    assert verdicts(held, 'numpy>=2; extra == "cluster"') == {}
+
+
+def test_a_list_is_read_as_pip_writes_it(tmp_path):
+    file = tmp_path / "freeze.txt"
+    file.write_text(
+        "# a comment\n-e git+https://host/x@1#egg=x\nPyYAML==6.0.3\nmine @ file:///tmp/mine.whl\ntorch==2.11.0+cu128\n"
+    )
+    assert read_freeze(file) == {"pyyaml": "6.0.3", "mine": None, "torch": "2.11.0+cu128"}
+    for text, words in (
+        ("numpy==2.1.3\nPackage    Version\n", "line 2: 'Package    Version'"),
+        ("numpy>=2\n", "line 1"),
+        ("numpy==new\n", "line 1"),
+        ("# nothing\n", "lists no packages"),
+    ):
+        file.write_text(text)
+        with pytest.raises(InputError, match=words):
+            read_freeze(file)
+    assert main(["doctor", "--against", str(tmp_path / "absent.txt")]) == 2
+    assert main(["doctor", "--against", str(COLAB[0]), "--python", "three"]) == 2

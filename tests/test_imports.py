@@ -25,7 +25,7 @@ ORDER = (  # each of these from those before it, and from its own line where the
     ("diagnosis",),
     ("exercises", "quizzes"),
     ("explorers", "grading"),
-    ("score_command",),
+    ("score_command", "kernel"),
     ("doctor", "cli"),
     ("__init__",),
 )

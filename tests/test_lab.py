@@ -110,7 +110,7 @@ def test_an_interrupted_copy_leaves_nothing_behind(labs, monkeypatch):
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lab.json, "dump", interrupted)
+    monkeypatch.setattr(lab, "without_outputs", interrupted)
     assert main(["lab"]) == 130
     assert mine() == []
 

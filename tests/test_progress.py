@@ -8,6 +8,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -204,3 +205,71 @@ def test_a_folder_one_may_not_write_to(tmp_path, capsys):
     tmp_path.chmod(0o555)
     Store(tmp_path).add_run(**ROW)
     assert "not kept" in capsys.readouterr().out
+
+
+# Colab: a machine that is gone tomorrow
+
+
+@pytest.fixture
+def drive(tmp_path, monkeypatch):
+    """A mounted Drive; `machine(name)` is the store on another machine that has it mounted."""
+    monkeypatch.setattr(progress, "DRIVE", tmp_path / "MyDrive")
+    monkeypatch.delenv("LABKIT_HOME")
+    (tmp_path / "MyDrive").mkdir()
+
+    def machine(name):
+        monkeypatch.setattr(progress, "home", lambda: tmp_path / name)
+        return progress.store()
+
+    return machine
+
+
+def test_the_next_machine_takes_up_what_lies_on_the_drive(drive):
+    first = drive("first")
+    first.add_run(**ROW)
+    first.keep("prediction", 0.3)
+    second = drive("second")
+    assert [row["note"] for row in second.runs()] == ["first"] and second.kept("prediction") == 0.3
+    first.add_answer("q", place="lab", correct=True, rating=3, seconds=1)  # both are open at once
+    second.keep("prediction", 0.5)
+    third = drive("third")
+    assert len(third.answers()) == 1 and third.kept("prediction") == 0.5
+
+
+def test_what_was_done_before_the_drive_was_mounted_is_copied_too(drive, tmp_path, monkeypatch):
+    (tmp_path / "MyDrive").rmdir()
+    drive("first").add_run(**ROW)
+    (tmp_path / "MyDrive").mkdir()
+    assert len(drive("first").runs()) == 1
+    assert len(drive("second").runs()) == 1
+
+
+def test_a_copy_that_cannot_be_used_is_said_once_and_left_alone(drive, tmp_path, capsys):
+    copy = tmp_path / "MyDrive" / "labkit" / progress.COPY
+    copy.parent.mkdir()
+    copy.write_text("{")
+    store = drive("first")
+    store.add_run(**ROW)
+    store.add_run(**ROW | {"note": "second"})
+    assert len(store.runs()) == 2 and copy.read_text() == "{"
+    assert capsys.readouterr().out.count("not copied") == 1
+
+
+def test_where_labkit_home_is_set_nothing_is_copied(drive, tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "mine"))
+    drive("mine").add_run(**ROW)
+    assert list((tmp_path / "MyDrive").iterdir()) == []
+
+
+def test_progress_can_be_downloaded(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LABKIT_HOME", str(tmp_path / "mine"))
+    monkeypatch.chdir(tmp_path)
+    progress.store().add_run(**ROW)
+    progress.download()
+    assert progress.COPY in capsys.readouterr().out
+    assert Store(tmp_path / "other").merge(json.loads((tmp_path / progress.COPY).read_text())) == 1
+    saved = []
+    colab = SimpleNamespace(files=SimpleNamespace(download=saved.append))
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    progress.download()
+    assert saved == [progress.COPY] and capsys.readouterr().out == ""

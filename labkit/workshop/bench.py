@@ -39,10 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(files() if checkout() else ["there are none here, they need a checkout"])
     parser.add_argument("name", metavar="NAME", help=f"which benchmark: {names}; or all")
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
+    parser.add_argument("--device", default="cpu", help="sft, sweep: cpu, cuda or mps (default %(default)s)")
     parser.add_argument("--reading", action="store_true", help="labs: a learner's minutes, estimated; nothing is run")
     parser.epilog = (
         "Exit status 1 if a benchmark finds something wrong.\n\n"
-        "examples:\n  labkit bench import\n  labkit bench labs --json\n  labkit bench labs --reading"
+        "examples:\n  labkit bench import\n  labkit bench labs --json\n  labkit bench labs --reading\n"
+        "  labkit bench sft --device cuda"
     )
 
 

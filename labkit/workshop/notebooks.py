@@ -1,7 +1,8 @@
 """Notebooks as build products: `labs/source/NAME.py` (py:percent text, what people edit) is run into `labs/NAME.ipynb`.
 
 A build runs the cells in an empty LABKIT_HOME and stores only what belongs to the notebook: no widget state, timings,
-pairing metadata or progress lines, and ids that depend on the cells. `check` says where a notebook is not its source's
+pairing metadata or progress lines, and ids that depend on the cells. Where only the text has changed, nothing is run and
+the outputs stay. Each notebook gets its head (`heads`), and a copy without outputs in `labs/colab/`. `check` says where a notebook is not its source's
 build, where an output contains something that must not be stored, and where a figure lacks a text alternative. How
 outputs are compared with a new run is in `nbval`.
 """
@@ -21,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from labkit.common import InputError, write_atomically
+from labkit.lab import without_outputs
 from labkit.live import VIEW
+from labkit.workshop import heads
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 CELL_TIMEOUT = 600  # seconds
@@ -137,15 +140,55 @@ def clean(notebook: Any) -> Any:
     return notebook
 
 
-def build(source: Path) -> Path:
-    """Run a source and write its notebook beside the `source` folder; the notebook appears whole or not at all."""
+def described(source: Path) -> Any:
+    """The notebook that a source describes, with its head, without outputs."""
+    return heads.put(read_source(source), source.stem)
+
+
+def with_outputs_of(before: Path, notebook: Any) -> Any:
+    """The notebook with the outputs of the one that was built before; None if code has changed, so that it must be run.
+
+    The cell at the head may be new: it prints nothing where the kit is.
+    """
+    import nbformat
+
+    try:
+        old = nbformat.read(before, as_version=4)
+    except Exception:  # nbformat and json raise many kinds; a new build is the answer to all
+        return None
+
+    def code(cells: list) -> list:
+        return [cell for cell in cells if cell.cell_type == "code" and not heads.is_head(cell)]
+
+    pairs = list(zip(code(old.cells), code(notebook.cells)))
+    same = len(code(old.cells)) == len(code(notebook.cells)) and all(
+        was.source == now.source and was.metadata == now.metadata and was.execution_count for was, now in pairs
+    )
+    if not same:
+        return None
+    for was, now in pairs:
+        now.outputs = was.outputs
+    return clean(notebook)
+
+
+def build(source: Path, again: bool = False) -> Path:
+    """Run a source and write its notebook beside the `source` folder, and the copy for Colab; each appears whole or not
+    at all. Where only the text has changed, nothing is run, unless it is to be built `again`.
+    """
     import nbformat
 
     target = _target(source)
-    notebook = execute(read_source(source), target.parent)
+    notebook = None if again else with_outputs_of(target, described(source))
+    if notebook is None:
+        print(f"running {source.name}", file=sys.stderr)
+        notebook = execute(described(source), target.parent)
     nbformat.validate(notebook)
     with write_atomically(target) as file:
         file.write(nbformat.writes(notebook) + "\n")
+    copy = target.parent / heads.COPIES / target.name
+    copy.parent.mkdir(exist_ok=True)
+    with write_atomically(copy) as file:
+        file.write(without_outputs(target))
     return target
 
 
@@ -168,8 +211,11 @@ def check(folder: Path) -> list[str]:
             except Exception as error:  # nbformat and json raise many kinds
                 problems.append(f"{target.name}: is not a notebook ({error}); `make notebooks`")
                 continue
-            problems += [f"{target.name}: {problem}" for problem in _departures(notebook, read_source(sources[target]))]
+            problems += [f"{target.name}: {problem}" for problem in _departures(notebook, described(sources[target]))]
             problems += [f"{target.name}: {problem}" for problem in faults(notebook)]
+            copy = folder / heads.COPIES / target.name
+            if not copy.is_file() or copy.read_text(encoding="utf-8") != without_outputs(target):
+                problems.append(f"{target.name}: {heads.COPIES}/{target.name} is not its copy; `make notebooks`")
     return problems
 
 
@@ -247,7 +293,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="run sources into notebooks, or compare them",
     )
     parser.add_argument("names", metavar="NAME", nargs="*", help="only the sources whose names begin with this")
-    parser.add_argument("--all", action="store_true", help="also build what is up to date")
+    parser.add_argument("--all", action="store_true", help="run all of them, also what is up to date")
     parser.add_argument(
         "--folder", type=Path, default=Path("labs"), help="where the notebooks are, with their source/ (labs)"
     )
@@ -271,9 +317,8 @@ def main(args: argparse.Namespace) -> int:
             outdated = any(problem.startswith(f"{_target(source).name}:") for problem in problems)
             if (args.names and not source.stem.startswith(tuple(args.names))) or not (outdated or args.all):
                 continue
-            print(f"running {source.name}", file=sys.stderr)
             try:
-                built.append(build(source).name)
+                built.append(build(source, args.all).name)
             except InputError as error:
                 raise InputError(f"{source.name}: {error}") from None
         problems = check(args.folder)

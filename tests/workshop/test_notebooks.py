@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from labkit.common import InputError
-from labkit.workshop import notebooks
+from labkit.workshop import heads, notebooks
 
 pytestmark = pytest.mark.slow
 
@@ -86,14 +86,11 @@ def test_a_build_passes_the_check_and_holds_what_belongs_there(built):
     assert (
         set(notebook.metadata) == {"kernelspec", "language_info"} and "version" not in notebook.metadata.language_info
     )
-    title, first, second, printed, figure = notebook.cells
-    assert title.source == "# A lab" and [cell.execution_count for cell in (first, second, printed, figure)] == [
-        1,
-        2,
-        3,
-        4,
-    ]
-    assert first.outputs[0].data["text/plain"] == "2" and first.outputs[0].execution_count == 1
+    title, head, first, second, printed, figure = notebook.cells
+    assert title.source == f"# A lab\n\n{heads.link('00_try')}" and head.source == heads.install_cell()
+    assert [cell.execution_count for cell in (head, first, second, printed, figure)] == [1, 2, 3, 4, 5]
+    assert head.outputs == []  # the kit is here, so it says nothing
+    assert first.outputs[0].data["text/plain"] == "2" and first.outputs[0].execution_count == 2
     assert printed.metadata == {"tags": ["nbval-ignore-output"], "labkit": {"rtol": 0.02}}
     assert [output.get("text") for output in printed.outputs] == [
         "kept in []\nand more\n"
@@ -102,8 +99,8 @@ def test_a_build_passes_the_check_and_holds_what_belongs_there(built):
 
 
 def test_ids_are_different_and_the_same_at_every_build(built):
-    ids = [cell.id for cell in notebooks.read_source(built / "source" / "00_try.py").cells]
-    assert len(set(ids)) == len(ids) == 5
+    ids = [cell.id for cell in notebooks.described(built / "source" / "00_try.py").cells]
+    assert len(set(ids)) == len(ids) == 6
     assert ids == [cell.id for cell in nbformat.read(built / "00_try.ipynb", as_version=4).cells]
 
 
@@ -225,7 +222,7 @@ def command(*arguments):
 def test_the_command_builds_only_what_changed(lab, monkeypatch, capsys):
     path, _ = lab
     runs = []
-    monkeypatch.setattr(notebooks, "build", lambda source: runs.append(source.stem) or path)
+    monkeypatch.setattr(notebooks, "build", lambda source, again: runs.append(source.stem) or path)
     assert command("build", "--folder", path.parent) == 0 and runs == []
     assert command("build", "--folder", path.parent, "--all") == 0 and runs == ["00_try"]
     path.write_text("{")
@@ -254,3 +251,39 @@ def test_a_cell_that_fails_stops_the_build_and_leaves_nothing(tmp_path):
     with pytest.raises(InputError, match="a cell raised ZeroDivisionError"):
         notebooks.build(source)
     assert list(tmp_path.glob("*.ipynb")) == []
+
+
+def test_where_only_the_text_has_changed_nothing_is_run(lab, monkeypatch):
+    path, content = lab
+    source = path.parent / "source" / "00_try.py"
+    before = source.read_text()
+    ran = []
+    monkeypatch.setattr(notebooks, "execute", lambda notebook, folder: ran.append(1) or notebooks.clean(notebook))
+    try:
+        source.write_text(before.replace("# # A lab", "# # Another title"))
+        monkeypatch.setattr(heads, "repository", lambda: "https://github.com/some--body/labkit")
+        notebooks.build(source)
+        assert notebooks.check(path.parent) == [] and ran == []
+        title, head, *cells = json.loads(path.read_text())["cells"]
+        assert "".join(title["source"]).startswith("# Another title\n") and "some--body" in "".join(head["source"])
+        assert [cell["outputs"] for cell in cells] == [cell["outputs"] for cell in content["cells"][2:]]
+        notebooks.build(source, again=True)
+        assert ran == [1]
+        source.write_text(before.replace("1 + 1", "1 + 2"))
+        notebooks.build(source)
+        assert ran == [1, 1]
+    finally:
+        source.write_text(before)
+        heads_copy = path.parent / heads.COPIES / path.name
+        path.write_text(json.dumps(content))
+        heads_copy.write_text(notebooks.without_outputs(path))
+
+
+def test_a_copy_for_colab_that_is_not_the_labs_is_found(lab):
+    path, _ = lab
+    copy = path.parent / heads.COPIES / path.name
+    before = copy.read_text()
+    assert not any(cell.get("outputs") for cell in json.loads(before)["cells"])
+    copy.write_text(before.replace("A lab", "Another lab"))
+    assert notebooks.check(path.parent) == ["00_try.ipynb: colab/00_try.ipynb is not its copy; `make notebooks`"]
+    copy.write_text(before)
