@@ -64,7 +64,7 @@ test: setup  ## run every test that needs no browser and no GPU, then test-labs
 	@mkdir -p build; nice $(MAKE_ALONE) >build/alone.log 2>&1 & making=$$!; \
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15 --ignore=tests/grading; \
 	status=$$?; wait $$making || status=$$?; cat build/alone.log; exit $$status
-	$(VENV)/bin/python -m pytest --durations=15 tests/grading  # its sandboxes count processes and memory, so one at a time
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15 tests/grading
 	@$(MAKE) --no-print-directory labs-alone
 
 # The labs are checked where learners are: out of the wheel instead of this folder, beside Colab's versions instead of

@@ -207,7 +207,8 @@ def _held_out(step: np.ndarray, loss: np.ndarray, columns: Mapping[str, np.ndarr
     later = np.array(near)[len(held) // 3 :] / held[len(held) // 3 :]
     found["multiple"] = float(np.median(later))
     first = float(loss[finite][0] / held[0])
-    found["multiple_steady"] = bool(0.4 < first / found["multiple"] < 2.2 and later.max() < 2 * later.min())
+    steady = found["multiple"] != 0 and 0.4 < first / found["multiple"] < 2.2
+    found["multiple_steady"] = bool(steady and later.max() < 2 * later.min())
     found["gap"] = float(held[-1] / near[-1]) if near[-1] > 0 else None
     if len(held) > 1:
         found["frozen"] = bool(np.all(held == held[0]))

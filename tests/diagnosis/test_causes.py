@@ -214,3 +214,7 @@ def test_a_fall_at_the_very_end_is_seen_there():
 
     half = see({"loss": [1.0, 1.0, 1.0, 1.0, 0.0]}).half
     assert half is not None and half > 0.7
+
+
+def test_losses_of_zero_beside_a_held_out_loss_get_a_verdict():
+    assert judge(see(log(loss=[3.0, *[0.0] * 11])))
