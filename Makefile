@@ -59,7 +59,7 @@ test-fast: setup  ## the tests of the package without attacks, real kernels and 
 
 test: setup  ## run every test that needs no browser and no GPU, then check every lab against its stored outputs
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15 --ignore=tests/grading
-	$(VENV)/bin/python -m pytest --durations=15 tests/grading  # its sandboxes count processes and memory, so one at a time
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15 tests/grading
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env --nbval-cell-timeout=900 labs
 
 test-browser: setup  ## run the tests that open pages in Chromium

@@ -17,7 +17,7 @@ from labkit.exercises.kinds import literal
 from labkit.grading import assemble, book, comparison
 from labkit.grading.inside import ANSWER, stub
 
-SEEDS = (0, 1, 987_654_321)
+SEEDS = (0, 987_654_321)
 
 
 def answers(function, exercise, seed):
@@ -134,11 +134,11 @@ def forms():
     }
 
 
-def test_every_form_of_an_honest_notebook_gets_all_points(tmp_path):
+def test_every_form_of_an_honest_notebook_gets_all_points(tmp_path, one_judge):
     for student, made in forms().items():
         (tmp_path / "in" / student).mkdir(parents=True)
         (tmp_path / "in" / student / "01_data.ipynb").write_text(json.dumps(made))
-    assert main(["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--seed", "5", "--workers", "2"]) == 0
+    assert main(["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--seed", "5"]) == 0
     possible = sum(exercise.points for exercise in assemble.lab_exercises("01"))
     rows = {row["student"]: row for row in book.Ledger(tmp_path / "out" / "ledger.jsonl").rows()}
     assert {student: row["points"] for student, row in rows.items()} == dict.fromkeys(forms(), possible)
