@@ -21,6 +21,7 @@ CHAT_TEMPLATE = (
 
 
 LONGEST = ("test_labs", "test_exercises", "test_trace", "test_records", "test_demo", "test_together", "test_sweeps")
+LONGEST += ("test_ray", "test_attacks", "test_honest", "test_machine")
 
 
 def pytest_collection_modifyitems(items):

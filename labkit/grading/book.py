@@ -178,8 +178,8 @@ class Late:
     def parse(cls, rule: str | None, due: str | None) -> Late:
         """Of `10` or `10/day`, and of a time such as 2026-12-01 23:59. Raises `InputError`."""
         try:
-            when = datetime.fromisoformat(due).replace(tzinfo=None) if due else None
-        except ValueError:
+            when = datetime.fromisoformat(due).astimezone().replace(tzinfo=None) if due else None
+        except (ValueError, OverflowError):
             raise InputError(f"--due {due}: expected is a time such as '2026-12-01 23:59'") from None
         if rule is None:
             return cls(due=when)

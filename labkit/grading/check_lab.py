@@ -156,6 +156,8 @@ class _Run(runner.Watch):
             return End("ended", self.machine, "machine")
         if self.finished or self.refused is not None:
             return None
+        if self.at and code in runner.CRASHES:
+            return End("ended", "answered with far too much")
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
         return End("ended", f"the process that runs it was ended ({how})", "machine")
 

@@ -6,16 +6,18 @@ they gave it, so only that name's end is changed here. The zip for nbgrader hold
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from labkit.common import InputError, write_atomically
-from labkit.grading.submissions import CANVAS, MOODLE, _inside
+from labkit.grading.submissions import CANVAS, _inside, moodle_name
 
 SYSTEMS = ("canvas", "moodle", "nbgrader")
 
@@ -43,15 +45,16 @@ def _place(row: dict[str, Any], system: str, lab: str) -> str | None:
         named = CANVAS.fullmatch(place.stem)
         return f"{place.stem[: named.start('name')]}{lab}.html" if named else None
     if system == "moodle":
-        named = MOODLE.fullmatch(place.parts[0] if len(place.parts) > 1 else place.stem)
+        named = moodle_name(place.parts[0] if len(place.parts) > 1 else place.stem)
         return f"{named['student']}_{named['number']}_assignsubmission_file_/{lab}.html" if named else None
-    return f"feedback/{place.parts[0]}/{assignment(row, lab)}/{place.stem}.html" if len(place.parts) > 1 else None
+    notebook = place.stem if place.stem.isprintable() else lab  # inside the folder the learner chose the names
+    return f"feedback/{place.parts[0]}/{assignment(row, lab)}/{notebook}.html" if len(place.parts) > 1 else None
 
 
 def assignment(row: dict[str, Any], lab: str) -> str:
     """nbgrader's name for a lab: that of the folder in `submitted/STUDENT/`, or the lab's own."""
     parts = _inside(PurePosixPath(row.get("place") or lab)).parts
-    return parts[1] if len(parts) > 2 else lab
+    return parts[1] if len(parts) > 2 and parts[1].isprintable() else lab
 
 
 def nbgrader(rows: Iterator[dict[str, Any]], database: Path, names: dict[str, str]) -> int:
@@ -68,7 +71,8 @@ def nbgrader(rows: Iterator[dict[str, Any]], database: Path, names: dict[str, st
     except Exception as error:  # SQLAlchemy's, alembic's, the system's
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{database}: nbgrader cannot open it as its gradebook ({reason})") from None
-    with opened as book:
+    with opened as book, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SQLAlchemy's, about nbgrader's own code
         for row in rows:
             if row.get("outdated") or row["outcome"] != "graded":
                 continue
@@ -79,7 +83,7 @@ def nbgrader(rows: Iterator[dict[str, Any]], database: Path, names: dict[str, st
             for id, got in row["exercises"].items():
                 book.update_or_create_grade_cell(id, lab, named, max_score=got["possible"], cell_type="code")
             book.update_or_create_student(row["student"], **_person(row))
-            came = {"timestamp": datetime.fromisoformat(row["when"])} if row.get("when") else {}
+            came = {"timestamp": when} if (when := _utc(row.get("when", ""))) else {}
             submission = book.update_or_create_submission(named, row["student"], **came)
             for id, got in row["exercises"].items():
                 try:
@@ -96,7 +100,17 @@ def nbgrader(rows: Iterator[dict[str, Any]], database: Path, names: dict[str, st
     return count
 
 
+def _utc(when: str) -> datetime | None:
+    """A time of this machine's, as nbgrader keeps times; None if it is none."""
+    with contextlib.suppress(ValueError, OverflowError):
+        return datetime.fromisoformat(when).astimezone(UTC).replace(tzinfo=None)
+    return None
+
+
 def _person(row: dict[str, Any]) -> dict[str, str]:
     person = row.get("person") or {}
-    given, _, family = person.get("Student", row["student"]).rpartition(" ")
-    return {"first_name": given, "last_name": family, "email": person.get("Email", "")}
+    name = person.get("Student", row["student"])
+    family, comma, given = name.partition(",")
+    if not comma:
+        given, _, family = name.rpartition(" ")
+    return {"first_name": given.strip(), "last_name": family.strip(), "email": person.get("Email", "")}

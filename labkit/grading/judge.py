@@ -35,7 +35,6 @@ from labkit.grading.runner import End
 MAX_FILES = 20_000  # in a sandbox
 PATIENCE = 2.0  # seconds for the child to show how a kernel ended that is gone without a trace
 MOST_FAULTS = 3  # of the machine, in one submission, before it is left
-CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL)
 RAN = ("next", "learner", "probe")  # parts in which a learner's code may be in the kernel
 
 
@@ -449,7 +448,7 @@ class _Run(runner.Watch):
             return self._kernel_ended(*self.gone)
         if self.part == "done" or (self.part == "read" and code in (0, 1)):
             return None
-        if code in CRASHES:
+        if code in runner.CRASHES:
             return End("ended", "crashed the process that reads it", "unknown")
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
         return End("ended", f"the process that reads and compares was ended ({how})", "machine")

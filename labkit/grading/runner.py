@@ -27,6 +27,7 @@ from labkit.grading import processes
 TICK = 0.05  # seconds between two looks at a child
 CHUNK = 1 << 16
 MAX_EVENTS = 20_000_000  # bytes that a child may say
+CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL)
 CHILD_MEMORY = 1_000_000_000  # bytes that reading and comparing may take
 Emit = Callable[[dict[str, Any]], None]
 

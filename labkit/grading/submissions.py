@@ -24,6 +24,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -44,7 +45,7 @@ MAX_FAULTS = 20  # lines on what lies in one place
 READ, READ_CLASS = 5, 600  # seconds of CPU time for a zip; for one that the instructor gives
 CANVAS = re.compile(r"(?P<student>[^_]+)(?P<late>_LATE)?_(?P<id>\d+)_\d+_(?P<name>.+)")
 MOODLE = re.compile(r"(?P<student>.+?)_(?P<number>\d+)_assignsubmission_file_?(?P<name>.*)")
-BLACKBOARD = re.compile(r".+_(?P<student>[^_]+)_attempt_(?P<when>\d{4}(?:-\d\d){5})_(?P<name>.+)")
+BLACKBOARD = re.compile(r".+?_(?P<student>[^_]+)_attempt_(?P<when>\d{4}(?:-\d\d){5})_(?P<name>.+)")
 COURSE = ("nbgrader_config.py", "gradebook.db", "source", "release", "autograded")  # beside nbgrader's `submitted`
 OTTER = re.compile(r"(?P<student>.+?)(?:_\d{4}_\d\d_\d\dT\d\d_\d\d_\d\d_\d+.*)")
 IN_NAMES = " .,@+'’()-_"  # in addition to letters, marks and digits of any script
@@ -197,12 +198,15 @@ def _all(root: Path, told: dict[str, _Place]) -> Iterator[Submission]:
                 yield from _read_zip(path, place, here)
             else:
                 whose = _owner(place) or Owner("")
+                whose = replace(whose, when=whose.when or _stamped(path.parent))
                 yield from _checked(_by(whose, path, None, True, place, _time(path)), _time(path), place, here)
 
 
 def _by(whose: Owner, path: Path, member: str | None, own: bool, place: PurePosixPath, when: tuple) -> Submission:
     """A submission of which it is not yet known to which lab it belongs."""
-    said = whose.when or "{:04}-{:02}-{:02} {:02}:{:02}:{:02}".format(*when)
+    said = whose.when
+    with contextlib.suppress(ValueError):  # an entry of a zip may have no date
+        said = said or f"{datetime(*when):%Y-%m-%d %H:%M:%S}"
     about: dict[str, Any] = {
         "id": whose.id,
         "number": whose.number,
@@ -212,6 +216,14 @@ def _by(whose: Owner, path: Path, member: str | None, own: bool, place: PurePosi
         "place": str(place),
     }
     return Submission(whose.student, "", str(path), member, **about)
+
+
+def _stamped(folder: Path) -> str:
+    """When a folder was handed in, in this machine's time, as nbgrader's exchange notes it in UTC; empty if it does not."""
+    with contextlib.suppress(InputError, OSError, ValueError, OverflowError):
+        text = read(str(folder / "timestamp.txt"), None)[:40].decode().strip().removesuffix(" UTC")
+        return f"{datetime.fromisoformat(text).replace(tzinfo=UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+    return ""
 
 
 def _time(path: Path) -> tuple:
@@ -369,18 +381,24 @@ def _inside(place: PurePosixPath, *more: str) -> PurePosixPath:
 
 
 def _owner(place: PurePosixPath) -> Owner | None:
-    """Whose file it is, by the place where it was handed in: the outermost folder says it,; otherwise the name.  None if neither does."""
+    """Whose file it is, by the place where it was handed in: the outermost folder, or else the name; None if neither says it."""
     place = _inside(place)
-    named = MOODLE.fullmatch(place.parts[0] if len(place.parts) > 1 else place.stem)
+    named = moodle_name(place.parts[0] if len(place.parts) > 1 else place.stem)
     if named:
         return Owner(named["student"], number=named["number"])
     if len(place.parts) > 1:
         return Owner(place.parts[0])
+    if named := CANVAS.fullmatch(place.stem):
+        return Owner(named["student"], named["id"], late=bool(named["late"]))
     if named := BLACKBOARD.fullmatch(place.stem):
         day, clock = named["when"][:10], named["when"][11:].replace("-", ":")
         return Owner(named["student"], when=f"{day} {clock}")
-    named = CANVAS.fullmatch(place.stem)
-    return Owner(named["student"], named["id"], late=bool(named["late"])) if named else None
+    return None
+
+
+def moodle_name(text: str) -> re.Match | None:
+    """A name as Moodle gives it. None if its mark is there twice: a learner may have chosen one, so no one is guessed."""
+    return MOODLE.fullmatch(text) if text.count("_assignsubmission_file_") == 1 else None
 
 
 def _owner_of_zip(place: PurePosixPath) -> Owner | None:
@@ -390,7 +408,7 @@ def _owner_of_zip(place: PurePosixPath) -> Owner | None:
 
 def _checked(submission: Submission, when: tuple, place: PurePosixPath, told: _Place) -> Iterator[Submission]:
     """The submission with its lab, from its place or from the exercises in it; or a fault if neither says."""
-    named = MOODLE.fullmatch(place.stem) or BLACKBOARD.fullmatch(place.stem) or CANVAS.fullmatch(place.stem)
+    named = moodle_name(place.stem) or CANVAS.fullmatch(place.stem) or BLACKBOARD.fullmatch(place.stem)
     lab = lab_of(named["name"] if named else place.stem)
     for folder in reversed(place.parts[:-1]):  # ASSIGNMENT/any name.ipynb
         lab = lab or (labs().get(folder.lower()) if folder == place.parts[0] else lab_of(folder))
@@ -442,7 +460,9 @@ def _is_name(text: str) -> bool:
     )
 
 
-SAME = {  # how a column is called in Moodle's and Blackboard's exports
+SAME = {  # how a column is called in Moodle's, Blackboard's and nbgrader's exports
+    "first_name": "first name",
+    "last_name": "last name",
     "full name": "name",
     "surname": "last name",
     "id number": "id",
@@ -453,11 +473,14 @@ SAME = {  # how a column is called in Moodle's and Blackboard's exports
 }
 
 
-def roster(path: str | Path) -> dict[str, list[dict]]:
-    """{name as in the submissions: the rows it fits} of a CSV with columns such as Student, ID, SIS Login ID, Section.
+Roster = dict[tuple[str, str], list[dict]]
+
+
+def roster(path: str | Path) -> Roster:
+    """{(kind, value): the rows it fits} of a CSV with columns such as Student, ID, SIS Login ID, Section.
 
     A student is found by any of the columns `student`, `name`, `id`, `login`, `email` and those of Canvas, Moodle (its
-    participants and its grading worksheet) and Blackboard; also by the name without spaces, in lower case, family name
+    participants and its grading worksheet), Blackboard and nbgrader; also by the name without spaces, in lower case, family name
     first, as in Canvas's file names. Canvas's number finds the row with that ID, Moodle's the one with that Identifier.
     """
     try:
@@ -478,7 +501,7 @@ def roster(path: str | Path) -> dict[str, list[dict]]:
     )
     if not columns_there & {"student", "name", "id", "login", "email", "first name"}:
         raise InputError(f"the roster {path} needs a first line with a column such as student, name or ID")
-    known: dict[str, list[dict]] = {}
+    known: Roster = {}
     people: dict[tuple, dict] = {}
     titles = {title: lab for title in rows[0] if title and (lab := _lab_of_column(title))}
     columns = {lab: title for title, lab in titles.items() if [*titles.values()].count(lab) == 1}
@@ -501,16 +524,17 @@ def roster(path: str | Path) -> dict[str, list[dict]]:
         family, _, given = name.partition(",")
         turned = f"{given.strip()} {family.strip()}".strip()
         keys = {
-            f"={key.lower()}"
+            ("exactly", key.lower())
             for key in (wanted["ID"], sis, login, lower.get("login", ""), lower.get("email", ""))
             if key
         }
         forms = {
-            form.lower() for key in (name, turned, family + given) for form in (key, re.sub(r"[\W_]", "", key)) if form
+            (kind, form.lower())
+            for key in (name, turned, family + given)
+            for kind, form in (("name", key), ("bare", re.sub(r"[\W_]", "", key)))
+            if form
         }
-        numbers = {f"id {each}" for each in (wanted["ID"],) if each} | {
-            f"number {each}" for each in (participant,) if each
-        }
+        numbers = {(kind, each) for kind, each in (("id", wanted["ID"]), ("number", participant)) if each}
         for key in keys | forms | numbers:
             if wanted not in known.setdefault(key, []):
                 known[key].append(wanted)
@@ -525,10 +549,11 @@ def _lab_of_column(title: str) -> str | None:
     return lab if lab in labs() and ("lab" in title or title in labs()) else None
 
 
-def in_roster(known: dict[str, list[dict]], student: str, id: str = "", number: str = "") -> dict | None:
-    """The row of a student; None if there is none, or if there are several candidates."""
-    fits = known.get(f"id {id}") if id else None
-    fits = fits or (known.get(f"number {number}") if number else None)
+def in_roster(known: Roster, student: str, id: str = "", number: str = "") -> dict | None:
+    """The row of a student; None if there is none, or if there are several candidates. Names, which people may choose,
+    come last.
+    """
     small = student.lower()
-    fits = fits or known.get(f"={small}") or known.get(small) or known.get(re.sub(r"[\W_]", "", small))
+    ways = ("id", id), ("number", number), ("exactly", small), ("name", small), ("bare", re.sub(r"[\W_]", "", small))
+    fits = next((known[way] for way in ways if known.get(way)), None)
     return fits[0] if fits and len(fits) == 1 else None

@@ -2,7 +2,8 @@
 
 Each numbered file beside this one is the source of an exercise cell; its first line says what it tries. `CANARY`,
 `PORT`, `SOCKET` and `ABSTRACT` in it are put in here. One with `def make(path)` attacks by the notebook's file, and
-writes that; one with `def hand_in(folder)` attacks by the folder of submissions. Never run one without a sandbox: some would end all processes of their user, or change
+writes that; one with `def hand_in(folder)` attacks by the folder of submissions, which may hold a roster, `class.csv`,
+and may return {a file's place: whose it is}. Never run one without a sandbox: some would end all processes of their user, or change
 installed libraries and gradebooks; what multiplies ends by itself. `peers` has them graded by others, each in a
 namespace that is thrown away.
 """
@@ -26,7 +27,7 @@ from pathlib import Path
 from labkit.common import say
 from labkit.exercises import find, reference_cell
 from labkit.exercises.kinds import Exercise
-from labkit.grading import pages, submissions
+from labkit.grading import handing_back, pages, submissions
 from labkit.grading.judge import Budget, Job
 from labkit.grading.processes import parent
 
@@ -107,10 +108,15 @@ class Oracle:
         """The job of an attack by the folder, or an empty notebook's if nothing in it can be graded."""
         folder = self.folder / attack.stem
         folder.mkdir()
-        runpy.run_path(str(attack))["hand_in"](folder)
+        expected = runpy.run_path(str(attack))["hand_in"](folder) or {}
         broken = self.early.setdefault(attack.stem, [])
         began, cpu = time.monotonic(), sum(os.times()[:4])
-        found, lines = submissions.find(folder)
+        known = submissions.roster(folder / "class.csv") if (folder / "class.csv").exists() else {}
+        found, lines = submissions.find(folder, known)
+        for each in found:
+            person = submissions.in_roster(known, each.student, each.id, each.number)
+            if expected.get(each.place, whose := person["Student"] if person else each.student) != whose:
+                broken.append(f"was taken for {whose}'s")
         with io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict") as terminal:
             for line in lines:
                 say(line, terminal)
@@ -124,7 +130,7 @@ class Oracle:
         empty = self.folder / f"{attack.stem}.ipynb"
         empty.write_text(notebook())
         each = found[0] if found else submissions.Submission("eve", "01", str(empty))
-        return Job(attack.stem, each.lab, each.path, each.member, SEED, BUDGET)
+        return Job(attack.stem, each.lab, each.path, each.member, SEED, BUDGET, place=each.place)
 
     def job(self, attack: Path) -> Job:
         if "\ndef hand_in(folder)" in attack.read_text():
@@ -167,6 +173,9 @@ class Oracle:
             page.encode()
         except UnicodeEncodeError:
             broken.append("cannot be written into a page")
+        for system in handing_back.SYSTEMS if "place" in row else ():
+            if not (handing_back._place(row, system, "lab") or "-").isprintable():
+                broken.append("cannot be written into a zip of feedback")
         if row["seconds"] > MOST_SECONDS:
             broken.append(f"took {row['seconds']:.0f} s")
         tries = attack.read_text().splitlines()[0].removeprefix("# Tries to ").rstrip(".")
@@ -190,10 +199,10 @@ def leftovers() -> list[str]:
 
 
 def _at_work(process: int) -> bool:
-    """Whether this is, or is below, a judge that somebody waits for."""
+    """Whether this is, or is below, a Python outside all sandboxes for which somebody waits."""
     while process > 1:
-        above = parent(process)
-        if b"labkit.grading.judge" in _command(process):
+        above, command = parent(process), _command(process)
+        if b"python" in command and b"/kit/" not in command:
             return above > 1
         process = above
     return False

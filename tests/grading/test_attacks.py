@@ -28,6 +28,7 @@ LONG = (
     "zombies",
     "sleep_",
     "magics",
+    "short_lived",
 )
 ONCE = (
     "hung_preamble",
@@ -47,7 +48,13 @@ ONCE += (
     "process_name",
     "zips_in_zip",
 )
-ONCE += ("surrogate_words", "odd_array")  # these got through once
+ONCE += (
+    "names_in_names",
+    "names_in_rosters",
+    "names_in_feedback",
+    "surrogate_words",
+    "odd_array",
+)  # these got through once
 QUICK = [path for path in oracle.ATTACKS if not any(word in path.stem for word in LONG)][::3]
 QUICK += [path for path in oracle.ATTACKS if path.stem.partition("_")[2] in ONCE and path not in QUICK]
 

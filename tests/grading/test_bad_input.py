@@ -13,6 +13,7 @@ from labkit.cli import main
 from labkit.common import InputError
 from labkit.grading import book
 
+pytestmark = pytest.mark.usefixtures("one_judge")
 STUB = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    """…"""\n    ...\n'
 NOTEBOOK = oracle.notebook(STUB)
 
@@ -26,7 +27,7 @@ def place(folder, name, data=NOTEBOOK):
 
 def grade(folder, out, capsys, *more):
     """(exit status, lines of stdout and stderr, students in the gradebook)."""
-    status = main(["grade", str(folder), "--out", str(out), "--seed", "1", "--workers", "1", *more])
+    status = main(["grade", str(folder), "--out", str(out), "--seed", "1", *more])
     said = capsys.readouterr()
     rows = book.Ledger(out / "ledger.jsonl").rows() if (out / "ledger.jsonl").exists() else ()
     return status, (said.out + said.err).splitlines(), {row["student"]: row["outcome"] for row in rows}

@@ -74,7 +74,7 @@ def look(process):
 
 processes.files, runner.TICK = look, 0.0005
 judge._import_all()
-points = [judge.grade(judge.Job("ada", "01", sys.argv[1], seed=3))["points"] for _ in range(8)]
+points = [judge.grade(judge.Job("ada", "01", sys.argv[1], seed=3))["points"] for _ in range(4)]
 print(json.dumps([points, sorted(seen), os.stat("/tmp").st_dev]))
 """
 
@@ -86,4 +86,4 @@ def test_of_files_only_a_sandboxs_own_are_counted(tmp_path):
     path.write_text(oracle.notebook(reference_cell(find("data.jaccard"))))
     done = subprocess.run([sys.executable, "-c", LOOK, path], capture_output=True, text=True, timeout=120)
     points, seen, outside = json.loads(done.stdout.splitlines()[-1])
-    assert points == [1] * 8 and seen and outside not in seen
+    assert points == [1] * 4 and seen and outside not in seen

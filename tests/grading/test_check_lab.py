@@ -108,6 +108,7 @@ def test_what_is_said_of_a_cell_is_short_and_cannot_write_to_the_terminal(checke
 @pytest.mark.parametrize("source, option, says", [
     ("while True: pass", "--wall=2", "longer than 2 s"),
     ("import os; os._exit(0)", "--wall=60", "ended the kernel"),
+    ("raise ValueError('x' * 30_000_000)", "--wall=60", "far too much"),
 ])  # fmt: skip
 def test_what_does_not_end_or_ends_the_kernel_is_ended(tmp_path, capsys, source, option, says):
     path = notebook(tmp_path / "01_data.ipynb", cell("1"), cell(source), cell("1"))

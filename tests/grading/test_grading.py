@@ -14,6 +14,7 @@ from labkit.common import InputError
 from labkit.exercises import catalogue, cell_of, find, reference_cell
 from labkit.grading import assemble, book, pages, sandbox, similarity
 
+pytestmark = pytest.mark.usefixtures("one_judge")
 STUB = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    """…"""\n    ...\n'
 SMALLER = cell_of(find("data.jaccard"), find("data.jaccard").misconceptions[0].function)
 
@@ -37,7 +38,7 @@ def jaccard(a, b):
 
 
 @pytest.fixture(scope="module")
-def graded(tmp_path_factory):
+def graded(tmp_path_factory, one_judge):
     folder, out = tmp_path_factory.mktemp("submissions"), tmp_path_factory.mktemp("grades")
     write(folder, "ada", notebook(*references()))
     wild = ["", "print('hello')\n" + references()[3], *reversed(references()[:3]), *references()[4:], "1 / 0"]
@@ -130,7 +131,7 @@ def test_what_the_cell_itself_shows_is_said(told, source, says):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
+def told(tmp_path_factory, one_judge):
     """{source of a cell: its feedback}, all graded in one run."""
     folder, out = tmp_path_factory.mktemp("told"), tmp_path_factory.mktemp("told-grades")
     (mark,) = (mark for mark in test_what_the_cell_itself_shows_is_said.pytestmark if mark.name == "parametrize")

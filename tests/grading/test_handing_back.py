@@ -3,8 +3,11 @@
 import csv
 import io
 import json
+import os
 import sys
+import time
 import zipfile
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -85,12 +88,13 @@ def test_what_did_not_come_from_the_system_is_said(tmp_path, grade, capsys):
 ROSTERS = {
     "moodle participants": ("First name,Surname,ID number,Email address\nZoë,Ångström,s1,zoe@x.org\nAda,Lovelace,s2,ada@x.org\n", "utf-8"),
     "moodle worksheet": ("Identifier,Full name,ID number,Email address,Status,Grade\nParticipant 71,Zoë Ångström,s1,zoe@x.org,Submitted,\nParticipant 72,Ada Lovelace,s2,ada@x.org,No,\n", "utf-8-sig"),
+    "nbgrader": ("id,first_name,last_name,email,lms_user_id\ns1,Zoë,Ångström,zoe@x.org,\ns2,Ada,Lovelace,ada@x.org,\n", "utf-8"),
     "blackboard": ('"Last Name"\t"First Name"\t"Username"\t"Student ID"\tEmail\nÅngström\tZoë\tzoea\ts1\tzoe@x.org\nLovelace\tAda\tadal\ts2\tada@x.org\n', "utf-16"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ROSTERS)
-def test_the_rosters_of_moodle_and_blackboard(tmp_path, grade, kind):
+def test_the_rosters_of_systems(tmp_path, grade, kind):
     text, encoding = ROSTERS[kind]
     (tmp_path / "class.csv").write_bytes(text.encode(encoding))
     hand_in(tmp_path, MOODLE.format("Zoë Ångström", 71))
@@ -136,6 +140,28 @@ def test_of_an_nbgrader_course_only_what_was_submitted_is_read(tmp_path):
     assert (found.student, handing_back.assignment({"place": found.place}, "01_data"), faults) == ("ada", "ps1", [])
 
 
+@pytest.fixture
+def in_tokyo(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("2026-12-01 15:00:00.948203 UTC", "2026-12-02 00:00:00"), ("2026-12-01 15:00:00 UTC\n", "2026-12-02 00:00:00"),
+    ("soon", None), ("", None), ("9999-12-31 23:59:59 UTC", None), ("\0" * 99, None),
+])  # fmt: skip
+def test_the_time_that_nbgraders_exchange_notes_counts(tmp_path, in_tokyo, text, expected):
+    hand_in(tmp_path, "submitted/ada/ps1/01_data.ipynb")
+    os.utime(tmp_path / "in" / "submitted" / "ada" / "ps1" / "01_data.ipynb", (0, 0))
+    hand_in(tmp_path, "submitted/ada/ps1/timestamp.txt", text=text)
+    ((found,), _) = submissions.find(tmp_path / "in")
+    assert found.when == (expected or "1970-01-01 09:00:00")
+    assert handing_back._utc(found.when) == datetime(*((2026, 12, 1, 15) if expected else (1970, 1, 1)))
+
+
 def test_a_resubmission_is_a_line_and_no_fault(tmp_path, grade, capsys):
     hand_in(tmp_path, "ada_1_2_01_data.ipynb", "ada_1_3_01_data-1.ipynb")
     assert grade()[0] == 0
@@ -158,6 +184,7 @@ LATE = [
     ("40%/day", "2026-12-01", {"when": "2026-12-31 00:00:00"}, 30, 10.0),
     ("20", "2026-12-01", {"when": "2026-12-31 00:00:00", "late": True}, 30, 2.0),
     (None, "2026-12-01", {"when": "2026-12-02 00:00:00"}, 1, 0.0),
+    ("20", "2026-12-01", {"when": ""}, 0, 0.0),
 ]  # fmt: skip
 
 
@@ -165,6 +192,10 @@ LATE = [
 def test_what_late_work_costs(rule, due, row, days, off):
     late = book.Late.parse(rule, due)
     assert (late.days(row), late.off(row, 10.0)) == (days, off)
+
+
+def test_a_time_with_its_zone_is_that_moment(in_tokyo):
+    assert book.Late.parse("10", "2026-12-01 15:00+00:00").due == datetime(2026, 12, 2, 0, 0)
 
 
 @pytest.mark.parametrize("rule, due", [("0", None), ("101", None), ("10/day", None), ("ten", None), ("10", "soon")])
@@ -278,6 +309,21 @@ def test_lines_for_people_hold_no_escape_and_fit_any_stream():
         stream.flush()
         said = stream.buffer.getvalue().decode(encoding)
         assert said.startswith(r"a\x1b[2J\udcff\u202e") and said.count("\n") == 1
+
+
+def test_an_entry_of_a_zip_may_have_no_date(tmp_path):
+    entry = zipfile.ZipInfo("ada/01_data.ipynb")
+    entry.date_time = (1980, 0, 0, 0, 0, 0)
+    with zipfile.ZipFile(tmp_path / "class.zip", "w") as archive:
+        archive.writestr(entry, notebook())
+    ((found,), _) = submissions.find(tmp_path / "class.zip")
+    assert found.when == "" and handing_back._utc(found.when) is None
+
+
+@pytest.mark.parametrize("name", ["Lovelace, Ada", "Ada Lovelace"])
+def test_nbgrader_gets_given_and_family_names(name):
+    person = handing_back._person({"student": "ada", "person": {"Student": name, "Email": "ada@x.org"}})
+    assert person == {"first_name": "Ada", "last_name": "Lovelace", "email": "ada@x.org"}
 
 
 def test_nbgraders_gradebook_gets_the_points(tmp_path, grade):

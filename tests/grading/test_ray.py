@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import oracle
 import psutil
@@ -16,14 +15,14 @@ import pytest
 from labkit.cli import main
 from labkit.exercises import catalogue, cell_of, find, reference_cell
 
-RAY = Path(sys.executable).with_name("ray")
 SLOW = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    import time\n    time.sleep(0.2)\n    return len(a & b) / len(a | b)\n'
 NAMED = cell_of(find("data.jaccard"), find("data.jaccard").misconceptions[0].function)
 
 
-@pytest.fixture(scope="module")
-def submissions(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("submissions")
+@pytest.fixture
+def submissions(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
     cells = {
         "ada": [reference_cell(exercise) for exercise in catalogue().values() if exercise.lab == "01"],
         "grace": [NAMED],
@@ -36,21 +35,23 @@ def submissions(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def expected(submissions, tmp_path_factory):
-    out = tmp_path_factory.mktemp("local")
-    assert main(["grade", str(submissions), "--out", str(out), "--seed", "5"]) == 0
-    return (out / "gradebook.csv").read_bytes()
+@pytest.fixture
+def address(monkeypatch):
+    """A cluster of two workers on this machine, for this test; another one here has nothing to do with it."""
+    from ray.cluster_utils import Cluster
 
-
-@pytest.fixture(scope="module")
-def address():
-    """A cluster of two workers on this machine, for these tests."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "timeout": 120}
-    start = [RAY, "start", "--head", "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
-    subprocess.run([*start, "--object-store-memory=100000000"], check=True, **quiet)
-    yield "auto"
-    subprocess.run([RAY, "stop", "--force"], **quiet)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    cluster = Cluster()
+    for chance in (1, 2, 3):  # on a busy machine a node may not be ready in the 30 s that Ray waits
+        try:
+            cluster.add_node(num_cpus=2, object_store_memory=100_000_000)
+            break
+        except Exception:
+            cluster.shutdown()
+            if chance == 3:
+                raise
+    yield cluster.address
+    cluster.shutdown()
 
 
 def graded(submissions, out, address):
@@ -63,11 +64,9 @@ def graded(submissions, out, address):
     return (out / "gradebook.csv").read_bytes()
 
 
-def test_the_same_gradebook(submissions, expected, address, tmp_path):
-    assert graded(submissions, tmp_path, address) == expected
-
-
-def test_a_worker_killed_in_the_middle_changes_nothing(submissions, expected, address, tmp_path):
+def test_a_worker_killed_in_the_middle_changes_nothing(submissions, address, tmp_path):
+    assert main(["grade", str(submissions), "--out", str(tmp_path / "here"), "--seed", "5"]) == 0
+    expected = (tmp_path / "here" / "gradebook.csv").read_bytes()
     killed = threading.Event()
 
     def kill_the_first():
@@ -84,7 +83,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing(submissions, expected, ad
 
     thread = threading.Thread(target=kill_the_first)
     thread.start()
-    found = graded(submissions, tmp_path, address)
+    found = graded(submissions, tmp_path / "there", address)
     thread.join()
     assert killed.is_set() and found == expected
 

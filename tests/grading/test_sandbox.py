@@ -164,7 +164,11 @@ def abandoned():
         inside = processes.tree(started.pid)
         started.kill()
         started.wait()
-        psutil.wait_procs([psutil.Process(each) for each in inside if psutil.pid_exists(each)], timeout=2)
+        there = []
+        for each in inside:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                there.append(psutil.Process(each))
+        psutil.wait_procs(there, timeout=2)
         return len(inside), [each for each in inside if not processes.ended(each)]
 
 

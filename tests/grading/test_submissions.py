@@ -119,12 +119,28 @@ def test_names_inside_a_students_zip_count_for_nothing(tmp_path, where, inner):
         "mallory/bob_1_2_01_data.ipynb",
         "mallory/submitted/bob/01_data.ipynb",
         "mallory/bob_1_assignsubmission_file_01_data.ipynb",
-        "mallory_1_assignsubmission_file_bob_1_assignsubmission_file_01_data.ipynb",
         "mallory_1_2_bob_1_2_01_data.ipynb",
+        "mallory_1_2_x_bob_attempt_2026-12-01-23-59-00_01_data.ipynb",
+        "Lab 1_mallory_attempt_2026-12-01-23-59-00_x_bob_attempt_2026-12-01-23-59-00_01_data.ipynb",
     ],
 )
 def test_names_that_a_student_chose_count_for_nothing(tmp_path, name):
     assert [each.student for each in submissions.find(place(tmp_path, name))[0]] == ["mallory"]
+
+
+def test_of_two_marks_of_moodles_none_is_believed(tmp_path):
+    """In a file's name both a person's name and the name of the file are chosen."""
+    place(tmp_path, "mallory_1_assignsubmission_file_bob_2_assignsubmission_file_01_data.ipynb")
+    ((), (fault,)) = submissions.find(tmp_path)
+    assert "belongs to no student" in fault
+
+
+@pytest.mark.parametrize("other", ["=ada", "id 101", "number 71", "ada."])
+def test_a_name_in_the_roster_is_no_login_and_no_number(tmp_path, other):
+    (tmp_path / "class.csv").write_text(f"Student,ID,Login,Identifier\nAda,101,ada,Participant 71\n{other},9,m,\n")
+    known = submissions.roster(tmp_path / "class.csv")
+    for asked in (("ada",), ("x", "101"), ("x", "", "71")):
+        assert submissions.in_roster(known, *asked)["Student"] == "Ada"
 
 
 def test_a_class_zip_does_not_displace_what_lies_in_the_students_folder(tmp_path):
