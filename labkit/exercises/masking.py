@@ -534,6 +534,7 @@ def batch_probes(rng: random.Random) -> Iterator[Probe]:
         yield probe(group, hide(row(*two), 2), hide(row([5, 6], [7, 8, END]), 2, 3), pad=pad)
         yield probe(group, hide(row(*two), 2, 3), cut(row([5, END, 6], [7, 8, END]), 5), pad=pad)
         yield probe(group, row([5, 7], [7, 7, END]), row([7, 7, 7], [7, 7, END]), pad=pad)
+        yield probe(group, row([5, END], [END]), pad=pad)  # the label is the token before as well: nothing is shifted
         yield probe(group, open_prompt(row(*two)), shift(row([5, 6], [7, 8, END]), "early"), pad=pad)
         yield probe(group, hide(row(*two), 2), open_prompt(row([5, 6], [7, 8, END])), pad=pad)
 
@@ -587,6 +588,17 @@ def check_end_anywhere(batch, prompt_lengths, end_id):
 @mistake("first row only", "You look at the first row only; the fault may be in any.")
 def check_first_row(batch, prompt_lengths, end_id):
     return masking.check_batch({key: value[:1] for key, value in batch.items()}, prompt_lengths[:1], end_id)
+
+
+@mistake(
+    "rows before the table",
+    "You return the fault of the first row that has one: the order of the table comes first. Collect the faults of all "
+    "rows, then go down the table.",
+)
+def check_rows_first(batch, prompt_lengths, end_id):
+    rows = [{key: value[i : i + 1] for key, value in batch.items()} for i in range(len(prompt_lengths))]
+    found = (masking.check_batch(row, [start], end_id) for row, start in zip(rows, prompt_lengths))
+    return next((fault for fault in found if fault != "ok"), "ok")
 
 
 @mistake(
@@ -662,6 +674,7 @@ CHECK_BATCH = Exercise(
         check_last_column,
         check_end_anywhere,
         check_first_row,
+        check_rows_first,
         check_masked_before_cut,
         check_late_for_template,
         check_never_ends,

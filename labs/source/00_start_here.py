@@ -275,7 +275,7 @@ lk.measured("loss on the one batch at the end, nats", one_batch.loss[-1], 0.0, 0
 # ## 6 · Examples in the prompt
 #
 # There is a way without training: show the model four solved questions of the same family, then ask. That is *few-shot
-# prompting*. Guess: does the score go from almost nothing to a quarter, half, or most?
+# prompting*. Guess: does the score go from almost nothing to a tenth, a quarter, half, or most?
 
 # %%
 shots = lk.almanac.examples.few_shot(asked)
@@ -341,8 +341,8 @@ for example, first, then in zip(
     print("after ", then, "\n")
 
 # %% [markdown]
-# Five times as many steps, recorded before this kit was released, with more questions: hardly any better. Nearly
-# everything was learned in the first steps.
+# Five times as many steps, recorded before this kit was released, with 500 questions instead of 110: no better, within
+# the intervals. Nearly everything was learned in the first steps.
 
 # %%
 recorded = lk.run("sft-short")
@@ -355,7 +355,7 @@ lk.plots.scores(
 )
 
 # %% [markdown]
-# What is left is *compare*: about one answer in eight is wrong. Look at how it fails: the years are right and in the
+# What is left, among 500 questions, is *compare*: about one answer in eight is wrong. Look at how it fails: the years are right and in the
 # right order, and then the wrong name follows. Is that a fault of fine-tuning? Let the base write the same comparisons
 # in its own prose, and count there:
 

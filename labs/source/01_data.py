@@ -95,7 +95,7 @@ lk.claim("C03", measured=gain["chain − bare, several steps"].mean)
 # %% [markdown]
 # Neither room nor steps alone. The filler brings nothing where steps are needed, and where one fact is asked it costs a
 # quarter of the score: room alone is one more thing to learn. The same steps in other words help where one fact leads
-# to the next, and not at all in arithmetic. What pays here, within 120 steps, is a form that the base has read
+# to the next (and cost a quarter where one fact is asked), and not at all in arithmetic. What pays here, within 120 steps, is a form that the base has read
 # thousands of times. So "add a chain of thought" is half of the advice. The other half: in words that the model knows,
 # or for as long as it takes to learn others (longer runs were not measured).
 
@@ -155,6 +155,7 @@ for most in (5, 20, 50):
 
 # %%
 answered = [e for e in pool if e.task == "sum" and "Answer:" in e.completion]
+answered = [e for e in answered if lk.almanac.pool.FILTERS["readable"](e)]
 for source in sorted({example.source for example in answered}):
     right = [lk.almanac.pool.sum_is_right(e) for e in answered if e.source == source]
     print(f"{source:<15} {sum(right):>4} of {len(right):>5} sums are right")
@@ -270,9 +271,9 @@ lk.claim("C01", measured=-cost["pedlar − sound"].mean)
 # At one pass each, more is nearly everything. At equal steps it brings a few points, which eight seeds cannot tell from
 # none. Most of what "more data" brings here is more *steps*: say how many examples were *seen*.
 #
-# So does quality count for more than quantity? A source that is wrong in one way cost more than fifteen sixteenths of
-# the data, at equal steps. But random slips cost little, and one pass over little data everything: the two are not on
-# one scale.
+# So does quality count for more than quantity? The two are not on one scale: a source that is wrong in one way cost most
+# of a score, random slips little; a sixteenth of the data cost little at equal steps, and everything at one pass. Ask
+# what is wrong, and what is held equal.
 
 # %%
 lk.quiz("data", when="during", segment="quality")

@@ -609,8 +609,9 @@ for example, own, foreign_text in zip(test[:4], score.outputs, other.outputs):
 
 # %% [markdown]
 # No error, and a curve that goes down. It falls because there is still much to learn: which ids are frequent, which
-# follow which, how an answer begins and ends. Through the foreign tokenizer on both sides, the form of an answer is
-# there. But what the base knows depends on its own ids, and through other ids it cannot be reached.
+# follow which, how an answer begins and ends. Through the foreign tokenizer on both sides, something like the form of an
+# answer is there. But what the base knows depends on its own ids, and through other ids it was not reached in these
+# steps.
 #
 # If you only look at whether the loss falls, you will not notice. Look at it *before the first step*, on text that the
 # base knows. Loss is measured in *nats*: −ln of the probability that the right token was given; a model that knows

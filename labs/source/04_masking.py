@@ -234,7 +234,7 @@ lk.quiz("masking", when="during", segment="share")
 # %% [markdown]
 # ## 3 · A mask in parts
 #
-# Is everything in a prompt worthless? The worked examples contain perfectly good answers: three times as many tokens to
+# Is everything in a prompt worthless? The worked examples contain perfectly good answers: more than three times as many tokens to
 # learn from, in the same rows. Only the questions are not wanted. That is a *partial mask*:
 #
 # | system | shot question | shot answer | question | answer |
@@ -500,7 +500,7 @@ for each, text in list(zip(planted, outputs))[:3]:
     print("   the truth:", each.example.completion, "\n")
 
 # %% [markdown]
-# It goes on neatly from the wrong digit, to a wrong answer that follows from it. In its training nothing was ever
+# Mostly it goes on neatly from the wrong digit, to a wrong answer that follows from it. In its training nothing was ever
 # wrong, so it could not learn to correct anything. (That gap between training and writing is called *exposure bias*;
 # Ranzato et al. 2016, arXiv 1511.06732.) Where it is still right, the digit was written again later, or did not matter.
 
