@@ -376,7 +376,7 @@ def _write(out: Path, gathered: _Gathered, args: argparse.Namespace) -> int:
         with write_atomically(page) as file:
             file.write(pages.feedback(row, gathered.names[row["lab"]]))
     for system in dict.fromkeys(args.feedback):
-        if left := handing_back.feedback(gathered.rows(), out, system, gathered.names):
+        if left := handing_back.feedback(gathered.rows(), args.submissions, out, system, gathered.names):
             whose = (
                 f"{left} pages are not in feedback-{system}.zip, because their notebooks have no name of that system's"
             )

@@ -17,14 +17,18 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from labkit.common import InputError, write_atomically
-from labkit.grading.submissions import CANVAS, _inside, moodle_name
+from labkit.grading.submissions import CANVAS, _inside, inside_course, moodle_name, read
 
 SYSTEMS = ("canvas", "moodle", "nbgrader")
+NOTES, MAX_NOTE = ("timestamp.txt", "submission_secret.txt"), 1_000  # what nbgrader's exchange puts beside a notebook
 
 
-def feedback(rows: Iterable[dict[str, Any]], out: Path, system: str, names: dict[str, str]) -> int:
-    """`feedback-SYSTEM.zip` in `out`, of the pages in `out/feedback`. How many pages that system would not recognize."""
-    left = 0
+def feedback(rows: Iterable[dict[str, Any]], folder: Path, out: Path, system: str, names: dict[str, str]) -> int:
+    """`feedback-SYSTEM.zip` in `out`, of the pages in `out/feedback`. How many pages that system would not recognize.
+
+    In nbgrader's, what `nbgrader release_feedback` needs lies beside a page if it lies in `folder`, the submissions.
+    """
+    left, noted = 0, set()
     with (
         write_atomically(out / f"feedback-{system}.zip", binary=True) as file,
         zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
@@ -35,6 +39,13 @@ def feedback(rows: Iterable[dict[str, Any]], out: Path, system: str, names: dict
                 left += 1
             else:
                 archive.writestr(zipfile.ZipInfo(place), page.read_bytes(), zipfile.ZIP_DEFLATED)
+                for name in NOTES if system == "nbgrader" else ():
+                    note, source = f"{os.path.dirname(place)}/{name}", inside_course(folder) / row["place"]
+                    with contextlib.suppress(InputError, OSError):
+                        data = read(str(source.with_name(name)), None)[:MAX_NOTE]
+                        if note not in noted:
+                            archive.writestr(zipfile.ZipInfo(note), data)
+                        noted.add(note)
     return left
 
 

@@ -116,8 +116,7 @@ def find(folder: str | Path, known: dict | None = None) -> tuple[list[Submission
     root = Path(folder)
     if not root.exists():
         raise InputError(f"there is no {folder}; give the folder, or the zip, that holds the submissions")
-    if (root / "submitted").is_dir() and any((root / name).exists() for name in COURSE):
-        root = root / "submitted"
+    root = inside_course(root)
     if root.is_file() and root.suffix.lower() == ".ipynb":
         raise InputError(f"{folder} is a notebook; give the folder that holds it, as STUDENT/{root.name}")
     found: dict[tuple, Submission] = {}
@@ -137,6 +136,12 @@ def find(folder: str | Path, known: dict | None = None) -> tuple[list[Submission
     if not found and not faults:
         raise InputError(f"{folder} holds no notebook; expected is STUDENT/LAB.ipynb, or a zip of such files")
     return sorted(found.values(), key=lambda each: (each.student, each.lab)), faults
+
+
+def inside_course(root: Path) -> Path:
+    """`submitted/` of nbgrader's course; any other folder, or a zip, as it is."""
+    course = (root / "submitted").is_dir() and any((root / name).exists() for name in COURSE)
+    return root / "submitted" if course else root
 
 
 @dataclass

@@ -7,8 +7,11 @@ from labkit import cluster
 
 def in_turn(function, items, *, progress=lambda index, line: None, **_):
     """`cluster.map` without workers: this process's own judge, which has started already, grades one after the other."""
+    results = []
     for index, item in enumerate(items):
-        progress(index, function(item))
+        results.append(function(item))
+        progress(index, results[-1])
+    return results
 
 
 @pytest.fixture(scope="module")

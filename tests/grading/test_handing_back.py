@@ -140,6 +140,24 @@ def test_of_an_nbgrader_course_only_what_was_submitted_is_read(tmp_path):
     assert (found.student, handing_back.assignment({"place": found.place}, "01_data"), faults) == ("ada", "ps1", [])
 
 
+def test_nbgrader_can_release_the_feedback(tmp_path, grade):
+    """It reads two files beside each page, which its exchange put beside the notebook."""
+    hand_in(tmp_path, "submitted/ada/ps1/01_data.ipynb", "submitted/bob/ps1/01_data.ipynb", "nbgrader_config.py")
+    hand_in(tmp_path, "submitted/ada/ps1/timestamp.txt", "submitted/ada/ps1/submission_secret.txt", text="x" * 2_000)
+    (tmp_path / "secret").write_text("of the instructor's")
+    (tmp_path / "in" / "submitted" / "bob" / "ps1" / "submission_secret.txt").symlink_to(tmp_path / "secret")
+    status, out = grade("--feedback", "nbgrader")
+    pages_, notes = [f"feedback/{name}/ps1/01_data.html" for name in ("ada", "bob")], ("submission_secret", "timestamp")
+    assert status == 0
+    assert names_in(out / "feedback-nbgrader.zip") == [
+        pages_[0],
+        *(f"feedback/ada/ps1/{n}.txt" for n in notes),
+        pages_[1],
+    ]
+    with zipfile.ZipFile(out / "feedback-nbgrader.zip") as archive:
+        assert archive.read("feedback/ada/ps1/submission_secret.txt") == b"x" * 1_000
+
+
 @pytest.fixture
 def in_tokyo(monkeypatch):
     monkeypatch.setenv("TZ", "Asia/Tokyo")
