@@ -341,8 +341,7 @@ for example, first, then in zip(
     print("after ", then, "\n")
 
 # %% [markdown]
-# Five times as many steps, recorded before this kit was released, with 500 questions instead of 110: no better, within
-# the intervals. Nearly everything was learned in the first steps.
+# Five times as many steps, recorded before this kit was released, with 500 questions: no better. Nearly everything was learned in the first steps.
 
 # %%
 recorded = lk.run("sft-short")

@@ -271,9 +271,8 @@ lk.claim("C01", measured=-cost["pedlar − sound"].mean)
 # At one pass each, more is nearly everything. At equal steps it brings a few points, which eight seeds cannot tell from
 # none. Most of what "more data" brings here is more *steps*: say how many examples were *seen*.
 #
-# So does quality count for more than quantity? The two are not on one scale: a source that is wrong in one way cost most
-# of a score, random slips little; a sixteenth of the data cost little at equal steps, and everything at one pass. Ask
-# what is wrong, and what is held equal.
+# So does quality count for more than quantity? The two are not on one scale. A source that is wrong in one way cost a
+# lot, random slips little; less data cost little at equal steps, and everything at one pass.
 
 # %%
 lk.quiz("data", when="during", segment="quality")
