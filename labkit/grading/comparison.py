@@ -34,6 +34,7 @@ class Comparison:
         self.shows = shows  # whether the answers themselves are reported, for a released feedback
         self.lines = {id: assemble.lines_of(source) for id, source in cells.items()}
         self.answers: dict[str, dict[str, list]] = {}
+        self.kernel: Any = None  # as nbval holds it
 
     def pytest_itemcollected(self, item: Any) -> None:
         part = self.parts[item.cell_num]
@@ -42,12 +43,17 @@ class Comparison:
         item.runtest = partial(self.run, part, item, item.runtest)
 
     def run(self, part: Any, item: Any, stock: Callable) -> None:
-        kernel = item.parent.kernel
-        if not kernel.is_alive():
-            self.emit({"gone": kernel.km.provisioner.process and kernel.km.provisioner.process.returncode})
-            os._exit(0)
+        self.kernel = item.parent.kernel
+        self.ask_kernel()
         self.emit({"at": part.what, "exercise": part.exercise, "group": part.group})
         stock()
+
+    def ask_kernel(self) -> None:
+        """If the kernel is gone, say how it ended, and go."""
+        if not self.kernel.is_alive():
+            process = self.kernel.km.provisioner.process
+            self.emit({"gone": process and process.returncode})
+            os._exit(0)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.when == "setup" and report.failed:  # before any of the learner's cells has run
@@ -55,8 +61,9 @@ class Comparison:
             self.emit({"machine": reason})
             os._exit(1)
         self.called += report.when == "call"
-        if self.called == len(self.parts):  # asking the kernel to end takes longer than grading; the judge kills it
-            self.emit(DONE)
+        if self.called == len(self.parts):
+            self.ask_kernel()  # one that ended in the last part has not been asked
+            self.emit(DONE)  # asking the kernel to end takes longer than grading; the judge kills it
             os._exit(0)
 
     def compare(self, part: Any, found: list, stored: list, skip_compare: Any = None) -> bool:

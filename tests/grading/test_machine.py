@@ -76,6 +76,38 @@ def test_a_reader_or_sandbox_killed_at_any_moment_changes_no_grade(tmp_path, cel
     assert [row for row in found if row[1] != expected] == []
 
 
+LAST = (
+    KILL.partition("def counted")[0]
+    + """
+from labkit.exercises import find
+from labkit.grading import assemble
+
+last = ("data.jaccard", list(assemble.grouped(find("data.jaccard"), 3))[-1])
+
+def once(run, alive):
+    if run.part == "probe" and run.at == last and not at["kills"]:
+        at["kills"].append(run.at)
+        os.kill([run.child, *processes.tree(run.child)][1], signal.SIGKILL)
+    return tick(run, alive)
+
+judge._Run.tick = once
+row = judge.grade(judge.Job("ada", "01", path, seed=3))
+print(json.dumps([row["outcome"], row["points"], len(at["kills"])]))
+"""
+)
+
+
+@needs_sandbox
+def test_a_sandbox_that_is_killed_in_the_last_probe_of_all_is_no_answer(tmp_path):
+    path = tmp_path / "01_data.ipynb"
+    slow = RIGHT.replace("    if not a and", "    __import__('time').sleep(0.05)\n    if not a and")
+    assert slow != RIGHT
+    path.write_text(oracle.notebook(slow))
+    command = [sys.executable, "-c", LAST, str(path), "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert json.loads(done.stdout.splitlines()[-1]) == ["graded", 1, 1], done.stderr
+
+
 def line_of(path, **more):
     return json.loads(judge.work(judge.Job("ada", "01", str(path), seed=3, **more)))
 
