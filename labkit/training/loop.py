@@ -210,9 +210,8 @@ def fit(
 
     AdamW; the loss of a step is the sum over its counted tokens divided by their number, however many parts it is
     computed in. `on_step(step, history)` is called after every step, and ends the run by returning True; without it a
-    line shows how far the run is. A loss or
-    gradient that is NaN or infinite raises `InputError` before it reaches the weights; with `on_nan="record"` it is
-    recorded and the run goes on.
+    line shows how far the run is. A loss or gradient that is NaN or infinite raises `InputError` before it reaches the
+    weights; with `on_nan="record"` it is recorded and the run goes on.
 
     After `on_step` comes `on_state(step, take)`: `take()` gives all that decides the rest of the run, as plain data and
     tensors that the next step changes, so save them at once. A later call with that `state`, the same model, rows and
