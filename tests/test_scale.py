@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import socket
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import workers
 
 from labkit import cli, scale
 from labkit.common import InputError
@@ -35,38 +35,8 @@ def parsed(options: list[str]) -> argparse.Namespace:
     return parser.parse_args(options)
 
 
-def called(options: list[str], log: Path, dies_at: int | None, env: dict[str, str]) -> None:
-    """The command in a process of its own, which dies at the beginning of that step."""
-    os.environ |= env
-    torch.set_num_threads(1)
-    sys.stdout = sys.stderr = open(log, "w", encoding="utf-8", buffering=1)
-    import trl
-
-    begin, seen = trl.SFTTrainer.training_step, []
-
-    def step(self, *args, **more):
-        seen.append(True)
-        if len(seen) == dies_at:
-            os._exit(9)
-        return begin(self, *args, **more)
-
-    trl.SFTTrainer.training_step = step
-    try:
-        status = scale.main(parsed(options))
-    except InputError as error:
-        print(error)
-        status = 2
-    os._exit(status)
-
-
 def processes(count: int, options: list[str], log: Path, dies_at: int | None = None) -> tuple[set[int], str]:
-    """(exit statuses, what the first of so many processes printed), which are told what `accelerate launch` tells them.
-
-    They are forks, so that nothing has to be imported again.
-    """
-    import accelerate  # noqa: F401
-    import trl  # noqa: F401
-
+    """(exit statuses, what the first of so many processes printed), which are told what `accelerate launch` tells them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
@@ -75,12 +45,15 @@ def processes(count: int, options: list[str], log: Path, dies_at: int | None = N
         env = {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
         if count > 1:
             env |= place | {"WORLD_SIZE": str(count), "RANK": str(rank), "LOCAL_RANK": str(rank)}
-        fork = multiprocessing.get_context("fork").Process
-        running.append(fork(target=called, args=(options, log if rank == 0 else Path(os.devnull), dies_at, env)))
+        arguments = (options, log if rank == 0 else Path(os.devnull), dies_at, env)
+        running.append(workers.apart().Process(target=workers.scale, args=arguments))
         running[-1].start()
     for process in running:
         process.join(120)
-    return {process.exitcode for process in running}, log.read_text()
+    status = {process.exitcode for process in running}
+    for process in running:
+        process.kill()
+    return status, log.read_text()
 
 
 @pytest.fixture

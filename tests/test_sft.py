@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
+import workers
 
 from labkit import cli, models, sft
 from labkit.data import load_examples
@@ -181,31 +180,10 @@ def test_a_file_can_be_what_is_held_out(run, data, tmp_path):
 KILLED = int(os.environ.get("LABKIT_TEST_KILLS", "1"))  # runs; 20 before a release
 
 
-def child(options: list[str], after: float | None, told: Path) -> None:
-    """`labkit sft` in a process that dies after so many seconds of its own work; `told` gets how many it took."""
-    torch.set_num_threads(1)
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 1)
-    os.dup2(nothing, 2)
-    begin, started = sft._Run.begun, []
-
-    def begun(self):
-        started.append(time.process_time())
-        if after is not None:
-            signal.setitimer(signal.ITIMER_PROF, after)  # whose signal nothing handles: as sudden as SIGKILL
-        return begin(self)
-
-    sft._Run.begun = begun
-    status = cli.main(["sft", *options])
-    if started:  # or else the run was finished already
-        told.write_text(repr(time.process_time() - started[0]))
-    os._exit(status)
-
-
 def run_apart(options: list[str], told: Path, after: float | None = None) -> int:
     """The exit status; below 0 if it was killed."""
-    process = multiprocessing.get_context("fork").Process(target=child, args=(options, after, told))
-    process.start()  # a fork, so that nothing has to be imported again
+    process = workers.apart().Process(target=workers.sft, args=(options, after, told))
+    process.start()
     process.join()
     return process.exitcode
 

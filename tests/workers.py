@@ -1,8 +1,14 @@
 """Functions for the tests' worker processes, which import them by name."""
 
+import argparse
 import dataclasses
+import multiprocessing
 import os
+import signal
+import sys
 import time
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
 
 from labkit.common import InputError
 from labkit.runs import Outcome, Recipe
@@ -48,3 +54,67 @@ def outcome(recipe: Recipe) -> Outcome:
 
 def outcome_of_others(recipe: Recipe) -> Outcome:
     return dataclasses.replace(outcome(recipe), questions="others")
+
+
+def apart() -> ForkServerContext:
+    """Where processes are forks of one that has imported what training needs and done nothing else.
+
+    A fork of the tests' own process would have its locks, and none of the threads that were to open them.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["workers", "labkit.sft", "labkit.scale", "trl.trainer.sft_trainer"])
+    return context
+
+
+def sft(options: list[str], after: float | None, told: Path) -> None:
+    """`labkit sft` in a process that dies after so many seconds of its own work; `told` gets how many it took."""
+    import torch
+
+    from labkit import cli, sft
+
+    torch.set_num_threads(1)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    begin, started = sft._Run.begun, []
+
+    def begun(self):
+        started.append(time.process_time())
+        if after is not None:
+            signal.setitimer(signal.ITIMER_PROF, after)  # whose signal nothing handles: as sudden as SIGKILL
+        return begin(self)
+
+    sft._Run.begun = begun
+    status = cli.main(["sft", *options])
+    if started:  # or else the run was finished already
+        told.write_text(repr(time.process_time() - started[0]))
+    os._exit(status)
+
+
+def scale(options: list[str], log: Path, dies_at: int | None, env: dict[str, str]) -> None:
+    """`labkit.scale` in a process that dies at the beginning of that step."""
+    os.environ |= env
+    import torch
+    import trl
+
+    from labkit import scale
+
+    torch.set_num_threads(1)
+    sys.stdout = sys.stderr = open(log, "w", encoding="utf-8", buffering=1)
+    begin, seen = trl.SFTTrainer.training_step, []
+
+    def step(self, *args, **more):
+        seen.append(True)
+        if len(seen) == dies_at:
+            os._exit(9)
+        return begin(self, *args, **more)
+
+    trl.SFTTrainer.training_step = step
+    parser = argparse.ArgumentParser()
+    scale.add_arguments(parser)
+    try:
+        status = scale.main(parser.parse_args(options))
+    except InputError as error:
+        print(error)
+        status = 2
+    os._exit(status)
