@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from labkit.models import Model
 
 POLICY = "data-clean"  # the recipe whose model answers
-QUESTIONS, SAMPLES = 22, 16
+QUESTIONS, SAMPLES, SEEDS = 88, 16, 16
 COUNTS = (1, 2, 4, 8, 16)
 
 
@@ -143,15 +143,34 @@ def place() -> Path:
 
 
 def recorded() -> list[Curve]:
-    """The recorded curves, one for each seed. Raises `InputError` if there are none, or the policy has changed."""
+    """The recorded curves, one for each seed. Raises `InputError` if there are none, or the set-up has changed."""
+    again = "`python -m labkit.best_of` records it"
     if not place().is_file():
-        raise InputError("best of n is not recorded; `python -m labkit.best_of` records it")
+        raise InputError(f"best of n is not recorded; {again}")
     values = json.loads(place().read_text(encoding="utf-8"))
-    if values["hash"] != runs.named(POLICY).hash:
-        raise InputError(f"{POLICY} has changed since best of n was recorded; `python -m labkit.best_of` records it")
+    if any(values[name] != value for name, value in _setup().items()):
+        raise InputError(f"{POLICY} or the questions have changed since best of n was recorded; {again}")
     return [
         Curve(row["seed"], tuple(row["counts"]), tuple(row["by_a"]), tuple(row["by_b"])) for row in values["curves"]
     ]
+
+
+def _setup() -> dict[str, Any]:
+    """What a record was made with; rows of another set-up are not mixed with it."""
+    rewards = [thoroughness.__name__, exactness.__name__]
+    return {"hash": runs.named(POLICY).hash, "rewards": rewards, "questions": QUESTIONS, "samples": SAMPLES}
+
+
+def _record(curves: Sequence[Curve]) -> None:
+    place().parent.mkdir(exist_ok=True)
+    told = _setup() | {
+        "machine": runs.machine(),
+        "versions": runs.versions(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "curves": [asdict(each) for each in sorted(curves, key=lambda each: each.seed)],
+    }
+    with write_atomically(place()) as file:
+        file.write(json.dumps(told, indent=1) + "\n")
 
 
 def main() -> None:
@@ -159,33 +178,25 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(
         prog="python -m labkit.best_of",
-        description="Record best of n for the chapter's two rewards.",
+        description="Record best of n for the chapter's two rewards; goes on where it was interrupted.",
         epilog="example: python -m labkit.best_of --seeds 8",
     )
-    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--workers", type=int, help="how many runs at once (one for each core)")
     args = parser.parse_args()
-    found: dict[int, Curve] = {}
+    try:
+        found = best_of.recorded()
+    except InputError:
+        found = []
+    missing = sorted(set(range(args.seeds)) - {each.seed for each in found})
 
-    def keep(_: int, each: best_of.Curve) -> None:
-        found[each.seed] = each
+    def keep(_: int, each: Curve) -> None:
+        found.append(each)
+        best_of._record(found)
 
-    cluster.map(best_of.measure, range(args.seeds), workers=args.workers, progress=keep)
-    place().parent.mkdir(exist_ok=True)
-    told = {
-        "hash": runs.named(POLICY).hash,
-        "rewards": ["thoroughness", "exactness"],
-        "questions": QUESTIONS,
-        "samples": SAMPLES,
-        "machine": runs.machine(),
-        "versions": runs.versions(),
-        "date": datetime.now(UTC).date().isoformat(),
-        "curves": [asdict(found[seed]) for seed in sorted(found)],
-    }
-    with write_atomically(place()) as file:
-        file.write(json.dumps(told, indent=1) + "\n")
+    cluster.map(best_of.measure, missing, workers=args.workers, progress=keep)
     for number, count in enumerate(COUNTS):
-        by_a, by_b = (mean(getattr(each, name)[number] for each in found.values()) for name in ("by_a", "by_b"))
+        by_a, by_b = (mean(getattr(each, name)[number] for each in found) for name in ("by_a", "by_b"))
         print(f"best of {count:>2}: reward A {by_a:.2f}, reward B {by_b:.3f}")
 
 

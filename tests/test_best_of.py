@@ -63,5 +63,21 @@ def test_what_is_recorded_is_of_the_policy_as_it_is_and_of_enough_seeds():
 def test_a_record_of_another_policy_is_refused(monkeypatch):
     changed = dataclasses.replace(runs.named(best_of.POLICY), steps=7)
     monkeypatch.setitem(runs.RECIPES, best_of.POLICY, changed)
-    with pytest.raises(InputError, match="has changed since"):
+    with pytest.raises(InputError, match="changed since"):
         best_of.recorded()
+
+
+def test_it_goes_on_where_it_was_interrupted(monkeypatch, tmp_path):
+    recorded, asked = best_of.recorded(), []
+    monkeypatch.setattr(best_of, "place", lambda: tmp_path / "record.json")
+    best_of._record([recorded[2], recorded[0]])
+
+    def measured(function, seeds, workers, progress):
+        asked.extend(seeds)
+        for seed in seeds:
+            progress(seed, recorded[seed])
+
+    monkeypatch.setattr(best_of.cluster, "map", measured)
+    monkeypatch.setattr("sys.argv", ["best_of", "--seeds", "4"])
+    best_of.main()
+    assert asked == [1, 3] and best_of.recorded() == recorded[:4]

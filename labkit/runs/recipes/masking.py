@@ -34,6 +34,15 @@ def recipes() -> Iterator[Recipe]:
             for steps in (20, 40, 80, 160):
                 yield replace(budget, name=f"budget-{name}-{steps}-{lr:g}", steps=steps, lr=lr, **way)
             yield replace(budget, name=f"few-{name}-{lr:g}", steps=40, lr=lr, examples=64, **way)
+    # The same on the long mix, one pass each: examples of every family, with long prompts and chains of thought.
+    passes = Recipe("longer", "04", mix="long", batch_size=16, evaluation_n=110, max_new_tokens=128, validation_n=48)
+    passes = replace(passes, validation_mask="completion")
+    for name, way in ways.items():
+        for lr in (1.5e-3, 4.5e-3, 1.35e-2):
+            for steps in (20, 40, 80):
+                yield replace(
+                    passes, name=f"longer-{name}-{steps}-{lr:g}", steps=steps, examples=16 * steps, lr=lr, **way
+                )
     yield replace(long, name="mask-partial", mask="partial")
     yield sound
     for fault in ("template", "truncated", "late", "shifted"):
