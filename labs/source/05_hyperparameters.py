@@ -78,7 +78,7 @@ runs = lk.training.sweep(
 
 # %% tags=["nbval-ignore-output"]
 losses = {run.trial.settings.lr: run.history.validation_loss[-1] for run in runs}
-title = "Too low learns little, too high destroys: the best lie just below the cliff"
+title = "Eight rates, 50 steps each"
 y = "held-out loss (nats per token)"
 lk.plots.lines(
     list(losses),
@@ -120,7 +120,7 @@ shares = {
     name: [lk.runs.share(record) for record in records.values()]
     for name, records in {"LoRA": lora, "all weights": full}.items()
 }
-title = "Two hills, a step apart: LoRA's best rate is about twice that of all weights"
+title = "Right answers by learning rate, each over eight seeds (recorded)"
 lk.plots.courses(
     {"LoRA": LORA_RATES, "all weights": FULL_RATES},
     shares,

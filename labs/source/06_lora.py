@@ -111,7 +111,7 @@ place = {"form skill": 0, "form": 1, "skill": 2, "": 3}[" ".join(kept_by)]
 lk.predict("lora.cut", outcome=choices[place])
 
 # %% tags=["nbval-ignore-output"]
-title = "A form fits into one direction, a skill does not"
+title = "ΔW cut to its strongest directions"
 shown = {name: [100 * share for share in row] for name, row in scores.items()}
 kept = [str(cut) for cut in cuts]
 lk.plots.lines(kept, shown, title, "directions kept", "right answers (%)")
@@ -596,12 +596,15 @@ ends = {
 lk.runs.summary({f"{name}, r={rank}": record for (name, rank), record in ends.items()})
 
 # %%
-lk.predict("lora.best_rate", outcome=choices[0])
+rate = {end: record.recipe["lr"] for end, record in ends.items()}
+stays = [rate[name, 64] == rate[name, 4] for name in ("α = 32", "α/r = 2")]
+cases = {(True, False): 0, (False, True): 1, (False, False): 2, (True, True): 3}
+lk.predict("lora.best_rate", outcome=choices[cases[tuple(stays)]])
 more = {
     f"{name}: r=64 − r=4": lk.runs.paired_difference(ends[name, 64], ends[name, 4])
     for name in conventions
 }
-lk.plots.differences(more, "What rank 64 brings over rank 4 depends on the convention")
+lk.plots.differences(more, "What rank 64 brings over rank 4, by convention")
 
 # %% [markdown]
 # At a fixed α the best rate is the same at all three ranks, and the score too, within the intervals: sixteen times the
@@ -644,7 +647,7 @@ better = {
     f"{new} − {old}": lk.runs.paired_difference(found[new], found[old])
     for new, old in pairs
 }
-lk.plots.differences(better, "No variant gains by more than its interval")
+lk.plots.differences(better, "Each variant against LoRA, at its own best rate")
 
 # %%
 clear = [name for name, gain in zip(choices, better.values()) if gain.low > 0]

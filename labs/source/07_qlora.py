@@ -130,12 +130,14 @@ weights = {
 weights["the base's own"] = weight.numpy()
 tables = {"NF4": nf4, "int4": lk.quantization.INT4, "FP4": lk.quantization.FP4}
 print(f"{'relative error':<22}" + "".join(f"{name:>8}" for name in tables))
+loses = []
 for name, sample in weights.items():
     errors = [lk.quantization.relative_error(sample, table) for table in tables.values()]
+    loses += [name] if errors[0] > errors[1] else []
     print(f"{name:<22}" + "".join(f"{error:8.3f}" for error in errors))
 
 # %%
-lk.predict("qlora.nf4_loses", outcome="uniform")
+lk.predict("qlora.nf4_loses", outcome=", ".join(loses) or "on none")
 
 # %% [markdown]
 # Where weights are spread evenly, even steps are best. With heavy tails (Student's t) all three suffer, because one
@@ -242,8 +244,7 @@ differences = {
     f"{name} − LoRA": lk.runs.paired_difference(record, lora)
     for name, record in records.items()
 }
-title = "Four bits cost nothing that shows here, two bits cost the skill"
-lk.plots.differences(differences, title)
+lk.plots.differences(differences, "Right answers against LoRA over float32")
 
 # %%
 by_bits = [differences[f"LoRA over {bits} bits − LoRA"].high < 0 for bits in (4, 3, 2)]
@@ -338,11 +339,18 @@ setups = {
 llama = lk.memory.sizes(lk.architectures.read("Llama-3.2-1B"))
 plans = {method: lk.memory.plan(llama, setup) for method, setup in setups.items()}
 bars = {method: plan.moments[plan.when] for method, plan in plans.items()}
-title = "Llama-3.2-1B, 4 rows of 2,048 tokens: each moment's fullest, by method"
+title = "Llama-3.2-1B, 4 rows of 2,048 tokens: what is held at the peak"
 lk.plots.memory_bars(bars, card=24e9, title=title)
 
 # %%
-lk.predict("qlora.largest", outcome="activations and logits")
+held = bars["qlora"]
+sums = [
+    held["weights"] + held["quantization constants"],
+    held["optimizer states"],
+    held["activations"] + held["logits"],
+    held["gradients"],
+]
+lk.predict("qlora.largest", outcome=choices[sums.index(max(sums))])
 
 # %% [markdown]
 # Is the planner right? Let torch itself say. On *fake tensors*, which have a shape and no numbers, a whole step runs in
