@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from labkit.models import Model
 
 POLICY = "data-clean"  # the recipe whose model answers
-QUESTIONS, SAMPLES, SEEDS = 88, 16, 16
+QUESTIONS, SAMPLES, SEEDS = 44, 16, 16
 COUNTS = (1, 2, 4, 8, 16)
 
 
