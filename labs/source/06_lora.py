@@ -306,16 +306,16 @@ title = "Each fact seen 30 times: at rank 1 half of 128 are known"
 lk.plots.courses(RANKS, known, title, "rank", "share of the facts known", x_log=True)
 
 # %% [markdown]
-# It looks as if rank 1 were full at some 60 facts, and curves like this are read that way. But "full" and "slow" look alike. What tells them apart? The same rank, with
-# each fact seen 120 times:
+# It looks as if rank 1 were full at some 60 facts, and curves like this are read that way. But "full" and "slow" look
+# alike. What tells them apart? The same rank, with each fact seen 120 times:
 
 # %%
 lk.runs.summary({"rank 1, 128 facts": lk.runs.Record.load("long-facts-128-r1")})
 
 # %% [markdown]
-# All of them. So rank 1 was slow. There must be an end to what rank 1 can hold, but 128 facts are not it. What a higher rank bought here
-# is speed. "Which rank?" depends on what is to be learned, and on the steps you have: little for a form; for this skill
-# rank 4 did nearly as well as 16; more for much that has to be remembered soon.
+# All of them. So rank 1 was slow. There must be an end to what rank 1 can hold, but 128 facts are not it. What a higher
+# rank bought here is speed. "Which rank?" depends on what is to be learned, and on the steps you have: little for a
+# form; for this skill rank 4 did nearly as well as 16; more for much that has to be remembered soon.
 #
 # ### Exercise: count
 #
