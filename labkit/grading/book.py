@@ -14,7 +14,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -219,14 +219,16 @@ def canvas(
     known: bool,
     people: Iterable[dict] = (),
     missing: str | None = None,
+    unsure: Container[int] = (),
 ) -> None:
     """`canvas.csv`: a row for each student, a column for each lab, in the form that Canvas imports.
 
     With a roster as `known`, people who are not in it are left out, and a column is named like its column for the lab.
     What could not be graded is left empty; a line that another one of the same person replaces is left out. With
-    `missing` ("zero" or "blank") all `people` of the roster get a row, and what they have not handed in gets that.
+    `missing` ("zero" or "blank") all `people` of the roster get a row, and what they have not handed in gets that;
+    it stays empty for the `unsure`, given by `id`, of whom something was not taken.
     """
-    table, possible = _table(rows, known, people, missing)
+    table, possible = _table(rows, known, people, missing, unsure)
     labs = sorted(possible)
     people = [person for person, _ in table.values()]
     columns = [
@@ -251,11 +253,12 @@ def moodle(
     known: bool,
     people: Iterable[dict] = (),
     missing: str | None = None,
+    unsure: Container[int] = (),
 ) -> None:
     """`moodle.csv`, for Moodle's *Grades, Import, CSV file*: who, by name, ID number and e-mail, and a column for each
     lab. An empty cell changes nothing there.
     """
-    table, possible = _table(rows, known, people, missing)
+    table, possible = _table(rows, known, people, missing, unsure)
     labs = sorted(possible)
     with _csv(path) as write:
         write(["Full name", "ID number", "Email address", *(names[lab] for lab in labs)])
@@ -265,7 +268,11 @@ def moodle(
 
 
 def _table(
-    rows: Callable[[], Iterator[dict]], known: bool, people: Iterable[dict], missing: str | None
+    rows: Callable[[], Iterator[dict]],
+    known: bool,
+    people: Iterable[dict],
+    missing: str | None,
+    unsure: Container[int],
 ) -> tuple[dict[str, tuple[dict, dict[str, float | str]]], dict[str, float]]:
     """({person: (the row of the roster, {lab: points})}, {lab: possible points}), for a system's file."""
     table: dict[str, tuple[dict, dict[str, float | str]]] = {}
@@ -280,7 +287,7 @@ def _table(
     for person in people if missing else ():
         points_of = table.setdefault(person["Student"] + person.get("ID", ""), (person, {}))[1]
         for lab in possible:
-            points_of.setdefault(lab, 0 if missing == "zero" else "")
+            points_of.setdefault(lab, 0 if missing == "zero" and id(person) not in unsure else "")
     return table, possible
 
 

@@ -13,7 +13,7 @@ import stat
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ def main(args: argparse.Namespace) -> int:
     if not args.unsandboxed:
         sandbox.refuse_shown(folder, out, *([Path(args.roster)] if args.roster else []))
     known = submissions.roster(args.roster) if args.roster else {}
-    found, faults = submissions.find(args.submissions, known)
+    found, faults, not_taken = submissions.find(args.submissions, known)
     notes = [printable(each) for each in faults if isinstance(each, submissions.Note)]
     faults = [printable(each) for each in faults if not isinstance(each, submissions.Note)]
     args.release = [_named(wanted, found, known) for wanted in args.release]
@@ -174,7 +174,7 @@ def main(args: argparse.Namespace) -> int:
             say(
                 f"{len(earlier)} students were graded earlier and are not in {args.submissions}; they stay in the gradebook: {_few(earlier)}"
             )
-        gathered = _Gathered(ledger, known, args.leave_out, faults, notes, late)
+        gathered = _Gathered(ledger, known, args.leave_out, faults, notes, late, not_taken)
         alike = _write(out, gathered, args)
         return _print(args, gathered, graded, alike, seed)
 
@@ -285,6 +285,7 @@ class _Gathered:
         faults: list[str],
         notes: list[str],
         late: book.Late,
+        not_taken: Iterable[submissions.Owner],
     ):
         self.ledger, self.known, self.late = ledger, known, late
         self.notes = [*notes]  # lines that leave nothing to be done
@@ -312,13 +313,16 @@ class _Gathered:
             if row["person"]:
                 handed_in[id(row["person"])].add(row["lab"])
             else:
-                strangers.add(row["student"])
+                strangers.add((row["student"], row.get("id", ""), row.get("number", "")))
         if known:
-            self.faults += [f"{student}: not in the roster, or there more than once" for student in sorted(strangers)]
+            names = sorted({student for student, *_ in strangers})
+            self.faults += [f"{student}: not in the roster, or there more than once" for student in names]
         if empty:
             self.notes.append(f"notebooks that hold no exercise of their lab: {_few(empty)}")
-        self.faults = [printable(fault) for fault in self.faults]
+        asked = strangers | {(owner.student, owner.id, owner.number) for owner in not_taken}
+        self.unsure = {id(person) for one in asked for person in submissions.candidates(known, *one)}
         self.missing = sorted(map(printable, self._missing(handed_in)))
+        self.faults = [printable(fault) for fault in self.faults]
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The lines of the ledger, with the points that count, and with the person in the roster."""
@@ -355,9 +359,13 @@ class _Gathered:
                 self.newest[place] = other
 
     def _missing(self, handed_in: dict[int, set[str]]) -> Iterator[str]:
+        """Lines on those who handed in nothing; whoever may have handed in something is a fault instead."""
         for number, person in self.people.items():
             lacks = sorted(self.labs - handed_in[number])
-            if lacks == sorted(self.labs):
+            if lacks and number in self.unsure:
+                of = f"no points for lab {', '.join(lacks)}"
+                self.faults.append(f"{person['Student']}: {of}, left empty: something was handed in that was not taken")
+            elif lacks == sorted(self.labs):
                 yield f"{person['Student']}: handed in nothing"
             elif lacks:
                 yield f"{person['Student']}: handed in nothing for lab {', '.join(lacks)}"
@@ -369,7 +377,7 @@ def _write(out: Path, gathered: _Gathered, args: argparse.Namespace) -> int:
     for write in [book.canvas] * args.canvas + [book.moodle] * args.moodle:
         people = gathered.people.values()
         path = out / f"{write.__name__}.csv"
-        write(gathered.rows, path, gathered.names, bool(gathered.known), people, args.missing)
+        write(gathered.rows, path, gathered.names, bool(gathered.known), people, args.missing, gathered.unsure)
     for row in gathered.rows():
         page = out / "feedback" / row["student"] / f"{gathered.names[row['lab']]}.html"
         page.parent.mkdir(parents=True, exist_ok=True)

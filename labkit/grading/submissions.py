@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, Any
 
 from labkit.common import InputError
@@ -108,8 +108,9 @@ def lab_of(stem: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def find(folder: str | Path, known: dict | None = None) -> tuple[list[Submission], list[str]]:
-    """(one submission for each student and lab, a line for each file that is none). Raises `InputError` for nothing.
+def find(folder: str | Path, known: dict | None = None) -> tuple[list[Submission], list[str], set[Owner]]:
+    """(one submission for each student and lab, a line for each file that is none, whose those files are as far as their
+    places say it). Raises `InputError` for nothing.
 
     With a roster as `known`, two names of one person are one student.
     """
@@ -135,7 +136,8 @@ def find(folder: str | Path, known: dict | None = None) -> tuple[list[Submission
     faults = [line for place, each in told.items() for line in each.all(place)]
     if not found and not faults:
         raise InputError(f"{folder} holds no notebook; expected is STUDENT/LAB.ipynb, or a zip of such files")
-    return sorted(found.values(), key=lambda each: (each.student, each.lab)), faults
+    refused = set[Owner]().union(*(each.refused for each in told.values()))
+    return sorted(found.values(), key=lambda each: (each.student, each.lab)), faults, refused
 
 
 def inside_course(root: Path) -> Path:
@@ -151,6 +153,12 @@ class _Place:
     lines: list[str] = field(default_factory=list)
     more: int = 0  # lines that are left out
     room: int = MAX_UNPACKED
+    refused: set[Owner] = field(default_factory=set)  # learners who handed in something that was not taken
+
+    def refuse(self, line: str, whose: Owner | None) -> None:
+        self.say(line)
+        if whose:
+            self.refused.add(Owner(whose.student, whose.id, whose.number))
 
     def say(self, line: str) -> None:
         if len(self.lines) < MAX_FAULTS:
@@ -184,7 +192,8 @@ def _all(root: Path, told: dict[str, _Place]) -> Iterator[Submission]:
         return
     for at, folders, files in os.walk(root):
         for name in [each for each in folders if os.path.islink(os.path.join(at, each))]:
-            told[at].say(f"{os.path.join(at, name)}: a link to a folder; links are not followed")
+            path = Path(at, name)
+            told[at].refuse(f"{path}: a link to a folder; links are not followed", _owner_of(path.relative_to(root)))
         folders[:] = sorted(each for each in folders if not each.startswith((".", "__MACOSX")))
         for name in sorted(files):
             path = Path(at, name)
@@ -195,10 +204,10 @@ def _all(root: Path, told: dict[str, _Place]) -> Iterator[Submission]:
             try:
                 status = path.lstat()
             except OSError as error:
-                here.say(f"{path}: {error.strerror}")
+                here.refuse(f"{path}: {error.strerror}", _owner_of(place))
                 continue
             if not stat.S_ISREG(status.st_mode):
-                here.say(f"{path}: not a regular file (perhaps a link); links are not followed")
+                here.refuse(f"{path}: not a regular file (perhaps a link); links are not followed", _owner_of(place))
             elif path.suffix.lower() == ".zip":
                 yield from _read_zip(path, place, here)
             else:
@@ -282,19 +291,20 @@ def _in_zip(file: IO[bytes], member: str) -> Iterator[IO[bytes]]:
 def _read_zip(path: Path, place: PurePosixPath, told: _Place) -> Iterator[Submission]:
     """`_zip` in a process of its own, with a clock."""
 
-    def work() -> tuple[list[dict[str, Any]], list[str], int]:
+    def work() -> tuple[list[dict[str, Any]], list[str], int, list[dict[str, Any]]]:
         inside = _Place()
         found = [asdict(each) for each in _zip(path, place, inside)]
-        return found, inside.lines, inside.more
+        return found, inside.lines, inside.more, [asdict(each) for each in inside.refused]
 
     try:
-        found, lines, more = runner.apart(work, *((READ, 60) if place.parts else (READ_CLASS, READ_CLASS)))
+        found, lines, more, refused = runner.apart(work, *((READ, 60) if place.parts else (READ_CLASS, READ_CLASS)))
     except InputError as error:
-        told.say(f"{path}: {error}; it was left out")
+        told.refuse(f"{path}: {error}; it was left out", _owner_of(place) if place.parts else None)
         return
     for line in lines:
         told.say(line)
     told.more += more
+    told.refused |= {Owner(**each) for each in refused}
     for each in found:
         says_lab, when, number, at = each.pop("order")
         yield Submission(**each, order=(says_lab, tuple(when), number, at))
@@ -305,7 +315,8 @@ def _zip(path: Path, place: PurePosixPath, told: _Place) -> Iterator[Submission]
     owner = _owner_of_zip(place) if place.parts else None
     given = not place.parts  # the instructor named this zip: the names in it are the system's
     rooms: dict[Owner, int] = {}  # for each learner in a class's zip
-    for member, inner in _listed(path, None, told, MAX_OWN if owner else MAX_MEMBERS):
+    handed_in_by = owner or (None if given else Owner(path.stem))
+    for member, inner in _listed(path, None, told, MAX_OWN if owner else MAX_MEMBERS, handed_in_by):
         whose = owner
         if not owner:  # a class's zip, or a student's, known only by its name
             inner = _inside(inner, path.stem)
@@ -321,19 +332,22 @@ def _zip(path: Path, place: PurePosixPath, told: _Place) -> Iterator[Submission]
             rooms[whose] = told.room
             continue
         whose, own = owner or _owner_of_zip(inner) or Owner(inner.stem), given or bool(owner)
-        for nested, deeper in _listed(path, member.filename, told, MAX_OWN):
+        for nested, deeper in _listed(path, member.filename, told, MAX_OWN, whose):
             name = f"{member.filename}\0{nested.filename}"
             when, at = (member.date_time, inner) if given else (_time(path), place)
             submission = _by(whose, path, name, own, at, when)
             if deeper.suffix.lower() == ".ipynb":
                 yield from _checked(submission, nested.date_time, place.parent / inner.parent / deeper, told)
             else:
-                told.say(f"{submission.shown!r}: a zip in a zip in a zip; unpack the outer ones, and give the folder")
+                line = f"{submission.shown!r}: a zip in a zip in a zip; unpack the outer ones, and give the folder"
+                told.refuse(line, whose)
             rooms[whose] = told.room
 
 
-def _listed(path: Path, outer: str | None, told: _Place, most: int) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
-    """(member, its place) of the notebooks and zips in a zip, or in the one that is its member `outer`."""
+def _listed(
+    path: Path, outer: str | None, told: _Place, most: int, whose: Owner | None
+) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
+    """(member, its place) of the notebooks and zips in somebody's zip, or in the one that is its member `outer`."""
     shown = str(path) if outer is None else f"{path}:{outer}"
     try:
         with (
@@ -342,10 +356,10 @@ def _listed(path: Path, outer: str | None, told: _Place, most: int) -> Iterator[
         ):
             members = archive.infolist()
     except Exception as error:  # zipfile can raise many kinds of errors
-        told.say(f"{shown!r}: not a readable zip ({error})")
+        told.refuse(f"{shown!r}: not a readable zip ({error})", whose)
         return
     if len(members) > most:
-        told.say(f"{shown!r}: {len(members):,} files in one zip; at most {most:,} are read")
+        told.refuse(f"{shown!r}: {len(members):,} files in one zip; at most {most:,} are read", whose)
         return
     for member in members:
         inner = PurePosixPath(member.filename)
@@ -353,14 +367,14 @@ def _listed(path: Path, outer: str | None, told: _Place, most: int) -> Iterator[
         if member.is_dir() or hidden or inner.suffix.lower() not in (".ipynb", ".zip"):
             continue
         if len(member.filename) > MAX_NAME:
-            told.say(f"{shown}: a file in it has a name of {len(member.filename):,} characters")
+            told.refuse(f"{shown}: a file in it has a name of {len(member.filename):,} characters", whose)
         elif (
             inner.is_absolute()
             or ".." in inner.parts
             or "\\" in member.filename
             or stat.S_ISLNK(member.external_attr >> 16)
         ):
-            told.say(f"{shown}:{member.filename!r}: leads out of the zip, or is a link")
+            told.refuse(f"{shown}:{member.filename!r}: leads out of the zip, or is a link", whose)
         else:
             yield member, inner
 
@@ -411,6 +425,11 @@ def _owner_of_zip(place: PurePosixPath) -> Owner | None:
     return _owner(place) or (Owner(otter["student"]) if otter else None)
 
 
+def _owner_of(place: PurePath) -> Owner | None:
+    """Whose a file or folder in the folder of submissions is, also where it is nobody's submission."""
+    return _owner_of_zip(PurePosixPath(place)) or (Owner(place.stem) if len(place.parts) == 1 else None)
+
+
 def _checked(submission: Submission, when: tuple, place: PurePosixPath, told: _Place) -> Iterator[Submission]:
     """The submission with its lab, from its place or from the exercises in it; or a fault if neither says."""
     named = moodle_name(place.stem) or CANVAS.fullmatch(place.stem) or BLACKBOARD.fullmatch(place.stem)
@@ -424,15 +443,15 @@ def _checked(submission: Submission, when: tuple, place: PurePosixPath, told: _P
     says_lab = lab is not None
     if not says_lab and not re.match(r"\d\d_", place.stem):  # the name of a lab that does not exist
         lab = _lab_inside(submission, told)
+    whose = Owner(student, submission.id, submission.number)
     if not student:
         told.say(f"{shown!r}: belongs to no student; put it into a folder with the student's name")
     elif lab is None:
         known = ", ".join(sorted({key for key in labs() if "_" in key and key[0].isdigit()}))
-        told.say(f"{shown!r}: its name is not that of a lab with exercises ({known})")
+        told.refuse(f"{shown!r}: its name is not that of a lab with exercises ({known})", whose)
     elif not _is_name(student):
-        told.say(
-            f"{shown!r}: {student!r} cannot be a student's name here; use letters and digits, and{IN_NAMES} inside"
-        )
+        line = f"{shown!r}: {student!r} cannot be a student's name here; use letters and digits, and{IN_NAMES} inside"
+        told.refuse(line, whose)
     else:
         if not says_lab:
             told.say(f"{shown!r}: treated as lab {lab}, because of its exercises; its name does not say so")
@@ -555,10 +574,13 @@ def _lab_of_column(title: str) -> str | None:
 
 
 def in_roster(known: Roster, student: str, id: str = "", number: str = "") -> dict | None:
-    """The row of a student; None if there is none, or if there are several candidates. Names, which people may choose,
-    come last.
-    """
+    """The row of a student; None if there is none, or if there are several candidates."""
+    fits = candidates(known, student, id, number)
+    return fits[0] if len(fits) == 1 else None
+
+
+def candidates(known: Roster, student: str, id: str = "", number: str = "") -> list[dict]:
+    """The rows that may be a student's, by what says it most surely; names, which people may choose, come last."""
     small = student.lower()
     ways = ("id", id), ("number", number), ("exactly", small), ("name", small), ("bare", re.sub(r"[\W_]", "", small))
-    fits = next((known[way] for way in ways if known.get(way)), None)
-    return fits[0] if fits and len(fits) == 1 else None
+    return next((known[way] for way in ways if known.get(way)), [])

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import sys
 import time
 import zipfile
@@ -36,8 +37,8 @@ def grade(tmp_path, monkeypatch):
 
     monkeypatch.setattr(cluster, "map", map_)
 
-    def run(*more):
-        command = ["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--seed", "1", "--unsandboxed"]
+    def run(*more, folder=tmp_path / "in"):
+        command = ["grade", str(folder), "--out", str(tmp_path / "out"), "--seed", "1", "--unsandboxed"]
         return main([*command, *map(str, more)]), tmp_path / "out"
 
     return run
@@ -127,16 +128,66 @@ def test_those_missing_get_what_was_asked(tmp_path, grade, missing, expected):
     assert grade("--missing", missing)[0] == 2
 
 
+REFUSED = {
+    "a name that is none": (MOODLE.format("Mallory =1+1", 73), "Mallory =1+1"),
+    "a lab that is none": ("Mallory Grey/99_poetry.ipynb", "Mallory Grey"),
+    "a zip that is none": ("Mallory Grey.zip", "Mallory Grey"),
+    "a broken zip in a folder": ("Mallory Grey/work.zip", "Mallory Grey"),
+    "a link": ("Mallory Grey", "Mallory Grey"),
+    "found by Canvas's number": ("mgrey_4_99_99_poetry.ipynb", "Mallory Grey"),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+@pytest.mark.parametrize("way", REFUSED)
+def test_nobody_whose_work_was_not_taken_is_given_a_zero(tmp_path, grade, capsys, way, packed):
+    """Mallory handed in something, Bob nothing: only he gets a 0, and the status says that somebody has to look."""
+    place, name = REFUSED[way]
+    (tmp_path / "class.csv").write_text(f"Student,ID\nAda Lovelace,1\n{name},4\nBob,5\n")
+    hand_in(tmp_path, "Ada Lovelace/01_data.ipynb")
+    at = tmp_path / "in" / place
+    at.parent.mkdir(exist_ok=True)
+    if way == "a link":
+        at.symlink_to(tmp_path)
+    else:
+        at.write_bytes((tmp_path / "in/Ada Lovelace/01_data.ipynb").read_bytes() if "=1+1" in name else b"none")
+    if packed:
+        if way == "a link":
+            pytest.skip("a zip of a class has files")
+        shutil.make_archive(str(tmp_path / "class"), "zip", tmp_path / "in")
+        shutil.rmtree(tmp_path / "in")
+        (tmp_path / "in").mkdir()
+        (tmp_path / "class.zip").rename(tmp_path / "in" / "class.zip")
+    source = tmp_path / "in" / "class.zip" if packed else tmp_path / "in"
+    status, out = grade("--roster", tmp_path / "class.csv", "--canvas", "--missing", "zero", folder=source)
+    table = {row["Student"]: row["01_data"] for row in rows_of(out / "canvas.csv")}
+    assert (table["Ada Lovelace"], table["Bob"], table[name]) == ("0.5", "0", "") and status == 1
+    said = capsys.readouterr().out
+    assert f"{name}: no points for lab 01, left empty" in said and f"{name}: handed in nothing" not in said
+
+
+def test_of_two_of_one_name_neither_is_given_a_zero(tmp_path, grade):
+    (tmp_path / "class.csv").write_text("Student,ID\nAda Lovelace,1\nAda Lovelace,2\nBob,5\n")
+    hand_in(tmp_path, "Ada Lovelace/01_data.ipynb")
+    status, out = grade("--roster", tmp_path / "class.csv", "--canvas", "--missing", "zero")
+    assert status == 1
+    assert [(row["ID"], row["01_data"]) for row in rows_of(out / "canvas.csv")][1:] == [
+        ("1", ""),
+        ("2", ""),
+        ("5", "0"),
+    ]
+
+
 def test_blackboards_file_names(tmp_path):
     hand_in(tmp_path, "Lab 1_zoea_attempt_2026-12-01-23-59-07_01_data.ipynb")
-    (found,), faults = submissions.find(tmp_path / "in")
+    (found,), faults = submissions.find(tmp_path / "in")[:2]
     assert (found.student, found.lab, found.when, faults) == ("zoea", "01", "2026-12-01 23:59:07", [])
 
 
 def test_of_an_nbgrader_course_only_what_was_submitted_is_read(tmp_path):
     hand_in(tmp_path, "submitted/ada/ps1/01_data.ipynb", "release/ps1/01_data.ipynb", "source/ps1/01_data.ipynb")
     (tmp_path / "in" / "nbgrader_config.py").write_text("")
-    (found,), faults = submissions.find(tmp_path / "in")
+    (found,), faults = submissions.find(tmp_path / "in")[:2]
     assert (found.student, handing_back.assignment({"place": found.place}, "01_data"), faults) == ("ada", "ps1", [])
 
 
@@ -175,7 +226,7 @@ def test_the_time_that_nbgraders_exchange_notes_counts(tmp_path, in_tokyo, text,
     hand_in(tmp_path, "submitted/ada/ps1/01_data.ipynb")
     os.utime(tmp_path / "in" / "submitted" / "ada" / "ps1" / "01_data.ipynb", (0, 0))
     hand_in(tmp_path, "submitted/ada/ps1/timestamp.txt", text=text)
-    ((found,), _) = submissions.find(tmp_path / "in")
+    ((found,), _) = submissions.find(tmp_path / "in")[:2]
     assert found.when == (expected or "1970-01-01 09:00:00")
     assert handing_back._utc(found.when) == datetime(*((2026, 12, 1, 15) if expected else (1970, 1, 1)))
 
@@ -334,7 +385,7 @@ def test_an_entry_of_a_zip_may_have_no_date(tmp_path):
     entry.date_time = (1980, 0, 0, 0, 0, 0)
     with zipfile.ZipFile(tmp_path / "class.zip", "w") as archive:
         archive.writestr(entry, notebook())
-    ((found,), _) = submissions.find(tmp_path / "class.zip")
+    ((found,), _) = submissions.find(tmp_path / "class.zip")[:2]
     assert found.when == "" and handing_back._utc(found.when) is None
 
 
