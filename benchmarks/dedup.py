@@ -12,7 +12,8 @@ find, and what they cost for each character from text to candidate pairs, beside
 
 The documents are the almanac's candidates, whose exact copies are gone before, as in any pipeline. For growth `labkit
 dedup` goes from file to files over 10,000 candidates, and over more blocks of them, each in an alphabet of its own, so
-that each block has the same share of duplicates. Run by itself it takes `--documents`, `--repeats` and `--growth`.
+that each block has the same share of duplicates. Run by itself it takes `--documents`, `--repeats` and `--growth`, or
+`--before CHECKOUT`, which instead lets an older state of the kit and this one take turns at the file of each size.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import json
 import os
 import platform
 import random
+import resource
 import statistics
 import string
 import subprocess
@@ -274,6 +276,31 @@ def growth(sizes: tuple[int, ...], repeats: int) -> dict:
     return {"growth": rows, "growth_ratio": max(costs) / min(costs)}
 
 
+def beside(checkout: Path, sizes: tuple[int, ...], repeats: int) -> dict:
+    """`labkit dedup` of another checkout and of this one, in turn: medians of the CPU time and of the peak memory."""
+    block = [text_of(example) for example in pool.candidates(SMALLEST_POOL)[0][: min(sizes)]]
+    sides = {"before": checkout, "now": Path(__file__).parents[1]}
+    figures = {}
+    for size in sizes:
+        cpu: dict[str, list[float]] = {side: [] for side in sides}
+        peak: dict[str, list[float]] = {side: [] for side in sides}
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "documents.jsonl"
+            write(path, block, size)
+            for number in range(repeats):
+                for side, at in sides.items():
+                    start = resource.getrusage(resource.RUSAGE_CHILDREN)
+                    report = run(path, Path(folder) / f"{side}-{number}", at)
+                    end = resource.getrusage(resource.RUSAGE_CHILDREN)
+                    cpu[side].append(end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime)
+                    peak[side].append(report["peak_rss_mb"])
+        row = {f"cpu_{side}": round(statistics.median(cpu[side]), 2) for side in sides}
+        row |= {f"peak_mb_{side}": round(statistics.median(peak[side])) for side in sides}
+        figures[str(size)] = row | {"ratio": round(row["cpu_now"] / row["cpu_before"], 3)}
+        print(f"{size:>10,} documents: {figures[str(size)]}", flush=True)
+    return figures
+
+
 def write(path: Path, block: list[str], size: int) -> None:
     with open(path, "w", encoding="utf-8") as file:
         for number in range(0, size, len(block)):
@@ -289,9 +316,10 @@ def write(path: Path, block: list[str], size: int) -> None:
                 file.write(json.dumps({"text": " ".join(words).translate(table)}) + "\n")
 
 
-def run(path: Path, out: Path) -> dict:
+def run(path: Path, out: Path, checkout: Path = Path(__file__).parents[1]) -> dict:
     command = [sys.executable, "-m", "labkit.cli", "dedup", str(path), "--out", str(out), "--json"]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    env = os.environ | {"PYTHONPATH": str(checkout)}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env, cwd=path.parent)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -307,4 +335,7 @@ if __name__ == "__main__":
     parser.add_argument("--documents", type=int)
     parser.add_argument("--repeats", type=int)
     parser.add_argument("--growth", type=lambda text: tuple(map(int, text.split(","))), metavar="N,N,…")
-    print(json.dumps(main(parser.parse_args())))
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT")
+    chosen = parser.parse_args()
+    older = chosen.before and beside(chosen.before.resolve(), chosen.growth or GROWTH[1:], chosen.repeats or 3)
+    print(json.dumps(older or main(chosen)))
