@@ -45,6 +45,7 @@ def main(args: argparse.Namespace) -> int:
     import torch
 
     from labkit import models
+    from labkit.training.saved import SavedRun
 
     try:
         from trl import SFTTrainer
@@ -53,17 +54,18 @@ def main(args: argparse.Namespace) -> int:
     if args.out is None:
         raise InputError("--out FOLDER is needed: where the adapter or the weights go")
     out = Path(args.out).expanduser()
-    checkpoint = last_checkpoint(out)
-    if args.resume and checkpoint is None:
-        raise InputError(f"{out}: holds no whole checkpoint to go on from; name a new folder, and leave --resume out")
-    if checkpoint is not None and not args.resume:
-        raise InputError(f"{out}: holds an unfinished run, which --resume continues; name a new folder")
-    models.check_adapter_folder(out, allowed=[path.name for path in out.iterdir()] if checkpoint else ())
-    args.accumulation, args.eval_every, args.number_format = 1, None, "auto"
-    sft.settings_of(args, rows=1, width=1)  # checks them
     processes, rank, local = (
         int(os.environ.get(name, at)) for name, at in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0))
     )
+    place, checkpoint = SavedRun(out, sft.asked(args), args.resume), last_checkpoint(out)
+    if args.resume and place.is_new:
+        raise InputError(f"{out}: holds no run to go on with; leave --resume out")
+    if place.report is not None:
+        if rank == 0:
+            print(f"{out}: is finished")
+        return 0
+    args.accumulation, args.eval_every, args.number_format = 1, None, "auto"
+    sft.settings_of(args, rows=1, width=1)  # checks them
     device = models.device()
     if device.type == "cuda":
         torch.cuda.set_device(local)
@@ -93,12 +95,16 @@ def main(args: argparse.Namespace) -> int:
         eval_dataset=_dataset(prepared.validation) if prepared.validation else None,
         processing_class=tokenizer,
     )
+    trainer.accelerator.wait_for_everyone()  # all have seen the folder as it was
+    if rank == 0:
+        place.begin()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.save_model(str(out / "unfinished"))  # by all processes, because each may hold a part
     trainer.save_state()
     if trainer.is_world_process_zero():
         whole = models.load_tokenizer(args.model or models.BASE) if args.method == "full" else None
         _keep(out, whole)
+        place.finish({"examples": len(prepared.rows), "held_out": len(prepared.held_out), "steps_done": settings.steps})
         print(
             f"{out}: adapter or weights, trainer_state.json; labkit diagnose {out / 'trainer_state.json'} reads the log"
         )

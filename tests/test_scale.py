@@ -117,8 +117,9 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(method, options, tmp_p
     status, said = processes(1, [*call, "--out", str(out)], log, dies_at=6)
     assert status == {9}, said
     (out / "checkpoint-5").mkdir()
-    status, said = processes(1, [*call, "--out", str(out)], log)
-    assert status == {2} and "--resume" in said
+    for other, expected in (([], "which --resume continues"), (["--resume", "--lr", "0.02"], "has lr 0.01, not 0.02")):
+        status, said = processes(1, [*call, "--out", str(out), *other], log)
+        assert status == {2} and expected in said
     status, said = processes(1, [*call, "--out", str(out), "--resume"], log)
     assert status == {0} and "goes on after step 4" in said, said
     alone, again = weights(whole), weights(out)
@@ -131,9 +132,23 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(method, options, tmp_p
 
 
 def test_there_must_be_something_to_go_on_from(options, tmp_path):
-    (tmp_path / "out" / "checkpoint-2").mkdir(parents=True)
-    with pytest.raises(InputError, match="no whole checkpoint"):
+    with pytest.raises(InputError, match="holds no run to go on with"):
         scale.main(parsed([*options, "--out", str(tmp_path / "out"), "--resume"]))
+    (tmp_path / "out" / "checkpoint-2").mkdir(parents=True)
+    with pytest.raises(InputError, match="holds other things"):
+        scale.main(parsed([*options, "--out", str(tmp_path / "out"), "--resume"]))
+
+
+@pytest.mark.slow
+@FORKS
+def test_killed_before_its_first_checkpoint_it_begins_again(options, tmp_path):
+    call, log = [*options, "--save-every", "4", "--out", str(tmp_path / "out")], tmp_path / "log"
+    status, said = processes(1, call, log, dies_at=2)
+    assert status == {9}, said
+    status, said = processes(1, [*call, "--resume"], log)
+    assert status == {0} and (tmp_path / "out" / "adapter_config.json").is_file(), said
+    status, said = processes(1, [*call, "--resume"], log)
+    assert status == {0} and "is finished" in said
 
 
 def test_a_batch_is_shared_or_refused():
