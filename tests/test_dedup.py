@@ -382,6 +382,11 @@ def test_the_quick_way_for_plain_letters_reads_as_the_other(text, n):
     assert dedup.Reading().shingles(text, n) == dedup.Reading(unit="words").shingles(text, n)
 
 
+def test_the_marks_that_open_a_spanish_sentence_are_marks():
+    reading = dedup.Reading()
+    assert reading.shingles("¿Cómo estás? ¡Muy bien!", 2) == reading.shingles("Cómo estás Muy bien", 2)
+
+
 UNSPACED = st.text(st.sampled_from("あいう港灯塔ไทย。、 \nAé"), min_size=1, max_size=12).filter(str.strip)
 
 

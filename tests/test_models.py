@@ -180,6 +180,8 @@ def test_a_saved_adapter_loads_and_replaces_the_one_before(loaded, tiny_model_fo
         assert os.listdir(tmp_path) == ["adapter"]
         again = PeftModel.from_pretrained(copy.deepcopy(loaded[0]), tmp_path / "adapter")
         assert torch.equal(logits(again, loaded[1]), logits(adapted, loaded[1]))
+    with pytest.raises(InputError, match="this is an adapter: name the model that it was trained on"):
+        models.load(tmp_path / "adapter", device="cpu")
         again, tokenizer = models.load(tiny_model_folder, device="cpu", adapter=tmp_path / "adapter")
         assert torch.equal(logits(again, tokenizer), logits(adapted, tokenizer))
     assert capfd.readouterr() == ("", "")
