@@ -630,7 +630,7 @@ lk.claim("C02", measured=dropped)
 # ### Do not grade by the reward that you trained on
 #
 # A test set for reinforcement learning has a rule of its own: it is graded by *another* reward than training used.
-# Here is why. A model trained on the cleaned pool answers each of 22 questions sixteen times, sampled at random. Reward
+# Here is why. A model trained on the cleaned pool answers each of 44 questions sixteen times, sampled at random. Reward
 # A likes thorough answers: a point for each word, if there is an `Answer:`. Take the best of n by A. Then look at what
 # reward B says, which only asks whether the answer is right.
 
@@ -672,7 +672,7 @@ last = [each.by_b[-1] - each.by_b[0] for each in curves]
 lk.claim("C07", measured=lk.runs.interval(last).mean)
 
 # %% [markdown]
-# A report of A would be a report of progress. This is Goodhart's law: once a measure becomes a target, it stops being
+# By B about ten points are lost, and no seed of the sixteen gains. A report of A would be a report of progress. This is Goodhart's law: once a measure becomes a target, it stops being
 # a good measure. Best of n does no training at all; a policy that is trained on A goes further in the same direction
 # (Gao, Schulman and Hilton 2022, arXiv 2210.10760).
 
