@@ -20,10 +20,10 @@ import random
 import re
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from labkit.common import InputError, as_json, write_atomically
 
@@ -390,13 +390,27 @@ def _hub_rows(name: str, limit: int | None) -> Iterator[tuple[int, dict]]:
 def _row(line: bytes | dict) -> dict:
     if isinstance(line, dict) and RAGGED in line:
         raise InputError(f"has {RAGGED}; put a value that holds commas or line breaks in quotes")
-    return line if isinstance(line, dict) else json_object(line, FORMS)
+    return line if isinstance(line, dict) else json_object(line, FORMS, _once)
 
 
-def json_object(text: bytes, hint: str) -> dict:
-    """The object that a line of JSON holds. Raises `InputError` with what is wrong and `hint`, but not where."""
+def _once(pairs: list[tuple[str, Any]]) -> dict:
+    """An object of JSON whose keys are all different; of two values under one key a parser drops the first."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
+        raise InputError(f'has "{twice[:40]}" twice; keep one of them')
+    return found
+
+
+def json_object(text: bytes, hint: str, made: Callable[[list[tuple[str, Any]]], dict] | None = None) -> dict:
+    """The object that a line of JSON holds, each made from its pairs by `made`.
+
+    Raises `InputError` with what is wrong and `hint`, but not where.
+    """
     try:
-        row = json.loads(text.decode("utf-8"))
+        row = json.loads(text.decode("utf-8"), object_pairs_hook=made)
+    except InputError:
+        raise
     except UnicodeDecodeError as error:
         raise InputError(f"byte {error.start + 1} is not valid UTF-8; save the file as UTF-8") from None
     except json.JSONDecodeError as error:

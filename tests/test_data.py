@@ -201,6 +201,7 @@ def test_earlier_turns_are_kept(tmp_path):
         ('{"prompt": "a", "completion"', "broken JSON at column"),
         ("[1, 2]", "type list, not an object"),
         ("[" * 100_000, "broken JSON"),
+        ('{"prompt": "a", "prompt": "b", "completion": "c"}', 'has "prompt" twice'),
         ({"prompt": "a"}, 'key "completion" is missing'),
         ({"completion": "a"}, 'key "prompt" is missing'),
         ({"text": "a"}, 'key "prompt" is missing'),
