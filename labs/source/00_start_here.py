@@ -47,8 +47,8 @@ lk.predict(
 # %%
 lk.predict(
     "start.unknown",
-    "After fine-tuning on questions and answers it is asked about a town that does not exist. "
-    "What does it say?",
+    "After fine-tuning on questions and answers it is asked about a town that does not "
+    "exist. What does it say?",
     choices=["that it does not know", "an answer, made up", "nothing that makes sense"],
 )
 

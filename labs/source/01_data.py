@@ -62,9 +62,9 @@ print("answer only:     ", "Answer: " + example.answer)
 # %% [markdown]
 # Where does the chain help, and why? It gives the model *room*: more tokens, and so more passes, before the answer. And
 # it is written in a *form*: sentences like those that the base was pretrained on. To separate the two, two more targets
-# were recorded: a **filler** of as many words that say nothing ("so so so …"), and **other** words for the same steps,
-# in which the base has not read them ("29 & 35 => 64"). Each has 120 steps of 16 and 8 seeds. The same 110 held-out
-# questions are asked; only the answer counts.
+# were recorded: a **filler** of as many words that say nothing ("so so so …"), and the same steps in **other** words,
+# which the base has not read ("29 & 35 => 64"). 120 steps of 16, 8 seeds, the same 110 held-out questions; only the
+# answer counts.
 
 # %%
 targets = {
@@ -176,7 +176,7 @@ for kind, count in planted.most_common():
     print(f"    {kind:<17}{remains[kind]:>6,} of {count:>6,} remain")
 
 # %% [markdown]
-# No clean candidate was lost. What is left, except for eleven truncated texts, is copies: the subject of section 3.
+# No clean candidate was lost. What else is left is copies (section 3), and eleven truncated texts.
 #
 # ### What does a wrong source cost?
 #
@@ -222,10 +222,10 @@ for way in ("sound", "random", "pedlar"):
     print(f"{way:<7} probability of the right text: {lk.runs.interval(found):.0%}")
 
 # %% [markdown]
-# In two of the five, half of the sums were wrong, and the harm was not the same. Random slips cost nothing that eight
-# seeds establish: in every column the right way remains the most frequent, and greedy decoding writes the likeliest
-# text. (The probability of the right text shows what the score hides: it has fallen to half.) The pedlar's sums agree
-# with one another: his is a second way to add. (He is also wrong in about twice as many columns; the two are not
+# With the pedlar and with the random slips, half of all sums are wrong, but the harm is not the same. Random slips cost
+# nothing that eight seeds establish: in every column the right way remains the most frequent, and greedy decoding writes
+# the likeliest text. (The probability of the right text shows what the score hides: it falls by about half.) The pedlar's
+# sums agree with one another: his is a second way to add. (He is also wrong in about twice as many columns; that is not
 # separated here.)
 #
 # The surprise is *bare*: all of its sums are right, and it costs more than half of what the pedlar costs, because the
@@ -376,23 +376,9 @@ lk.explorers.s_curve(bands=18, rows=7)
 
 # %% [markdown]
 # More rows move the step to the right, more bands to the left; both together make it steeper, and cost hashes. It is
-# never a sharp cut-off. Ask `datasketch`, the library that most people take, for "a threshold of 0.8". How many of the
-# pairs *at* 0.8 become candidates?
-
-# %%
-from datasketch import MinHashLSH
-
-theirs = MinHashLSH(threshold=0.8, num_perm=128)
-ours = lk.dedup.scheme(threshold=0.8)
-schemes = {"datasketch": (theirs.b, theirs.r), "labkit": (ours.bands, ours.rows)}
-for name, (bands, rows) in schemes.items():
-    chances = [f"{s}: {candidate_checked(s, bands, rows):.2f}" for s in (0.6, 0.8, 0.9)]
-    print(f"{name:<11}{bands:>3} bands of {rows:>2} rows   {', '.join(chances)}")
-
-# %% [markdown]
-# `datasketch` weighs misses and false alarms equally, and misses more than half of the pairs at its threshold. Our
-# choice finds nearly all, and many pairs below it. That costs only time *if every candidate is then verified* by its
-# true similarity. Here is the whole pipeline, each stage with its denominator:
+# never a sharp cut-off. `datasketch`, a library that many people take, makes only 40% of the pairs *at* 0.8 candidates
+# if you ask it for 0.8 (*Further*). Our 18 bands of 7 rows find nearly all of them, and many pairs below. That costs only
+# time *if every candidate is then verified* by its true similarity. The whole pipeline, each stage with its denominator:
 
 # %%
 texts = [lk.almanac.pool.text(example) for example in left]
@@ -420,19 +406,15 @@ at = {0.8: found} | {other: lk.dedup.find(texts, other) for other in (0.65, 0.5)
 for threshold, each in at.items():
     recall, right = lk.almanac.pool.judged(each, left, pool, truth)
     shares = ", ".join(f"{share:.0%} of the {kind}s" for kind, share in recall.items())
-    exact = len(texts) - each.stages[0].kept
-    print(f"{threshold:<5} found: {shares}; {right:.1%} of the pairs are copies")
-    print(
-        f"      {len(each.pairs):,} pairs: {exact:,} exact, {len(each.pairs) - exact:,} verified"
-    )
+    print(f"{threshold:<5} found: {shares}")
+    print(f"      {len(each.pairs):,} pairs, exact ones included: {right:.1%} are copies")
 
 # %%
 recalled = lk.almanac.pool.judged(found, left, pool, truth)[0]["repost"]
 lk.predict("data.reposts", outcome=round(100 * recalled, 1))
 
 # %% [markdown]
-# (The 712 pairs of the pipeline are those verified at 0.8. Each exact copy makes one more pair, with the text that it
-# copies.)
+# (4,666 pairs at 0.8 are the 712 verified ones and the exact copies: each of these makes a pair with the text it copies.)
 #
 # No threshold is right for everything. At 0.8 three quarters of the reposts are missed. At 0.5 nearly all are found, but
 # so are texts that are not copies: sums with dates, which share most of their words but have different months. And what
@@ -476,13 +458,6 @@ def split_by_cluster(
 split_checked = lk.use("data.split_by_cluster")
 for order in ([2, 0, 1], [1, 0, 2]):
     print(order, split_checked([[0, 1], [2], [3, 4, 5]], order, share=0.5))
-
-# %% [markdown]
-# What a cut by time alone does, in a toy: five clusters, each a post with its reposts.
-
-# %%
-days = [[1, 4, 9], [20, 22, 31], [28, 30, 35], [40, 44], [33, 36, 50]]
-lk.pictures.cut_in_time(days, cut=34)
 
 # %% [markdown]
 # Now four ways to split the posts, 80 to 20. Whole clusters can be taken in a random order, or in the order of their
@@ -549,7 +524,7 @@ lk.claim("C05", measured=leak.mean)
 # %% [markdown]
 # By the random split, the model has learned the year's news. It has only memorized its posts: about facts that are in
 # none of them it knows nothing fresh, as in lab 00. And a cut by time alone still leaks. *Further* has each kind apart,
-# the cost of a later time (*drift*), and questions that no split gives you, *out of distribution*.
+# the cost of a later time (*drift*), and questions *out of distribution*, which no split gives you.
 #
 # Last, train on the cleaned pool yourself, live (about half a minute).
 
@@ -687,8 +662,15 @@ lk.claim("C06", measured=far["family"])
 # at all: fine-tuning gave the model the form of what it was shown.
 
 # %% [markdown]
-# ### Each kind apart, and drift
+# ### A cut by time, each kind apart, and drift
 #
+# In a toy: five clusters, each a post with its reposts, and a cut at day 34.
+
+# %%
+days = [[1, 4, 9], [20, 22, 31], [28, 30, 35], [40, 44], [33, 36, 50]]
+lk.pictures.cut_in_time(days, cut=34)
+
+# %% [markdown]
 # Seed by seed, and each kind apart: what the random split inflates, and what a cut by time alone still leaks.
 
 # %%
@@ -725,6 +707,24 @@ print(f"unchanged − changed: {drift.points:+.1f} points")
 # %% [markdown]
 # So a score by time needs both numbers: an average over the kinds would rise and fall with the share of the questions
 # that ask for something that has changed.
+
+# %% [markdown]
+# ### What a library makes of a threshold
+#
+# Ask `datasketch` for "a threshold of 0.8". How many of the pairs *at* 0.8 become candidates?
+
+# %%
+from datasketch import MinHashLSH
+
+theirs = MinHashLSH(threshold=0.8, num_perm=128)
+ours = lk.dedup.scheme(threshold=0.8)
+schemes = {"datasketch": (theirs.b, theirs.r), "labkit": (ours.bands, ours.rows)}
+for name, (bands, rows) in schemes.items():
+    chances = [f"{s}: {candidate_checked(s, bands, rows):.2f}" for s in (0.6, 0.8, 0.9)]
+    print(f"{name:<11}{bands:>3} bands of {rows:>2} rows   {', '.join(chances)}")
+
+# %% [markdown]
+# It weighs misses and false alarms equally, and so it misses more than half of the pairs at its threshold.
 
 # %% [markdown]
 # ### How good is the estimate?
