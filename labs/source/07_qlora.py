@@ -153,7 +153,8 @@ for double in (False, True):
     paper = lk.quantization.bits_per_weight(64, double)
     counted = lk.quantization.counted_bits(small)
     print(
-        f"double quantization {double!s:<6} on paper {paper:.3f} bits, counted on the base {counted:.3f}"
+        f"double quantization {double!s:<6} on paper {paper:.3f} bits, "
+        f"counted on the base {counted:.3f}"
     )
 
 # %% [markdown]
@@ -174,7 +175,8 @@ for name in lk.architectures.catalogue():
     total, linear = sizes.parameters, sizes.linear_parameters
     shrinks[name] = 16 * total / (bits * linear + 16 * (total - linear))
     print(
-        f"{name:<14}{linear / total:4.0%} in linear layers: {shrinks[name]:.2f} times smaller"
+        f"{name:<14}{linear / total:4.0%} in linear layers: "
+        f"{shrinks[name]:.2f} times smaller"
     )
 
 # %%
@@ -790,7 +792,8 @@ def dequantize(
 # %%
 back = lk.use("qlora.dequantize")(codes, absmax, nf4, 64)
 print(
-    f"relative error: {np.linalg.norm(back - weight.numpy()) / np.linalg.norm(weight.numpy()):.3f}"
+    "relative error: "
+    f"{np.linalg.norm(back - weight.numpy()) / np.linalg.norm(weight.numpy()):.3f}"
 )
 
 # %% [markdown]
@@ -812,5 +815,8 @@ def bits_per_weight(block: int = 64, double: bool = False, block2: int = 256) ->
 bits_checked = lk.use("qlora.bits_per_weight")
 for block in (32, 64, 128, 4096):
     error = lk.quantization.relative_error(weight.numpy(), nf4, block)
-    print(f"blocks of {block:>4}: {bits_checked(block):.3f} bits, {bits_checked(block, double=True):.3f} with double "
-          f"quantization, relative error {error:.3f}")  # fmt: skip
+    print(
+        f"blocks of {block:>4}: {bits_checked(block):.3f} bits, "
+        f"{bits_checked(block, double=True):.3f} with double quantization, "
+        f"relative error {error:.3f}"
+    )
