@@ -4,7 +4,8 @@
 # **The question of this lab: what does the loss want from my model?**
 #
 # One number is all that training looks at. It falls, and the model gets better. But which tokens does it push, and how
-# hard? If you can say that, you read a loss curve differently, and you notice when a mean is taken over the wrong things.
+# hard? If you can say that, you read a loss curve differently, and you notice when a mean is taken over the wrong
+# things.
 #
 # You will be able to
 #
@@ -39,14 +40,14 @@ lk.quiz("cross_entropy", when="before")
 # %% [markdown]
 # ## 1 · Surprise
 #
-# A model gives each token of its vocabulary a probability. Then the real next token, the *right* one, is shown. Only its
-# probability $p$ counts: the loss is the *surprise*, $-\ln p$, measured in *nats* (the unit that goes with the natural
-# logarithm).
+# A model gives each token of its vocabulary a probability. Then the real next token, the *right* one, is shown. Only
+# its probability $p$ counts: the loss is the *surprise*, $-\ln p$, measured in *nats* (the unit that goes with the
+# natural logarithm).
 #
 # ### Exercise: the loss of a token
 #
-# *Easy, 3 minutes.* Return $-\ln p$ as a number; infinity (`math.inf`) for p = 0. Raise a `ValueError` if p is below 0 or
-# above 1. (`math`, `np` and `torch` are there; names from other cells are not.)
+# *Easy, 3 minutes.* Return $-\ln p$ as a number; infinity (`math.inf`) for p = 0. Raise a `ValueError` if p is below 0
+# or above 1. (`math`, `np` and `torch` are there; names from other cells are not.)
 #
 # You should see 0.105 for p = 0.9.
 
@@ -163,8 +164,8 @@ lk.quiz("cross_entropy", when="during", segment="logits")
 #
 # </details>
 #
-# **Alone.** The right token has p = 0.5. What are its loss and its gradient? And which does a step move more, this token
-# or the one at 0.8?
+# **Alone.** The right token has p = 0.5. What are its loss and its gradient? And which does a step move more, this
+# token or the one at 0.8?
 #
 # <details><summary>The answer</summary>
 #
@@ -273,13 +274,13 @@ print(test[0].prompt)
 show_answer(model, rows[0], "What each token of the answer costs the base")
 
 # %% [markdown]
-# The base is surprised at the form, not at the fact. Most of the loss is on one token, the word *Answer*; the rest is on
-# how to begin, and on ending the text here. (The loss of *Answer* is far above ln V = 7.6, the loss of a model that knows
-# nothing: the base is *sure* that something else comes.)
+# The base is surprised at the form, not at the fact. Most of the loss is on one token, the word *Answer*; the rest is
+# on how to begin, and on ending the text here. (The loss of *Answer* is far above ln V = 7.6, the loss of a model that
+# knows nothing: the base is *sure* that something else comes.)
 #
 # Now count over 110 answers. Each token's gradient has the size $2(1-p)$: $1-p$ on the right logit, and the same amount
-# again on all the others together. (That is its L1 norm, the sum of the absolute entries.) Put the tokens into groups by
-# their p. How much of the tokens, of the loss and of the gradient is in each group: for the base, after ten steps of
+# again on all the others together. (That is its L1 norm, the sum of the absolute entries.) Put the tokens into groups
+# by their p. How much of the tokens, of the loss and of the gradient is in each group: for the base, after ten steps of
 # fine-tuning, and after forty? Lock in your guess for ten steps.
 
 # %%
@@ -351,13 +352,13 @@ lk.claim("C19", measured=bins[2])
 # %% [markdown]
 # *The worst tokens dominate* is right for single tokens: none pulls harder than one at p near 0. The sum depends on how
 # many there are of each kind, and that changes within a few steps. Before, the worst bring most. After ten steps hardly
-# any wrong ones are left: about half comes from two tokens in a hundred, those that the model is not sure of, and most of
-# the rest from the many easy ones. After forty, nearly all tokens are easy, and together their small pulls are most of
-# the gradient.
+# any wrong ones are left: about half comes from two tokens in a hundred, those that the model is not sure of, and most
+# of the rest from the many easy ones. After forty, nearly all tokens are easy, and together their small pulls are most
+# of the gradient.
 #
 # (Two limits. Norms on the logits do not simply add up in the weights, where tokens may pull against each other. And
-# Adam divides by the gradient's own size, so the *step* does not shrink as the gradient does. The schedule takes care of
-# that, in lab 05.)
+# Adam divides by the gradient's own size, so the *step* does not shrink as the gradient does. The schedule takes care
+# of that, in lab 05.)
 #
 # ## 5 · A sequence
 #
@@ -547,9 +548,8 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 # %% [markdown]
 # ### If no token is counted
 #
-# 0 is divided by 0. There is no error, and the loss is NaN. Then torch's own function gives a gradient of 0, so only the
-# step is lost. A mean written by hand gives a gradient of NaN, and after one such step every
-# weight is NaN:
+# 0 is divided by 0. There is no error, and the loss is NaN. Then torch's own function gives a gradient of 0, so only
+# the step is lost. A mean written by hand gives a gradient of NaN, and after one such step every weight is NaN:
 
 # %%
 logits = torch.zeros(1, 5, 3, requires_grad=True)
