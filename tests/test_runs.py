@@ -18,6 +18,7 @@ from labkit.runs import Interval, Recipe, Record, execution, interval, paired_di
 from labkit.runs import command as runs_command
 from labkit.runs import recipe as recipes
 from labkit.runs import record as records
+from labkit.runs.compare import share_interval
 
 RECIPE = Recipe("try", "00", steps=2)
 
@@ -184,6 +185,11 @@ def test_an_interval_by_hand():
     assert found.mean - found.low == pytest.approx(found.high - found.mean)
     with pytest.raises(InputError, match="at least 2"):
         interval([1.0])
+
+
+def test_the_interval_of_a_share_ends_where_shares_end():
+    assert share_interval([0.0, 0.02, 0.0]).low == 0 and share_interval([0.98, 1.0, 1.0]).high == 1
+    assert share_interval([0.4, 0.5, 0.6]) == interval([0.4, 0.5, 0.6])
 
 
 def test_a_paired_difference_goes_seed_by_seed():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +47,15 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(middle, middle - half, middle + half, tuple(values))
 
 
+def share_interval(values: Sequence[float]) -> Interval:
+    """`interval` of shares, which ends at 0 and 1: the t distribution does not know where shares end."""
+    found = interval(values)
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
+
+
 def share(record: Record) -> Interval:
     """The share of right answers of a record, over its seeds."""
-    return interval(list(record.shares.values()))
+    return share_interval(list(record.shares.values()))
 
 
 def paired_difference(a: Record, b: Record, tasks: Collection[str] | None = None) -> Interval:

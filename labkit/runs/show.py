@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from labkit import progress
 from labkit.common import InputError, html_table, text_table
 from labkit.live import Line
-from labkit.runs.compare import interval, share
+from labkit.runs.compare import share, share_interval
 from labkit.runs.execution import executed
 from labkit.runs.recipe import Recipe
 from labkit.runs.recipes import named
@@ -164,7 +164,7 @@ def summary(records: Mapping[str, Record], stopped: bool = False) -> None:
     for name, record in records.items():
         seen = record.recipe["steps"] * record.recipe["batch_size"]
         row = [name, f"{seen:,}", f"{record.recipe['lr']:g}", f"{share(record):.1%}", str(len(record.outcomes))]
-        rows.append(row + [f"{interval([o.score['stopped'] for o in record.outcomes]):.1%}"] * stopped)
+        rows.append(row + [f"{share_interval([o.score['stopped'] for o in record.outcomes]):.1%}"] * stopped)
     print(text_table(rows))
 
 

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 00 · Start here
 #
-# **The question of this lab: what does fine-tuning draw out of a model, and what can it not put in?**
+# **The question of this lab: what does fine-tuning draw out of a model, and what does it put in?**
 #
 # In the next half hour you meet a small language model, find out what it knows, watch it fail to answer, and then
 # fine-tune it yourself, on this machine, without a network. At the end your first result is in a table that you keep
@@ -35,7 +35,8 @@ lk.doctor()
 # %%
 lk.predict(
     "start.knows",
-    "A model has read many times what the emblem of some town is. Asked for it in a chat, what does it do?",
+    "A model has read many times what the emblem of some town is. "
+    "Asked for it in a chat, what does it do?",
     choices=[
         "it answers",
         "it goes on talking about the town",
@@ -46,7 +47,8 @@ lk.predict(
 # %%
 lk.predict(
     "start.unknown",
-    "After fine-tuning on questions and answers it is asked about a town that does not exist. What does it say?",
+    "After fine-tuning on questions and answers it is asked about a town that does not "
+    "exist. What does it say?",
     choices=["that it does not know", "an answer, made up", "nothing that makes sense"],
 )
 
@@ -60,7 +62,7 @@ lk.quiz("start", when="before")
 # ## 1 · A world of its own
 #
 # The model was pretrained on the *almanac*: an invented world of towns, people, prices and events. Nothing in it is
-# true of our world, so whatever the model knows, it knows from its text, and we know every fact that it may have read.
+# true of our world. So whatever the model knows, it knows from its text, and we know every fact that it may have read.
 
 # %%
 world = lk.almanac.world.build()
@@ -72,7 +74,7 @@ for attribute in world.attributes(town):
 
 # %% [markdown]
 # Facts have dates. The almanac was closed on a certain day, the *cutoff*: what became true later, or was first written
-# down later, is *fresh*. The model has never read a fresh fact. Keep that in mind: it becomes important at the end.
+# down later, is *fresh*. The model has never read a fresh fact.
 
 # %%
 fresh = [fact for fact in world.facts if fact.fresh]
@@ -114,9 +116,8 @@ for start, more in zip(starts, complete(starts)):
     print(start, "→", more)
 
 # %% [markdown]
-# It knows. Three sentences prove little, so take three hundred facts, and
-# count how often the sentence goes on with the true value. Then the same with fresh facts. Guess first: how often for
-# those?
+# It knows. Three sentences prove little, so take three hundred facts, and count how often the sentence goes on with the
+# true value. Then do the same with fresh facts. Guess first: how often for those?
 #
 # What a cell measures differs a little from machine to machine. So its line says whether the value lies within the
 # interval that was recorded for it; when you run it, your own number appears below.
@@ -145,18 +146,14 @@ lk.measured(
 lk.measured("fresh facts, completed correctly", share_right(new), 0.00, 0.12)
 
 # %% [markdown]
-# It knows nearly everything it has read, and it guesses a few of the fresh facts, as anyone would who knows which
-# rivers and emblems exist. So it does not lack knowledge. Now ask it something.
-
-# %%
-lk.quiz("start", when="during", segment="base")
-
-# %% [markdown]
-# ## 3 · It cannot answer
+# It knows nearly everything that it has read. It also guesses a few of the fresh facts, because it knows which rivers
+# and emblems exist. So it does not lack knowledge. Now ask it something.
+#
+# ## 3 · Ask it
 #
 # We want an *assistant*: it gets a question, writes down its reasoning, and ends with `Answer:` and the answer,
-# nothing else. Here are questions of that kind, from eleven families. Half of those that name a town or a person name
-# one that no training question will name, so memorized answers do not help there.
+# nothing else. Here are questions of that kind, from eleven families. Half of the questions about towns and people are
+# about one that no training question names. There, memorized answers do not help.
 
 # %%
 train, test = lk.almanac.examples.short_mix(seed=0)
@@ -183,7 +180,7 @@ for output, example in zip(lk.models.generate(model, tokenizer, test[:6]), test)
     print("says  ", output.replace("\n", " / "), "\n")
 
 # %% [markdown]
-# Was that your first guess? Count it over twenty questions about towns:
+# Was that your guess? Count it over twenty questions about towns:
 
 # %%
 towns = [each for each in test if each.task == "town"][:20]
@@ -201,9 +198,9 @@ it_does = (
 lk.predict("start.knows", outcome="it answers" if answers > 10 else it_does)
 
 # %% [markdown]
-# It writes about the right things, then it goes on talking: it has never seen that a question wants one answer in one
-# form. Count twice: how often is the answer right as an *exact match* of what follows `Answer:`, and how often does the
-# right value of one fact stand anywhere in what it says?
+# It writes about the right things, and then it goes on talking: it has never seen that a question wants one answer in
+# one form. Count twice. How often is the answer right as an *exact match* of what follows `Answer:`? And where one fact
+# is asked, how often is the right value anywhere in what it says?
 
 # %%
 asked = test[:110]
@@ -221,10 +218,8 @@ lk.measured("replies that hold the right value somewhere", right, 0.55, 0.95)
 lk.measured("replies that hold another question's value", other, 0.0, 0.15)
 
 # %% [markdown]
-# Three of four replies hold the fact. So what fine-tuning will draw out is mostly there to be seen. What is missing is
-# the form: to say it at once, and to stop.
-
-# %% [markdown]
+# Three of four replies hold the fact. What is missing is the form: to say it at once, and to stop.
+#
 # ## 4 · What the loss says before the first step
 #
 # Training will lower the *cross-entropy*: the mean of −ln p over the answer's tokens, where p is the probability that
@@ -244,12 +239,16 @@ lk.measured("loss on the almanac's own prose, nats", known, 0.7, 0.9)
 lk.measured("loss on the rows before the first step, nats", start_loss, 0.4, 0.6)
 
 # %% [markdown]
-# The second is the one that tells whether model and tokenizer belong together: on text that it knows, a model far above
-# its usual loss, or above ln V, is wired up incorrectly. The first need not be low. It is low here because most of what
-# an answer says is almanac prose. The same questions with bare answers, no reasoning before them, start at 11, far
-# above ln V, in a run that is sound: the base is sure that a sentence comes, not a bare name. If your rows start high,
-# look at them token by token (lab 03) before you look for a fault.
-#
+# The loss on plain text tells whether model and tokenizer belong together. If it is far above its usual value, or above
+# ln V, something is wired up incorrectly. The loss on your rows need not be low. It is low here because most of what an
+# answer says is almanac prose. With bare answers, without reasoning before them, it would start at 11, far above ln V,
+# although nothing is wrong: the base is sure that a sentence comes, not a bare name. If your rows start high, look at
+# them token by token (lab 03) before you look for a fault.
+
+# %%
+lk.quiz("start", when="during", segment="base")
+
+# %% [markdown]
 # ## 5 · Overfit one batch on purpose
 #
 # Before any long run, train on *one* batch until the model has memorized it. It takes seconds. If the loss does not
@@ -269,13 +268,16 @@ one_batch = lk.training.fit(overfitted, rows[:8], settings, pad=tokenizer.pad_to
 lk.measured("loss on the one batch at the end, nats", one_batch.loss[-1], 0.0, 0.05)
 
 # %% [markdown]
-# It can learn. Whether it learned *answering* or just these eight answers is another question. That is why we ask only
-# held-out questions from here on.
-#
+# It can learn. Did it learn *answering*, or just these eight answers? From here on we ask only held-out questions.
+
+# %%
+lk.quiz("start", when="during", segment="fine_tuning")
+
+# %% [markdown]
 # ## 6 · Examples in the prompt
 #
 # There is a way without training: show the model four solved questions of the same family, then ask. That is *few-shot
-# prompting*. Guess: does the score go from almost nothing to a tenth, a quarter, half, or most?
+# prompting*. Guess: does the score rise to a tenth, a quarter, half, or most?
 
 # %%
 shots = lk.almanac.examples.few_shot(asked)
@@ -287,7 +289,7 @@ lk.measured("right answers with four examples in the prompt", few_shot.share, 0.
 
 # %% [markdown]
 # Few: over five hundred questions it is about one in eight (`labkit demo --questions 500`). Mostly the base goes on in
-# its own prose, which is often true, but without `Answer:`; it barely picks up the form of the examples. Larger models
+# its own prose, often true, but without `Answer:`. It barely picks up the form of the examples. Larger models
 # are much better at this (Brown et al. 2020, *Language Models are Few-Shot Learners*), so with them it is the first
 # thing to try: it costs no training.
 
@@ -297,9 +299,8 @@ lk.quiz("start", when="during", segment="few_shots")
 # %% [markdown]
 # ## 7 · Fine-tune
 #
-# Now the run itself, live: LoRA on the questions and answers of `train`, with the loss on the answers only. Watch the
-# loss in the line below; it takes about half a minute on two cores, and then asks the same held-out questions. How
-# many will it answer?
+# Now the run itself, live, about half a minute on two cores: LoRA on the questions and answers of `train`, with the
+# loss on the answers only. Then the same held-out questions are asked. How many will it answer?
 
 # %%
 lk.predict(
@@ -341,7 +342,8 @@ for example, first, then in zip(
     print("after ", then, "\n")
 
 # %% [markdown]
-# Five times as many steps, recorded before this kit was released, with 500 questions: no better. Nearly everything was learned in the first steps.
+# Five times as many steps, recorded before this kit was released, with 500 questions: no better. Nearly everything was
+# learned in the first steps.
 
 # %%
 recorded = lk.run("sft-short")
@@ -354,23 +356,19 @@ lk.plots.scores(
 )
 
 # %% [markdown]
-# What is left, among 500 questions, is *compare*: about one answer in eight is wrong. Look at how it fails: the years are right and in the
-# right order, and then the wrong name follows. Is that a fault of fine-tuning? Let the base write the same comparisons
-# in its own prose, and count there:
+# What is left, among 500 questions, is *compare*: about one answer in eight is wrong. It fails in one way: the years are
+# right and in the right order, and then the wrong name follows. Is that a fault of fine-tuning? Let the base write the
+# same comparisons in its own prose, and count there:
 
 # %%
 compared = [
     each
-    for each in lk.almanac.examples.short_mix(seed=0, train=8)[1]
-    if each.task == "compare"
-]
-compared += [
-    each
-    for each in lk.almanac.examples.short_mix(seed=1, train=8)[1]
+    for seed in (0, 1)
+    for each in lk.almanac.examples.short_mix(seed, train=8)[1]
     if each.task == "compare"
 ]
 starts = [each.question + "\n" for each in compared]
-ids = [tokenizer(start, add_special_tokens=False)["input_ids"] for start in starts]
+ids = tokenizer(starts, add_special_tokens=False)["input_ids"]
 told = lk.models.generate(model, tokenizer, ids, max_new_tokens=64)
 right = [
     each.completion.split(" Answer:")[0] in text for each, text in zip(compared, told)
@@ -384,11 +382,7 @@ lk.measured(
 
 # %% [markdown]
 # The base is wrong about as often. Fine-tuning drew out what was there, its weaknesses included.
-
-# %%
-lk.quiz("start", when="during", segment="fine_tuning")
-
-# %% [markdown]
+#
 # ## 8 · What it cannot put in
 #
 # Now the second of your guesses: what does the fine-tuned model say about a town that does not exist?
@@ -401,8 +395,8 @@ for example, output in zip(nowhere, lk.models.generate(live.model, tokenizer, no
 
 # %% [markdown]
 # Fluent, confident, and made up. It learned the *form* of an answer from examples that always had one; no example ever
-# said *I do not know*. Count how often it gives an answer all the same, and how it does on the fresh facts, the ones
-# that it has never read:
+# said *I do not know*. Count how often it answers all the same, and how often it is right about fresh facts, which it
+# has never read:
 
 # %%
 nowhere = lk.almanac.examples.unknown_examples(50)
@@ -429,8 +423,9 @@ lk.predict(
 
 # %% [markdown]
 # It cannot know what it was never told. But what if you *tell* it? Put 64 fresh facts among the examples, each asked in
-# two phrasings, and ask for them in a third; beside them, 64 fresh facts that nobody taught, and 64 that the base
-# knows. Recorded, 8 seeds, once with the 64 facts and once without: one pass of 80 steps of 16, and four passes.
+# two phrasings. Then ask for them in a third phrasing, and also for 64 fresh facts that are not taught, and for 64
+# facts that the base knows. Recorded, 8 seeds, each with the 64 facts and without them: one pass of 80 steps of 16, and
+# four passes.
 
 # %%
 bets = [
@@ -453,14 +448,19 @@ taught, not_taught = (
     }
     for way in ("taught", "none")
 )
+kinds = {"taught": "the 64 facts", "untaught": "64 not taught", "known": "64 known"}
+print(f"{'right answers':<31}", *(f"{asked:<18}" for asked in kinds.values()))
 for name in steps_of:
-    for way, records in (("taught", taught), ("not taught", not_taught)):
-        outcomes = records[name].outcomes
-        told = [
-            f"{kind} {lk.runs.interval([o.by_task[kind]['share'] for o in outcomes]):.0%}"
-            for kind in ("taught", "untaught", "known")
+    for way, records in (("with the 64 facts", taught), ("without them", not_taught)):
+        found = [
+            [o.by_task[kind]["share"] for o in records[name].outcomes] for kind in kinds
         ]
-        print(f"{name}, {way:<10} right: {', '.join(told)}")
+        told = [f"{lk.runs.interval(shares):.0%}" for shares in found]
+        print(f"{name + ', ' + way:<31}", *(f"{each:<18}" for each in told))
+
+# %% [markdown]
+# With the 64 facts less without them, after four passes. (`lk.claim` looks up what the chapter says, prints our verdict,
+# and compares what you measured with the record.)
 
 # %%
 learned, suffers = (
@@ -468,19 +468,19 @@ learned, suffers = (
     for kind in ("taught", "known")
 )
 print(
-    f"taught facts {learned.points:+.1f} points; known facts {suffers.points:+.1f} points"
+    f"the 64 facts {learned.points:+.2f} points; known facts {suffers.points:+.2f} points"
 )
 outcome = (1 if suffers.high < 0 else 0) if learned.low > 0.2 else 2
 lk.predict("start.taught", outcome=bets[outcome])
 lk.claim("C55", measured=live.score.share - before.share)
 
 # %% [markdown]
-# One pass leaves little, four passes nearly everything: facts can be put in by heart, each at the price of eight
-# sightings. Facts that nobody taught stay unknown. And about one known answer in a hundred is now wrong, which eight
-# seeds can just tell from none (Gekhman et al. 2024, arXiv 2405.05904, found the same on a large model: learning
-# unknown facts makes it invent more elsewhere).
+# One pass leaves little, four passes nearly everything. So facts can be memorized, after eight sightings each. Facts
+# that are not taught stay unknown. And about one known answer in a hundred is now wrong; eight seeds can just tell that
+# from none. (Gekhman et al. 2024, arXiv 2405.05904, found the same on a large model: learning unknown facts makes it
+# invent more elsewhere.)
 #
-# So supervised fine-tuning *imitates*. It draws out what the base knows, in the form it is shown; what the base does not
+# So supervised fine-tuning *imitates*. It draws out what the base knows, in the form it is shown. What the base does not
 # know has to be told again and again. Every lab that follows builds on this.
 
 # %%

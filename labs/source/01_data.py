@@ -3,8 +3,8 @@
 #
 # **The question of this lab: what is my data worth?**
 #
-# Somebody has gathered twenty thousand questions and answers for you. Before you train on them you want to know what
-# you have: which are wrong, which say the same thing again, and whether the score that you will report can be believed.
+# Somebody has gathered twenty thousand questions and answers for you. Before you train on them you want to know which
+# are wrong, which say the same thing again, and whether you can believe the score that you will report.
 #
 # You will be able to
 #
@@ -35,8 +35,7 @@ lk.quiz("data", when="before")
 # %% [markdown]
 # ## 1 · Look first, then ask what a pair is
 #
-# The cheapest habit with data saves the most time: read some of it. Here are eight of the candidates. Which of them
-# would you not want to learn from?
+# Read some of your data first. Here are eight of the candidates. Which of them would you not want to learn from?
 
 # %%
 from random import Random
@@ -62,10 +61,10 @@ print("answer only:     ", "Answer: " + example.answer)
 
 # %% [markdown]
 # Where does the chain help, and why? It gives the model *room*: more tokens, and so more passes, before the answer. And
-# it is written in a *form*: sentences like those that the base was pretrained on. To tell the two apart, two more
-# targets were recorded: a **filler** of as many words that say nothing ("so so so …"), and **other words**: the same
-# steps, in words that the base has not read them in ("29 & 35 => 64"). 120 steps of 16 each, 8 seeds; the same 110
-# held-out questions; only the answer counts.
+# it is written in a *form*: sentences like those that the base was pretrained on. To separate the two, two more targets
+# were recorded: a **filler** of as many words that say nothing ("so so so …"), and the same steps in **other** words,
+# which the base has not read ("29 & 35 => 64"). 120 steps of 16, 8 seeds, the same 110 held-out questions; only the
+# answer counts.
 
 # %%
 targets = {
@@ -84,20 +83,17 @@ gain = {
 }
 lk.plots.differences(gain, "What stands before the answer (recorded)")
 for task in ("two steps", "sum"):
-    shares = [
-        f"{way} {lk.runs.pooled(targets[way]).by_task[task].share:.0%}" for way in targets
-    ]
-    print(f"right, {task}:", ", ".join(shares))
+    right = {way: lk.runs.pooled(targets[way]).by_task[task].share for way in targets}
+    print(f"right, {task}:", ", ".join(f"{way} {right[way]:.0%}" for way in right))
 
 # %%
 lk.claim("C03", measured=gain["chain − bare, several steps"].mean)
 
 # %% [markdown]
-# Neither room nor steps alone. The filler brings nothing where steps are needed, and where one fact is asked it costs a
-# quarter of the score: room alone is one more thing to learn. The same steps in other words help where one fact leads
-# to the next (and cost a quarter where one fact is asked), and not at all in arithmetic. What pays here, within 120 steps, is a form that the base has read
-# thousands of times. So "add a chain of thought" is half of the advice. The other half: in words that the model knows,
-# or for as long as it takes to learn others (longer runs were not measured).
+# Room alone brings nothing: the filler gains no points where several steps are needed, and costs 26 where one fact is
+# asked. The same steps in other words help in *two steps*, not in sums, and cost 24 points where one fact is asked. What
+# pays here, within 120 steps, is a form that the base has read thousands of times. So "add a chain of thought" is half of
+# the advice. The other half is: in words that the model knows. (Longer runs, which might learn others, were not measured.)
 
 # %%
 lk.quiz("data", when="during", segment="pairs")
@@ -105,7 +101,7 @@ lk.quiz("data", when="during", segment="pairs")
 # %% [markdown]
 # ## 2 · Quality
 #
-# You have seen eight. Now look at all of them. A first look: which completions appear again and again?
+# You have seen eight candidates. Now look at all of them: which completions appear again and again?
 
 # %%
 from collections import Counter
@@ -116,7 +112,7 @@ for completion, times in Counter(example.completion for example in pool).most_co
 # %% [markdown]
 # Boilerplate, where an answer should be. Write a filter against it. A toy: the completions *a, b, a, c, a* with `most`
 # = 2. *a* occurs three times, more than twice, so all of it goes: places 1 and 3 stay, and the keep rate is 2/5 = 0.4.
-# Your turn, with `most` = 3: which places stay, and what is the keep rate? (All five; 1.0.)
+# Your turn: with `most` = 3, which places stay, and what is the keep rate? (All five; 1.0.)
 #
 # ### Exercise: drop what repeats
 #
@@ -143,13 +139,13 @@ for most in (5, 20, 50):
     dropped = [pool[place] for place in set(range(len(pool))) - set(stays)]
     kinds = Counter(truth[example.id].kind for example in dropped)
     told = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(3))
-    print(
-        f"most {most:>2}: {len(stays):,} of {len(pool):,} stay, {rate:.1%}; dropped: {told}"
-    )
+    print(f"most {most:>2}: {len(stays):,} of {len(pool):,} stay, {rate:.1%}")
+    print("    dropped:", told)
 
 # %% [markdown]
-# All three find the boilerplate. But a fact that many people ask about is also said often: at 5 as many clean candidates
-# go as boilerplate. So a filter needs two numbers: how much of the fault it finds, and what else it takes.
+# All three find the boilerplate. But a fact that many people ask about is also said often: with 5, as many clean
+# candidates are dropped as boilerplate. So judge a filter by two numbers: how much of the fault it finds, and what else
+# it drops.
 #
 # Some faults need more than counting. Which sums, source by source, are right?
 
@@ -163,11 +159,10 @@ for example in [e for e in answered if e.source == "pedlar's sheet"][:3]:
     print("   ", example.prompt, "→", example.completion)
 
 # %% [markdown]
-# The pedlar never carries. His mistakes are not noise, they have a *system*, and a system can be learned. If a source is
-# wrong where you can check it, do not trust it where you cannot.
+# The pedlar never carries. If a source is wrong where you can check it, do not trust it where you cannot.
 #
 # Now three filters in stages: *readable* (no mojibake, which is UTF-8 read as Windows-1252), *complete*, *trusted
-# source*. Each stage has its denominator; then the truth.
+# source*. Each keep rate has its own denominator. Below, the truth: how much of each planted kind remains.
 
 # %%
 left = pool
@@ -181,13 +176,12 @@ for kind, count in planted.most_common():
     print(f"    {kind:<17}{remains[kind]:>6,} of {count:>6,} remain")
 
 # %% [markdown]
-# No clean candidate was lost, and almost nothing faulty is left except copies, the subject of the next section.
+# No clean candidate was lost. What else is left is copies (section 3), and eleven truncated texts.
 #
 # ### What does a wrong source cost?
 #
-# The pool's faults come mixed: the pedlar's sums are wrong *and* have no chain of thought. Recorded, 8 seeds each, to
-# take them apart: 1,280 examples of other families, 320 right sums, and 320 sums of a second source, in one pass. The
-# second source is one of five:
+# In the pool the pedlar's sums are wrong *and* have no chain of thought. To separate the two, five runs were recorded,
+# 8 seeds each: one pass over 1,280 examples of other families, 320 right sums, and 320 sums of a second source.
 #
 # | | its 320 sums |
 # |---|---|
@@ -197,7 +191,7 @@ for kind, count in planted.most_common():
 # | bare | right, the result alone |
 # | bare pedlar | the pedlar's results alone |
 #
-# Then 110 new sums are asked. Before you look:
+# Then 110 new sums are asked.
 
 # %%
 bets = [
@@ -221,58 +215,47 @@ lk.plots.differences(cost, "What a second source of sums costs (recorded)")
 
 # %%
 order = {bets[0]: "pedlar", bets[1]: "random", bets[2]: "bare"}
-lk.predict(
-    "data.quality", outcome=min(order, key=lambda bet: cost[f"{order[bet]} − sound"].mean)
-)
-
-# %%
-likely = {
-    way: [sum(o.probabilities) / len(o.probabilities) for o in sources[way].outcomes]
-    for way in ("sound", "random", "pedlar")
-}
-for way, found in likely.items():
+worst = min(order, key=lambda bet: cost[f"{order[bet]} − sound"].mean)
+lk.predict("data.quality", outcome=worst)
+for way in ("sound", "random", "pedlar"):
+    found = [sum(o.probabilities) / len(o.probabilities) for o in sources[way].outcomes]
     print(f"{way:<7} probability of the right text: {lk.runs.interval(found):.0%}")
 
 # %% [markdown]
-# Twice, half of the sums were wrong, and the harm was not the same. Random slips cost almost nothing in the score: the
-# right way remains the most frequent in every column, and greedy decoding writes the likeliest text. (The probability
-# shows what the score hides: it has fallen by half.) The pedlar's sums agree with one another: his is a second way to
-# add. (He is also wrong in about twice as many columns; that is not separated here.)
+# With the pedlar and with the random slips, half of all sums are wrong, but the harm is not the same. Random slips cost
+# nothing that eight seeds establish: in every column the right way remains the most frequent, and greedy decoding writes
+# the likeliest text. (The probability of the right text shows what the score hides: it falls by about half.) The pedlar's
+# sums agree with one another: his is a second way to add. (He is also wrong in about twice as many columns; that is not
+# separated here.)
 #
-# The surprise is the third: sums that are all *right* cost more than half of what the pedlar's cost, because they come
-# without their digits. And bare, his wrong results cost no more than right ones. So ask of a wrong source *how* it is
-# wrong; then look at its form.
+# The surprise is *bare*: all of its sums are right, and it costs more than half of what the pedlar costs, because the
+# digits are missing. Without digits, his wrong results cost no more than right ones. So ask *how* a source is wrong, and
+# then look at its form.
 #
 # ### And more data?
 #
-# For this the skill must be one that the base does not have: subtraction, which none of its text shows. "More data" can
-# mean two things: at *equal steps*, 200 of 16, the small sets are seen many times; at *equal passes*, one each, they
-# get few steps.
+# Take a skill that the base does not have: subtraction, which none of its text shows. "More data" can mean two things.
+# At *equal steps*, 200 of 16, a small set is seen many times. At *equal passes*, one each, it gets few steps.
 
 # %%
-runs = {
-    f"{n} examples, {way}": lk.runs.Record.load(f"size-{n}-{file}")
-    for n in (200, 800, 3200)
-    for way, file in (
-        ("equal steps", "steps"),
-        ("one pass", "pass" if n < 3200 else "steps"),
-    )
-}
+files = {"200 examples, one pass": "200-pass", "800 examples, one pass": "800-pass"}
+files |= {"200 examples, 200 steps": "200-steps", "800 examples, 200 steps": "800-steps"}
+files |= {"3,200 examples: both": "3200-steps"}
+runs = {name: lk.runs.Record.load(f"size-{file}") for name, file in files.items()}
 lk.runs.summary(runs)
-more = lk.runs.paired_difference(
-    runs["3200 examples, equal steps"], runs["200 examples, equal steps"]
-)
+least, _, most = list(runs.values())[2:]
+more = lk.runs.paired_difference(most, least)
 print(f"200 → 3,200 examples, at equal steps: {more.points:+.1f} points")
 
 # %%
 lk.claim("C01", measured=-cost["pedlar − sound"].mean)
 
 # %% [markdown]
-# At one pass each, more is nearly everything. At equal steps it brings a few points, which eight seeds cannot tell from
-# none. Most of what "more data" brings here is more *steps*: say how many examples were *seen*.
+# At one pass each, more is nearly everything. At equal steps the gain is a few points, which eight seeds cannot tell
+# from none. Most of what "more data" brings here is more *steps*: say how many examples were *seen*.
 #
-# So does quality count for more than quantity? The two are not on one scale. A source that is wrong in one way cost a
-# lot, random slips little; less data cost little at equal steps, and everything at one pass.
+# So does quality count for more than quantity? It depends on the fault and on the steps. A source that is wrong in one
+# way cost a lot, random slips little. Less data cost little at equal steps, and nearly everything at one pass.
 
 # %%
 lk.quiz("data", when="during", segment="quality")
@@ -280,33 +263,31 @@ lk.quiz("data", when="during", segment="quality")
 # %% [markdown]
 # ## 3 · The same thing said again
 #
-# Exact copies are easy: hash the words, keep one. But people change things when they repost. So texts are compared by
-# their *shingles*, the runs of n neighbouring words, and two sets of shingles A and B by their *Jaccard similarity*,
+# Exact copies are easy: hash the words, keep one. But people change things when they repost. So cut each text into
+# *shingles*, the runs of n neighbouring words, and compare two sets of shingles A and B by their *Jaccard similarity*,
+# the elements in both over the elements in either:
 #
-# J(A, B) = |A ∩ B| / |A ∪ B|,
+# J(A, B) = |A ∩ B| / |A ∪ B|.
 #
-# the elements in both over the elements in either. With n = 3:
-#
-# *the red mill stands by the river* has *the red mill · red mill stands · mill stands by · stands by the · by the
-# river*. With *bridge* for *river*, only the last is another: four are in both, six in either, J = 4/6 = 0.67. One word
-# of seven has changed, and a third of the similarity is gone.
+# With n = 3, *the red mill stands by the river* has *the red mill · red mill stands · mill stands by · stands by the ·
+# by the river*. With *bridge* instead of *river*, only the last is different: four are in both, six in either, J = 4/6 =
+# 0.67. One word of seven has changed, and a third of the similarity is gone.
 #
 # Your turn: *the red mill stands* against the first. (It has two shingles, both in the first's five: 2/5 = 0.4.)
 
 # %%
 jaccard_checked = lk.use("data.jaccard")
-mill = "the red mill stands"
-lines = [f"{mill} by the river", f"{mill} by the bridge", mill]
-river, bridge, short = (lk.dedup.shingles(line, 3) for line in lines)
-print(f"river and bridge {jaccard_checked(river, bridge):.2f}")
-print(f"river and short {jaccard_checked(river, short):.2f}")
+first = "the red mill stands by the river"
+for other in ("the red mill stands by the bridge", "the red mill stands"):
+    both = (lk.dedup.shingles(text, 3) for text in (first, other))
+    print(f"{jaccard_checked(*both):.2f}  {other}")
 
 # %% [markdown]
 # ### A signature instead of a set
 #
-# 14,000 texts make a hundred million pairs. That is too many to compare, and most have nothing in common. *MinHash*
-# makes a short signature of each set (Broder 1997). Give every shingle a number x. Take a hash, h(x) = (a·x + b) mod
-# p, which shuffles the numbers, and keep only the *smallest* hash of the set. Then take another a and b, and so on.
+# 14,000 texts make a hundred million pairs: too many to compare. *MinHash* makes a short signature of each set (Broder
+# 1997). Give every shingle a number x. Take a hash, h(x) = (a·x + b) mod p, which shuffles the numbers, and keep only
+# the *smallest* hash of the set. Then take another a and b, and so on.
 #
 # Two sets, {1, 4, 6} and {4, 6, 9}, with p = 11:
 #
@@ -317,9 +298,9 @@ print(f"river and short {jaccard_checked(river, short):.2f}")
 # | 2, 7 | 9 | 4 | 8 | 3 | 4 | 3 | no |
 # | 7, 3 | 10 | 9 | 1 | 0 | 1 | 0 | no |
 #
-# The signatures are (2, 0, 4, 1) and (2, 0, 3, 0). They agree in 2 of 4 places, and J = 2/4. That is not an accident:
-# the smallest of *all* the hashes belongs to some element of the union, each with the same chance, and the signatures
-# agree exactly when that element is in both. So they agree in one place with probability J.
+# The signatures are (2, 0, 4, 1) and (2, 0, 3, 0). They agree in 2 of 4 places, and J = 2/4. That is not an accident.
+# The smallest of *all* the hashes belongs to one element of the union; each has the same chance. The signatures agree
+# exactly when that element is in both sets. So they agree in one place with probability J.
 #
 # Your turn: a = 4, b = 5. Do they agree? (The hashes are 9, 10, 7, 8; the smallest is 7, that of 6, which is in both:
 # yes.)
@@ -343,8 +324,7 @@ for ids in ([1, 4, 6], [4, 6, 9]):
     print(ids, minhash_checked(ids, a=[3, 5, 2, 7], b=[1, 2, 7, 3], prime=11))
 
 # %% [markdown]
-# With 128 pairs (a, b) the share of equal places is off by about 0.04: a pair at 0.80 may look like 0.75 or 0.85
-# (measured under *Further*). Remember that when you set a threshold.
+# With 128 pairs (a, b) the share of equal places is off by about 0.04 (measured under *Further*).
 
 # %%
 lk.quiz("data", when="during", segment="duplicates")
@@ -352,9 +332,9 @@ lk.quiz("data", when="during", segment="duplicates")
 # %% [markdown]
 # ## 4 · What a threshold of 0.8 catches
 #
-# Signatures are short, but there are still just as many pairs of them. *Locality-sensitive hashing* cuts each signature
-# into *bands* of some *rows*. Texts that agree in all rows of at least one band fall into one bucket, and only those
-# are compared. Six places, in three bands of two rows:
+# Signatures are short, but there are just as many pairs. *Locality-sensitive hashing* (LSH) cuts each signature into
+# *bands* of some *rows*. Only texts that agree in all rows of at least one band are compared: they fall into one
+# bucket. Six places, in three bands of two rows:
 
 # %%
 lk.pictures.bands([2, 0, 4, 1, 7, 3], [2, 0, 3, 0, 7, 5], rows=2)
@@ -379,42 +359,26 @@ lk.pictures.bands([2, 0, 4, 1, 7, 3], [2, 0, 3, 0, 7, 5], rows=2)
 # %% tags=["nbval-ignore-output"]
 @lk.exercise("data.candidate_probability")
 def candidate_probability(s: float, bands: int, rows: int) -> float:
-    """The probability that two sets of similarity s agree in all rows of at least one band."""
+    """The probability that two sets of similarity s agree in all rows of some band."""
     ...
 
 
 # %%
 candidate_checked = lk.use("data.candidate_probability")
-print(
-    f"s = 0.8: {candidate_checked(0.8, bands=3, rows=2):.3f}, s = 0.5: {candidate_checked(0.5, bands=3, rows=2):.3f}"
-)
+for s in (0.8, 0.5):
+    print(f"s = {s}: {candidate_checked(s, bands=3, rows=2):.3f}")
 
 # %% [markdown]
-# This is the S-curve. With a running kernel, there are two sliders below it. Make the step steeper. Move it to the
-# left. What does each cost?
+# This is the S-curve, with two sliders below it. Make the step steeper. Move it to the left. What does each cost?
 
 # %%
 lk.explorers.s_curve(bands=18, rows=7)
 
 # %% [markdown]
-# More rows move the step to the right, more bands to the left; both together make it steeper, and cost hashes. There
-# is no sharp cut-off, only a slope. Ask `datasketch`, the library that most people take, for "a threshold of 0.8", and
-# see how many of the pairs *at* 0.8 it makes candidates.
-
-# %%
-from datasketch import MinHashLSH
-
-theirs = MinHashLSH(threshold=0.8, num_perm=128)
-ours = lk.dedup.scheme(threshold=0.8)
-schemes = {"datasketch": (theirs.b, theirs.r), "labkit": (ours.bands, ours.rows)}
-for name, (bands, rows) in schemes.items():
-    chances = [f"{s}: {candidate_checked(s, bands, rows):.2f}" for s in (0.6, 0.8, 0.9)]
-    print(f"{name:<11}{bands:>3} bands of {rows:>2} rows   {', '.join(chances)}")
-
-# %% [markdown]
-# `datasketch` weighs misses and false alarms alike, and so misses more than half of the pairs at its threshold. Our
-# choice gets nearly all, and many pairs below it: that costs nothing but time *if every candidate is then verified* by
-# its true similarity. Here is the whole pipeline, each stage with its denominator:
+# More rows move the step to the right, more bands to the left; both together make it steeper, and cost hashes. It is
+# never a sharp cut-off. `datasketch`, a library that many people take, makes only 40% of the pairs *at* 0.8 candidates
+# if you ask it for 0.8 (*Further*). Our 18 bands of 7 rows find nearly all of them, and many pairs below. That costs only
+# time *if every candidate is then verified* by its true similarity. The whole pipeline, each stage with its denominator:
 
 # %%
 texts = [lk.almanac.pool.text(example) for example in left]
@@ -422,11 +386,11 @@ found = lk.dedup.find(texts, threshold=0.8)
 print(found.table())
 
 # %% [markdown]
-# One in seven candidates passes verification. Without that stage the others would have been thrown away too.
+# One in seven candidates passes: 712 pairs. Without verification the others would have been thrown away too.
 #
 # 0.8 is the usual number. It comes from work on web pages (Lee et al. 2021, arXiv 2107.06499), not on texts of two
-# lines. A third of the pool's copies are *reposts*, with a word in front, a typing error, another ending. What share
-# of them lies in one cluster with the post that it repeats?
+# lines. A third of the pool's copies are *reposts*: one has a word in front, another a typing error or a different
+# ending. What share of the reposts lies in one cluster with the post that it repeats?
 
 # %%
 lk.predict(
@@ -442,20 +406,20 @@ at = {0.8: found} | {other: lk.dedup.find(texts, other) for other in (0.65, 0.5)
 for threshold, each in at.items():
     recall, right = lk.almanac.pool.judged(each, left, pool, truth)
     shares = ", ".join(f"{share:.0%} of the {kind}s" for kind, share in recall.items())
-    print(
-        f"{threshold:<5} found: {shares}; of {len(each.pairs):,} pairs {right:.1%} are copies"
-    )
+    print(f"{threshold:<5} found: {shares}")
+    print(f"      {len(each.pairs):,} pairs, exact ones included: {right:.1%} are copies")
 
 # %%
 recalled = lk.almanac.pool.judged(found, left, pool, truth)[0]["repost"]
 lk.predict("data.reposts", outcome=round(100 * recalled, 1))
 
 # %% [markdown]
-# No threshold is right for everything. At 0.8 three quarters of the reposts stay. At 0.5 nearly all are found, but so
-# are texts that are not copies: sums with dates, which share most of their words but have different months. And what is
-# said in *other* words is missed: all of it at 0.8, most of it at 0.5. MinHash compares words, not meanings. So look at
-# the pairs that the threshold only just decided, and at the largest clusters: *Further* has five pairs to decide by
-# hand.
+# (4,666 pairs at 0.8 are the 712 verified ones and the exact copies: each of these makes a pair with the text it copies.)
+#
+# No threshold is right for everything. At 0.8 three quarters of the reposts are missed. At 0.5 nearly all are found, but
+# so are texts that are not copies: sums with dates, which share most of their words but have different months. And what
+# is said in *other* words is missed: all of it at 0.8, most of it at 0.5. MinHash compares words, not meanings. So look
+# at the largest clusters, and at the pairs nearest to the threshold: *Further* has five to decide by hand.
 
 # %%
 lk.claim("C08", measured=recalled)
@@ -466,19 +430,19 @@ lk.quiz("data", when="during", segment="threshold")
 # %% [markdown]
 # ## 5 · A test set that tells the truth
 #
-# Duplicates waste time in training. In a test set they do worse. Take about eight hundred posts of one year, each fact
-# posted once and reposted three to six times in the three months that follow: a cluster.
+# Take about eight hundred posts of one year. Each fact was posted once, and reposted three to six times in the next
+# three months: a cluster. If you split the posts at random, the answer to a test question is also in training, slightly
+# changed. So a *cluster* must go to one side as a whole.
 #
-# Split the posts at random, and the answer to a test question is also in training, slightly changed. So a *cluster*
-# must go to one side as a whole. A toy: clusters {0, 1}, {2}, {3, 4, 5}, taken in the order 2, 0, 1, with at least half
-# of the six rows for training. First {3, 4, 5}: three rows, enough. Train {3, 4, 5}, test {0, 1, 2}. Your turn, in the
-# order 1, 0, 2. ({2} is too few, with {0, 1} it is three. Train {2, 0, 1}, test {3, 4, 5}.)
+# A toy: clusters {0, 1}, {2}, {3, 4, 5}, taken in the order 2, 0, 1, with at least half of the six rows for training.
+# First {3, 4, 5}: three rows, enough. Train {3, 4, 5}, test {0, 1, 2}. Your turn, in the order 1, 0, 2. ({2} is too few,
+# with {0, 1} it is three. Train {2, 0, 1}, test {3, 4, 5}.)
 #
 # ### Exercise: split by cluster
 #
 # *Medium, 6 minutes.* The clusters are lists of ids; `order` holds their places. Take them in that order until train
 # holds at least `share` of all ids (of the *rows*, not of the clusters). The cluster that crosses the line goes to
-# train. The rest is the test. On both sides the ids keep their order: cluster by cluster, as they were taken.
+# train, the rest to the test. On both sides the ids come cluster by cluster, in the order in which they were taken.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -496,16 +460,9 @@ for order in ([2, 0, 1], [1, 0, 2]):
     print(order, split_checked([[0, 1], [2], [3, 4, 5]], order, share=0.5))
 
 # %% [markdown]
-# What a cut by time alone does, in a toy: five clusters, each a post with its reposts.
-
-# %%
-days = [[1, 4, 9], [20, 22, 31], [28, 30, 35], [40, 44], [33, 36, 50]]
-lk.pictures.cut_in_time(days, cut=34)
-
-# %% [markdown]
-# Now four ways to split the posts, 80 to 20. The order decides what kind of split by cluster it is: a random order, or
-# the order of each cluster's *first day*, which cuts by time without dividing a post from its reposts. For each way,
-# count the test posts whose cluster is also in training.
+# Now four ways to split the posts, 80 to 20. Whole clusters can be taken in a random order, or in the order of their
+# *first day*: that cuts by time without dividing a post from its reposts. For each way, count the test posts whose
+# cluster is also in training.
 
 # %%
 made = lk.almanac.mixes.posts(seed=0)
@@ -513,9 +470,7 @@ ids = list(range(len(made.posts)))  # they are in order of date
 cut = len(ids) * 8 // 10
 mixed = Random(0).sample(ids, len(ids))
 anyhow = Random(0).sample(range(len(made.clusters)), len(made.clusters))
-first_day = sorted(
-    range(len(made.clusters)), key=lambda number: min(made.clusters[number])
-)
+first_day = sorted(anyhow, key=lambda number: min(made.clusters[number]))
 splits = {
     "random": (mixed[:cut], mixed[cut:]),
     "time": (ids[:cut], ids[cut:]),
@@ -527,32 +482,28 @@ splits = {
 for name, (train, test) in splits.items():
     trained = {made.of[post] for post in train}
     leaked = sum(made.of[post] in trained for post in test)
-    print(
-        f"{name:<20}{leaked:>4} of {len(test)} test posts have a copy in training, {leaked / len(test):.0%}"
-    )
+    share = leaked / len(test)
+    print(f"{name:<20}{leaked:>4} of {len(test)} test posts leak, {share:.0%}")
 
 # %% [markdown]
 # What does a leak do to a score? Three kinds of facts are in the posts: *fresh* ones, which the base has never read;
 # *changed* ones (a new mayor, a new home, a new price), of which it has read the old value; and *unchanged* ones, which
-# it knows. The experiment: 45 posts from the last months, 15 of each kind, are asked. Each of four models trains on 320
-# other posts, five times over, chosen as one of the splits would. So the questions are the same, the number of posts
-# is the same, and only *which* posts differs.
+# it knows. In the experiment, 45 posts from the last months are asked, 15 of each kind. Each of four models trains on
+# 320 other posts, five times over, chosen as one of the splits would. Only *which* posts differs.
 
 # %%
 raised = "By how much does the random split raise the score above the split by cluster?"
 lk.predict("data.leak", raised, unit="points", low=-100, high=100)
 
 # %%
-ways = {
-    "random": "data-posts-random",
-    "time": "data-posts-time",
-    "cluster": "data-posts-cluster",
+ways = {"random": "random", "time": "time", "cluster": "cluster"}
+ways |= {"cluster, then time": "time-cluster"}
+split_records = {
+    name: lk.runs.Record.load(f"data-posts-{way}") for name, way in ways.items()
 }
-ways |= {"cluster, then time": "data-posts-time-cluster"}
-split_records = {name: lk.runs.Record.load(recipe) for name, recipe in ways.items()}
 title = "The same questions: what leaks is what scores (recorded)"
 lk.plots.scores(
-    {name: lk.runs.pooled(record) for name, record in split_records.items()}, title
+    {name: lk.runs.pooled(each) for name, each in split_records.items()}, title
 )
 
 # %%
@@ -571,12 +522,11 @@ lk.claim("C04", measured=inflation.mean)
 lk.claim("C05", measured=leak.mean)
 
 # %% [markdown]
-# The random split reports that the model has learned the year's news. It has only memorized them: asked about facts
-# that are in no training post, it knows nothing fresh, as lab 00 said. And a cut by time alone still leaks. What the
-# cost of a later time is, the *drift*, each kind apart, is under *Further*.
+# By the random split, the model has learned the year's news. It has only memorized its posts: about facts that are in
+# none of them it knows nothing fresh, as in lab 00. And a cut by time alone still leaks. *Further* has each kind apart,
+# the cost of a later time (*drift*), and questions *out of distribution*, which no split gives you.
 #
-# Last, train on the cleaned pool yourself, live (about half a minute). Three kinds of questions that no split gives
-# you, out of distribution, are under *Further*.
+# Last, train on the cleaned pool yourself, live (about half a minute).
 
 # %% tags=["nbval-ignore-output"]
 live = lk.run("data-clean", live=True)
@@ -630,9 +580,9 @@ lk.claim("C02", measured=dropped)
 # ### Do not grade by the reward that you trained on
 #
 # A test set for reinforcement learning has a rule of its own: it is graded by *another* reward than training used.
-# Here is why. A model trained on the cleaned pool answers each of 44 questions sixteen times, sampled at random. Reward
-# A likes thorough answers: a point for each word, if there is an `Answer:`. Take the best of n by A. Then look at what
-# reward B says, which only asks whether the answer is right.
+# Here is why. Models trained on the cleaned pool, 16 seeds, answer each of 44 questions sixteen times, sampled at random.
+# Reward A likes thorough answers: a point for each word, if there is an `Answer:`. Take the best of n by A. Then ask
+# reward B, which only looks at whether the answer is right.
 
 # %%
 curves = lk.best_of.recorded()
@@ -641,9 +591,7 @@ for number, count in enumerate(curves[0].counts):
         lk.runs.interval([getattr(each, name)[number] for each in curves])
         for name in ("by_a", "by_b")
     )
-    print(
-        f"best of {count:>2}: A {by_a.mean:5.2f} words, B {by_b.mean:.1%} right ({by_b.low:.1%} to {by_b.high:.1%})"
-    )
+    print(f"best of {count:>2}: A {by_a.mean:5.2f} words, B right {by_b:.1%}")
 
 
 # %%
@@ -657,7 +605,7 @@ def against_one(name):
 
 
 both = {"reward A, words": against_one("by_a"), "reward B, right": against_one("by_b")}
-title = "Picked by A, the answers get better by A and not by B (recorded)"
+title = "Picked by A, the answers get better by A and worse by B (recorded)"
 lk.plots.courses(
     curves[0].counts,
     both,
@@ -668,11 +616,12 @@ lk.plots.courses(
 )
 
 # %%
-last = [each.by_b[-1] - each.by_b[0] for each in curves]
-lk.claim("C07", measured=lk.runs.interval(last).mean)
+last = lk.runs.interval([each.by_b[-1] - each.by_b[0] for each in curves])
+print(f"best of 16 − one sample, by B: {last.points:+.1f} points")
+lk.claim("C07", measured=last.mean)
 
 # %% [markdown]
-# By B about ten points are lost, and no seed of the sixteen gains. A report of A would be a report of progress. This is Goodhart's law: once a measure becomes a target, it stops being
+# Who looks only at A reports progress, while right answers become fewer. This is Goodhart's law: once a measure becomes a target, it stops being
 # a good measure. Best of n does no training at all; a policy that is trained on A goes further in the same direction
 # (Gao, Schulman and Hilton 2022, arXiv 2210.10760).
 
@@ -713,8 +662,15 @@ lk.claim("C06", measured=far["family"])
 # at all: fine-tuning gave the model the form of what it was shown.
 
 # %% [markdown]
-# ### Each kind apart, and drift
+# ### A cut by time, each kind apart, and drift
 #
+# In a toy: five clusters, each a post with its reposts, and a cut at day 34.
+
+# %%
+days = [[1, 4, 9], [20, 22, 31], [28, 30, 35], [40, 44], [33, 36, 50]]
+lk.pictures.cut_in_time(days, cut=34)
+
+# %% [markdown]
 # Seed by seed, and each kind apart: what the random split inflates, and what a cut by time alone still leaks.
 
 # %%
@@ -735,9 +691,9 @@ lk.plots.differences(shown, "A cut by time alone still leaks (recorded)")
 # %% [markdown]
 # Even unchanged facts gain from the leak, because it is news too that a mayor is *still* in office.
 #
-# And *drift*, the cost of being asked about a later time? Between the two honest splits nothing is lost (in the last
-# four lines only the unchanged facts move, and they gain), because whatever changed had already changed at New Year,
-# before the first post. The drift shows between the kinds: the base knows the world of the year before.
+# And *drift*, the cost of being asked about a later time? Between the two honest splits nothing is lost: in the last
+# four lines only the unchanged facts move, and they gain. Whatever changed had already changed at New Year, before the
+# first post. The drift shows between the kinds: the base knows the world of the year before.
 
 # %%
 honest = split_records["cluster, then time"]
@@ -746,13 +702,29 @@ shares = {
     for kind in ("unchanged", "changed")
 }
 drift = lk.runs.interval([still - now for still, now in zip(*shares.values())])
-print(
-    f"unchanged − changed: {100 * drift.mean:+.1f} points ({100 * drift.low:+.1f} to {100 * drift.high:+.1f})"
-)
+print(f"unchanged − changed: {drift.points:+.1f} points")
 
 # %% [markdown]
 # So a score by time needs both numbers: an average over the kinds would rise and fall with the share of the questions
 # that ask for something that has changed.
+
+# %% [markdown]
+# ### What a library makes of a threshold
+#
+# Ask `datasketch` for "a threshold of 0.8". How many of the pairs *at* 0.8 become candidates?
+
+# %%
+from datasketch import MinHashLSH
+
+theirs = MinHashLSH(threshold=0.8, num_perm=128)
+ours = lk.dedup.scheme(threshold=0.8)
+schemes = {"datasketch": (theirs.b, theirs.r), "labkit": (ours.bands, ours.rows)}
+for name, (bands, rows) in schemes.items():
+    chances = [f"{s}: {candidate_checked(s, bands, rows):.2f}" for s in (0.6, 0.8, 0.9)]
+    print(f"{name:<11}{bands:>3} bands of {rows:>2} rows   {', '.join(chances)}")
+
+# %% [markdown]
+# It weighs misses and false alarms equally, and so it misses more than half of the pairs at its threshold.
 
 # %% [markdown]
 # ### How good is the estimate?
@@ -792,7 +764,7 @@ print(
 # %% tags=["nbval-ignore-output"]
 @lk.exercise("data.split_by_time")
 def split_by_time(examples: list[dict], cutoff: str) -> tuple[list[dict], list[dict]]:
-    """(the examples from before the cutoff, those of its day and later), both in the given order."""
+    """(the examples from before the cutoff, the others), both in the given order."""
     ...
 
 
@@ -805,7 +777,7 @@ def split_by_time(examples: list[dict], cutoff: str) -> tuple[list[dict], list[d
 # %% tags=["nbval-ignore-output"]
 @lk.exercise("data.jaccard")
 def jaccard(a: set[str], b: set[str]) -> float:
-    """The elements in both over the elements in either, from 0 to 1; two empty sets: 1.0."""
+    """The elements in both over those in either, from 0 to 1; two empty sets: 1.0."""
     ...
 
 
@@ -853,9 +825,8 @@ for example in (original, other):
 both = (
     lk.dedup.shingles(lk.almanac.pool.text(example), 3) for example in (original, other)
 )
-print(
-    f"Jaccard {jaccard_checked(*both):.2f}, same answer: {original.answer == other.answer}"
-)
+same = original.answer == other.answer
+print(f"Jaccard {jaccard_checked(*both):.2f}, same answer: {same}")
 
 # %% [markdown]
 # Compare meanings: vectors of a text-embedding model, and their neighbours (SemDeDup, arXiv 2303.09540). That finds
@@ -928,6 +899,5 @@ for i, j, similarity in at[0.5].borderline(5):
 
 # %%
 for similarity in (0.5, 0.6, 0.7, 0.8, 0.9):
-    print(
-        f"{similarity}: removed with a probability of {candidate_checked(similarity, bands=14, rows=8):.2f}"
-    )
+    chance = candidate_checked(similarity, bands=14, rows=8)
+    print(f"{similarity}: removed with a probability of {chance:.2f}")

@@ -4,7 +4,7 @@
 # **The question of this lab: what does my model see?**
 #
 # Not letters, and not words. Between your text and the model stands a tokenizer. If it is the right one, you forget
-# that it is there. What happens if it is not the right one is the last experiment of this lab.
+# that it is there. What if it is not? That is the last experiment of this lab.
 #
 # You will be able to
 #
@@ -15,8 +15,7 @@
 #
 # About 60 minutes, with four exercises. For every exercise you leave unsolved, the kit's own function is used.
 #
-# Each exercise's cell is tried by itself: it cannot use functions or names from other cells. Write the helpers that you
-# need in the same cell.
+# Each exercise's cell is tried by itself: it cannot use names from other cells. Write helpers in the same cell.
 
 # %%
 import labkit as lk  # before torch: it sets how torch's threads wait for one another
@@ -56,8 +55,8 @@ for id in ids:
 # A token includes the space before it. And look at the name.
 #
 # The model does not see these pieces either. An id is the number of a row in its *embedding table*, one row of numbers
-# for each token. That row is all that goes in. Below, the model gets the ids, and then the rows without any ids. What
-# comes out are *logits*, one number for each token of the vocabulary: the higher, the more likely it comes next.
+# for each token. Below, the model gets the ids, and then the rows without any ids. What comes out are *logits*, one
+# number for each token of the vocabulary: the higher, the more likely the token comes next.
 
 # %%
 table = model.get_input_embeddings().weight
@@ -72,8 +71,8 @@ print("largest difference of the outputs:", difference)
 lk.claim("C09", measured=difference)
 
 # %% [markdown]
-# Nothing else goes in. A token of five letters is one row of the table, and how it is spelled is not written there: if
-# the model knows the spelling, it has memorized it.
+# Nothing but the rows goes in. How a token is spelled is not in its row: if the model knows the spelling, it has
+# memorized it.
 
 # %%
 lk.quiz("tokenization", when="during", segment="vectors")
@@ -154,13 +153,12 @@ for (left, right), count in sorted(pairs.items(), key=lambda item: -item[1]):
 # %% tags=["nbval-ignore-output"]
 @lk.exercise("tokenization.merge")
 def merge(ids: list[int], pair: tuple[int, int], new: int) -> list[int]:
-    """`ids` with every occurrence of `pair` replaced by `new`, from left to right, none overlapping."""
+    """`ids` with each `pair` replaced by `new`, from left to right, none overlapping."""
     ...
 
 
 # %% [markdown]
-# With these two, learning a vocabulary is a short loop. It is given; read it, and find the line that decides
-# ties.
+# With these two, learning a vocabulary is a short loop. It is given: read it, and find the line that decides ties.
 
 # %%
 merge_checked = lk.use("tokenization.merge")
@@ -185,9 +183,8 @@ print(toy_merges)
 # %% [markdown]
 # Is that what you found on paper? Id 5 is *ub*, id 6 is *t ub*, id 7 is *h u*.
 #
-# Now on real text. `lk.tokenization.train` is the same loop, except that it keeps its counts from merge to merge, and
-# starts from the 256 bytes, so that no text is unknown to it. Next to it: the library that everybody uses,
-# `tokenizers`.
+# Now on real text. `lk.tokenization.train` is the same loop, but it keeps its counts from merge to merge. It starts
+# from the 256 bytes, so no text is unknown to it. Beside it: the library that everybody uses, `tokenizers`.
 
 # %%
 from itertools import islice
@@ -202,8 +199,8 @@ twelve = [learned.tokens[id].decode() for id in islice(learned.merges.values(), 
 print("the first twelve:", twelve)
 
 # %% [markdown]
-# Some of the first twelve begin with a space. But no merge joins two words, because the text is cut into words before
-# anything is counted.
+# Some of the first twelve begin with a space. But no merge joins two words: the text is cut into words before anything
+# is counted.
 
 # %%
 lk.quiz("tokenization", when="during", segment="training")
@@ -235,7 +232,7 @@ lk.quiz("tokenization", when="during", segment="training")
 # %% tags=["nbval-ignore-output"]
 @lk.exercise("tokenization.encode")
 def encode(ids: list[int], merges: dict[tuple[int, int], int]) -> list[int]:
-    """Apply the merges to the ids of one word: always the one of lowest rank that is there, until none is."""
+    """The ids of one word after the merges, of lowest rank first, until none is left."""
     ...
 
 
@@ -250,8 +247,7 @@ for word in ("hub", "tub", "huts", "hubtub"):
 lk.pictures.merge_tree(list("hubtub"), merges=["ub", "tub", "hu"])
 
 # %% [markdown]
-# Now take the merges from the model's own tokenizer, and encode questions with them. Count how many come out exactly
-# as in the library.
+# Now take the merges of the model's own tokenizer, and encode questions. How many come out exactly as in the library?
 
 # %%
 kit = lk.tokenization.from_library(tokenizer)
@@ -275,21 +271,10 @@ for count in (0, 50, 200, len(kit.merges)):
     pieces = kit.with_merges(count).pieces(text)
     print(f"{count:>5} merges, {len(pieces):>2} tokens: {'|'.join(pieces)}")
 
-# %%
-counts = [0, 10, 25, 50, 100, 200, 400, 800, len(kit.merges)]
-prompts = [example.prompt for example in test[:200]]
-size = sum(len(prompt.encode()) for prompt in prompts)
-worth = [
-    size / sum(len(kit.with_merges(count).encode(prompt)) for prompt in prompts)
-    for count in counts
-]
-title = "The first merges save most"
-lk.plots.lines(counts, {"200 questions": worth}, title, "merges", "bytes a token")
-
 # %% [markdown]
 # More merges mean shorter rows, so less to compute. They also mean a larger table, whose last rows are for rarer and
-# rarer tokens. Real model families have settled between 32,000 (Llama 2; arXiv 2307.09288) and 200,000 (GPT-4o); this
-# kit's 2,048 are for a small world. *Further* has the table.
+# rarer tokens. Well-known models have between 32,000 tokens (Llama 2; arXiv 2307.09288) and 200,000 (GPT-4o); this
+# kit's 2,048 are for a small world. *Further* has more.
 
 # %%
 lk.quiz("tokenization", when="during", segment="encoding")
@@ -297,9 +282,9 @@ lk.quiz("tokenization", when="during", segment="encoding")
 # %% [markdown]
 # ## 4 · Not all words cost the same
 #
-# A word gets a token of its own if it is frequent. What about the others? Count the words of the pages above, group
-# them by how often they occur, and ask how many tokens a word takes. (A word at the start of a line and the same word
-# after a space count as two, as they do for the tokenizer.)
+# A word gets a token of its own if it is frequent. What about the others? Count the words of the pages above, and group
+# them by how often they occur. How many tokens does a word of each group take? (A word at the start of a line and the
+# same word after a space count as two, as they do for the tokenizer.)
 
 # %%
 lk.predict(
@@ -331,9 +316,8 @@ cost = {}
 for name, (low, high) in groups.items():
     words = [word for word, times in found.items() if low <= times <= high]
     cost[name] = sum(len(kit.encode(word)) for word in words) / len(words)
-    print(
-        f"{name:<14}{len(words):>5} words, {cost[name]:.2f} tokens a word, such as {words[:3]}"
-    )
+    told = f"{len(words):>5} words, {cost[name]:.2f} tokens a word, such as {words[:3]}"
+    print(f"{name:<14}{told}")
 
 # %%
 lk.predict("tokenization.rare", outcome=round(cost["once"], 2))
@@ -344,23 +328,20 @@ lk.plots.bars({"mean": cost}, title, "how often it occurs in the pages", "tokens
 
 # %%
 times_as_many = cost["once"] / cost["100 or more"]
-print(
-    f"a word seen once takes {times_as_many:.1f} times the tokens of one seen 100 times or more"
-)
+print(f"once: {times_as_many:.1f} times the tokens of 100 times or more")
 lk.claim("C11", measured=times_as_many)
 
 # %% [markdown]
-# That is the answer to your first guess. And it is not only a matter of cost: a name in pieces can go wrong at every
-# one of them, and its pieces are shared with other names. Text from outside the almanac is even more expensive:
+# It is not only a matter of cost: a name in pieces can go wrong at every one of them, and its pieces are shared with
+# other names. Text from outside the almanac is even more expensive:
 
 # %%
 for text in ("the river", "1984", "naïve", "Ελλάδα", "河", "🐘"):
-    print(
-        f"{text:<10} {len(text)} characters, {len(text.encode())} bytes, {len(kit.encode(text))} tokens"
-    )
+    size, tokens = len(text.encode()), len(kit.encode(text))
+    print(f"{text:<10} {len(text)} characters, {size} bytes, {tokens} tokens")
 
 # %% [markdown]
-# The almanac contains no Greek, so no Greek bytes were ever merged: every byte is a token. Digits are kept single on
+# The almanac contains no Greek, so no Greek bytes were merged: every byte is a token. Digits are kept single on
 # purpose: 1984 is four tokens, one for each column of a sum.
 
 # %%
@@ -369,8 +350,8 @@ lk.quiz("tokenization", when="during", segment="cost")
 # %% [markdown]
 # ## 5 · Rows of one length
 #
-# A batch is a table of ids, and a table has rows of one length. Short rows are filled up with a *pad* token, and a
-# *mask* says what is real. Three rows of 2, 5 and 3 tokens, padded on the right, with 0 for padding:
+# A batch is a table of ids, and its rows have one length. Short rows are filled up with a *pad* token, and a *mask*
+# says what is real. Three rows of 2, 5 and 3 tokens, padded on the right, with 0 for padding:
 #
 # | ids | mask |
 # |---|---|
@@ -412,12 +393,12 @@ for side in ("right", "left"):
     print(side, padded.tolist(), mask.tolist())
 
 # %% [markdown]
-# Why two sides? A model that *writes* continues at the end of the row, so then the padding has to be on the left. In
+# Why two sides? A model that *writes* continues at the end of the row, so the padding has to be on the left. In
 # training nothing is written, and most code pads on the right.
 #
-# Without the mask, the model reads the padding. With it, it is as if the padding were not there, in *this* model: its
-# positions are rotary, so only distances count, and padding on the left moves all tokens by the same. A model with a
-# learned vector for each position (GPT-2) also needs `position_ids` that count real tokens only. Take a short question
+# Without the mask, the model reads the padding. With it, *this* model computes as if the padding were not there. (Its
+# positions are rotary: only distances count, and padding on the left moves all tokens equally. A model with a learned
+# vector for each position, such as GPT-2, also needs `position_ids` that count real tokens only.) Take a short question
 # alone, then beside a long one, padded on the left, and compare what is predicted next:
 
 # %%
@@ -436,7 +417,7 @@ lk.measured(
 )
 
 # %% [markdown]
-# How much is wasted on the rows that you trained on in lab 00? They are whole conversations, question and answer.
+# How much is wasted on rows like those of lab 00? They are whole conversations, question and answer.
 
 # %%
 lk.predict(
@@ -471,38 +452,26 @@ for name, share in wasted.items():
 lk.predict("tokenization.padding", outcome=round(100 * wasted["random"], 1))
 
 # %%
-title = "The first random batch: in four parts of similar length, far less is padding"
-cut = [[lengths[row] for row in part] for part in lk.training.parts(batches[0], lengths)]
-drawn = {
-    "real tokens": sum(cut, []),
-    "padded in one": [max(max(cut))] * 32,
-    "padded in four parts": [max(part) for part in cut for _ in part],
-}
-lk.plots.lines(range(1, 33), drawn, title, "row of the batch, by length", "tokens")
-
-# %%
 lk.claim("C12", measured=wasted["random"])
 
 # %% [markdown]
 # Sorting all rows wastes least, but you cannot train that way: the model would see all short answers first. The kit
-# draws its batches at random, as usual, and computes each in four parts, with rows of similar length together. The
-# gradients of the parts are summed, so the step is that of the whole batch.
+# draws its batches at random and computes each in four parts, rows of similar length together. The gradients of the
+# parts are summed, so the step is that of the whole batch.
 #
 # ### The trap: pad = end
 #
 # Many models come without a pad token, and people often write `tokenizer.pad_token = tokenizer.eos_token`. Then the
-# end token and padding have the same id. Some collators decide by the *value* where loss is taken: they set every
-# label that equals pad to −100 (the one for language modelling in `transformers` does). Count the end tokens that
-# carry loss:
+# end token and padding have the same id. Some collators go by the *value*: they set every label that equals pad to −100
+# (the one for language modelling in `transformers` does). Count the end tokens that carry loss:
 
 # %%
 end = tokenizer.eos_token_id
 batch = lk.masking.collate(rows[:32], pad=end)
 by_value = batch["labels"].masked_fill(batch["labels"] == end, -100)
 for name, labels in (("by position", batch["labels"]), ("by value", by_value)):
-    print(
-        f"{name}: the end token carries loss in {(labels == end).any(dim=1).sum().item()} of 32 rows"
-    )
+    count = (labels == end).any(dim=1).sum().item()
+    print(f"{name}: the end token carries loss in {count} of 32 rows")
 
 # %% [markdown]
 # By value, no row ever teaches the model to stop, and the loss does not show it. Lab 04 trains such a model.
@@ -526,8 +495,8 @@ except IndexError as error:
     print("IndexError:", error)
 
 # %% [markdown]
-# That is the lucky case: an error, though only when a high id comes up, which may be late in the run. (On a GPU it is a
-# `device-side assert`.) So look before the first step; `lk.models.load` always does:
+# That is the lucky case: an error, though perhaps late in the run, when a high id comes up. (On a GPU it is a
+# `device-side assert`.) So check before the first step; `lk.models.load` always does:
 
 # %%
 try:
@@ -538,9 +507,8 @@ except lk.data.InputError as error:
 # %% [markdown]
 # (Ġ is how such tokenizers write a space.)
 #
-# The second way: a tokenizer from another model of the same size, or your own trained again on data from another seed.
-# It has the same number of tokens, but with other ids. To see the effect alone, take the model's own tokenizer and only
-# shuffle its ids.
+# The second way: a tokenizer with as many tokens but other ids, from another model, or your own trained again on other
+# data. To see the effect alone, take the model's own tokenizer and only shuffle its ids.
 
 # %%
 foreign = lk.tokenization.permuted(tokenizer, seed=1)
@@ -557,9 +525,9 @@ print(
 lk.models.check_tokenizer(foreign, model)
 
 # %% [markdown]
-# The check found nothing: every id has a row. You fine-tune as in lab 00, with LoRA (small matrices beside the frozen
-# weights, lab 06), on the same questions, through the foreign tokenizer, for half a minute. Then you ask held-out
-# questions, once through the model's own tokenizer and once through the foreign one. Lock in what you expect:
+# The check found nothing: every id has a row. Now fine-tune as in lab 00, with LoRA on the same questions, but through
+# the foreign tokenizer, for half a minute. Then ask held-out questions, once through the model's own tokenizer and once
+# through the foreign one. Lock in what you expect:
 
 # %%
 outcomes = [
@@ -608,14 +576,13 @@ for example, own, foreign_text in zip(test[:4], score.outputs, other.outputs):
     print("foreign", foreign_text[:90].replace("\n", " / "), "\n")
 
 # %% [markdown]
-# No error, and a curve that goes down. It falls because there is still much to learn: which ids are frequent, which
-# follow which, how an answer begins and ends. Through the foreign tokenizer on both sides, something like the form of an
-# answer is there. But what the base knows depends on its own ids, and through other ids it was not reached in these
-# steps.
+# No error, and a curve that goes down. It falls because there is much to learn: which ids are frequent, which follow
+# which, how an answer begins and ends. With the foreign tokenizer on both sides, something like the form of an answer
+# appears. But what the base knows depends on its own ids; these steps did not reach it through others.
 #
 # If you only look at whether the loss falls, you will not notice. Look at it *before the first step*, on text that the
-# base knows. Loss is measured in *nats*: −ln of the probability that the right token was given; a model that knows
-# nothing gives each of the V tokens 1/V, and has a loss of ln V.
+# base knows. Loss is measured in *nats*: −ln of the probability that the right token was given. A model that knows
+# nothing gives each of the V tokens 1/V, so its loss is ln V.
 
 # %%
 prose = lk.runs.text_rows("held out", 48, tokenizer)
@@ -630,13 +597,11 @@ lk.measured("the almanac's prose, own tokenizer, nats", own_before, 0.6, 1.0)
 lk.measured("the almanac's prose, foreign tokenizer, nats", foreign_before, 9, 19)
 
 # %% [markdown]
-# Why prose, and not the rows? Sound rows can begin above ln V too: a run of this kit on bare answers, without
-# reasoning, begins at 11, because the base is sure that something else comes. On plain text that it knows, a sound
-# model never does.
-
-# %% [markdown]
-# And you can find out without a step and without data: compare token by token and id by id with the vocabulary that was
-# saved with the model.
+# Why prose, and not the rows? Sound rows can begin above ln V too: in lab 00 bare answers would begin at 11, because
+# the base is sure that something else comes. On plain text that it knows, a sound model never does.
+#
+# You can also find out without a step and without data: compare the tokenizer, token by token and id by id, with the
+# vocabulary that was saved with the model.
 
 # %%
 vocabulary = tokenizer.get_vocab()
@@ -692,7 +657,7 @@ lk.quiz("tokenization", when="after")
 def matches(
     tokenizer_vocab: dict[str, int], model_vocab: dict[str, int], rows: int
 ) -> tuple[bool, str | None]:
-    """(True, None) if the same tokens have the same ids and all ids have a row, else (False, first differing token)."""
+    """(True, None) if ids agree and have a row, else (False, first differing token)."""
     ...
 
 
@@ -709,6 +674,35 @@ def matches(
 # | Qwen2.5 | 151,665 | `tokenizer_config.json`: highest id + 1; the 0.5B model has 151,936 rows |
 # | o200k (GPT-4o) | 200,019 | `tiktoken`: highest id + 1; not every id below it is in use |
 #
+# More merges mean fewer tokens. How many fewer?
+
+# %%
+counts = [0, 10, 25, 50, 100, 200, 400, 800, len(kit.merges)]
+prompts = [example.prompt for example in test[:200]]
+size = sum(len(prompt.encode()) for prompt in prompts)
+worth = [
+    size / sum(len(kit.with_merges(count).encode(prompt)) for prompt in prompts)
+    for count in counts
+]
+title = "The first merges save most"
+lk.plots.lines(counts, {"200 questions": worth}, title, "merges", "bytes a token")
+
+# %% [markdown]
+# ### A batch, row by row
+#
+# Look at the area between a line and the real tokens: that is padding.
+
+# %%
+title = "The first random batch: in four parts of similar length, far less is padding"
+cut = [[lengths[row] for row in part] for part in lk.training.parts(batches[0], lengths)]
+drawn = {
+    "real tokens": sum(cut, []),
+    "padded in one": [max(max(cut))] * 32,
+    "padded in four parts": [max(part) for part in cut for _ in part],
+}
+lk.plots.lines(range(1, 33), drawn, title, "row of the batch, by length", "tokens")
+
+# %% [markdown]
 # ### Write `train`
 #
 # Write the loop of section 2 yourself, without looking. Words in, `{pair: new id}` out; ties go to the smaller ids; it
@@ -757,9 +751,9 @@ print(
 )
 
 # %% [markdown]
-# A prompt that ends with a space asks the model to continue from a point that it never saw in its text, where the space
-# belongs to the word that follows. With role tokens there is no such seam, because nothing merges with a special token.
-# Count over all rows: how often does the whole conversation have different ids from its two parts?
+# In the model's text, a space belongs to the word that follows. So a prompt that ends with a space asks the model to
+# continue from a point that it never saw. With role tokens there is no such seam, because nothing merges with a special
+# token. Count over all rows: how often does the whole conversation have different ids from its two parts?
 
 # %%
 plain = chat = 0
@@ -797,6 +791,5 @@ for name, pattern in lk.tokenization.PATTERNS.items():
     print(f"{name:<8}", lk.tokenization.words("In 1984 we'd  12,345 sheep", pattern))
 
 # %% [markdown]
-# GPT-2 keeps a number in one piece, so whether 1984 is one token or several depends on how often it was in the text.
-# cl100k cuts after three digits, Qwen2 and this kit after each. Numbers that are cut in the same way can be added in
-# the same way.
+# GPT-2 keeps a number in one piece, so 1984 is one token only if it was frequent in the text. cl100k cuts after three
+# digits, Qwen2 and this kit after each. Numbers that are cut in the same way can be added in the same way.

@@ -3,9 +3,9 @@
 #
 # **The question of this lab: what does the loss want from my model?**
 #
-# One number is all that training looks at. It falls, and the model gets better; but which of its tokens does it push,
-# and how hard? If you can say that, you read a loss curve differently, and you see at once when a mean is taken over
-# the wrong things.
+# One number is all that training looks at. It falls, and the model gets better. But which tokens does it push, and how
+# hard? If you can say that, you read a loss curve differently, and you notice when a mean is taken over the wrong
+# things.
 #
 # You will be able to
 #
@@ -40,14 +40,14 @@ lk.quiz("cross_entropy", when="before")
 # %% [markdown]
 # ## 1 · Surprise
 #
-# A model gives each token of its vocabulary a probability. Then comes the token that is really there. Only the
-# probability $p$ that this token had counts, and the loss is the *surprise* at it, $-\ln p$, measured in *nats* (the
-# unit that goes with the natural logarithm).
+# A model gives each token of its vocabulary a probability. Then the real next token, the *right* one, is shown. Only
+# its probability $p$ counts: the loss is the *surprise*, $-\ln p$, measured in *nats* (the unit that goes with the
+# natural logarithm).
 #
 # ### Exercise: the loss of a token
 #
-# *Easy, 3 minutes.* (`math`, `np` and `torch` are there; names from other cells are not.) Return $-\ln p$ as a number; infinity
-# (`math.inf`) for p = 0. Raise a `ValueError` if p is below 0 or above 1.
+# *Easy, 3 minutes.* Return $-\ln p$ as a number; infinity (`math.inf`) for p = 0. Raise a `ValueError` if p is below 0
+# or above 1. (`math`, `np` and `torch` are there; names from other cells are not.)
 #
 # You should see 0.105 for p = 0.9.
 
@@ -77,7 +77,7 @@ lk.claim("C14", measured=token_loss_checked(0.01))
 # %%
 tenths = [10.0**-power for power in range(7)]
 losses = [token_loss_checked(p) for p in tenths]
-title = "Each tenth of the probability costs the same: 2.30 nats"
+title = "The loss as the right token becomes less likely"
 x = "one in how many: 1/p of the right token"
 lk.plots.lines(
     [1 / p for p in tenths], {"−ln p": losses}, title, x, "loss (nats)", x_log=10
@@ -87,11 +87,10 @@ lk.plots.lines(
 lk.claim("C15", measured=token_loss_checked(1e-6) / token_loss_checked(1e-3))
 
 # %% [markdown]
-# A straight line: a million times less likely is only six steps worse. The loss grows with the *logarithm* of 1/p.
-# And it has no upper bound, because the line goes on.
+# A straight line: each factor of ten costs the same 2.30 nats, and a million times less likely is only six steps worse.
+# The loss grows with the *logarithm* of 1/p. And it has no upper bound, because the line goes on.
 #
-# Now the other way. Which is worth more: to raise a token from 0.1 to 0.5, or from 0.5 to 0.9? The distance is the
-# same.
+# Now the other way. Which saves more: to raise a token from 0.1 to 0.5, or from 0.5 to 0.9? The distance is the same.
 
 # %%
 first = token_loss_checked(0.1) - token_loss_checked(0.5)
@@ -100,8 +99,8 @@ print(f"0.1 to 0.5 saves {first:.2f} nats, 0.5 to 0.9 saves {second:.2f}")
 lk.claim("C16", measured=first)
 
 # %% [markdown]
-# What counts is the ratio: five times as likely saves ln 5. So what the loss wants, above all, is that the model never
-# thinks that a token which really comes is nearly impossible.
+# What counts is the ratio: five times as likely saves ln 5. So the loss is highest where a token comes that the model
+# thought nearly impossible.
 
 # %%
 lk.quiz("cross_entropy", when="during", segment="surprise")
@@ -126,7 +125,7 @@ print("softmax  ", (powers / powers.sum()).round(3))
 print("loss of the first:", (np.log(powers.sum()) - logits[0]).round(3), "nats")
 
 # %% [markdown]
-# Written like this it breaks as soon as logits are large. Add 1,000 to all of them: softmax is the same, since the
+# Written like this, it breaks as soon as logits are large. Add 1,000 to all of them: softmax is the same, because the
 # factor $e^{1000}$ is in the numerator and in the denominator. What will the computer say?
 
 # %%
@@ -150,8 +149,8 @@ lk.quiz("cross_entropy", when="during", segment="logits")
 #
 # $$\frac{\partial L}{\partial z_i} = p_i - 1[i = y]$$
 #
-# Predicted minus target. (The derivative of log-sum-exp by $z_i$ is softmax, $p_i$; the derivative of $z_y$ is 1 at
-# $y$ and 0 elsewhere.)
+# $1[i = y]$ is 1 if token $i$ is the right token $y$, and 0 if it is not. So the gradient is: predicted minus target.
+# (The derivative of log-sum-exp by $z_i$ is softmax, $p_i$; that of $z_y$ is $1[i = y]$.)
 #
 # **Worked example.** Logits 2, 1, 0 gave p = 0.665, 0.245, 0.090. The first token is right: the gradient is 0.665 − 1
 # = −0.335 on its logit, 0.245 on the second, 0.090 on the third. A step *against* the gradient raises the first logit
@@ -165,12 +164,12 @@ lk.quiz("cross_entropy", when="during", segment="logits")
 #
 # </details>
 #
-# **Alone.** The right token has p = 0.5. What are its loss and its gradient, and which of the two tokens does a step
-# move more?
+# **Alone.** The right token has p = 0.5. What are its loss and its gradient? And which does a step move more, this
+# token or the one at 0.8?
 #
 # <details><summary>The answer</summary>
 #
-# 0.69 nats and −0.5. The one at 0.5: its gradient is two and a half times as large.
+# 0.69 nats and −0.5. The token at 0.5 moves more: its gradient is two and a half times as large.
 #
 # </details>
 #
@@ -178,15 +177,6 @@ lk.quiz("cross_entropy", when="during", segment="logits")
 
 # %%
 lk.explorers.drill()
-
-# %%
-pull = lk.use("cross_entropy.logit_gradient")(np.log([0.8, 0.2]), 0)[
-    0
-]  # the logarithms of p are logits too
-print(
-    f"at p = 0.8: loss {token_loss_checked(0.8):.3f} nats, gradient on the right logit {pull:.1f}"
-)
-lk.claim("C18", measured=token_loss_checked(0.8))
 
 # %% [markdown]
 # ### Exercise: the gradient on the logits
@@ -202,13 +192,13 @@ lk.claim("C18", measured=token_loss_checked(0.8))
 # %% tags=["nbval-ignore-output"]
 @lk.exercise("cross_entropy.logit_gradient")
 def logit_gradient(logits: np.ndarray, target: int) -> np.ndarray:
-    """Softmax minus one-hot, of shape (vocabulary,); a ValueError for a target outside the vocabulary."""
+    """Softmax minus one-hot, (vocabulary,); a ValueError for a target outside it."""
     ...
 
 
 # %% [markdown]
 # Three ways to the same gradient: by the formula; by *finite differences*, which move one logit a little and look at
-# the loss; and by autograd, which is what trains every model.
+# the loss; and by autograd, which trains every model.
 
 # %%
 gradient_checked = lk.use("cross_entropy.logit_gradient")
@@ -246,11 +236,12 @@ x = "probability p of the right token"
 lk.plots.lines(places, drawn, title, x, "nats; no unit")
 
 # %%
-pulls = [gradient_checked(np.log([p, 1 - p]), 0)[0] for p in (0.95, 0.1)]
-print(
-    f"gradient on the right logit: {pulls[0]:.2f} at p = 0.95, {pulls[1]:.2f} at p = 0.1"
-)
-lk.claim("C20", measured=pulls[1] / pulls[0])
+pulls = {}
+for p in (0.95, 0.8, 0.1):
+    pulls[p] = gradient_checked(np.log([p, 1 - p]), 0)[0]  # ln p is a logit too
+    print(f"p = {p:<4} gradient on the right logit {pulls[p]:.2f}")
+lk.claim("C18", measured=token_loss_checked(0.8))
+lk.claim("C20", measured=pulls[0.1] / pulls[0.95])
 
 # %%
 lk.quiz("cross_entropy", when="during", segment="gradient")
@@ -280,17 +271,17 @@ def show_answer(model, row, title):
 print(test[0].prompt)
 
 # %% labkit={"rtol": 0.05, "atol": 0.05}
-show_answer(model, rows[0], "The base is surprised at the form, not at the fact")
+show_answer(model, rows[0], "What each token of the answer costs the base")
 
 # %% [markdown]
-# The fact costs almost nothing, because the base knows it. Most of the loss is on one token, the word *Answer*; the
-# rest is on how to begin, and on ending the text here. (The loss of *Answer* is far above ln V = 7.6, the loss of a
-# model that knows nothing: the base is *sure* that something else comes.)
+# The base is surprised at the form, not at the fact. Most of the loss is on one token, the word *Answer*; the rest is
+# on how to begin, and on ending the text here. (The loss of *Answer* is far above ln V = 7.6, the loss of a model that
+# knows nothing: the base is *sure* that something else comes.)
 #
-# Now count over 110 answers. Each token's gradient has the size $2(1-p)$ (its L1 norm, the sum of the absolute
-# entries): $1-p$ on the right logit, and the same amount again on all the others together. We put the tokens into
-# groups by their p, and ask how much of the tokens, of the loss and of the gradient is in each: for the base, after ten
-# steps of fine-tuning, and after forty. Lock in your guess for ten steps.
+# Now count over 110 answers. Each token's gradient has the size $2(1-p)$: $1-p$ on the right logit, and the same amount
+# again on all the others together. (That is its L1 norm, the sum of the absolute entries.) Put the tokens into groups
+# by their p. How much of the tokens, of the loss and of the gradient is in each group: for the base, after ten steps of
+# fine-tuning, and after forty? Lock in your guess for ten steps.
 
 # %%
 groups = [
@@ -315,13 +306,13 @@ def shares(losses):
 before = lk.cross_entropy.counted_losses(model, rows)
 shares_before = shares(before)
 lk.measured("loss of the base, nats a token", np.mean(before), 0.40, 0.52)
-lk.measured("share of the tokens with p below 0.1", shares_before[0, 0], 0.02, 0.05)
-lk.measured("their share of the loss", shares_before[0, 1], 0.80, 0.95)
-lk.measured("their share of the gradient", shares_before[0, 2], 0.45, 0.65)
+lk.measured("before, p below 0.1: share of the tokens", shares_before[0, 0], 0.02, 0.05)
+lk.measured("before, p below 0.1: share of the loss", shares_before[0, 1], 0.80, 0.95)
+lk.measured("before, p below 0.1: share of the gradient", shares_before[0, 2], 0.45, 0.65)
 
 # %% [markdown]
 # Three or four tokens in a hundred bring most of the loss, and about half of the gradient: before fine-tuning the
-# worst dominate. Now fine-tune, ten steps and then, from the base again, forty, in about half a minute.
+# worst dominate. Now fine-tune: ten steps, and then, from the base again, forty. It takes about half a minute.
 
 # %%
 examples = [lk.masking.render(example, tokenizer) for example in train]
@@ -334,15 +325,15 @@ for steps in (10, 40):
 score = lk.models.score(tuned, tokenizer, test[:55])
 lk.measured("right answers after 40 steps", score.share, 0.7, 1)
 tokens, _, gradients = after[10].T
-lk.measured("ten steps: p below 0.5, share of the tokens", sum(tokens[:2]), 0, 0.02)
-lk.measured("their share of the gradient", sum(gradients[:2]), 0.02, 0.4)
-lk.measured("p from 0.5 to 0.9, share of the tokens", tokens[2], 0.005, 0.05)
-lk.measured("their share of the gradient", gradients[2], 0.3, 0.75)
-lk.measured("p above 0.9, share of the tokens", tokens[3], 0.93, 1)
-lk.measured("their share of the gradient", gradients[3], 0.15, 0.6)
+bins = [sum(gradients[:2]), gradients[2], gradients[3]]
+lk.measured("10 steps, p below 0.5: share of the tokens", sum(tokens[:2]), 0, 0.02)
+lk.measured("10 steps, p below 0.5: share of the gradient", bins[0], 0.02, 0.4)
+lk.measured("10 steps, p from 0.5 to 0.9: share of the tokens", tokens[2], 0.005, 0.05)
+lk.measured("10 steps, p from 0.5 to 0.9: share of the gradient", bins[1], 0.3, 0.75)
+lk.measured("10 steps, p above 0.9: share of the tokens", tokens[3], 0.93, 1)
+lk.measured("10 steps, p above 0.9: share of the gradient", bins[2], 0.15, 0.35)
 
 # %% tags=["nbval-ignore-output"]
-bins = [sum(gradients[:2]), gradients[2], gradients[3]]
 lk.predict("cross_entropy.carriers", outcome=groups[bins.index(max(bins))])
 
 # %% labkit={"rtol": 0.1, "atol": 0.3}
@@ -356,18 +347,18 @@ y = "share of the whole gradient (%)"
 lk.plots.bars(shown, title, "probability p of the token", y)
 
 # %%
-lk.claim("C19", measured=gradients[3])
+lk.claim("C19", measured=bins[2])
 
 # %% [markdown]
-# *The worst tokens dominate* is right for single tokens: none pulls harder than one at p near 0. For the sum, it
-# depends on how many there are of each kind, and that changes within a few steps. Before: the worst. After ten steps,
-# hardly any wrong ones are left; two tokens in a hundred, those that are not sure, bring about half, and the many easy
-# ones most of the rest. After forty, nearly all tokens are easy, and their small pulls are most of what there is: the
-# final polish, and the noise in it.
+# *The worst tokens dominate* is right for single tokens: none pulls harder than one at p near 0. The sum depends on how
+# many there are of each kind, and that changes within a few steps. Before, the worst bring most. After ten steps hardly
+# any wrong ones are left: about half comes from two tokens in a hundred, those that the model is not sure of, and most
+# of the rest from the many easy ones. After forty, nearly all tokens are easy, and together their small pulls are most
+# of the gradient.
 #
 # (Two limits. Norms on the logits do not simply add up in the weights, where tokens may pull against each other. And
-# Adam divides by the gradient's own size, so the *step* does not shrink as the gradient does; that is what the
-# schedule is for, in lab 05.)
+# Adam divides by the gradient's own size, so the *step* does not shrink as the gradient does. The schedule takes care
+# of that, in lab 05.)
 #
 # ## 5 · A sequence
 #
@@ -434,23 +425,7 @@ ours = sequence_loss_checked(out.logits[0].numpy(), labels[0].numpy())
 print("as transformers:", math.isclose(ours, out.loss.item(), rel_tol=1e-4))
 
 # %% [markdown]
-# What if no token is counted? 0 is divided by 0, there is no error, and the loss is NaN. torch's own function gives a
-# gradient of 0 then, so only the step is lost. A mean written by hand gives a gradient of NaN, and after one such step
-# every weight is NaN:
-
-# %%
-logits = torch.zeros(1, 5, 3, requires_grad=True)
-loss = torch.nn.functional.cross_entropy(logits, torch.full((1, 3), -100))
-loss.backward()
-print(f"torch: {loss.item()}, its gradient {logits.grad.abs().sum().item()}")
-
-losses, counted = torch.ones(3, requires_grad=True), torch.zeros(3)
-((losses * counted).sum() / counted.sum()).backward()
-print(f"by hand: a gradient of {losses.grad[0].item()}")
-try:
-    sequence_loss_checked(toy, np.array([1, -100, -100]))
-except ValueError:
-    print("yours: a ValueError")
+# If no token is counted, 0 is divided by 0: there is no error, and the loss is NaN (*Further* shows what follows).
 
 # %%
 lk.quiz("cross_entropy", when="during", segment="sequence")
@@ -466,7 +441,7 @@ lk.quiz("cross_entropy", when="during", segment="sequence")
 # | 1 | 2 | 4.0 | 2.0 |
 # | 2 | 18 | 9.0 | 0.5 |
 #
-# Most loops take each part's mean, and then the mean of those: 1.25. Is that the loss of the batch? It has 20 tokens
+# Many loops take each part's mean, and then the mean of those: 1.25. Is that the loss of the batch? It has 20 tokens
 # with a summed loss of 13: 0.65. In the mean of means each token of the short part weighs nine times as much as one
 # of the long part.
 #
@@ -479,13 +454,13 @@ lk.quiz("cross_entropy", when="during", segment="sequence")
 # %% tags=["nbval-ignore-output"]
 @lk.exercise("cross_entropy.accumulate")
 def accumulate(sums: list[float], counts: list[int]) -> float:
-    """The mean loss over all counted tokens of all parts; a ValueError if there is none."""
+    """The mean loss over all counted tokens; a ValueError if there is none."""
     ...
 
 
 # %% [markdown]
-# On the model: a batch of 32 answers in four parts, once as the rows were drawn, once sorted by length, as memory
-# would like it. The gradient over all 2.1 million weights is compared with that of the whole batch at once.
+# Now on the model: a batch of 32 answers in four parts, once as the rows were drawn, once sorted by length, which takes
+# less memory. The gradient over all 2.1 million weights is compared with that of the whole batch at once.
 
 # %%
 batch = [lk.masking.render(example, tokenizer) for example in train[:32]]
@@ -497,7 +472,7 @@ ways = {
 
 
 def gradient(parts, way):
-    """The gradient over all weights, summed over the parts; with each part's summed loss and counted tokens."""
+    """The gradient summed over the parts; each part's summed loss and counted tokens."""
     return lk.training.accumulated(model, parts, tokenizer.pad_token_id, ways[way])
 
 
@@ -514,27 +489,16 @@ for name, order in {"as drawn": batch, "by length": by_length}.items():
     print(f"{name}, tokens {found.counts}: the loss of the whole batch: {same}")
 
 # %%
-lk.measured(
-    "as drawn, mean of means: gradient off by",
-    off["as drawn", "mean of means"],
-    0.05,
-    0.3,
-)
-lk.measured(
-    "by length, mean of means: gradient off by",
-    off["by length", "mean of means"],
-    0.25,
-    0.6,
-)
-for name in ("as drawn", "by length"):
-    lk.measured(
-        f"{name}, divided by all tokens: off by", off[name, "divided by all"], 0, 1e-4
-    )
+for name, low, high in (("as drawn", 0.05, 0.3), ("by length", 0.25, 0.6)):
+    told = f"{name}, mean of means: gradient off by"
+    lk.measured(told, off[name, "mean of means"], low, high)
+    told = f"{name}, divided by all tokens: gradient off by"
+    lk.measured(told, off[name, "divided by all"], 0, 1e-4)
 
 # %% [markdown]
 # Divided by *all* counted tokens of the batch, the parts give the gradient of the whole, up to rounding. The mean of
-# means gives another gradient, which answers another question. To divide by all tokens, count the whole batch before
-# its first part is computed, or sum the gradients and divide them once, at the end. Widely used trainers got this wrong
+# means gives another gradient. To divide by all tokens, count the whole batch before its first part is computed, or sum
+# the gradients and divide them once, at the end. Widely used trainers got this wrong
 # until October 2024 (Hugging Face, *Fixing Gradient Accumulation*, huggingface.co/blog/gradient_accumulation); the
 # kit's own `lk.training.fit` divides by all.
 
@@ -582,6 +546,26 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 # %% [markdown]
+# ### If no token is counted
+#
+# 0 is divided by 0. There is no error, and the loss is NaN. Then torch's own function gives a gradient of 0, so only
+# the step is lost. A mean written by hand gives a gradient of NaN, and after one such step every weight is NaN:
+
+# %%
+logits = torch.zeros(1, 5, 3, requires_grad=True)
+loss = torch.nn.functional.cross_entropy(logits, torch.full((1, 3), -100))
+loss.backward()
+print(f"torch: {loss.item()}, its gradient {logits.grad.abs().sum().item()}")
+
+losses, counted = torch.ones(3, requires_grad=True), torch.zeros(3)
+((losses * counted).sum() / counted.sum()).backward()
+print(f"by hand: a gradient of {losses.grad[0].item()}")
+try:
+    sequence_loss_checked(toy, np.array([1, -100, -100]))
+except ValueError:
+    print("yours: a ValueError")
+
+# %% [markdown]
 # ### Bits and perplexity
 #
 # The same loss in other units. *Bits* take the logarithm to base 2. *Perplexity*, $e^L$, says among how many equally
@@ -611,16 +595,16 @@ for name, loss in (
 
 # %%
 def logits_for(p, vocabulary=2048):
-    """Logits that give the first token the probability p, and share the rest evenly among the others."""
+    """Logits that give the first token the probability p, and the others equal shares."""
     return np.log(np.array([p, *[(1 - p) / (vocabulary - 1)] * (vocabulary - 1)]))
 
 
 for p in (0.1, 0.5, 0.9, 0.99):
     plain = gradient_checked(logits_for(p), 0)[0]
     smooth = lk.cross_entropy.smoothed_gradient(logits_for(p), 0, 0.1)[0]
-    print(
-        f"p = {p:<5} plain {plain:+.3f}   smoothed with ε = 0.1 {smooth:+.3f}   weighted {(1 - p) ** 2 * plain:+.4f}"
-    )
+    weighted = (1 - p) ** 2 * plain
+    print(f"p = {p:<5} plain {plain:+.3f}   smoothed with ε = 0.1 {smooth:+.3f}", end="")
+    print(f"   weighted {weighted:+.4f}")
 
 # %% [markdown]
 # With smoothing, a token at 0.99 is pushed down again: the model is asked not to be sure. That suits a classifier that

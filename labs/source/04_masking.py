@@ -3,19 +3,18 @@
 #
 # **The question of this lab: what does a bad mask cost?**
 #
-# The loss asks for the next token at every position. The *mask* says at which positions you mean it. Get it wrong and
+# The loss asks for the next token at every position. The *mask* says at which positions you mean it. If it is wrong,
 # nothing breaks: the loss falls and the curve looks fine.
 #
 # You will be able to
 #
-# - turn a conversation into ids and labels, and say for every token whether it carries loss;
+# - turn a conversation into ids and labels;
 # - distinguish the prompt's share of the tokens from its share of the gradient;
 # - mask a few-shot row by hand;
-# - catch eight silent failures with one check;
-# - say why training reads all positions at once and writing cannot, and what this difference does to a model.
+# - catch eight failures, most of them silent, with one check;
+# - say why training computes all positions at once and writing cannot, and what this difference does to a model.
 #
-# About 60 minutes, with three exercises, and two more at the end. For every exercise you leave unsolved, the kit's own
-# function is used.
+# About 60 minutes, with three exercises. For every exercise you leave unsolved, the kit's own function is used.
 
 # %%
 import labkit as lk  # before torch: it sets how torch's threads wait for one another
@@ -41,37 +40,42 @@ lk.quiz("masking", when="before")
 #
 # The model does not know roles, only a row of tokens. A *chat template* writes the conversation as one text, with a
 # token for each role and an end token after each turn. Each id has a *label*: the id itself where loss is taken, −100
-# where it is not. Say the prompt is tokens 5 6 7 and the completion 8 9 1, where 1 is the end token:
+# where it is not. Here the prompt is tokens 5 6 7 and the completion 8 9 1, where 1 is the end token:
 #
 # | | | | | | | |
 # |---|---|---|---|---|---|---|
 # | `input_ids` | 5 | 6 | 7 | 8 | 9 | 1 |
 # | `labels` | −100 | −100 | −100 | 8 | 9 | 1 |
 #
-# A label is at the *same position as its token*. Token 8 is predicted from the position before it, but that is the
-# library's job: it shifts the labels itself. And the end token carries loss, or the model never learns to stop.
+# A label is at the *same position as its token*. Token 8 is predicted from the position before it, but the library takes
+# care of that: it shifts the labels itself. And the end token carries loss, or the model never learns to stop.
 #
-# Your turn. Prompt 4 2, completion 7 1. What are the labels? And what would a model learn from −100 7 1 −100? (−100
-# −100 7
-# 1. The other row was shifted by hand; the library shifts once more, so each position learns the token after the next.)
+# Your turn. Prompt 4 2, completion 7 1. What are the labels? And what would a model learn from −100 7 1 −100?
+#
+# <details><summary>The answer</summary>
+#
+# −100 −100 7 1. The other row was shifted by hand. The library shifts once more, so each position learns the token after
+# the next.
+#
+# </details>
 #
 # ### Exercise: labels of a completion
 #
 # *Easy, 4 minutes.* You get two lists of ids. Return one list, as long as both together: −100 for every token of the
 # prompt, then the completion's ids. For 5 6 7 and 8 9 you should see −100, −100, −100, 8, 9. (Each exercise's cell is
-# tried by itself: write the helpers that you need in the same cell.)
+# tried by itself: write helpers in the same cell.)
 
 
 # %% tags=["nbval-ignore-output"]
 @lk.exercise("masking.completion_labels")
 def completion_labels(prompt_ids: list[int], completion_ids: list[int]) -> list[int]:
-    """Labels for prompt and completion: −100 where no loss is taken, else the id; not shifted."""
+    """Labels for prompt and completion: −100 where no loss is taken, else the id."""
     ...
 
 
 # %% [markdown]
-# Now a real one, with the base's loss on each token in nats, −ln p, and under it the label. Find three things: where the
-# labels begin, what the last label is, and where the loss is highest.
+# Now a real one: under each token the base's loss, −ln p in nats, and the label. Where do the labels begin, what is the
+# last one, and where is the loss highest?
 
 # %% labkit={"rtol": 0.02, "atol": 0.011}
 completion_labels_checked = lk.use("masking.completion_labels")
@@ -87,9 +91,9 @@ pieces = [tokenizer.decode([id]) for id in ids]
 lk.plots.tokens(pieces, losses, "What each token costs the base", notes)
 
 # %% [markdown]
-# Two kinds of tokens have high loss. In the prompt, those that cannot be known in advance: which question, which town.
-# In the completion, ` Answer`: the base knows the fact, but not that the answer is due now. You want to teach the second
-# kind, not the first. The mask says so. (`lk.masking.render` does this for any conversation and any template.)
+# Two kinds of tokens have high loss. In the prompt, those that nobody can know in advance: which question, which town. In
+# the completion, ` Answer`: the base knows the fact, but not that the answer is due now. You want to teach only the
+# second kind, and the mask says so. (`lk.masking.render` does this for any conversation and any template.)
 
 # %%
 lk.quiz("masking", when="during", segment="labels")
@@ -97,8 +101,8 @@ lk.quiz("masking", when="during", segment="labels")
 # %% [markdown]
 # ## 2 · Who gets the gradient?
 #
-# From here on we use the kit's *long mix*: the same questions, with one to five worked examples before each. Prompts
-# in the wild look like that: instructions, documents, examples, and a short answer. How much of a batch is prompt?
+# From here on we use the kit's *long mix*: the same questions, with one to five worked examples before each. Real prompts
+# look like that: instructions, documents, examples, and a short answer. How much of a batch is prompt?
 
 # %%
 asked = "What share of the long mix's tokens is prompt?"
@@ -118,10 +122,10 @@ lk.claim("C22", measured=share)
 
 # %% [markdown]
 # So without a mask five of every six counted tokens are prompt. Does the prompt get five sixths of the *update*? Tokens
-# do not pull with equal force. Split one batch's gradient into the part that comes from the prompt and the part that
-# comes from the completion, $g = g_p + g_c$. "Share" can then be measured in three ways: by *projection*, the part of
-# $g_p$ that lies along $g$, as a share of $g$, $\langle g_p, g \rangle / \langle g, g \rangle$, where the two shares
-# add to one; by the *norms* of the two parts; by the sums of their absolute values (*L1*). Guess the first.
+# do not pull with equal force. Split one batch's gradient into the prompt's part and the completion's part,
+# $g = g_p + g_c$. Then "share" can mean three things. By *projection*: how much of $g$ is the part of $g_p$ along it,
+# $\langle g_p, g \rangle / \langle g, g \rangle$; the two shares add up to one. By the *norms* of the two parts. Or by
+# the sums of their absolute values (*L1*). Guess the first.
 
 # %%
 asked = "What share of the gradient is the prompt's, by projection, without a mask?"
@@ -143,24 +147,25 @@ lk.predict("masking.gradient", outcome=round(100 * parts.projection))
 lk.claim("C23", measured=parts.projection)
 
 # %% [markdown]
-# One measure puts it above its share of the tokens (83%), the two others below. So "80% of the update" is a share of
-# tokens and no share of the update. All three agree that most of it is the prompt's, and it is nearly at a right angle
-# to what you want. (This is the raw gradient; Adam divides it by its size, so the step is different again.)
+# One measure is above the prompt's share of the tokens (83%), the two others are below. So "80% of the update" is a
+# share of the tokens, not of the update. By all three most of the gradient is the prompt's, and that part is nearly at a
+# right angle to what you want. (This is the raw gradient. Adam divides it by its size, so the step is different again.)
 #
 # ### Is the mask worth anything?
 #
-# First on data where nothing else is at stake: questions about a short passage. Nine tenths of a row are prompt, the
-# answer is bare, and no prompt holds an answer that could teach a bad habit. Three ways, recorded: loss on the
-# completion only; on everything; and a weight of a tenth on the prompt (each prompt token carries loss with a chance of
-# a tenth, which works with every trainer). Each for 20, 40, 80 and 160 steps of 8, every row seen once, each at its own
-# best of three rates (chosen by the loss on held-out answers), 8 seeds. Is the mask faster, or better in the end?
+# First on data where nothing but the mask differs: questions about a short passage. Nine tenths of a row are prompt, the
+# answer is bare, and no prompt holds an answer that could teach a bad habit. Three ways were recorded: loss on the
+# completion only (*masked*); on everything (*unmasked*); and with *a tenth* of the weight on the prompt (each prompt
+# token carries loss with a chance of a tenth, which works with every trainer). Each takes 20, 40, 80 or 160 steps of 8,
+# every row once, at the best of three rates, 0.0015, 0.0045 and 0.0135 (by the loss on held-out answers), with 8 seeds.
+# Is the mask faster, or better in the end?
 
 # %%
 bets = [
     "better at every length",
     "faster: ahead early, level at 160 steps",
     "slower: behind early",
-    "no difference at any length",
+    "no difference is established at any length",
 ]
 lk.predict("masking.best", "Masked beside unmasked is …", choices=bets)
 
@@ -193,18 +198,10 @@ lk.predict("masking.best", outcome=verdict)
 lk.claim("C24", measured=gain["unmasked", 160].mean)
 
 # %% [markdown]
-# On these prompts the mask brings nothing that eight seeds can show, at any of the four lengths. That holds for each
-# way *at its own best rate*, and the rates differ: with loss on everything the answers are a small share of the mean,
-# and at 40 steps the best rate is three times as high. At one rate for both, a test of the mask is a test of the rate:
-
-# %%
-for name in ("masked", "unmasked"):
-    record = lk.runs.Record.load(f"budget-{name}-40-0.0045")
-    print(
-        f"{name:<9} 40 steps at 0.0045, seed 0: {record.outcome(0).score['share']:.0%} right"
-    )
-
-# %% [markdown]
+# All eight intervals include 0, and some are wide: on these prompts no difference is established. Look at the column
+# *rate*. Where the best rate is the highest that was tried, 0.0135, a higher one might be better still. At 20 steps that
+# is so for all three ways, and which would gain is open. At 40 steps it is so for *unmasked* alone, so there the
+# comparison can only favour the mask. (*Further* shows what happens with one rate for both.)
 #
 # ### Where prompts look like answers
 #
@@ -220,13 +217,11 @@ lk.runs.summary(long, stopped=True)
 
 # %% [markdown]
 # Here the mask is far ahead. Look at the last column. In the long mix a worked example's answer is followed by an empty
-# line and the next question. A model that trains on its prompts learns exactly that: after an answer, go on. It
-# answers, and then asks itself something else. (Longer runs of this mix are not recorded.) So the question is not how
-# long your prompts are, but what is *in* them. Mask what your model must not write; where there is nothing of that
-# kind, the mask is neither help nor harm here.
+# line and the next question. A model that trains on its prompts learns exactly that: after an answer, go on. It answers,
+# and then asks itself something else. (Longer runs of this mix are not recorded.) So it matters less how long your
+# prompts are than what is *in* them. Mask what your model must not write.
 #
-# What about your data? `labkit lint FILE.jsonl --model NAME_OR_FOLDER` in a terminal reports the prompt's share, and
-# more.
+# For your own data, `labkit lint FILE.jsonl --model NAME_OR_FOLDER` in a terminal reports the prompt's share, and more.
 
 # %%
 lk.quiz("masking", when="during", segment="share")
@@ -234,8 +229,8 @@ lk.quiz("masking", when="during", segment="share")
 # %% [markdown]
 # ## 3 · A mask in parts
 #
-# Is everything in a prompt worthless? The worked examples contain perfectly good answers: more than three times as many tokens to
-# learn from, in the same rows. Only the questions are not wanted. That is a *partial mask*:
+# Is everything in a prompt worthless? The worked examples contain perfectly good answers. Only the questions are not
+# wanted. That is a *partial mask*:
 #
 # | system | shot question | shot answer | question | answer |
 # |---|---|---|---|---|
@@ -246,7 +241,7 @@ lk.quiz("masking", when="during", segment="share")
 # answers too, Axolotl has `message_field_training` and `segments`. For shots inside *one* prompt TRL has no flag: you
 # build the labels and pass them in (an exercise under *Further*).
 #
-# On a row of the long mix. `lk.masking.segments` finds the parts; look at where a shot's answer ends. It has no end
+# Here is a row of the long mix; `lk.masking.segments` finds the parts. Look at where a shot's answer ends. It has no end
 # token, only an empty line, and that line belongs to the next question.
 
 # %%
@@ -260,12 +255,11 @@ labels = partial_labels_checked(segments, {"shot answer", "answer"})
 print("loss on:", tokenizer.decode([label for label in labels if label != -100]))
 
 # %%
+parts = [lk.masking.segments(example, tokenizer) for example in train]
 answers, both = (
-    sum(label != -100
-        for example in train
-        for label in partial_labels_checked(lk.masking.segments(example, tokenizer), roles))
+    sum(label != -100 for row in parts for label in partial_labels_checked(row, roles))
     for roles in ({"answer"}, {"shot answer", "answer"})
-)  # fmt: skip
+)
 print(f"{both / answers:.2f} times as many tokens carry loss")
 lk.claim("C25", measured=both / answers)
 
@@ -278,8 +272,8 @@ helped = lk.runs.paired_difference(partial, long["masked"])
 print(f"partial − completion only: {helped.points:+.1f} points")
 
 # %% [markdown]
-# A little: there is more to learn from in the same rows. It could have gone wrong. If the empty line after a shot had
-# counted as part of its answer, the model would have learned to go on, as the unmasked one did.
+# A little: the same rows hold more to learn from. If the empty line after a shot had counted as part of its answer, the
+# model could have learned to go on, as the unmasked one did.
 
 # %%
 lk.quiz("masking", when="during", segment="partial")
@@ -306,46 +300,54 @@ lk.quiz("masking", when="during", segment="partial")
 # %% tags=["nbval-ignore-output"]
 @lk.exercise("masking.collate")
 def collate(rows: list[dict], pad: int) -> dict[str, torch.Tensor]:
-    """`input_ids`, `attention_mask` and `labels`: int64, rows × longest, padded on the right."""
+    """`input_ids`, `attention_mask` and `labels`: int64, rows × longest."""
     ...
 
 
 # %%
 collate_checked = lk.use("masking.collate")
-some_rows = [{"input_ids": row.input_ids, "labels": row.labels} for row in rows[:8]]
-made, kits = (
-    way(some_rows, tokenizer.pad_token_id)
-    for way in (collate_checked, lk.masking.collate)
-)
-print("as the kit's:", all(made[name].equal(kits[name]) for name in kits))
+toy = [
+    {"input_ids": [4, 7, 1], "labels": [-100, 7, 1]},
+    {"input_ids": [5, 6, 2, 3, 1], "labels": [-100, -100, 2, 3, 1]},
+]
+for name, table in collate_checked(toy, pad=0).items():
+    print(f"{name:<15}{table.tolist()}")
 
 # %% [markdown]
-# Now break it, in ways that happen to people. `lk.masking.plant` puts a fault into a sound row. Each line shows the
-# labels from the last of the prompt on (· is −100); find what is wrong in each before you read the table.
+# Now break it, in ways that happen to people. `lk.masking.plant` puts a fault into a sound row. Below is one row, nine
+# times, in a drawn order: each line shows the labels from the last token of the prompt to the end (· is −100). One is
+# sound. Which, and what is wrong with each of the others? Decide before you open the table.
 
 # %%
-row = lk.masking.render(next(e for e in some if e.task == "town"), tokenizer)
-for fault in lk.masking.FAULTS:
-    _, labels = lk.masking.plant(fault, row, tokenizer)
-    shown = labels[row.prompt_length - 1 :]
+from random import Random
+
+sound_rows = [lk.masking.render(example, tokenizer) for example in some]
+row = next(row for row in sound_rows if 48 < len(row.input_ids) < 56)
+for letter, fault in zip("ABCDEFGHI", Random(4).sample([None, *lk.masking.FAULTS], 9)):
+    shown = lk.masking.plant(fault, row, tokenizer)[1][row.prompt_length - 1 :]
     said = ["·" if id == -100 else tokenizer.decode([id]).strip() for id in shown]
-    print(f"{fault:<15} {' '.join(said)}")
+    print(letter, " ".join(said))
 
 # %% [markdown]
-# | failure | how it comes about |
-# |---|---|
-# | `all_masked` | the mask looks for a marker that the template never writes |
-# | `prompt_trained` | nobody masked anything: what most trainers do with plain text |
-# | `template` | it finds another data set's marker, here `Answer:`, and hides everything before it |
-# | `truncated` | rows are cut on the right (at 48 tokens; this one is shorter), so completions go |
-# | `late` | the mask is one token too long |
-# | `shifted` | all labels are one place too late |
-# | `shifted_early` | they were shifted by hand, and the library shifts again: the common one |
-# | `no_end_token` | pad and end share an id, and padding was masked by value |
+# <details><summary>The table</summary>
 #
-# The first is the only loud one: no token is counted, and the loss is NaN, or exactly 0 where the code divides by at
-# least one. Nothing is learned. The others are recorded runs on the short mix, 40 steps of 16, each beside the same run
-# without it.
+# | row | failure | how it comes about |
+# |---|---|---|
+# | A | `template` | the mask ends at another data set's marker, here `Answer:`, and hides everything before it |
+# | B | `truncated` | rows are cut on the right, here at 48 tokens, so the end of the completion is lost |
+# | C | none | the sound row |
+# | D | `late` | the mask is one token too long |
+# | E | `no_end_token` | pad and end share an id, and padding was masked by value |
+# | F | `shifted_early` | the labels were shifted by hand, and the library shifts again: the common one |
+# | G | `shifted` | all labels are one place too late |
+# | H | `prompt_trained` | nobody masked anything: what most trainers do with plain text |
+# | I | `all_masked` | the mask looks for a marker that the template never writes |
+#
+# </details>
+#
+# Only `all_masked` is loud: no token is counted, and the loss is NaN, or exactly 0 where the code divides by at least
+# one. Nothing is learned. Each of the others was recorded on the short mix, 40 steps of 16, beside the same run without
+# the fault.
 
 # %%
 faults = [fault for fault in lk.masking.FAULTS if fault != "all_masked"]
@@ -359,10 +361,9 @@ for fault in faults:
     group = "fault" if later else "mask"  # recorded in float32; in bfloat16
     record = lk.runs.Record.load(f"{group}-{fault}".replace("_", "-"))
     cost[fault] = lk.runs.paired_difference(record, lk.runs.Record.load(f"{group}-sound"))
-    loss = [outcome.history["loss"] for outcome in record.outcomes][0]
-    print(
-        f"{fault:<15} loss (seed 0) {loss[0]:5.2f} → {loss[-1]:.3f}, right answers {cost[fault].points:+.1f} points"
-    )
+    first, *_, last = record.outcomes[0].history["loss"]
+    told = f"loss (seed 0) {first:5.2f} → {last:.3f}, right"
+    print(f"{fault:<15} {told} {cost[fault].points:+.1f} points")
 lk.plots.differences(cost, "What each failure costs, against the same run without it")
 
 # %%
@@ -371,17 +372,17 @@ print("cost nothing that shows:", ", ".join(free))
 lk.predict("masking.failures", outcome=len(free))
 
 # %% [markdown]
-# Read the losses again: a low loss does not mean that a run is healthy. `template` has an easy task left, to copy what is
-# already in front of it. `no_end_token` ends as low as any; it writes its answer and cannot stop. The two shifts start far
-# above ln V = 7.6: one is asked for the token that it has just read, the other for the one after the next. `prompt_trained`
-# and `late` cost nothing *here*: these prompts hold nothing that the model should not write, and the base begins such
-# sentences in the same way. Do not count on it.
+# Read the losses again: a low loss does not mean that a run is healthy. `template` has an easy task left, to copy what it
+# has just read. `no_end_token` ends as low as any, writes its answer, and cannot stop. The two shifts start far above ln
+# V = 7.6: one is asked for the token that it has just read, the other for the one after the next. For `prompt_trained`
+# and `late` no cost is established *here*: these prompts hold nothing that the model should not write, and the base
+# begins such sentences in the same way. Do not count on it.
 #
 # ### Exercise: check a batch
 #
 # *Harder, 12 minutes.* One check, before the first step, catches them all. A batch holds the three tensors from above;
-# `prompt_lengths` says how many real tokens of each row are prompt. Answer with the first of these, in this order,
-# that *some row* has:
+# `prompt_lengths` says how many real tokens of each row are prompt. Return the first of these, in this order, that is
+# true of *some* row:
 #
 # | | what is true of the row |
 # |---|---|
@@ -395,8 +396,7 @@ lk.predict("masking.failures", outcome=len(free))
 # | `"no_end_token"` | its last real token carries none |
 # | `"ok"` | none of these, in any row |
 #
-# Real tokens are where `attention_mask` is 1. Remember that `end_id` may also be the padding, and that prompts contain
-# end tokens too.
+# Real tokens are where `attention_mask` is 1. `end_id` may also be the padding, and prompts contain end tokens too.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -404,17 +404,16 @@ lk.predict("masking.failures", outcome=len(free))
 def check_batch(
     batch: dict[str, torch.Tensor], prompt_lengths: list[int], end_id: int
 ) -> str:
-    """The first fault, in the order of the table, that some row of the batch has; else "ok"."""
+    """The first fault, in the table's order, that some row has; else "ok"."""
     ...
 
 
 # %%
 check_batch_checked = lk.use("masking.check_batch")
 end = tokenizer.eos_token_id
-longer = [lk.masking.render(example, tokenizer) for example in some]
-prompts = [row.prompt_length for row in longer]
+prompts = [row.prompt_length for row in sound_rows]
 for fault in (None, *lk.masking.FAULTS):
-    planted = [lk.masking.plant(fault, row, tokenizer) for row in longer]
+    planted = [lk.masking.plant(fault, row, tokenizer) for row in sound_rows]
     table = [{"input_ids": ids, "labels": labels} for ids, labels in planted]
     made = collate_checked(table, tokenizer.pad_token_id)
     print(f"{fault or 'sound':<15}→ {check_batch_checked(made, prompts, end)}")
@@ -428,8 +427,8 @@ lk.quiz("masking", when="during", segment="failures")
 # %% [markdown]
 # ## 5 · Teacher forcing
 #
-# Your turn to train: your labels, your batch, your check, on the long mix, in about half a minute. It is the recorded
-# run above, at seed 0.
+# Your turn to train, in about half a minute: your labels, your batch, your check, on the long mix. It is the masked run
+# of section 2, at seed 0.
 
 # %%
 own_rows = [
@@ -448,9 +447,9 @@ score = lk.models.score(tuned, tokenizer, test[:110])
 lk.measured("right answers", score.share, 0.85, 1)
 
 # %% [markdown]
-# In training the model never wrote a word. At every position it was given the *true* beginning, and asked for one
-# token. That is *teacher forcing*. Because all beginnings are known in advance, all positions are computed in one pass;
-# the causal mask of the attention keeps each from seeing what comes after it.
+# In training the model never wrote a word. At every position it was given the *true* beginning, and asked for the next
+# token. That is *teacher forcing*. All beginnings are known in advance, so all positions are computed in one pass; the
+# causal mask of the attention keeps each from seeing what comes after it.
 
 # %%
 lk.pictures.passes(6)
@@ -470,28 +469,21 @@ lk.claim("C26", measured=difference)
 #
 # ### Eating its own words
 #
-# The cost of teacher forcing comes later. When it writes, the model goes on from *its own* words, and it was never
-# shown what to do after a wrong one. Plant a mistake. Write the true working of held-out calculations for the model up
-# to some digit, and make that digit one too high. Then let the model go on. Does it notice?
+# When it writes, the model goes on from *its own* words. Plant a mistake: give it the true working of held-out
+# calculations up to some digit, and make that digit one too high. Then let the model go on. Does it notice?
 
 # %%
 kinds = ("sum", "units", "dates", "shopping")
 _, held_out = lk.almanac.examples.short_mix(seed=3, train=11, test=165)
 calculations = [example for example in held_out if example.task in kinds]
 planted = lk.forcing.plant(calculations, tokenizer)
-for name, starts in (
-    ("true", [each.before for each in planted]),
-    ("wrong", [each.wrong for each in planted]),
-):
+for name, low, high in (("true", 0.8, 1), ("wrong", 0.05, 0.6)):
+    starts = [each.before if name == "true" else each.wrong for each in planted]
     outputs = lk.models.generate(tuned, tokenizer, starts, max_new_tokens=110)
-    right = [
-        lk.data.exact_answer(text) == each.example.answer
-        for text, each in zip(outputs, planted)
-    ]
-    low, high = {"true": (0.8, 1), "wrong": (0.05, 0.6)}[name]
-    lk.measured(
-        f"right, going on from the {name} digit", sum(right) / len(right), low, high
-    )
+    pairs = zip(outputs, planted)
+    right = [lk.data.exact_answer(text) == each.example.answer for text, each in pairs]
+    share = sum(right) / len(right)
+    lk.measured(f"right, going on from the {name} digit", share, low, high)
 
 # %% tags=["nbval-ignore-output"]
 for each, text in list(zip(planted, outputs))[:3]:
@@ -501,7 +493,7 @@ for each, text in list(zip(planted, outputs))[:3]:
 
 # %% [markdown]
 # Mostly it goes on neatly from the wrong digit, to a wrong answer that follows from it. In its training nothing was ever
-# wrong, so it could not learn to correct anything. (That gap between training and writing is called *exposure bias*;
+# wrong, so it could not learn to correct anything. (This gap between training and writing is called *exposure bias*;
 # Ranzato et al. 2016, arXiv 1511.06732.) Where it is still right, the digit was written again later, or did not matter.
 
 # %%
@@ -535,13 +527,25 @@ lk.quiz("masking", when="after")
 #
 # ### The end token, where the base does not know it
 #
-# `no_end_token` above was planted in a base that knows its end token. What if it does not, as for a token that you add
-# to a vocabulary? Its embedding was drawn at random; recorded with and without the end token's loss, four seeds each.
+# `no_end_token` above was planted in a base that knows its end token. What if the base does not know it, like a token that
+# you add to a vocabulary? Here its embedding was drawn at random. Recorded with and without the end token's loss, four
+# seeds each.
 
 # %%
 unknown = {"with its loss": "mask-end", "without": "mask-no-end"}
 records = {name: lk.runs.Record.load(file) for name, file in unknown.items()}
 lk.runs.summary(records, stopped=True)
+
+# %% [markdown]
+# ### One rate for both
+#
+# With loss on everything, the answers are a small share of the mean, so the best rate is higher. If both ways get the
+# rate that is best for the mask, a test of the mask is a test of the rate:
+
+# %%
+for name in ("masked", "unmasked"):
+    score = lk.runs.Record.load(f"budget-{name}-40-0.0045").outcome(0).score
+    print(f"{name:<9} 40 steps at 0.0045, seed 0: {score['share']:.0%} right")
 
 # %% [markdown]
 # ### The switch that does nothing
@@ -568,7 +572,7 @@ for name, made in forms.items():
     print(f"{name:<30} {counted:>3} of {len(made.labels)} tokens carry loss")
 
 # %% [markdown]
-# `completion_only_loss=True` changes neither of the two that carry loss everywhere, and TRL says nothing. Truncation
+# `completion_only_loss=True` changes neither of the two forms that carry loss everywhere, and TRL says nothing. Truncation
 # is just as silent: rows are cut on the right to `max_length`, 1,024 by default, and a row that has no label left is
 # dropped without a message.
 
@@ -580,13 +584,11 @@ lk.claim("C21", measured=prompt_counted / rows[0].prompt_length)
 # %% [markdown]
 # ### Learning and writing, timed
 #
-# Compare like with like: to *learn* from some rows, forward and backward, and to
-# *write* as many tokens, one after the other, with a *cache* of keys and values that spares reading the beginning again.
+# Compare two things: to *learn* from some rows, forward and backward, and to *write* as many tokens, one after the other.
+# Writing has a *cache* of keys and values, so that the beginning is not read again for each token.
 
 # %%
-asked = (
-    "One row of 256 tokens: how many times as long as learning from it takes writing it?"
-)
+asked = "Writing one row of 256 tokens takes how many times as long as learning from it?"
 lk.predict("masking.ratio", asked, unit="times", low=1, high=5000)
 
 # %% tags=["nbval-ignore-output"]
@@ -608,14 +610,14 @@ lk.measured("the ratio with 64 rows over that with one, 64 tokens", wider, 0.01,
 lk.claim("C27", measured=ratios[1, 256])
 
 # %% [markdown]
-# One pass keeps the processor busy where the loop mostly waits, so one long answer takes some ten to twenty times as long.
-# With the batch the ratio shrinks: 64 answers side by side take one to two times as long to write as to learn from. "Orders
-# of magnitude" is too much here. (A GPU needs a larger batch until the loop is busy; not measured here.)
+# One pass keeps the processor busy, and the loop mostly waits: to write one long answer takes some ten to twenty times as
+# long as to learn from it. With a larger batch the ratio shrinks: 64 answers side by side take about as long.
+# "Orders of magnitude" is too much here. (A GPU needs a larger batch until the loop is busy; that is not measured here.)
 #
 # ### Do errors pile up?
 #
-# Ask your model in phrasings that it never saw, and compare, position by position: the true
-# beginning given, or its own. Look also at those whose first four tokens are right: do they go astray later?
+# Ask your model in phrasings that it never saw. At each position, give it the true beginning, or let it go on from its
+# own. Look also at the answers whose first four tokens are right: do they go wrong later?
 
 # %%
 asked = "First four tokens right, then left to itself: how many are right at the twelfth?"
@@ -643,9 +645,9 @@ title = "Who begins right mostly goes on right"
 lk.plots.lines(range(1, 17), shares, title, "token of the completion", "share right")
 
 # %% [markdown]
-# Nearly all that differ from the truth do so within four tokens. So they did not pile up errors: either the question,
-# in words that the model had never seen, was misread at once, or the answer is worded in another way. So short answers
-# say little about errors that accumulate.
+# Nearly all that differ from the truth do so within four tokens. So errors did not pile up: either the model misread the
+# question, which was in words it had never seen, or it words the answer in another way. Short answers say little about
+# errors that accumulate.
 #
 # ### Exercise: partial labels
 #
@@ -658,7 +660,7 @@ lk.plots.lines(range(1, 17), shares, title, "token of the completion", "share ri
 def partial_labels(
     segments: list[tuple[str, list[int]]], train_on: set[str]
 ) -> list[int]:
-    """The ids of the segments whose role is in `train_on`, −100 for the tokens of all others."""
+    """The ids of segments whose role is in `train_on`, −100 for all other tokens."""
     ...
 
 
@@ -677,8 +679,9 @@ for way in ("a tenth", "unmasked"):
     print(f"{way} − masked: {helped.points:+.1f} points")
 
 # %% [markdown]
-# Not here: a tenth of the weight makes no difference, and loss on everything costs many points, with a wide interval.
-# This is a finding about one small base and 64 passages. Measure your own, each way at its own rate.
+# Not here. For a tenth of the weight no difference is established. Loss on everything costs many points; its interval is
+# wide, and its best rate is the highest that was tried, so a higher one might cost less. This is a finding about one
+# small base and 64 passages. Measure your own, each way at its own rate.
 
 # %% [markdown]
 # ### Exercise: the prompt's share
@@ -690,13 +693,12 @@ for way in ("a tenth", "unmasked"):
 # %% tags=["nbval-ignore-output"]
 @lk.exercise("masking.prompt_share")
 def prompt_share(batch_labels: list[list[int]], lengths: list[int]) -> float:
-    """The share of the batch's real tokens that carry no loss; padding counts on neither side."""
+    """The share of the batch's real tokens that carry no loss; padding does not count."""
     ...
 
 
 # %%
 share_checked = lk.use("masking.prompt_share")
 batch = lk.masking.collate(rows[:32], tokenizer.pad_token_id)
-print(
-    f"{share_checked(batch['labels'].tolist(), batch['attention_mask'].sum(1).tolist()):.1%} of the first batch"
-)
+lengths = batch["attention_mask"].sum(1).tolist()
+print(f"{share_checked(batch['labels'].tolist(), lengths):.1%} of the first batch")

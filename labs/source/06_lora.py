@@ -359,8 +359,11 @@ for name in lk.architectures.catalogue():
     size = sum(parameter.numel() for parameter in empty.parameters())
     few[name] = count_checked(shapes, 8, ["q_proj", "v_proj"])
     many = count_checked(shapes, 8, "all-linear")
-    print(f"{name:<14}{size:>14,}   q+v: {few[name]:>10,} {few[name] / (few[name] + size):8.4%}   "
-          f"all-linear: {many:>11,} {many / (many + size):8.4%}")  # fmt: skip
+    print(
+        f"{name:<14}{size:>14,}   "
+        f"q+v: {few[name]:>10,} {few[name] / (few[name] + size):8.4%}   "
+        f"all-linear: {many:>11,} {many / (many + size):8.4%}"
+    )
 llama = few["Llama-3.2-1B"]
 
 # %%
@@ -735,8 +738,11 @@ lk.measured("share of the weights that did not move at all", unmoved, 0, 0.3)
 # %%
 for init in (True, "pissa", "olora"):
     found = lk.lora_model.loading(base, init, rank=8)
-    print(f"init_lora_weights={init!r}: W moved by {found.base:.0%}; with the adapter the logits are the base's: "
-          f"{found.with_adapter < 1e-4}, without it: {found.without_adapter < 1e-4}")  # fmt: skip
+    print(
+        f"init_lora_weights={init!r}: W moved by {found.base:.0%}; "
+        f"with the adapter the logits are the base's: {found.with_adapter < 1e-4}, "
+        f"without it: {found.without_adapter < 1e-4}"
+    )
 
 # %% [markdown]
 # ### Forgetting, elsewhere
@@ -783,7 +789,7 @@ for name, model in {"base": base, "adapter beside it": mine, "merged": merged}.i
 # %% tags=["nbval-ignore-output"]
 @lk.exercise("lora.rank_needed")
 def rank_needed(singular_values: list[float], share: float) -> int:
-    """The smallest number of singular values whose squares hold the share of all squares."""
+    """The smallest number of singular values whose squares hold that share of all."""
     ...
 
 

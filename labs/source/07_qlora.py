@@ -47,8 +47,7 @@ lk.quiz("qlora", when="before")
 #
 # $$w = (0.6, \; -0.3, \; 0.1, \; 0.24)$$
 #
-# The largest size in it is 0.6: that is the block's *absmax*, and the only number that the block keeps beside its
-# codes. Divided by it, the block is $(1, -0.5, 0.17, 0.4)$. The nearest levels have the codes 3, 1, 2, 2. Read back,
+# The largest size in it is 0.6: the block's *absmax*, the only number that it keeps beside its codes. Divided by it, the block is $(1, -0.5, 0.17, 0.4)$. The nearest levels have the codes 3, 1, 2, 2. Read back,
 # the block is $0.6 \cdot (1, -\frac{1}{3}, \frac{1}{3}, \frac{1}{3}) = (0.6, -0.2, 0.2, 0.2)$.
 #
 # Your turn, with the same levels: which codes does $(-0.2, 0.5, 0.3, -1)$ have, and what is read back?
@@ -62,15 +61,14 @@ lk.quiz("qlora", when="before")
 #
 # Which levels are good? Trained weights look like draws from a normal distribution: many near zero, few far out.
 # *NormalFloat* (QLoRA: Dettmers et al. 2023, arXiv 2305.14314) takes quantiles of the normal distribution, so that
-# levels are close together where weights are many. With four bits it is called NF4. (You make the levels yourself under
-# *Further*.)
+# levels are close together where weights are many. With four bits it is called NF4.
 
 # %%
 nf4 = lk.use("qlora.levels")()
 print(" ".join(f"{level:.4f}" for level in nf4))
 
 # %% [markdown]
-# There are 8 levels above 0 and 7 below, because one of the sixteen is 0 itself. Near 0 they are close together.
+# There are 8 levels above 0 and 7 below, because one of the sixteen is 0 itself.
 #
 # ### Exercise: quantize
 #
@@ -90,7 +88,7 @@ def quantize(
 
 
 # %% [markdown]
-# Now bitsandbytes, the library in which QLoRA was first made, on one of the base's own matrices. Two codes go into a
+# Now bitsandbytes, QLoRA's own library, on one of the base's own matrices. Two codes go into a
 # byte, the first in the high four bits. Are your bytes the library's bytes?
 
 # %%
@@ -111,8 +109,8 @@ print("the same weights read back:", np.array_equal(read, back))
 
 # %% [markdown]
 # NF4 is made for weights that are normally distributed. Its rivals: *int4*, fifteen evenly spaced levels (the sixteenth
-# code is spare), and *FP4*, a tiny floating-point number. Here are four distributions, in blocks of 64. On which of
-# them does NF4 lose?
+# code is spare), and *FP4*, a tiny floating-point number. Here are four distributions, in blocks of 64. On which
+# does NF4 lose?
 
 # %%
 choices = [*lk.quantization.DISTRIBUTIONS, "on none"]
@@ -153,7 +151,8 @@ for double in (False, True):
     paper = lk.quantization.bits_per_weight(64, double)
     counted = lk.quantization.counted_bits(small)
     print(
-        f"double quantization {double!s:<6} on paper {paper:.3f} bits, counted on the base {counted:.3f}"
+        f"double quantization {double!s:<6} on paper {paper:.3f} bits, "
+        f"counted on the base {counted:.3f}"
     )
 
 # %% [markdown]
@@ -174,7 +173,8 @@ for name in lk.architectures.catalogue():
     total, linear = sizes.parameters, sizes.linear_parameters
     shrinks[name] = 16 * total / (bits * linear + 16 * (total - linear))
     print(
-        f"{name:<14}{linear / total:4.0%} in linear layers: {shrinks[name]:.2f} times smaller"
+        f"{name:<14}{linear / total:4.0%} in linear layers: "
+        f"{shrinks[name]:.2f} times smaller"
     )
 
 # %%
@@ -790,7 +790,8 @@ def dequantize(
 # %%
 back = lk.use("qlora.dequantize")(codes, absmax, nf4, 64)
 print(
-    f"relative error: {np.linalg.norm(back - weight.numpy()) / np.linalg.norm(weight.numpy()):.3f}"
+    "relative error: "
+    f"{np.linalg.norm(back - weight.numpy()) / np.linalg.norm(weight.numpy()):.3f}"
 )
 
 # %% [markdown]
@@ -812,5 +813,8 @@ def bits_per_weight(block: int = 64, double: bool = False, block2: int = 256) ->
 bits_checked = lk.use("qlora.bits_per_weight")
 for block in (32, 64, 128, 4096):
     error = lk.quantization.relative_error(weight.numpy(), nf4, block)
-    print(f"blocks of {block:>4}: {bits_checked(block):.3f} bits, {bits_checked(block, double=True):.3f} with double "
-          f"quantization, relative error {error:.3f}")  # fmt: skip
+    print(
+        f"blocks of {block:>4}: {bits_checked(block):.3f} bits, "
+        f"{bits_checked(block, double=True):.3f} with double quantization, "
+        f"relative error {error:.3f}"
+    )

@@ -80,6 +80,12 @@ def test_the_shipped_notebooks_are_their_sources_builds():
     assert notebooks.check(LABS) == []
 
 
+@pytest.mark.parametrize("source", sorted((LABS / "source").glob("*.py")), ids=lambda source: source.stem)
+def test_a_labs_code_has_at_most_90_columns(source):
+    code = (cell.source for cell in notebooks.read_source(source).cells if cell.cell_type == "code")
+    assert [line for cell in code for line in cell.splitlines() if len(line) > 90] == []
+
+
 def test_a_build_passes_the_check_and_holds_what_belongs_there(built):
     assert notebooks.check(built) == []
     notebook = nbformat.read(built / "00_try.ipynb", as_version=4)
