@@ -382,6 +382,7 @@ def cluster_split_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe(([ids[:1], ids[1:5], ids[5:7]], [1, 2, 0], 0.5), "typical")  # 4 of 7
     yield Probe(([ids[:1], ids[1:3], ids[3:5]], [2, 0, 1], 0.5), "typical")  # 2 of 5 are less than half
     yield Probe(([ids[:1], ids[1:7], ids[7:8], ids[8:9]], [1, 2, 3, 0], 0.5), "typical")
+    yield Probe(([ids[:3], ids[3:5], ids[5:8]], [2, 0, 1], 0.75), "typical")
 
 
 ROWS_CUT = (
@@ -515,6 +516,16 @@ def cluster_split_sides_exchanged(clusters, order, share):
 
 
 @mistake(
+    "fills the test first",
+    "You fill the test first, with the rest of the share. Train comes first: it takes clusters until it holds at least "
+    "`share` of the rows, and what is left is the test.",
+)
+def cluster_split_test_first(clusters, order, share):
+    test, train = data.split_by_cluster(clusters, order, 1 - share)
+    return train, test
+
+
+@mistake(
     "reads the order the other way round",
     "You read `order` the other way round, as a rank for each cluster. It lists places: the first to be taken is "
     "`clusters[order[0]]`.",
@@ -590,6 +601,7 @@ SPLIT_BY_CLUSTER = Exercise(
         cluster_split_as_listed,
         cluster_split_one_too_many,
         cluster_split_sides_exchanged,
+        cluster_split_test_first,
         cluster_split_order_as_rank,
         cluster_split_sorted,
         cluster_split_listed,
