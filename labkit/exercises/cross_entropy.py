@@ -532,7 +532,7 @@ def sequence_masked_first(logits, labels):
 )
 def sequence_masked_unshifted(logits, labels):
     kept = labels[:-1] != -100
-    return -float(np.mean([cross_entropy.log_softmax(z)[y] for z, y in zip(logits[:-1][kept], labels[1:][kept])]))
+    return _mean([-float(cross_entropy.log_softmax(z)[y]) for z, y in zip(logits[:-1][kept], labels[1:][kept])])
 
 
 @mistake(

@@ -1230,6 +1230,21 @@ def clusters_first_group_that_fits(n, pairs):
     return [sorted(group) for group in groups] + [[i] for i in range(n) if i not in named]
 
 
+@mistake(
+    "a parent overwritten",
+    "You keep one parent for each number and overwrite it when a second pair names it, so the earlier tie is lost. Join "
+    "the roots: follow the parents of both to the end first.",
+)
+def clusters_overwriting(n, pairs):
+    parent = list(range(n))
+    for i, j in pairs:
+        parent[max(i, j)] = min(i, j)
+    root = [0] * n
+    for i in range(n):
+        root[i] = i if parent[i] == i else root[parent[i]]
+    return [[i for i in range(n) if root[i] == name] for name in sorted(set(root))]
+
+
 CLUSTERS = Exercise(
     id="data.clusters",
     points=2,
@@ -1244,6 +1259,7 @@ CLUSTERS = Exercise(
         clusters_pairs_as_groups,
         clusters_one_way,
         clusters_first_group_that_fits,
+        clusters_overwriting,
     ),
     hints=(
         "Begin with n groups of one. What does a pair do to the groups of its two members?",

@@ -336,7 +336,7 @@ def _types(value: Any) -> list:
     """The types of the arrays in plain data, in order, and whether each requires a gradient."""
     if "array" in _tags(value):
         return [(value["dtype"], "grad" in value)]
-    parts = value.get("list", value.get("dict", [])) if isinstance(value, dict) else []
+    parts = (value.get("list") or value.get("dict") or []) if isinstance(value, dict) else []
     return [found for part in parts for each in (part if isinstance(part, list) else [part]) for found in _types(each)]
 
 
@@ -420,8 +420,8 @@ def _wrong_type(a: Any, b: Any, dtype: str) -> str | None:
         if not isinstance(a, dict) or "array" not in a:
             return f"yours is {_kind(a)} ({shown(a)}), expected {_typed(wanted)}"
         if a["dtype"] != wanted:
-            said = f"yours is {_typed(a['dtype'])}, expected {_typed(wanted)}"
-            return said + FLOATS if (a["dtype"], wanted) == ("torch.float32", "torch.int64") else said
+            hint = FLOATS if (a["dtype"], wanted) == ("torch.float32", "torch.int64") else ""
+            return f"yours is {_typed(a['dtype'])}, expected {_typed(wanted)}{hint}"
         if "grad" in b and "grad" not in a:
             return "yours does not require a gradient, as it must where an argument does: something detaches it"
     if isinstance(a, dict) and isinstance(b, dict):

@@ -515,8 +515,8 @@ def collate_shifts_labels(rows, pad):
 
 @mistake(
     "float32 from empty rows",
-    "Of an empty row, `torch.tensor(row)` makes float32, and then all of the table is float32. Give the type: "
-    "`torch.tensor(row, dtype=torch.int64)`.",
+    "An empty row without a type becomes float32, and makes what it is joined with float32. Give the type: "
+    "`torch.tensor(…, dtype=torch.int64)`.",
 )
 def collate_floats_of_empty_rows(rows, pad):
     batch = masking.collate(rows, pad)

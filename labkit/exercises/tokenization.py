@@ -301,10 +301,9 @@ def encode_probes(rng: random.Random) -> Iterator[Probe]:
         yield Probe(([a, b, d, a, b], _ranks(ranked, (a, b), (c, d))), group)
         yield Probe(([d, a, b, c], _ranks(ranked, (a, b), (first, c), (d, first + 1))), group)
     for (low, middle, high), group in (((1, 2, 3), "edges"), (sorted(rng.sample(range(5, 99), 3)), "typical")):
-        ranked = (256, 257)
-        yield Probe(([high, low, middle], _ranks(ranked, (high, low), (low, middle))), group)
-        yield Probe(([high, low, middle], _ranks(ranked, (low, middle), (high, low))), group)
-        yield Probe(([low, high, middle, low], _ranks(ranked, (high, middle), (low, 256))), group)
+        yield Probe(([high, low, middle], _ranks((256, 257), (high, low), (low, middle))), group)
+        yield Probe(([high, low, middle], _ranks((256, 257), (low, middle), (high, low))), group)
+        yield Probe(([low, high, middle, low], _ranks((256, 257), (high, middle), (low, 256))), group)
     for _ in range(5):
         names = rng.sample(range(100), 3)
         merges: dict[tuple[int, int], int] = {}
@@ -578,7 +577,7 @@ def pad_mask_on_the_right(rows, pad, side):
 
 @mistake(
     "float32 from an empty row",
-    "Of an empty row, `torch.tensor(row)` makes float32, and then all of the batch is float32. Give the type: "
+    "An empty row without a type becomes float32, and makes what it is joined with float32. Give the type: "
     "`torch.tensor(row, dtype=torch.int64)`.",
 )
 def pad_floats_of_an_empty_row(rows, pad, side):
