@@ -30,7 +30,7 @@ from labkit.exercises.engine import (
     mistaken_outcomes,
     tried_now,
 )
-from labkit.exercises.kinds import Exercise, Outcome, Probe, plain, same
+from labkit.exercises.kinds import Exercise, Outcome, Probe, alike, plain, same
 from labkit.syllabus import LABS
 
 _passed: dict[str, Callable] = {}  # in this kernel: the learner's functions that passed, by exercise
@@ -176,7 +176,7 @@ def _examine(exercise: Exercise, alone: Callable, seed: int) -> list[str]:
         for group in earns(results[i]):
             problems.append(f"misconception {known.name!r} earns the group {group!r}")
         for j in range(i):
-            if all(same(a, b, exercise.compare) for a, b in zip(results[i], results[j])):
+            if all(alike(a, b, exercise.compare) for a, b in zip(results[i], results[j])):
                 problems.append(f"{known.name!r} and {exercise.misconceptions[j].name!r} cannot be told apart")
     for what, outcomes in idle(probes, expected, seed):  # what earns no group does not pass either
         for group in earns(outcomes):

@@ -15,10 +15,11 @@ from labkit.exercises.kinds import Comparison, Exercise, Probe, mistake
 
 
 def token_probes(rng: random.Random) -> Iterator[Probe]:
-    for p in (1.0, 0.5, 0.0, 1.5, 1e-300):
+    for p in (1.0, 0.5, 0.0, 1.5, 1e-300, -0.5):
         yield Probe((p,), "edges")
     for p in (rng.uniform(0.01, 0.2), rng.uniform(0.3, 0.6), rng.uniform(0.7, 0.99), 0.0, rng.uniform(1.1, 3), 1e-40):
         yield Probe((p,), "typical")
+    yield Probe((-rng.uniform(0.1, 1),), "typical")
 
 
 @mistake(
@@ -85,6 +86,23 @@ def token_clipped(p):
 
 
 @mistake(
+    "the formula alone",
+    "The formula is right, but two cases need lines of their own: at p = 0 `math.log` fails, and the loss is `math.inf`; "
+    "above 1 the loss would be negative, and it must be a `ValueError`.",
+)
+def token_formula_alone(p):
+    return -math.log(p)
+
+
+@mistake(
+    "infinite below 0",
+    "For p below 0 you give infinity: this p is not a probability, so raise a `ValueError`. Only at 0 the loss is infinite.",
+)
+def token_infinite_below_zero(p):
+    return cross_entropy.token_loss(max(p, 0.0))
+
+
+@mistake(
     "lets p above 1 through",
     "For p above 1 you give a negative loss: this p is not a probability, so raise a `ValueError`.",
 )
@@ -107,6 +125,8 @@ TOKEN_LOSS = Exercise(
         token_inverse,
         token_fails_at_zero,
         token_clipped,
+        token_formula_alone,
+        token_infinite_below_zero,
         token_unchecked,
     ),
     hints=(
@@ -192,6 +212,16 @@ def softmax_largest_only(logits):
     return logits - logits.max(axis=-1, keepdims=True)
 
 
+@mistake(
+    "takes the logarithm of a rounded p",
+    "You take the logarithm of a quotient: what is far below has been rounded to 0 by then, and its logarithm is −∞. "
+    "Subtract the logarithm of the sum instead.",
+)
+def softmax_of_rounded(logits):
+    with np.errstate(all="ignore"):
+        return np.log(np.exp(cross_entropy.log_softmax(logits)))
+
+
 LOG_SOFTMAX = Exercise(
     id="cross_entropy.log_softmax",
     points=2,
@@ -207,6 +237,7 @@ LOG_SOFTMAX = Exercise(
         softmax_sign,
         softmax_in_bits,
         softmax_largest_only,
+        softmax_of_rounded,
     ),
     hints=(
         "ln softmax is the logit minus ln Σ exp of all logits. What happens to both if you lower every logit by the same amount?",
@@ -230,7 +261,8 @@ def gradient_probes(rng: random.Random) -> Iterator[Probe]:
         size = rng.randint(3, 6)
         yield Probe((_logits(rng, size), rng.randrange(size)), "typical")
     yield Probe((_logits(rng, 4) * 3000 + 1e4, rng.randrange(4)), "typical")
-    yield Probe((_logits(rng, 3), 3 + rng.randrange(3)), "typical")
+    yield Probe((_logits(rng, 3), 3), "typical")
+    yield Probe((_logits(rng, 3), 4 + rng.randrange(3)), "typical")
     yield Probe((_logits(rng, 3), -1 - rng.randrange(3)), "typical")
 
 
@@ -329,6 +361,16 @@ def gradient_unchecked(logits, target):
     return cross_entropy.logit_gradient(logits, range(len(logits))[target])
 
 
+@mistake(
+    "allows the id after the last",
+    "A target that equals the number of logits gets through your check: ids begin at 0, so refuse it with `>=`.",
+)
+def gradient_one_id_too_many(logits, target):
+    if target == len(logits):
+        raise IndexError("index is out of bounds")
+    return cross_entropy.logit_gradient(logits, target)
+
+
 LOGIT_GRADIENT = Exercise(
     id="cross_entropy.logit_gradient",
     points=2,
@@ -347,6 +389,7 @@ LOGIT_GRADIENT = Exercise(
         gradient_averaged,
         gradient_from_the_end,
         gradient_unchecked,
+        gradient_one_id_too_many,
     ),
     hints=(
         "Predicted minus target: what is predicted is softmax of the logits, what is the target?",
@@ -371,13 +414,14 @@ def sequence_probes(rng: random.Random) -> Iterator[Probe]:
         length, vocabulary = rng.randint(4, 6), rng.randint(3, 5)
         labels = [rng.randrange(vocabulary) for _ in range(length)]
         labels[rng.randrange(1, 3)] = -100
-        labels[0] = rng.choice((-100, labels[0]))
+        labels[0], labels[-1] = rng.choice((-100, labels[0])), 0
         yield Probe((_logits(rng, length, vocabulary), np.array(labels)), "typical")
     large, labels = _logits(rng, 4, 3) * 3000 + 1e4, [-100, -100, rng.randrange(3), rng.randrange(3)]
     yield Probe((large, np.array(labels)), "typical")
     yield Probe((_logits(rng, 3, 4), np.array([rng.randrange(4), -100, -100])), "typical")
     sure = [rng.randrange(3) for _ in range(3)]
     yield Probe((1e5 * np.eye(3)[sure], np.array([-100, *sure[:2]])), "typical")
+    yield Probe((1e5 * np.eye(3)[sure], np.array([-100, (sure[0] + 1) % 3, sure[1]])), "typical")  # sure, and wrong
 
 
 def _losses(logits: np.ndarray, targets: Iterable[int]) -> list[float]:
@@ -463,6 +507,45 @@ def sequence_naive(logits, labels):
         return float(-np.log(p).mean())
 
 
+@mistake(
+    "leaves out token 0",
+    "You leave out label 0 too, which is the id of a token. Only −100 is not counted: keep `labels != -100`.",
+)
+def sequence_without_token_zero(logits, labels):
+    return _mean(_losses(logits[:-1], [label if label > 0 else -100 for label in labels[1:]]))
+
+
+@mistake(
+    "masks before the shift",
+    "You leave out the places with −100 first and shift then: the first counted label loses its logits, which are at "
+    "the place before it. Shift first.",
+)
+def sequence_masked_first(logits, labels):
+    kept = labels != -100
+    return _mean(_losses(logits[kept][:-1], labels[kept][1:]))
+
+
+@mistake(
+    "masks with unshifted labels",
+    "You shift, but the places that you leave out are those where the unshifted labels are −100. Look at the shifted "
+    "labels, `labels[1:]`: logits and labels are kept or left out together.",
+)
+def sequence_masked_unshifted(logits, labels):
+    kept = labels[:-1] != -100
+    return _mean([-float(cross_entropy.log_softmax(z)[y]) for z, y in zip(logits[:-1][kept], labels[1:][kept])])
+
+
+@mistake(
+    "takes the logarithm of a rounded p",
+    "You take the logarithm of softmax: a tiny probability has been rounded to 0 by then, and its loss is infinite. Take "
+    "log-sum-exp minus the right logit.",
+)
+def sequence_of_rounded(logits, labels):
+    cross_entropy.sequence_loss(logits, labels)
+    with np.errstate(all="ignore"):
+        return _mean([-np.log(np.exp(-loss)) for loss in _losses(logits[:-1], labels[1:])])
+
+
 SEQUENCE_LOSS = Exercise(
     id="cross_entropy.sequence_loss",
     points=3,
@@ -479,6 +562,10 @@ SEQUENCE_LOSS = Exercise(
         sequence_zero_of_none,
         sequence_nan_of_none,
         sequence_naive,
+        sequence_without_token_zero,
+        sequence_masked_first,
+        sequence_masked_unshifted,
+        sequence_of_rounded,
     ),
     hints=(
         "Three things in turn: shift, leave out what is −100, then the mean of ln Σ exp − the right logit.",
@@ -538,6 +625,15 @@ def accumulate_means_failing(sums, counts):
 
 
 @mistake(
+    "takes the mean of means, NaN at an empty part",
+    "You take the mean of the parts' means, and a part that counts no token is 0/0, NaN: divide once, at the end.",
+)
+def accumulate_means_nan(sums, counts):
+    with np.errstate(all="ignore"):
+        return float((np.array(sums) / np.array(counts)).mean())
+
+
+@mistake(
     "divides by the parts",
     "You divide by the number of parts: the loss is a mean over tokens, so divide by all counted tokens.",
 )
@@ -580,6 +676,7 @@ ACCUMULATE = Exercise(
         accumulate_means,
         accumulate_means_empty_too,
         accumulate_means_failing,
+        accumulate_means_nan,
         accumulate_over_parts,
         accumulate_sum_of_means,
         accumulate_weighted,

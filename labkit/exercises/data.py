@@ -23,8 +23,12 @@ def repeated_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe((["page", "page"], 2), "edges")  # exactly as often as allowed
     yield Probe((["a", "b", "a", "c", "b", "a"], 2), "edges")
     yield Probe((["Page", "page", "page ", "page"], 1), "edges")  # other letters, another text
-    yield Probe((["a", "b", "c"], 0), "edges")
+    yield Probe((["North", "north", " north"], 1), "edges")
+    yield Probe((["mill", "mill 7", "mills"], 1), "edges")  # a text that is part of another is another text
+    yield Probe((["Answer: 3", "Answer: 4", "Answer: 5"], 0), "edges")
     yield Probe(([], 2), "typical")
+    word, *others = (f"Answer: {each}" for each in rng.sample(WORDS, 3))
+    yield Probe(([word, word.upper(), f"{word} ", *others, *others], 1), "typical")
     for _ in range(5):
         texts = [f"Answer: {word}" for word in rng.sample(WORDS, 6)]
         most = rng.randint(1, 3)
@@ -34,16 +38,87 @@ def repeated_probes(rng: random.Random) -> Iterator[Probe]:
         yield Probe((drawn, most), "typical")
 
 
-@mistake(
-    "one of each kept",
-    "You keep one of each repeated text. That is deduplication; boilerplate is dropped with all its copies.",
+ONE_KEPT = (
+    "You keep one of each text. That is deduplication. Here a text that occurs more than `most` times goes with all its "
+    "copies, and the others stay with all of theirs."
 )
-def repeated_one_kept(completions, most):
-    seen, stays = {}, []
-    for place, text in enumerate(completions):
-        seen[text] = seen.get(text, 0) + 1
-        if seen[text] <= most:
-            stays.append(place)
+SOME_KEPT = (
+    "Of a text that occurs too often you keep some copies. All of them go: count the whole list first, then decide for "
+    "each place."
+)
+CHANGED_FIRST = (
+    "You change the texts before you count them (case, spaces). Here two completions are the same only if they are equal "
+    "letter by letter."
+)
+
+
+@mistake("one of each kept, the first", ONE_KEPT)
+def repeated_first_kept(completions, most):
+    stays = [place for place, text in enumerate(completions) if text not in completions[:place]]
+    return stays, len(stays) / len(completions)
+
+
+@mistake("one of each kept, the last", ONE_KEPT)
+def repeated_last_kept(completions, most):
+    stays = [place for place, text in enumerate(completions) if text not in completions[place + 1 :]]
+    return stays, len(stays) / len(completions)
+
+
+@mistake("the first copies kept", SOME_KEPT)
+def repeated_first_copies_kept(completions, most):
+    stays = [place for place, text in enumerate(completions) if completions[: place + 1].count(text) <= most]
+    return stays, len(stays) / len(completions)
+
+
+@mistake("the first copies kept, and one more", SOME_KEPT)
+def repeated_first_copies_and_one_kept(completions, most):
+    stays = [place for place, text in enumerate(completions) if completions[:place].count(text) <= most]
+    return stays, len(stays) / len(completions)
+
+
+@mistake("the last copies kept", SOME_KEPT)
+def repeated_last_copies_kept(completions, most):
+    stays = [place for place, text in enumerate(completions) if completions[place:].count(text) <= most]
+    return stays, len(stays) / len(completions)
+
+
+@mistake("one copy of the frequent kept", SOME_KEPT)
+def repeated_one_copy_kept(completions, most):
+    stays = [
+        place
+        for place, text in enumerate(completions)
+        if completions.count(text) <= most or text not in completions[:place]
+    ]
+    return stays, len(stays) / len(completions)
+
+
+@mistake("case left out", CHANGED_FIRST)
+def repeated_without_case(completions, most):
+    texts = [text.lower() for text in completions]
+    stays = [place for place, text in enumerate(texts) if texts.count(text) <= most]
+    return stays, len(stays) / len(completions)
+
+
+@mistake("spaces left out", CHANGED_FIRST)
+def repeated_without_spaces(completions, most):
+    texts = [text.strip() for text in completions]
+    stays = [place for place, text in enumerate(texts) if texts.count(text) <= most]
+    return stays, len(stays) / len(completions)
+
+
+@mistake("case and spaces left out", CHANGED_FIRST)
+def repeated_normalized(completions, most):
+    texts = [text.strip().lower() for text in completions]
+    stays = [place for place, text in enumerate(texts) if texts.count(text) <= most]
+    return stays, len(stays) / len(completions)
+
+
+@mistake(
+    "part of a text",
+    "You also count a text where it is only part of another one: compare whole completions, with `==`.",
+)
+def repeated_as_part(completions, most):
+    stays = [place for place, text in enumerate(completions) if sum(text in other for other in completions) <= most]
     return stays, len(stays) / len(completions)
 
 
@@ -54,6 +129,20 @@ def repeated_one_kept(completions, most):
 def repeated_boundary(completions, most):
     stays = [place for place, text in enumerate(completions) if completions.count(text) < most]
     return stays, len(stays) / len(completions)
+
+
+@mistake("rate turned round", "You divide by what stays. The keep rate is what stays, divided by all that came in.")
+def repeated_rate_turned_round(completions, most):
+    stays = [place for place, text in enumerate(completions) if completions.count(text) <= most]
+    return stays, len(completions) / len(stays)
+
+
+@mistake(
+    "stays over dropped", "You divide by the number that was dropped. The denominator is all completions that came in."
+)
+def repeated_over_dropped(completions, most):
+    stays = [place for place, text in enumerate(completions) if completions.count(text) <= most]
+    return stays, len(stays) / (len(completions) - len(stays))
 
 
 @mistake("drop rate", "Your share is of what was dropped. A keep rate is the share that stays.")
@@ -114,8 +203,19 @@ DROP_REPEATED = Exercise(
     reference=data.drop_repeated,
     probes=repeated_probes,
     misconceptions=(
-        repeated_one_kept,
+        repeated_first_kept,
+        repeated_last_kept,
+        repeated_first_copies_kept,
+        repeated_first_copies_and_one_kept,
+        repeated_last_copies_kept,
+        repeated_one_copy_kept,
+        repeated_without_case,
+        repeated_without_spaces,
+        repeated_normalized,
+        repeated_as_part,
         repeated_boundary,
+        repeated_rate_turned_round,
+        repeated_over_dropped,
         repeated_drop_rate,
         repeated_distinct,
         repeated_texts,
@@ -268,6 +368,7 @@ def cluster_split_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe(([[0], [1, 2, 3, 4], [5, 6], [7]], [0, 1, 2, 3], 0.5), "edges")
     yield Probe(([[0], [1, 2, 3, 4, 5], [6], [7]], [0, 1, 2, 3], 0.25), "edges")
     yield Probe(([[4, 1], [0], [3, 2, 5]], [1, 2, 0], 0.5), "edges")
+    yield Probe(([[4, 1, 6], [3, 0], [5, 2]], [0, 1, 2], 0.5), "edges")  # 3 of 7 rows are less than half
     for _ in range(4):
         sizes = [1, rng.randint(6, 7), 1, 2, rng.randint(1, 3)]
         ids = list(range(100, 100 + sum(sizes)))
@@ -277,17 +378,61 @@ def cluster_split_probes(rng: random.Random) -> Iterator[Probe]:
         listed = [clusters[places.index(place)] for place in range(5)]
         yield Probe((listed, places, rng.choice([0.4375, 0.5])), "typical")
     yield Probe(([["a", "b"], ["c"], ["d", "e", "f"]], [2, 1, 0], 0.5), "typical")
+    ids = rng.sample(range(100), 12)
+    yield Probe(([ids[:1], ids[1:5], ids[5:7]], [1, 2, 0], 0.5), "typical")  # 4 of 7
+    yield Probe(([ids[:1], ids[1:3], ids[3:5]], [2, 0, 1], 0.5), "typical")  # 2 of 5 are less than half
+    yield Probe(([ids[:1], ids[1:7], ids[7:8], ids[8:9]], [1, 2, 3, 0], 0.5), "typical")
+    yield Probe(([ids[:3], ids[3:5], ids[5:8]], [2, 0, 1], 0.75), "typical")
 
 
-@mistake(
-    "splits rows",
+ROWS_CUT = (
     "You cut within a cluster: near-duplicates of training rows are in the test. A cluster goes to one side as a "
-    "whole, even if train gets more than its share.",
+    "whole, even if train gets more than its share."
 )
+OF_CLUSTERS = "You take a share of the clusters. The share is one of the rows: a large cluster counts for more."
+ROUNDED = (
+    "You round `share` times the number of rows to a whole number: half of 5 rows is 2.5, so 2 rows are not enough. "
+    "Compare with the product as it is."
+)
+
+
+@mistake("splits rows, rounded up", ROWS_CUT)
 def cluster_split_rows(clusters, order, share):
     ids = [id for place in order for id in clusters[place]]
     count = int(np.ceil(share * len(ids)))
     return ids[:count], ids[count:]
+
+
+@mistake("splits rows, rounded down", ROWS_CUT)
+def cluster_split_rows_down(clusters, order, share):
+    ids = [id for place in order for id in clusters[place]]
+    count = int(share * len(ids))
+    return ids[:count], ids[count:]
+
+
+@mistake("splits rows, rounded", ROWS_CUT)
+def cluster_split_rows_rounded(clusters, order, share):
+    ids = [id for place in order for id in clusters[place]]
+    count = round(share * len(ids))
+    return ids[:count], ids[count:]
+
+
+@mistake("rounds the share down", ROUNDED)
+def cluster_split_share_down(clusters, order, share):
+    enough = int(share * sum(map(len, clusters)))
+    train, test = [], []
+    for place in order:
+        (train if len(train) < enough else test).extend(clusters[place])
+    return train, test
+
+
+@mistake("rounds the share", ROUNDED)
+def cluster_split_share_rounded(clusters, order, share):
+    enough = round(share * sum(map(len, clusters)))
+    train, test = [], []
+    for place in order:
+        (train if len(train) < enough else test).extend(clusters[place])
+    return train, test
 
 
 @mistake(
@@ -299,16 +444,25 @@ def cluster_split_one_of_each(clusters, order, share):
     return [clusters[place][0] for place in order], [id for place in order for id in clusters[place][1:]]
 
 
-@mistake(
-    "a share of the clusters",
-    "You take a share of the clusters. The share is one of the rows: a large cluster counts for more.",
-)
+def _by_count(clusters: list[list], order: list[int], count: int) -> tuple[list, list]:
+    """The first `count` clusters to train, the rest to test."""
+    train, test = ([id for place in part for id in clusters[place]] for part in (order[:count], order[count:]))
+    return train, test
+
+
+@mistake("a share of the clusters, rounded up", OF_CLUSTERS)
 def cluster_split_share_of_clusters(clusters, order, share):
-    count = int(np.ceil(share * len(order)))
-    return (
-        [id for place in order[:count] for id in clusters[place]],
-        [id for place in order[count:] for id in clusters[place]],
-    )
+    return _by_count(clusters, order, int(np.ceil(share * len(order))))
+
+
+@mistake("a share of the clusters, rounded down", OF_CLUSTERS)
+def cluster_split_share_of_clusters_down(clusters, order, share):
+    return _by_count(clusters, order, int(share * len(order)))
+
+
+@mistake("a share of the clusters, rounded", OF_CLUSTERS)
+def cluster_split_share_of_clusters_rounded(clusters, order, share):
+    return _by_count(clusters, order, round(share * len(order)))
 
 
 @mistake(
@@ -356,6 +510,76 @@ def cluster_split_one_too_many(clusters, order, share):
     return train, test
 
 
+@mistake("sides exchanged", "Your sides are swapped: (train, test) is the order, and train is filled first.")
+def cluster_split_sides_exchanged(clusters, order, share):
+    return data.split_by_cluster(clusters, order, share)[::-1]
+
+
+@mistake(
+    "fills the test first",
+    "You fill the test first, with the rest of the share. Train comes first: it takes clusters until it holds at least "
+    "`share` of the rows, and what is left is the test.",
+)
+def cluster_split_test_first(clusters, order, share):
+    test, train = data.split_by_cluster(clusters, order, 1 - share)
+    return train, test
+
+
+@mistake(
+    "reads the order the other way round",
+    "You read `order` the other way round, as a rank for each cluster. It lists places: the first to be taken is "
+    "`clusters[order[0]]`.",
+)
+def cluster_split_order_as_rank(clusters, order, share):
+    return data.split_by_cluster(clusters, [order.index(place) for place in range(len(order))], share)
+
+
+@mistake("sorts the ids", "You sort the ids. Both sides keep the order in which the clusters were taken.")
+def cluster_split_sorted(clusters, order, share):
+    train, test = data.split_by_cluster(clusters, order, share)
+    return sorted(train), sorted(test)
+
+
+@mistake(
+    "lists them as they came",
+    "The right clusters are on each side, but as `clusters` lists them. Both sides keep the order in which the clusters "
+    "were taken, which is that of `order`.",
+)
+def cluster_split_listed(clusters, order, share):
+    train, _ = data.split_by_cluster(clusters, order, share)
+    one, other = ([id for each in clusters for id in each if (id in train) == side] for side in (True, False))
+    return one, other
+
+
+@mistake("places of clusters", "You return the places of the clusters. Return the ids that are in them.")
+def cluster_split_places(clusters, order, share):
+    train, _ = data.split_by_cluster(clusters, order, share)
+    return [p for p in order if clusters[p][0] in train], [p for p in order if clusters[p][0] not in train]
+
+
+@mistake(
+    "lists of clusters",
+    "You return lists of clusters. Each side is one list of ids: take `extend` (or `+=`) instead of `append`.",
+)
+def cluster_split_lists(clusters, order, share):
+    train, test = cluster_split_places.function(clusters, order, share)
+    return [list(clusters[place]) for place in train], [list(clusters[place]) for place in test]
+
+
+@mistake(
+    "stops after the first test cluster",
+    "After the first cluster of the test you stop: the clusters that follow are on neither side.",
+)
+def cluster_split_stops(clusters, order, share):
+    train, test = [], []
+    for place in order:
+        if len(train) >= share * sum(map(len, clusters)):
+            test += clusters[place]
+            break
+        train += clusters[place]
+    return train, test
+
+
 SPLIT_BY_CLUSTER = Exercise(
     id="data.split_by_cluster",
     points=2,
@@ -364,12 +588,26 @@ SPLIT_BY_CLUSTER = Exercise(
     probes=cluster_split_probes,
     misconceptions=(
         cluster_split_rows,
+        cluster_split_rows_down,
+        cluster_split_rows_rounded,
+        cluster_split_share_down,
+        cluster_split_share_rounded,
         cluster_split_one_of_each,
         cluster_split_share_of_clusters,
+        cluster_split_share_of_clusters_down,
+        cluster_split_share_of_clusters_rounded,
         cluster_split_crossing_to_test,
         cluster_split_filling_up,
         cluster_split_as_listed,
         cluster_split_one_too_many,
+        cluster_split_sides_exchanged,
+        cluster_split_test_first,
+        cluster_split_order_as_rank,
+        cluster_split_sorted,
+        cluster_split_listed,
+        cluster_split_places,
+        cluster_split_lists,
+        cluster_split_stops,
     ),
     hints=(
         "Near-duplicates are in one cluster. What must never happen to a cluster?",
@@ -625,10 +863,13 @@ def minhash_probes(rng: random.Random) -> Iterator[Probe]:
     yield Probe(([], [3, 5, 7], [1, 2, 0], LARGE), "edges")
     yield Probe(([0], [3], [0], SMALL), "edges")
     yield Probe(([7], [50, 1], [9, 100], SMALL), "edges")
+    yield Probe(([8, 3], [50, 7], [250, 333], SMALL), "edges")  # a shift above the prime
     yield Probe(([4, 4, 9], [30, 77], [5, 60], SMALL), "edges")
     yield Probe(([90, 12, 33, 5], [30, 77, 2, 99], [5, 60, 0, 1], SMALL), "edges")
     yield Probe(([2**32 - 1, 2**31, 12345], [LARGE - 1, 2**60 + 3, 10**18], [LARGE - 5, 7, 10**17], LARGE), "edges")
     yield Probe(([], [rng.randrange(2, 97)], [1], 97), "typical")
+    ids = rng.sample(range(1, 1000), 3)
+    yield Probe((ids, [rng.randrange(2, 97) for _ in ids], [rng.randrange(98, 500) for _ in ids], 97), "typical")
     for prime, count, highest in ((97, 4, 97), (10_007, 5, 2**32), (LARGE, 4, 2**32), (LARGE, 3, 2**61)):
         ids = rng.sample(range(1, highest), count)
         factors = [rng.randrange(2, prime) for _ in range(count + rng.choice((-1, 2)))]
@@ -660,9 +901,43 @@ def minhash_id(ids, a, b, prime):
 
 
 @mistake(
+    "the modulus on the shift alone",
+    "In `a * x + b % prime` the modulus belongs to `b` alone, because `%` is computed before `+`. Write "
+    "`(a * x + b) % prime`.",
+)
+def minhash_modulus_on_shift(ids, a, b, prime):
+    return [min(p * x + q % prime for x in ids) for p, q in zip(a, b)]
+
+
+@mistake("a times the sum", "You multiply `a` by (x + b). The hash is a·x + b: only x is multiplied.")
+def minhash_times_sum(ids, a, b, prime):
+    return [min(p * (x + q) % prime for x in ids) for p, q in zip(a, b)]
+
+
+@mistake("a and b exchanged", "You exchange `a` and `b`: x is multiplied by `a`, and `b` is added.")
+def minhash_exchanged(ids, a, b, prime):
+    return [min((q * x + p) % prime for x in ids) for p, q in zip(a, b)]
+
+
+@mistake(
+    "every a with every b",
+    "You take every a with every b. The pairs are (a[0], b[0]), (a[1], b[1]), …: `zip(a, b)` gives them.",
+)
+def minhash_every_with_every(ids, a, b, prime):
+    return [min((p * x + q) % prime for x in ids) for p in a for q in b]
+
+
+@mistake(
+    "one number for all", "You take the smallest over all pairs. The signature has one number for each pair (a, b)."
+)
+def minhash_one_number(ids, a, b, prime):
+    return min((p * x + q) % prime for p, q in zip(a, b) for x in ids)
+
+
+@mistake(
     "hash of the smallest id",
-    "You hash the smallest id. Each pair (a, b) puts the ids into a different order: hash all of them, then take the "
-    "smallest hash.",
+    "Your result is always the hash of the smallest id: you take the smallest before the modulus. Hash all ids, with "
+    "mod prime, then take the smallest hash; each pair (a, b) puts the ids into another order.",
 )
 def minhash_of_smallest_id(ids, a, b, prime):
     return [(p * min(ids) + q) % prime for p, q in zip(a, b)]
@@ -715,6 +990,11 @@ MINHASH = Exercise(
     reference=dedup.minhash,
     probes=minhash_probes,
     misconceptions=(
+        minhash_modulus_on_shift,
+        minhash_times_sum,
+        minhash_exchanged,
+        minhash_every_with_every,
+        minhash_one_number,
         minhash_maximum,
         minhash_position,
         minhash_id,
@@ -786,13 +1066,37 @@ def probability_of_any_row(s, bands, rows):
     return 1 - (1 - s) ** (rows * bands)
 
 
-@mistake(
-    "probabilities added up",
-    "You add the bands' probabilities up. Two bands may agree at once, so the sum is too high; use the probability "
-    "that none agrees.",
+ADDED_UP = (
+    "You add the bands' probabilities up. Two bands may agree at once, so the sum is too high; use the probability that "
+    "none agrees."
 )
+
+
+@mistake("probabilities added up", ADDED_UP)
 def probability_added_up(s, bands, rows):
+    return bands * s**rows
+
+
+@mistake("probabilities added up, to 1 at most", ADDED_UP)
+def probability_added_up_to_one(s, bands, rows):
     return min(bands * s**rows, 1.0)
+
+
+@mistake(
+    "rows times s",
+    "You multiply s by the rows. All rows of a band must agree, so their probabilities are multiplied: `s**rows`.",
+)
+def probability_rows_times(s, bands, rows):
+    return 1 - (1 - s * rows) ** bands
+
+
+@mistake(
+    "one minus that all agree",
+    "You take 1 minus the probability that all bands agree. Take the probability that one band does not agree first, "
+    "1 − s^rows; raised to `bands`, none does.",
+)
+def probability_not_all(s, bands, rows):
+    return 1 - (s**rows) ** bands
 
 
 CANDIDATE_PROBABILITY = Exercise(
@@ -808,6 +1112,9 @@ CANDIDATE_PROBABILITY = Exercise(
         probability_of_all_bands,
         probability_of_any_row,
         probability_added_up,
+        probability_added_up_to_one,
+        probability_rows_times,
+        probability_not_all,
     ),
     hints=(
         "One row agrees with probability s. When does a whole band agree? When does none of the bands?",
@@ -923,6 +1230,21 @@ def clusters_first_group_that_fits(n, pairs):
     return [sorted(group) for group in groups] + [[i] for i in range(n) if i not in named]
 
 
+@mistake(
+    "a parent overwritten",
+    "You keep one parent for each number and overwrite it when a second pair names it, so the earlier tie is lost. Join "
+    "the roots: follow the parents of both to the end first.",
+)
+def clusters_overwriting(n, pairs):
+    parent = list(range(n))
+    for i, j in pairs:
+        parent[max(i, j)] = min(i, j)
+    root = [0] * n
+    for i in range(n):
+        root[i] = i if parent[i] == i else root[parent[i]]
+    return [[i for i in range(n) if root[i] == name] for name in sorted(set(root))]
+
+
 CLUSTERS = Exercise(
     id="data.clusters",
     points=2,
@@ -937,6 +1259,7 @@ CLUSTERS = Exercise(
         clusters_pairs_as_groups,
         clusters_one_way,
         clusters_first_group_that_fits,
+        clusters_overwriting,
     ),
     hints=(
         "Begin with n groups of one. What does a pair do to the groups of its two members?",

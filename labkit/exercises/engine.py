@@ -22,9 +22,21 @@ from itertools import count
 from typing import Any, NoReturn
 
 from labkit.exercises import limits
-from labkit.exercises.kinds import Exercise, Misconception, Outcome, Probe, difference, literal, plain, same, shown
+from labkit.exercises.kinds import (
+    Exercise,
+    Misconception,
+    Outcome,
+    Probe,
+    alike,
+    difference,
+    literal,
+    plain,
+    same,
+    shown,
+)
 from labkit.exercises.limits import CELL, SECONDS, LimitReached
 
+BY_ITSELF = "the cell is tried by itself, without names of other cells, so copy or import what it needs into it"
 NOT_OF_LK = "an exercise's cell is tried by itself and may use only `lk.exercise`"
 _cells = count(1)
 _trying: list[dict[str, Any]] = []  # what the cells that are being tried put under the decorator, innermost last
@@ -118,6 +130,8 @@ def decide(
         if outcome.error and not expected[first].error:
             return Verdict("raised", f"{_in_words(outcome)} (for {asked})", details=outcome.details)
         said = f"wrong for {asked}: {difference(outcome, expected[first], exercise.compare)}"
+        if outcome.value is None and not outcome.error:
+            said += "; does every branch end with `return`? What is printed is not returned"
         if isinstance(outcome.value, str) and isinstance(expected[first].value, str):
             mistaken = (each for known in exercise.misconceptions for each in mistaken_outcomes(exercise, known, seed))
             if all(outcome.value != each.value for each in (*expected, *mistaken)):
@@ -232,20 +246,21 @@ def mistaken_outcomes(exercise: Exercise, known: Misconception, seed: int) -> li
 def _misconception(exercise: Exercise, outcomes: list[Outcome], wrong: list[int], seed: int) -> Misconception | None:
     """The misconception with exactly these results; otherwise, of those that explain everything that is wrong, and of
     whose errors half show, the one with the fewest errors that do not. If values are wrong, errors are counted where
-    a value is right: whoever makes a mistake may well raise all the errors that were asked for.
+    a value is right: whoever makes a mistake may well raise all the errors that were asked for, or none of them.
     """
     expected = expected_outcomes(exercise, seed)
-    valued = [i for i, each in enumerate(expected) if not each.error]
-    counted = valued if set(valued) & set(wrong) else range(len(expected))
-    best, fewest = None, 2 * len(set(counted) & set(wrong)) + 1
+    valued = {i for i, each in enumerate(expected) if not each.error}
+    counted = valued if valued & set(wrong) else set(range(len(expected)))
+    telling = counted & set(wrong)
+    best, least = None, (2, 0)
     for known in exercise.misconceptions:
         its = mistaken_outcomes(exercise, known, seed)
-        if all(same(a, b, exercise.compare) for a, b in zip(outcomes, its)):
+        if all(alike(a, b, exercise.compare) for a, b in zip(outcomes, its)):
             return known
         shows = sum(not same(its[i], expected[i], exercise.compare) for i in counted)
-        explains = all(same(outcomes[i], its[i], exercise.compare) for i in wrong)
-        if explains and len(wrong) >= 2 and shows < fewest:
-            best, fewest = known, shows
+        missed = [i for i in wrong if not alike(outcomes[i], its[i], exercise.compare)]
+        if telling.isdisjoint(missed) and len(wrong) >= 2 and shows <= 2 * len(telling):
+            best, least = min((best, least), (known, (bool(missed), shows)), key=lambda each: each[1])
     return best
 
 
@@ -321,8 +336,9 @@ def _in_words(outcome: Outcome) -> str:
         name = outcome.message.split("'")[1]
         if name == "get_ipython":
             return f"a line with % or ! cannot be in an exercise's cell{where.replace(' in', ', it is')}"
-        return f"`{name}` is not defined in this cell{where}; the cell is tried by itself, without names of other cells"
-    return f"raised {outcome.error}{where}: {outcome.message}".rstrip(": ")
+        return f"`{name}` is not defined in this cell{where}; {BY_ITSELF}"
+    power = "; a power is written `**`" if outcome.message.startswith("unsupported operand type(s) for ^") else ""
+    return f"raised {outcome.error}{where}: {outcome.message}".rstrip(": ") + power
 
 
 def call_as_text(exercise: Exercise, args: tuple, width: int = 160) -> str:

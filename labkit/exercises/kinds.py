@@ -12,12 +12,14 @@ import math
 import random
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+WIDTH = 70  # characters of a value that is shown
 MAX_ITEMS, MAX_DEPTH = 1_000_000, 20  # of a result; a larger one cannot be the answer to any probe
 MODULES = ("collections", "itertools", "math", "random", "re", "statistics")  # which every exercise's cell has
+FLOATS = "; without `dtype=torch.int64`, `torch.zeros(…)`, `torch.ones(…)` and `torch.tensor([])` make float32"
 IMPORTS = "".join(f"import {name}\n" for name in MODULES) + "\nimport labkit as lk\nimport numpy as np\n"
 
 
@@ -280,13 +282,24 @@ def difference(yours: Outcome, expected: Outcome, compare: Comparison) -> str | 
         return f"shape {_tuple(shape_a)}, expected {_tuple(shape_b)}"
     kind_a, kind_b = _kind(yours.value), _kind(expected.value)
     if kind_a != kind_b and {kind_a, kind_b} != {"a list", "an array"}:  # those two are equivalent
-        return f"yours is {kind_a} ({shown(yours.value)}), expected {kind_b} ({shown(expected.value)})"
+        given = "None" if yours.value is None else f"{kind_a} ({shown(yours.value)})"
+        return f"yours is {given}, expected {kind_b} ({shown(expected.value)})"
     if "dict" in _tags(b):
         return _entries(a, b, compare)
     text_a, text_b = shown(yours.value), shown(expected.value)
+    if max(len(text_a), len(text_b)) >= WIDTH and not compare.partition and _tags(a) == _tags(b) == {"list"}:
+        return _first_place(a["list"], b["list"], compare)
     if text_a == text_b:  # they differ beyond the digits or the items that are shown
         text_a, text_b = shown(yours.value, 400, 17), shown(expected.value, 400, 17)
     return f"yours {text_a}, expected {text_b}"
+
+
+def _first_place(a: list, b: list, compare: Comparison) -> str:
+    """How two different long lists differ, in words: their lengths, or the first place where their items do."""
+    if len(a) != len(b):
+        return f"yours has {len(a)} items ({shown({'list': a})}), expected {len(b)} ({shown({'list': b})})"
+    place = next(i for i, (x, y) in enumerate(zip(a, b)) if not _same(x, y, compare))
+    return f"at place {place}, counted from 0: {difference(Outcome(a[place]), Outcome(b[place]), compare)}"
 
 
 def _entries(a: dict, b: dict, compare: Comparison) -> str:
@@ -310,6 +323,21 @@ def same(yours: Outcome, expected: Outcome, compare: Comparison) -> bool:
     if compare.partition:
         a, b = _groups(a), _groups(b)
     return not (compare.dtype and _wrong_type(a, b, compare.dtype)) and _same(a, b, compare)
+
+
+def alike(one: Outcome, other: Outcome, compare: Comparison) -> bool:
+    """Whether two functions did the same, right or wrong: `same`, but a wrong type may be wrong in the same way."""
+    return same(one, other, replace(compare, dtype=None)) and (
+        compare.dtype is None or _types(one.value) == _types(other.value)
+    )
+
+
+def _types(value: Any) -> list:
+    """The types of the arrays in plain data, in order, and whether each requires a gradient."""
+    if "array" in _tags(value):
+        return [(value["dtype"], "grad" in value)]
+    parts = (value.get("list") or value.get("dict") or []) if isinstance(value, dict) else []
+    return [found for part in parts for each in (part if isinstance(part, list) else [part]) for found in _types(each)]
 
 
 def _same(a: Any, b: Any, compare: Comparison) -> bool:
@@ -392,7 +420,8 @@ def _wrong_type(a: Any, b: Any, dtype: str) -> str | None:
         if not isinstance(a, dict) or "array" not in a:
             return f"yours is {_kind(a)} ({shown(a)}), expected {_typed(wanted)}"
         if a["dtype"] != wanted:
-            return f"yours is {_typed(a['dtype'])}, expected {_typed(wanted)}"
+            hint = FLOATS if (a["dtype"], wanted) == ("torch.float32", "torch.int64") else ""
+            return f"yours is {_typed(a['dtype'])}, expected {_typed(wanted)}{hint}"
         if "grad" in b and "grad" not in a:
             return "yours does not require a gradient, as it must where an argument does: something detaches it"
     if isinstance(a, dict) and isinstance(b, dict):
@@ -459,7 +488,7 @@ def _kind(value: Any) -> str:
     return named[next(iter(value))]
 
 
-def shown(value: Any, width: int = 70, digits: int = 6) -> str:
+def shown(value: Any, width: int = WIDTH, digits: int = 6) -> str:
     """Plain data as Python would write it, cut to `width` characters."""
     text = _written(value, digits)
     return text if len(text) <= width else text[: width - 2] + " …"

@@ -21,6 +21,7 @@ def completion_probes(rng: random.Random) -> Iterator[Probe]:
     for _ in range(5):
         prompt = rng.sample(range(5, 60), rng.randint(2, 6))
         yield Probe((prompt, [*rng.sample(range(5, 60), rng.randint(2, 5)), 1]), "typical")
+    yield Probe((prompt, [*prompt[::-1], 1]), "typical")  # the answer says again what the question says
 
 
 @mistake(
@@ -38,7 +39,7 @@ def completion_one_early(prompt_ids, completion_ids):
     "never trained.",
 )
 def completion_one_late(prompt_ids, completion_ids):
-    return [-100] * (len(prompt_ids) + 1) + completion_ids[1:] if completion_ids else [-100] * len(prompt_ids)
+    return [-100] * (len(prompt_ids) + 1) + completion_ids[1:]
 
 
 @mistake(
@@ -46,16 +47,81 @@ def completion_one_late(prompt_ids, completion_ids):
     "The last token is masked. It is the end token: a model that never trains it never learns to stop.",
 )
 def completion_without_end(prompt_ids, completion_ids):
-    return [-100] * len(prompt_ids) + completion_ids[:-1] + [-100] * bool(completion_ids)
+    return [-100] * len(prompt_ids) + completion_ids[:-1] + [-100]
+
+
+SHIFTED = (
+    "You shifted the labels by one. The library shifts again: each position would learn the token after the next "
+    "one. A label has the same position as its token."
+)
+
+
+@mistake("shifted already", SHIFTED)
+def completion_shifted_already(prompt_ids, completion_ids):
+    return [*masking.completion_labels(prompt_ids, completion_ids)[1:], -100][: len(prompt_ids) + len(completion_ids)]
+
+
+@mistake("shifted already, one −100 fewer and one at the end", SHIFTED)
+def completion_shifted_by_count(prompt_ids, completion_ids):
+    return [-100] * (len(prompt_ids) - 1) + completion_ids + [-100]
+
+
+@mistake("shifted already, and no mask", SHIFTED)
+def completion_shifted_without_mask(prompt_ids, completion_ids):
+    return [*prompt_ids, *completion_ids][1:] + [-100]
 
 
 @mistake(
-    "shifted already",
-    "You shifted the labels by one. The library shifts again: each position would learn the token after the next "
-    "one. A label has the same position as its token.",
+    "shifted the wrong way",
+    "You moved the labels one place to the right: each position would learn the token that it has just read. A label "
+    "has the same position as its token.",
 )
-def completion_shifted_already(prompt_ids, completion_ids):
-    return [*masking.completion_labels(prompt_ids, completion_ids)[1:], -100][: len(prompt_ids) + len(completion_ids)]
+def completion_shifted_late(prompt_ids, completion_ids):
+    return [-100] * (len(prompt_ids) + 1) + completion_ids[:-1]
+
+
+@mistake(
+    "one −100 too few",
+    "There is one −100 too few: as many as the prompt has tokens. So the labels are one short, and all of the "
+    "completion's are one place early.",
+)
+def completion_one_masked_too_few(prompt_ids, completion_ids):
+    return [-100] * (len(prompt_ids) - 1) + completion_ids
+
+
+@mistake(
+    "one −100 too many",
+    "There is one −100 too many: as many as the prompt has tokens. So there is one label more than tokens, and all of "
+    "the completion's are one place late.",
+)
+def completion_one_masked_too_many(prompt_ids, completion_ids):
+    return [-100] * (len(prompt_ids) + 1) + completion_ids
+
+
+@mistake(
+    "one −100 for the prompt",
+    "One −100 stands for the whole prompt: there are as many labels as tokens, so each token of the prompt needs one.",
+)
+def completion_one_for_all(prompt_ids, completion_ids):
+    return [-100, *completion_ids]
+
+
+@mistake(
+    "end token left out",
+    "The completion's last token has no label, so there is one label fewer than tokens. It is the end token: a model "
+    "that never trains it never learns to stop.",
+)
+def completion_end_left_out(prompt_ids, completion_ids):
+    return [-100] * len(prompt_ids) + completion_ids[:-1]
+
+
+@mistake(
+    "masked by value",
+    "You mask every token that is also in the prompt, in the completion too: what an answer repeats from its question "
+    "would never be trained. Go by the position.",
+)
+def completion_by_value(prompt_ids, completion_ids):
+    return [-100 if id in prompt_ids else id for id in [*prompt_ids, *completion_ids]]
 
 
 @mistake("no mask", "Nothing is masked: the prompt's tokens carry loss too. Put −100 in their place.")
@@ -97,6 +163,14 @@ COMPLETION_LABELS = Exercise(
         completion_one_late,
         completion_without_end,
         completion_shifted_already,
+        completion_shifted_by_count,
+        completion_shifted_without_mask,
+        completion_shifted_late,
+        completion_one_masked_too_few,
+        completion_one_masked_too_many,
+        completion_one_for_all,
+        completion_end_left_out,
+        completion_by_value,
         completion_of_everything,
         completion_of_the_prompt,
         completion_alone,
@@ -338,6 +412,7 @@ def collate_probes(rng: random.Random) -> Iterator[Probe]:
             ids = [*rng.choices(range(2, 30), k=size - 2), pad, 1]
             rows.append(row(ids, rng.randint(1, size - 2)))
         yield Probe((rows, pad), "typical")
+    yield Probe(([row([], 0), *rows], 1), "typical")
     yield Probe(([row([], 0)] * rng.randint(1, 3), 1), "typical")
 
 
@@ -438,6 +513,39 @@ def collate_shifts_labels(rows, pad):
     return batch
 
 
+@mistake(
+    "float32 from empty rows",
+    "An empty row without a type becomes float32, and makes what it is joined with float32. Give the type: "
+    "`torch.tensor(…, dtype=torch.int64)`.",
+)
+def collate_floats_of_empty_rows(rows, pad):
+    batch = masking.collate(rows, pad)
+    return batch if rows[0]["input_ids"] else {key: value.float() for key, value in batch.items()}
+
+
+@mistake(
+    "mask padded with pad",
+    "You fill up the attention mask with `pad`. It says what is real: 1 for tokens and 0 for padding, whatever id the "
+    "padding has.",
+)
+def collate_mask_with_pad(rows, pad):
+    batch = masking.collate(rows, pad)
+    mask = batch["attention_mask"]
+    return batch | {"attention_mask": mask.where(mask == 1, pad)}
+
+
+@mistake("ids padded with −100", "The ids are padded with −100, which is not the id of a token. Pad them with `pad`.")
+def collate_ids_with_ignored(rows, pad):
+    batch = masking.collate(rows, pad)
+    return batch | {"input_ids": batch["input_ids"].where(batch["attention_mask"] == 1, -100)}
+
+
+@mistake("no attention mask", "The attention mask is missing: the dict has three tables.")
+def collate_without_mask(rows, pad):
+    batch = masking.collate(rows, pad)
+    return {key: batch[key] for key in ("input_ids", "labels")}
+
+
 COLLATE = Exercise(
     id="masking.collate",
     points=2,
@@ -455,6 +563,10 @@ COLLATE = Exercise(
         collate_mask_from_labels,
         collate_labels_from_ids,
         collate_shifts_labels,
+        collate_floats_of_empty_rows,
+        collate_mask_with_pad,
+        collate_ids_with_ignored,
+        collate_without_mask,
     ),
     hints=(
         "Three tables of one shape. What fills each of them up: pad, 0, or something else?",
@@ -644,6 +756,20 @@ def check_completion_only(batch, prompt_lengths, end_id):
 
 
 @mistake(
+    "one trained token of a prompt taken for all",
+    "`prompt_trained` is a prompt whose every token carries loss. You ask whether any does: some may be meant to, as a "
+    "shot's answer.",
+)
+def check_any_of_the_prompt(batch, prompt_lengths, end_id):
+    batch = {key: value.clone() for key, value in batch.items()}
+    ids, labels = batch["input_ids"], batch["labels"]
+    for row, start in enumerate(prompt_lengths):
+        if bool((labels[row, :start] == ids[row, :start]).any()) and bool((labels[row, start:] != -100).any()):
+            labels[row, :start] = ids[row, :start]
+    return masking.check_batch(batch, prompt_lengths, end_id)
+
+
+@mistake(
     "labels' values not looked at",
     "You ask where the labels are, and not which they are: compare them with the ids. Moved by one place, they are "
     "`shifted` or `shifted_early`.",
@@ -679,6 +805,7 @@ CHECK_BATCH = Exercise(
         check_late_for_template,
         check_never_ends,
         check_completion_only,
+        check_any_of_the_prompt,
         check_places_only,
         check_shifts_exchanged,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 from labkit import tokenization
 from labkit.exercises.kinds import Comparison, Exercise, Probe, mistake
@@ -92,6 +92,39 @@ def pairs_without_order(words):
     return pairs
 
 
+@mistake(
+    "sets the count anew",
+    "You set the count of a pair instead of adding to it: a pair that occurs again keeps the last word's count alone. "
+    "Write `pairs[pair] = pairs.get(pair, 0) + count`.",
+)
+def pairs_overwritten(words):
+    return {pair: count for ids, count in words.items() for pair in pairwise(ids)}
+
+
+@mistake(
+    "misses the last pair",
+    "The last pair of each word is missing: a word of n ids has n − 1 pairs, and `range` leaves its end out.",
+)
+def pairs_without_the_last(words):
+    pairs = {}
+    for ids, count in words.items():
+        for pair in pairwise(ids[:-1]):
+            pairs[pair] = pairs.get(pair, 0) + count
+    return pairs
+
+
+@mistake(
+    "pairs that are not neighbours",
+    "You count all pairs of a word. Only neighbours make a pair: `zip(ids, ids[1:])` gives them.",
+)
+def pairs_of_all(words):
+    pairs = {}
+    for ids, count in words.items():
+        for pair in combinations(ids, 2):
+            pairs[pair] = pairs.get(pair, 0) + count
+    return pairs
+
+
 COUNT_PAIRS = Exercise(
     id="tokenization.count_pairs",
     points=2,
@@ -104,6 +137,9 @@ COUNT_PAIRS = Exercise(
         pairs_once_a_word,
         pairs_without_overlap,
         pairs_without_order,
+        pairs_overwritten,
+        pairs_without_the_last,
+        pairs_of_all,
     ),
     hints=(
         "Two loops: over the words, and over the neighbours within one word.",
@@ -148,7 +184,7 @@ def merge_overlapping(ids, pair, new):
 @mistake(
     "keeps the second id",
     "You replace the first id of the pair but keep the second: the text then has a letter twice. Skip two positions "
-    "after a merge.",
+    "after a merge, in a `while`: in a `for`, `i += 2` has no effect.",
 )
 def merge_keeping_second(ids, pair, new):
     return [new if tuple(ids[place : place + 2]) == tuple(pair) else id for place, id in enumerate(ids)]
@@ -184,6 +220,40 @@ def merge_either_order(ids, pair, new):
     return merged
 
 
+@mistake(
+    "loses the last id",
+    "The last id is lost if it is not part of a pair: your loop ends one place too early.",
+)
+def merge_losing_the_last(ids, pair, new):
+    merged, place = [], 0
+    while place < len(ids) - 1:
+        found = tuple(ids[place : place + 2]) == tuple(pair)
+        merged.append(new if found else ids[place])
+        place += 2 if found else 1
+    return merged
+
+
+@mistake(
+    "merges nothing",
+    "Nothing is ever merged. A list never equals a tuple: if you compare `ids[i:i + 2] == pair`, write "
+    "`tuple(ids[i:i + 2])`.",
+)
+def merge_nothing(ids, pair, new):
+    return list(ids)
+
+
+@mistake(
+    "pairs from every second place",
+    "You look at the ids two by two, from places 0, 2, 4, …: a pair may begin at any place. Move by two only after a merge.",
+)
+def merge_two_by_two(ids, pair, new):
+    merged = []
+    for place in range(0, len(ids), 2):
+        two = list(ids[place : place + 2])
+        merged += [new] if tuple(two) == tuple(pair) else two
+    return merged
+
+
 MERGE = Exercise(
     id="tokenization.merge",
     points=2,
@@ -196,6 +266,9 @@ MERGE = Exercise(
         merge_first_only,
         merge_from_the_right,
         merge_either_order,
+        merge_losing_the_last,
+        merge_nothing,
+        merge_two_by_two,
     ),
     hints=(
         "Walk along the ids with a position that you move yourself: a `while`, not a `for`.",
@@ -227,6 +300,10 @@ def encode_probes(rng: random.Random) -> Iterator[Probe]:
         yield Probe(([a, b, c], _ranks(ranked, (a, b), (b, c), (a, first + 1))), group)
         yield Probe(([a, b, d, a, b], _ranks(ranked, (a, b), (c, d))), group)
         yield Probe(([d, a, b, c], _ranks(ranked, (a, b), (first, c), (d, first + 1))), group)
+    for (low, middle, high), group in (((1, 2, 3), "edges"), (sorted(rng.sample(range(5, 99), 3)), "typical")):
+        yield Probe(([high, low, middle], _ranks((256, 257), (high, low), (low, middle))), group)
+        yield Probe(([high, low, middle], _ranks((256, 257), (low, middle), (high, low))), group)
+        yield Probe(([low, high, middle, low], _ranks((256, 257), (high, middle), (low, 256))), group)
     for _ in range(5):
         names = rng.sample(range(100), 3)
         merges: dict[tuple[int, int], int] = {}
@@ -273,11 +350,43 @@ def encode_leftmost_first(ids, merges):
     return ids
 
 
-@mistake(
-    "goes through the word once",
+ONE_PASS = (
     "You go through the word once and merge whatever you know as you come to it: a merge further right may have a "
-    "lower rank, and goes first. Each merge needs a pass of its own.",
+    "lower rank, and goes first. Each merge needs a pass of its own."
 )
+BY_IDS = (
+    "You take the pair whose ids are the {}. An id says nothing about the rank: take the pair that stands first in "
+    "`merges`, which is the one with the lowest new id: `min(known, key=merges.get)`."
+)
+
+
+@mistake("takes the pair of the smallest ids", BY_IDS.format("smallest"))
+def encode_smallest_ids(ids, merges):
+    ids = list(ids)
+    while known := set(pairwise(ids)) & merges.keys():
+        ids = tokenization.merge(ids, min(known), merges[min(known)])
+    return ids
+
+
+@mistake("takes the pair of the largest ids", BY_IDS.format("largest"))
+def encode_largest_ids(ids, merges):
+    ids = list(ids)
+    while known := set(pairwise(ids)) & merges.keys():
+        ids = tokenization.merge(ids, max(known), merges[max(known)])
+    return ids
+
+
+@mistake(
+    "sorts the merges by their ids",
+    "You sort the merges by the ids of their pairs. They come in rank order already: go through `merges` as it is.",
+)
+def encode_sorted(ids, merges):
+    for pair in sorted(merges):
+        ids = tokenization.merge(ids, pair, merges[pair])
+    return list(ids)
+
+
+@mistake("goes through the word once", ONE_PASS)
 def encode_in_one_pass(ids, merges):
     done = []
     for id in ids:
@@ -287,6 +396,26 @@ def encode_in_one_pass(ids, merges):
         else:
             done.append(id)
     return done
+
+
+@mistake("goes through the word once, and never merges what it made", ONE_PASS)
+def encode_in_one_pass_of_pairs(ids, merges):
+    done, place = [], 0
+    while place < len(ids):
+        pair = tuple(ids[place : place + 2])
+        done.append(merges.get(pair, ids[place]))
+        place += 2 if pair in merges else 1
+    return done
+
+
+@mistake(
+    "loses the last id",
+    "The last id is lost if it is not part of a pair: your loop over the word ends one place too early.",
+)
+def encode_losing_the_last(ids, merges):
+    for pair, new in merges.items():
+        ids = merge_losing_the_last.function(ids, pair, new)
+    return list(ids)
 
 
 @mistake(
@@ -351,7 +480,12 @@ ENCODE = Exercise(
         encode_most_frequent_first,
         encode_most_frequent_then_leftmost,
         encode_leftmost_first,
+        encode_smallest_ids,
+        encode_largest_ids,
+        encode_sorted,
         encode_in_one_pass,
+        encode_in_one_pass_of_pairs,
+        encode_losing_the_last,
         encode_longest_first,
         encode_last_merge_first,
         encode_each_once,
@@ -379,6 +513,7 @@ def pad_probes(rng: random.Random) -> Iterator[Probe]:
         yield Probe(([[5, 6, 7], [8]], 0, side), "edges")
         yield Probe(([[5, 0], [0, 6, 0]], 0, side), "edges")
         yield Probe(([[], [4]], 9, side), "edges")
+        yield Probe(([[], [], [], []], 1023, side), "edges")
         yield Probe(([[1, 2]], 0, side), "edges")
         for _ in range(2):
             pad = rng.randrange(10)
@@ -386,6 +521,7 @@ def pad_probes(rng: random.Random) -> Iterator[Probe]:
             rows = [[rng.randrange(10) for _ in range(length)] for length in lengths]
             rows[lengths.index(max(lengths))][0] = pad
             yield Probe((rows, pad, side), "typical")
+        yield Probe(([[], *rows], pad, side), "typical")
     yield Probe(([], 0, "right"), "edges")
     yield Probe(([[1]], 0, "middle"), "edges")
 
@@ -430,6 +566,36 @@ def pad_mask_inverted(rows, pad, side):
     return ids, 1 - mask
 
 
+@mistake(
+    "the mask is padded on the right always",
+    "Your ids are right, but the mask is padded on the right whatever `side` says: pad both on the same side.",
+)
+def pad_mask_on_the_right(rows, pad, side):
+    ids, _ = tokenization.pad_batch(rows, pad, side)
+    return ids, tokenization.pad_batch(rows, pad, "right")[1]
+
+
+@mistake(
+    "float32 from an empty row",
+    "An empty row without a type becomes float32, and makes what it is joined with float32. Give the type: "
+    "`torch.tensor(row, dtype=torch.int64)`.",
+)
+def pad_floats_of_an_empty_row(rows, pad, side):
+    ids, mask = tokenization.pad_batch(rows, pad, side)
+    return (ids, mask) if rows[0] else (ids.float(), mask.float())
+
+
+@mistake("mask and ids exchanged", "You return the mask first: `(ids, mask)` is the order.")
+def pad_exchanged(rows, pad, side):
+    ids, mask = tokenization.pad_batch(rows, pad, side)
+    return mask, ids
+
+
+@mistake("pads with 0 always", "You pad with 0. The padding is the id `pad`, whichever that is.")
+def pad_with_zero(rows, pad, side):
+    return tokenization.pad_batch(rows, 0, side)
+
+
 PAD_BATCH = Exercise(
     id="tokenization.pad_batch",
     points=3,
@@ -444,6 +610,10 @@ PAD_BATCH = Exercise(
         pad_always_right,
         pad_by_cutting,
         pad_mask_inverted,
+        pad_mask_on_the_right,
+        pad_floats_of_an_empty_row,
+        pad_exchanged,
+        pad_with_zero,
     ),
     hints=(
         "How long is the longest row, and how many pads does each row lack?",

@@ -87,7 +87,8 @@ def test_groups_count_up_to_their_order_and_the_order_within():
 def test_a_type_is_compared_where_it_is_asked_for():
     a = torch.tensor([1, 2])
     assert equal(a, a, dtype="int64")
-    assert told(a.float(), a, dtype="int64") == "yours is a tensor of float32, expected a tensor of int64"
+    assert told(a.double(), a, dtype="int64") == "yours is a tensor of float64, expected a tensor of int64"
+    assert "`torch.tensor([])` make float32" in told(a.float(), a, dtype="int64")
     assert told(a.numpy(), a, dtype="int64") == "yours is a numpy array of int64, expected a tensor of int64"
     assert told(a, a.numpy(), dtype="int64") == "yours is a tensor of int64, expected a numpy array of int64"
     assert equal(a.numpy(), a) and equal(a.float(), [1, 2])
@@ -114,17 +115,24 @@ def test_differences_are_told_in_words():
     assert told(np.array([3]), [4]) == "yours [3], expected [4]"
     assert told(True, [True, None]) == "yours is a truth value (True), expected a list ([True, None])"
     assert told([1], {1}) == "yours is a list ([1]), expected a set ({1})"
-    assert told(None, 1.5) == "yours is None (None), expected a number (1.5)"
+    assert told(None, 1.5) == "yours is None, expected a number (1.5)"
     assert told(1.00000011, 1.0, rtol=1e-9) == "yours 1.00000011, expected 1.0"
     error = Outcome(error="ValueError", message="no")
     assert difference(Outcome(value=3), error, Comparison()) == "yours 3, expected a ValueError"
     assert same(error, Outcome(error="ValueError", message="other"), Comparison())
 
 
+def test_of_long_lists_the_first_place_that_differs_is_told():
+    right = list(range(100, 130))
+    assert told([*right[:20], 7, *right[21:]], right) == "at place 20, counted from 0: yours 7, expected 120"
+    assert told(right[:-1], right).startswith("yours has 29 items ([100, 101, ")
+    assert told((right, 0.5), (right[::-1], 0.5)).startswith("at place 0, counted from 0: at place 0, ")
+
+
 def test_of_dicts_only_the_entries_that_differ_are_told():
     right = {"weights": 6.0, "gradients": 2.0, "states": 4.0, (1, 2): [3]}
     assert told(right | {"gradients": 3}, right) == "under 'gradients': yours 3, expected 2.0"
-    assert told(right | {(1, 2): None}, right) == "under (1, 2): yours is None (None), expected a list ([3])"
+    assert told(right | {(1, 2): None}, right) == "under (1, 2): yours is None, expected a list ([3])"
     assert told({"states": 4, "total": 12, (1, 2): [3]}, right) == (
         "'gradients' is missing; 'weights' is missing; 'total' is one entry too many"
     )
