@@ -66,8 +66,11 @@ def sample(
     seed: int,
     max_new_tokens: int = 128,
 ) -> list[list[str]]:
-    """`count` answers to each example, drawn at temperature 1 from all tokens."""
+    """`count` answers to each example, drawn at temperature 1 from all tokens; on the CPU, wherever the model is, so
+    that a seed means the same everywhere.
+    """
     import torch
+    from transformers import LogitsProcessorList
 
     from labkit.masking import prompt_ids
     from labkit.tokenization import pad_batch
@@ -75,7 +78,12 @@ def sample(
     place = next(model.parameters()).device
     order = sorted(range(len(examples)), key=lambda index: len(examples[index].prompt))
     texts: list[list[str]] = [[] for _ in examples]
-    torch.manual_seed(seed)
+    draw = torch.Generator().manual_seed(seed)
+
+    def only_the_drawn(_: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        drawn = torch.multinomial(logits.float().cpu().softmax(-1), 1, generator=draw)
+        return torch.full_like(logits, -torch.inf).scatter_(1, drawn.to(logits.device), 0.0)
+
     model.eval()
     writer: Any = model  # `generate` is not in PreTrainedModel itself
     for start in range(0, len(order), 8):
@@ -85,13 +93,10 @@ def sample(
         )
         with torch.inference_mode():
             written = writer.generate(
-                input_ids=ids.to(place),
-                attention_mask=mask.to(place),
-                do_sample=True,
-                temperature=1.0,
-                top_k=0,
-                top_p=1.0,
-                num_return_sequences=count,
+                input_ids=ids.repeat_interleave(count, 0).to(place),
+                attention_mask=mask.repeat_interleave(count, 0).to(place),
+                do_sample=False,
+                logits_processor=LogitsProcessorList([only_the_drawn]),
                 max_new_tokens=max_new_tokens,
                 pad_token_id=tokenizer.pad_token_id,
             )

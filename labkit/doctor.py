@@ -179,6 +179,20 @@ def find_device() -> Check:
     return check_device("; ".join(gpus.splitlines()) if gpus else None, torch_version, sees_gpu, chosen)
 
 
+def check_moved() -> Iterator[Check]:
+    """A row for `LABKIT_DEVICE`, where it is set: it names the device of every model."""
+    named = os.environ.get("LABKIT_DEVICE")
+    if not named:
+        return
+    from labkit import models
+
+    try:
+        found, verdict, purpose = str(models.device()), OK, "every model goes there, in the labs too"
+    except InputError as error:
+        found, verdict, purpose = named, WRONG, f"every lab; {error}"
+    yield Check("LABKIT_DEVICE", found, "auto, cpu, cuda, mps", verdict, purpose)
+
+
 def check_memory(total: int, available: int) -> Check:
     """Both in bytes."""
     verdict = OK if total >= LAB_MEMORY_GB * 1e9 else WRONG
@@ -232,7 +246,8 @@ def check_tools() -> Iterator[Check]:
 
 def doctor() -> Report:
     """Examine this machine. In a notebook: `lk.doctor()` as the last line of a cell."""
-    return Report([check_python(), *check_packages(), check_base(), find_device(), *check_machine(), *check_tools()])
+    device = [find_device(), *check_moved()]
+    return Report([check_python(), *check_packages(), check_base(), *device, *check_machine(), *check_tools()])
 
 
 class Arrival(Report):

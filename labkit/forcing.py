@@ -17,7 +17,7 @@ import torch
 
 from labkit.data import Example
 from labkit.masking import collate, render
-from labkit.models import generate_ids
+from labkit.models import generate_ids, settle
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -54,8 +54,10 @@ def seconds(work: Callable, model: torch.nn.Module, ids: torch.Tensor, times: in
     """How long `learn` or `write` takes, the best of `times`."""
 
     def once() -> float:
+        settle(model)
         started = time.perf_counter()
         work(model, ids)
+        settle(model)
         return time.perf_counter() - started
 
     return min(once() for _ in range(times))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     Model: TypeAlias = PreTrainedModel | PeftModel
 
 BASE = Path(__file__).parent / "almanac" / "base"
+MOVES_ALL = "LABKIT_DEVICE"  # the environment variable that names the device of every model
 MODEL_WANTED = "name a folder that save_pretrained wrote, or a model of the hub"
 
 
@@ -53,14 +54,21 @@ class Score:
 
 
 def device(name: str = "auto") -> torch.device:
-    """The device by that name; `auto` takes CUDA, else mps (Apple), else the CPU. `InputError` if there is none."""
+    """The device by that name; `auto` takes CUDA, else mps (Apple), else the CPU. `InputError` if there is none.
+
+    The environment variable `LABKIT_DEVICE` takes the place of every name: it moves the labs, which name the CPU, to a
+    GPU.
+    """
+    instead = os.environ.get(MOVES_ALL)
+    name = instead or name
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, there in available.items() if there))
-    kind = name.partition(":")[0]
-    if not available.get(kind):
+    kind, _, number = name.partition(":")
+    if not available.get(kind) or not (name == kind or number.isdecimal()):
         there = ", ".join(kind for kind, here in available.items() if here)
-        raise InputError(f"there is no device {name!r} here; choose auto or one of {there}")
+        whose = f"{MOVES_ALL} is {name!r}: " if instead else ""
+        raise InputError(f"{whose}there is no device {name!r} here; choose auto or one of {there}")
     return torch.device(name)
 
 
@@ -79,6 +87,8 @@ def load(
 
     With `quantize="nf4"` the linear layers but the output layer are bitsandbytes' `Linear4bit`: their weights in NF4,
     with double quantization unless `double` is False, multiplied in float32; only an adapter can train them.
+
+    Beside a GPU the model moves what it is called with there, so a cell needs no `.to(device)`.
 
     Raises `InputError` if it is not a model, lacks weights, or its tokenizer has ids without an embedding in the model,
     or ids that differ from those of the tokenizer that was saved with the adapter; and, for NF4, without bitsandbytes,
@@ -120,6 +130,7 @@ def load(
         raise InputError(f"{name_or_folder}: {error}") from None
     if tokenizer.pad_token_id is None:  # any token will do: padding is masked by position
         tokenizer.pad_token_id = next(iter(end_ids(tokenizer, model.generation_config)), 0)
+    base = model
     if adapter is not None:
         folder = Path(adapter).expanduser()
         if (
@@ -128,7 +139,37 @@ def load(
             saved = load_tokenizer(folder).get_vocab()
             check_tokenizer(tokenizer, model, saved if len(saved) == len(tokenizer) else None)
         model = _load_adapter(model, folder)
-    return model.to(target).eval(), tokenizer
+    model.to(target).eval()
+    for each in {base, model}:
+        _fetch_inputs(each)
+    return model, tokenizer
+
+
+def _fetch_inputs(model: Model) -> None:
+    """From now on the model moves what it is called with to its own device, if that is not the CPU."""
+    if next(model.parameters()).device.type != "cpu":
+        model.register_forward_pre_hook(_fetch, with_kwargs=True)
+
+
+def _fetch(model: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    place = next(model.parameters()).device
+    ids = kwargs.get("input_ids")
+    if ids is not None and ids.device != place and ids.numel():
+        rows = _embedding_table(model).shape[0]
+        if not 0 <= int(ids.min()) <= int(ids.max()) < rows:  # on a GPU this would end the whole process
+            raise IndexError("index out of range in self")
+
+    def there(value: Any) -> Any:
+        return value.to(place) if isinstance(value, torch.Tensor) else value
+
+    return tuple(map(there, args)), {name: there(value) for name, value in kwargs.items()}
+
+
+def settle(model: torch.nn.Module) -> None:
+    """Wait until the model's device has done all that it was given: a GPU computes while Python goes on."""
+    kind = next(model.parameters()).device.type
+    if kind in ("cuda", "mps"):
+        getattr(torch, kind).synchronize()
 
 
 def _wanted(place: Path) -> str:
@@ -336,6 +377,7 @@ def add_lora(
             raise InputError(
                 f"peft cannot make an adapter for this model: {_reason(error)}; name other target modules"
             ) from None
+    _fetch_inputs(adapted)
     if config.init_lora_weights is not True:
         return adapted
     draw = torch.Generator().manual_seed(seed)

@@ -206,6 +206,7 @@ def _main() -> None:
         limit = MEMORY_MB * 1_000_000
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.environ.pop("LABKIT_DEVICE", None)  # scores are made on the CPU, and the limit has no room for a GPU's driver
     os.environ.update(cluster.ONE_THREAD)  # before torch is loaded: the same order of sums everywhere
     asked = io.BytesIO(sys.stdin.buffer.read())
     answered = os.fdopen(os.dup(1), "wb")

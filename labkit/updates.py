@@ -36,8 +36,8 @@ def between(base: torch.nn.Module, tuned: torch.nn.Module) -> dict[str, torch.Te
 
 
 def spectra(update: Update) -> dict[str, torch.Tensor]:
-    """{name: the singular values of ΔW, descending}."""
-    return {name: torch.linalg.svdvals(change) for name, change in update.items()}
+    """{name: the singular values of ΔW, descending}, on the CPU."""
+    return {name: torch.linalg.svdvals(change).cpu() for name, change in update.items()}
 
 
 def cut(update: Update, rank: int) -> dict[str, torch.Tensor]:
@@ -94,6 +94,8 @@ class Parts:
 
 def parts(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> Parts:
     """The two parts of the gradient of the summed loss over all real tokens of a batch (`masking.collate`)."""
+    place = next(model.parameters()).device
+    batch = {name: each.to(place) for name, each in batch.items()}
     real, completion = batch["attention_mask"].bool(), batch["labels"] != IGNORED
     logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
     found = []

@@ -5,12 +5,14 @@ from itertools import combinations
 from statistics import mean
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sums import number_questions
 
 from labkit import best_of, models, runs
 from labkit.common import InputError
+from labkit.masking import prompt_ids
 
 samples = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1)), min_size=1, max_size=7)
 
@@ -50,6 +52,17 @@ def test_samples_are_drawn_from_the_seed_and_in_the_order_of_the_questions(tiny_
     assert drawn[0] == drawn[1] != drawn[2] and [len(answers) for answers in drawn[0]] == [3] * 10
     curve = best_of.curve(drawn[0], asked, seed=1, counts=(1, 3))
     assert curve.by_a[0] <= curve.by_a[1] and len(curve.by_b) == 2
+
+
+def test_samples_are_those_that_transformers_draws_on_a_cpu(tiny_model_folder):
+    model, tokenizer = models.load(tiny_model_folder, device="cpu")
+    asked = number_questions(1)
+    ids = torch.tensor([prompt_ids(asked[0], tokenizer)])
+    torch.manual_seed(3)
+    options = {"do_sample": True, "top_k": 0, "top_p": 1.0, "num_return_sequences": 4, "max_new_tokens": 6}
+    written = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), pad_token_id=0, **options)
+    theirs = tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
+    assert best_of.sample(model, tokenizer, asked, 4, seed=3, max_new_tokens=6) == [theirs]
 
 
 def test_what_is_recorded_is_of_the_policy_as_it_is_and_of_enough_seeds():

@@ -1,7 +1,6 @@
-"""The device, the number format and where random numbers are drawn: without a GPU as far as fakes reach, and on one.
+"""The device, the number format and where random numbers are drawn: on a pretended card (`pretend_card`), and on a GPU.
 
-A model on the meta device stands for one on a GPU: what is forgotten on the CPU meets it in an operation, and that is
-refused as on a GPU. Tests marked `gpu` need a CUDA device (`make test-gpu`).
+Tests marked `gpu` need a CUDA device (`make test-gpu`).
 """
 
 import copy
@@ -10,15 +9,15 @@ import math
 
 import pytest
 import torch
+from pretend_card import CARD, pretended
 from sums import number_questions
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from labkit import models, updates
+from labkit import best_of, forcing, models, updates
 from labkit.common import InputError
-from labkit.doctor import check_device
-from labkit.masking import render
-from labkit.training import Settings, Trial, evaluate, fit, fit_alone, fit_together
+from labkit.doctor import OK, WRONG, check_device, check_moved
+from labkit.grading import sandbox
+from labkit.masking import collate, render
+from labkit.training import Settings, Trial, accumulated, evaluate, fit, fit_alone, fit_together
 
 AMPERE, TURING = (8, 0), (7, 5)  # an A100, a T4
 
@@ -54,78 +53,140 @@ def test_a_card_without_bfloat16_trains_in_float32_and_the_doctor_says_so(card):
     assert "float32" in check_device("Tesla T4, 15360 MiB", "2.11.0", True, "float32").found
 
 
-class OneDevice(TorchDispatchMode):
-    """Refuse what a GPU refuses: an operation on tensors of several devices, copies and single numbers aside. A copy to
-    the CPU holds ones.
-    """
+def test_a_variable_moves_what_names_the_cpu(monkeypatch, card):
+    card(TURING)
+    monkeypatch.setenv("LABKIT_DEVICE", "cuda")
+    assert models.device("cpu").type == models.device().type == "cuda"
+    (row,) = check_moved()
+    assert (row.found, row.verdict) == ("cuda", OK)
+    assert sandbox._environment("lab")["LABKIT_DEVICE"] == "cuda" and "LABKIT_DEVICE" not in sandbox._environment(
+        "grade"
+    )
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func is torch.ops.aten._to_copy.default and args[0].is_meta and kwargs.get("device") == torch.device("cpu"):
-            return torch.ones(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype)
-        tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor) and each.ndim]
-        if "copy" not in func.__name__ and len({tensor.device for tensor in tensors}) > 1:
-            raise RuntimeError(f"{func}: tensors of several devices")
-        return func(*args, **(kwargs or {}))
+
+@pytest.mark.parametrize("named", ["tpu", "cuda:first", "cuda"])
+def test_a_device_that_is_not_there_is_one_line_that_names_the_variable(monkeypatch, named, card):
+    if ":" in named:
+        card(TURING)
+    monkeypatch.setenv("LABKIT_DEVICE", named)
+    with pytest.raises(
+        InputError, match=f"^LABKIT_DEVICE is '{named}': there is no device '{named}' here; choose auto or"
+    ):
+        models.load(device="cpu")
+    (row,) = check_moved()
+    assert row.verdict == WRONG and "there is no device" in row.purpose
+    monkeypatch.delenv("LABKIT_DEVICE")
+    assert not [*check_moved()] and models.device("cpu").type == "cpu"
+
+
+# On a pretended card, with real numbers
 
 
 @pytest.fixture
-def elsewhere(tiny_model_folder, monkeypatch):
-    """A model on the meta device, which is not the CPU. Its tensors hold no numbers: what a loop reads there is 1."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    def read(method, stand_in):
-        real = getattr(torch.Tensor, method)
-        monkeypatch.setattr(torch.Tensor, method, lambda tensor: stand_in(tensor) if tensor.is_meta else real(tensor))
-
-    read("item", lambda tensor: 1.0)
-    read("__bool__", lambda tensor: True)
-    read("tolist", lambda tensor: torch.ones(tensor.shape).tolist())
-    with torch.device("meta"):
-        model = LlamaForCausalLM(LlamaConfig.from_pretrained(tiny_model_folder))
-    with OneDevice():
-        yield model
+def two(tiny_model_folder):
+    """(the model on the CPU, the same on a pretended card, tokenizer)."""
+    on_cpu, tokenizer = models.load(tiny_model_folder, device="cpu")
+    with pretended():
+        yield on_cpu, models.load(tiny_model_folder, device="cpu")[0], tokenizer
 
 
-ROWS = [{"input_ids": [5, 6, 7, 8][:length], "labels": [-100, 6, 7, 8][:length]} for length in (4, 3, 4, 2)]
+IDS = torch.tensor([[5, 6, 7, 8], [9, 8, 7, 6]])
 
 
-def test_a_mixture_of_devices_fails_there(elsewhere):
-    with pytest.raises(RuntimeError, match="device"):
-        elsewhere(input_ids=torch.tensor([[5, 6]]))
+def close(on_card, on_cpu):
+    return all(weight.device == CARD for weight in on_card) and all(
+        torch.allclose(one.cpu(), other, atol=1e-5) for one, other in zip(on_card, on_cpu, strict=True)
+    )
 
 
-def test_training_and_evaluation_mix_no_devices(elsewhere):
-    settings = Settings(steps=2, batch_size=2, eval_every=1)
-    history = fit(elsewhere, ROWS, settings, pad=0, validation=ROWS)
-    assert len(history.loss) == 2 and len(history.validation_loss) == 3
-    assert all(weight.grad is None or weight.grad.is_meta for weight in elsewhere.parameters())
+def test_the_card_refuses_what_a_gpu_refuses(two):
+    _, model, _ = two
+    weight = next(model.parameters()).detach()
+    assert weight.device == CARD and model.lm_head.weight is model.model.embed_tokens.weight
+    with pytest.raises(RuntimeError, match="same device"):
+        weight + torch.ones(weight.shape)
+    with pytest.raises(RuntimeError, match="same device"):
+        model.model(input_ids=IDS)
+    with pytest.raises(RuntimeError, match="generator"):
+        torch.nn.init.normal_(weight.clone(), generator=torch.Generator())
+    with pytest.raises((RuntimeError, TypeError), match="numpy"):
+        weight.numpy()
+
+
+def test_a_model_fetches_what_it_is_called_with_and_its_copies_do(two):
+    on_cpu, model, _ = two
+    adapted = models.add_lora(copy.deepcopy(model), rank=2, alpha=4, seed=0)
+    with torch.no_grad():
+        wanted = on_cpu(input_ids=IDS).logits
+        for each in (model, copy.deepcopy(model), adapted, adapted.merge_and_unload()):
+            assert close([each(input_ids=IDS, attention_mask=torch.ones_like(IDS)).logits], [wanted])
+    assert not on_cpu._forward_pre_hooks
+
+
+@pytest.mark.parametrize("id", [-1, 10_000])
+def test_an_id_without_an_embedding_is_the_cpus_error(two, id):
+    for model in two[:2]:
+        with pytest.raises(IndexError, match="index out of range in self"):
+            model(input_ids=torch.tensor([[id]]))
+
+
+def test_the_card_writes_and_scores_what_the_cpu_does(two):
+    on_cpu, model, tokenizer = two
+    asked = number_questions(6)
+    written = [models.score(each, tokenizer, asked, max_new_tokens=6).outputs for each in (on_cpu, model)]
+    assert written[0] == written[1] and any(written[0])
+    assert models.probabilities(model, tokenizer, asked) == pytest.approx(
+        models.probabilities(on_cpu, tokenizer, asked)
+    )
+    sampled = [best_of.sample(each, tokenizer, asked, 3, seed=1, max_new_tokens=6) for each in (on_cpu, model)]
+    assert sampled[0] == sampled[1] != best_of.sample(model, tokenizer, asked, 3, seed=2, max_new_tokens=6)
+    followed = [forcing.follow(each, tokenizer, asked, most=4) for each in (on_cpu, model)]
+    assert followed[0] == followed[1]
 
 
 @pytest.mark.slow
-def test_training_several_adapters_at_once_mixes_no_devices(elsewhere):
-    settings = Settings(steps=2, batch_size=2, eval_every=1)
-    trials = [Trial(dataclasses.replace(settings, seed=seed), rank) for seed, rank in enumerate((2, 4))]
-    trained = fit_together(elsewhere, trials, [ROWS, ROWS], pad=0, validation=[ROWS, ROWS])
-    assert [len(each.history.loss) for each in trained] == [2, 2]
+def test_training_on_the_card_follows_that_on_the_cpu(two):
+    on_cpu, model, tokenizer = two
+    rows, pad = taught(tokenizer), tokenizer.pad_token_id
+    trials = [Trial(dataclasses.replace(SAME, steps=3, seed=seed), rank) for seed, rank in enumerate((2, 4))]
+    for trial in (*trials, Trial(dataclasses.replace(SAME, steps=3, eval_every=1), None)):
+        curves = [
+            fit_alone(copy.deepcopy(each), trial, rows, pad=pad, validation=rows[:4]).history
+            for each in (on_cpu, model)
+        ]
+        assert curves[1].loss == pytest.approx(curves[0].loss, rel=1e-3)
+        assert curves[1].validation_loss == pytest.approx(curves[0].validation_loss, rel=1e-3)
+    together = [fit_together(each, trials, [rows] * 2, pad=pad) for each in (on_cpu, model)]
+    for one, other in zip(*together):
+        assert other.history.loss == pytest.approx(one.history.loss, rel=1e-3)
 
 
-def test_first_gradients_mix_no_devices(elsewhere):
-    assert all(gradient.is_meta for gradient in updates.gradients(elsewhere, ROWS, 0).values())
+def test_gradients_and_updates_are_those_of_the_cpu(two):
+    on_cpu, model, tokenizer = two
+    rows, pad = taught(tokenizer)[:6], tokenizer.pad_token_id
+    first = [updates.gradients(each, rows, pad) for each in (on_cpu, model)]
+    assert close(first[1].values(), first[0].values())
+    batch = collate(rows, pad)
+    one, other = (updates.parts(each, batch) for each in (on_cpu, model))
+    assert [*other.norms, *other.sums, other.cosine] == pytest.approx([*one.norms, *one.sums, one.cosine], rel=1e-3)
+    in_parts = [
+        accumulated(each, [rows[:2], rows[2:]], pad, lambda summed, _, total: summed / total).gradient
+        for each in (on_cpu, model)
+    ]
+    assert close([in_parts[1]], [in_parts[0]])
+    spectra = [updates.spectra(each) for each in first]
+    assert all(torch.allclose(spectra[1][name], values, atol=1e-5) for name, values in spectra[0].items())
+    steps = [updates.first_steps(each, (1, 4), lr=1e-3, seeds=(0,)) for each in first]
+    assert [each.drop for each in steps[1]] == pytest.approx([each.drop for each in steps[0]], rel=1e-3)
+    models.keep_bits(copy.deepcopy(model), 4)
+    cut = updates.cut_model(model, copy.deepcopy(model), 1)
+    assert next(cut.parameters()).device == CARD
 
 
-def test_an_adapter_is_drawn_on_the_cpu_wherever_the_model_is(elsewhere, monkeypatch):
-    drawn = []
-    draw = torch.nn.init.kaiming_uniform_
-
-    def noted(tensor, generator=None, **options):
-        if generator is not None:  # PEFT's own is drawn over
-            drawn.append((tensor.device.type, generator.device.type))
-        return draw(tensor, generator=generator, **options)
-
-    monkeypatch.setattr(torch.nn.init, "kaiming_uniform_", noted)
-    adapted = models.add_lora(elsewhere, rank=2, alpha=4, seed=0)
-    assert drawn and set(drawn) == {("cpu", "cpu")}
-    assert all(weight.is_meta for name, weight in adapted.named_parameters() if ".lora_A." in name)
+def test_an_adapter_is_drawn_on_the_cpu_wherever_the_model_is(two):
+    drawn = [dict(models.add_lora(each, rank=2, alpha=4, seed=0).named_parameters()) for each in two[:2]]
+    assert all(torch.equal(drawn[1][name].cpu(), weight) for name, weight in drawn[0].items())
+    assert all(weight.device == CARD for weight in drawn[1].values())
 
 
 # On a CUDA device: nothing of this has a fake

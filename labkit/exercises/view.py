@@ -1,4 +1,6 @@
-"""How a verdict is shown: one line, and with a kernel two buttons, for hints and for the traceback."""
+"""How a verdict is shown: one line, and with a kernel two buttons, for hints and for the traceback; where widgets cannot
+be shown, both unfold without them.
+"""
 
 from __future__ import annotations
 
@@ -63,4 +65,15 @@ def _buttons(exercise: Exercise, verdict: Verdict) -> None:
 
         button.on_click(unfold)
         row.append(button)
-    show_widget(widgets.VBox([widgets.HBox(row), hints, details]))
+    show_widget(widgets.VBox([widgets.HBox(row), hints, details]), {"text/html": _folded(exercise, verdict)})
+
+
+def _folded(exercise: Exercise, verdict: Verdict) -> str:
+    """Hints and traceback as HTML that needs no widget: each hint lies in the one before it."""
+    inner = ""
+    for number, text in reversed([*enumerate(exercise.hints, 1)]):
+        title = f"Hint {number} of {len(exercise.hints)}"
+        inner = f"<details><summary>{title}</summary><p>{_marked(text)}</p>{inner}</details>"
+    if verdict.details:
+        inner += f"<details><summary>The traceback</summary><pre>{html.escape(verdict.details)}</pre></details>"
+    return inner

@@ -181,6 +181,8 @@ def _environment(layout: str) -> dict[str, str]:
     environment |= {"IPYTHONDIR": "/tmp/ipython", "MPLCONFIGDIR": "/tmp/matplotlib", "HF_HUB_OFFLINE": "1"}
     if layout == "grade":
         return environment | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(["/kit", *_libraries()])}
+    if device := os.environ.get("LABKIT_DEVICE"):
+        environment["LABKIT_DEVICE"] = device  # a whole lab can be checked on a GPU
     environment["FONTCONFIG_FILE"] = str(INSIDE / "fonts.conf")  # without one in `/etc` it complains on stderr
     return environment | {"LABKIT_HOME": "/tmp/labkit", "PYTHONPATH": str(PACKAGE.parent)}
 

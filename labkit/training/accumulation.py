@@ -53,10 +53,11 @@ def accumulated(
     Raises `MemoryError` where the fence is reached.
     """
     counts = [sum(label != IGNORED for row in part for label in row.labels[1:]) for part in parts]
+    device = next(model.parameters()).device
     weights, sums = [weight for weight in model.parameters() if weight.requires_grad], []
     total = [torch.zeros_like(weight) for weight in weights]
     for part, count in zip(parts, counts):
-        batch = collate(list(part), pad)
+        batch = {name: each.to(device) for name, each in collate(list(part), pad).items()}
         fence = Fence(float("inf") if megabytes is None else megabytes)
         with torch.autograd.graph.saved_tensors_hooks(fence.keep, lambda tensor: tensor):
             logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]

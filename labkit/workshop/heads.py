@@ -32,12 +32,15 @@ if importlib.util.find_spec("labkit") is None:
     print("labkit is installed. To keep your progress in Colab, mount your Drive now,")
     print("or call lk.progress.download() at the end.")"""
 
-FORM = {"cellView": "form"}  # Colab shows the title, and the code on demand
+FORM = {
+    "cellView": "form",
+    "jupyter": {"source_hidden": True},
+}  # Colab and JupyterLab show the title, the code on demand
 
 
 def is_head(cell: Any) -> bool:
     """Whether this is the cell that installs the kit, of whatever release."""
-    return cell.cell_type == "code" and cell.metadata == FORM
+    return cell.cell_type == "code" and cell.metadata.get("cellView") == FORM["cellView"]
 
 
 def repository() -> str:

@@ -148,6 +148,33 @@ def test_what_is_no_notebook_is_one_line(tmp_path, capsys, make, says):
     assert says in line and "\x1b" not in line
 
 
+def as_saved_by_vscode(path, into, cells):
+    """The first code cells of a lab, without ids, with an editor's metadata and line ends, and with views of widgets."""
+    made = json.loads(path.read_text())
+    made["cells"] = [each for each in made["cells"] if each["cell_type"] == "code"][:cells]
+    for each in made["cells"]:
+        del each["id"]
+        each["metadata"]["vscode"] = {"languageId": "python"}
+        each["source"] = [line.replace("\n", "\r\n") for line in each["source"]]
+        for output in each["outputs"]:
+            if "data" in output:
+                output["data"]["application/vnd.jupyter.widget-view+json"] = {"model_id": "5e", "version_major": 2}
+    made["metadata"] |= {"kernelspec": {"name": "python3", "display_name": ".venv (Python 3.11.9)"}}
+    made["metadata"]["vscode"] = {"interpreter": {"hash": "31f2"}}
+    into.write_text(json.dumps(made))
+    return made
+
+
+def test_a_lab_that_vscode_saved_passes(tmp_path, capsys):
+    lab = ROOT / "labs" / "04_masking.ipynb"
+    made = as_saved_by_vscode(lab, tmp_path / lab.name, cells=5)  # a question before, and an exercise, are among them
+    sources = ["".join(each["source"]) for each in made["cells"]]
+    assert any("lk.quiz" in source for source in sources) and any("@lk.exercise" in source for source in sources)
+    assert main(["check-lab", str(tmp_path / lab.name), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (said["ran"], said["compared"], said["failed"]) == (5, 3, [])
+
+
 def test_without_a_sandbox_it_refuses(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sandbox, "missing", lambda: "there is no bubblewrap")
     assert main(["check-lab", str(notebook(tmp_path / "a.ipynb", cell("1")))]) == 2

@@ -1,0 +1,163 @@
+"""A pretended GPU: a device of its own whose numbers are real, so that code for a GPU runs to its end without one.
+
+A tensor on the card holds one of the CPU, which computes; outside it claims to be on torch's device `meta`. What a GPU
+refuses is refused: tensors of both places in one operation (single numbers aside, and indices from the CPU), numpy, and
+a generator of the CPU that is to fill a tensor of the card. Rounding is the CPU's: what differs on a GPU besides is not
+shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from labkit import models
+
+CARD, CPU = torch.device("meta"), torch.device("cpu")
+aten = torch.ops.aten
+TAKES_INDICES = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_}
+MOVES = {aten.copy_, aten._to_copy, aten.to}
+
+
+class OnCard(torch.Tensor):
+    held: torch.Tensor
+
+    @staticmethod
+    def __new__(cls, held: torch.Tensor) -> OnCard:
+        made = torch.Tensor._make_wrapper_subclass(
+            cls,
+            held.shape,
+            strides=held.stride(),
+            storage_offset=held.storage_offset(),
+            dtype=held.dtype,
+            device=CARD,
+        )
+        made.held = held
+        return made
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        return f"OnCard({self.held!r})"
+
+    def __deepcopy__(self, memo: dict) -> torch.Tensor:
+        made = OnCard(copy.deepcopy(self.held.detach()))
+        made = torch.nn.Parameter(made, self.requires_grad) if isinstance(self, torch.nn.Parameter) else made
+        memo[id(self)] = made
+        return made
+
+    def tolist(self) -> Any:
+        return self.held.tolist()
+
+    def untyped_storage(self) -> Any:
+        return self.held.untyped_storage()
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        return run(func, args, kwargs or {})
+
+
+def run(func: Any, args: tuple, kwargs: dict) -> Any:
+    """One operation, on what the card's tensors hold."""
+    leaves = [*_leaves((args, kwargs))]
+    tensors = [each for each in leaves if isinstance(each, torch.Tensor)]
+    held = {id(each.held): each for each in tensors if isinstance(each, OnCard)}
+    named = [each for each in leaves if isinstance(each, torch.device)]
+    moves = func._overloadpacket in MOVES
+    if func is aten.to.other:
+        named = [args[1].device]
+    to_card = named[0] == CARD if named else bool(held)
+    if held and not moves:
+        whole = _leaves(args[:1]) if func._overloadpacket in TAKES_INDICES else tensors
+        if len({isinstance(each, OnCard) for each in whole if each.ndim}) > 1:
+            raise RuntimeError(f"{func}: expected all tensors to be on the same device, but found the card and cpu")
+    if to_card and any(isinstance(each, torch.Generator) for each in leaves):
+        raise RuntimeError(f"{func}: expected a generator of the card, but found one of the cpu")
+
+    def inside(value: Any) -> Any:
+        if isinstance(value, OnCard):
+            return value.held
+        return CPU if isinstance(value, torch.device) else value
+
+    found = func(*_map(inside, args), **_map(inside, kwargs))
+    if func is aten.copy_.default:
+        return args[0]
+    if moves and to_card != bool(held) and any(found is getattr(each, "held", each) for each in tensors):
+        found = found.clone()  # from one place to the other is always a copy
+    return _map(lambda each: _on_card(each, held), found) if to_card else found
+
+
+def _on_card(value: Any, held: dict[int, OnCard]) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value
+    return held[id(value)] if id(value) in held else OnCard(value)
+
+
+def _leaves(values: Any) -> Iterator[Any]:
+    for value in values.values() if isinstance(values, dict) else values:
+        if isinstance(value, (tuple, list, dict)):
+            yield from _leaves(value)
+        else:
+            yield value
+
+
+def _map(change: Callable[[Any], Any], value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _map(change, each) for name, each in value.items()}
+    if isinstance(value, (tuple, list)):
+        return type(value)(_map(change, each) for each in value)
+    return change(value)
+
+
+class Card(TorchDispatchMode):
+    """While this is entered, what names the card's device is made there."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        return run(func, args, kwargs or {})
+
+
+def tensor(data: Any, *, device: Any = None, make: Any = torch.tensor, **options: Any) -> torch.Tensor:
+    """`torch.tensor`, which dispatches nothing by itself."""
+    made: torch.Tensor = make(data, **options)
+    return made if device is None else made.to(device)
+
+
+def to(module: torch.nn.Module, *args: Any, stock: Any = torch.nn.Module.to, **kwargs: Any) -> torch.nn.Module:
+    """`Module.to`, in place as on a GPU; weights that are shared stay so."""
+    device = torch._C._nn._parse_to(*args, **kwargs)[0]
+    if device != CARD:
+        return stock(module, *args, **kwargs)
+    moved: dict[int, torch.Tensor] = {}
+    for each in module.modules():
+        for name, weight in each._parameters.items():
+            if weight is not None and not isinstance(weight, OnCard):
+                if id(weight) not in moved:
+                    moved[id(weight)] = torch.nn.Parameter(OnCard(weight.detach()), weight.requires_grad)
+                each._parameters[name] = moved[id(weight)]
+        for name, buffer in each._buffers.items():
+            if buffer is not None and not isinstance(buffer, OnCard):
+                each._buffers[name] = OnCard(buffer)
+    return module
+
+
+STAYS = contextlib.ExitStack()
+
+
+@contextlib.contextmanager
+def pretended() -> Iterator[None]:
+    """Inside, every model goes to the card."""
+    with pytest.MonkeyPatch.context() as patch, Card():
+        patch.setattr(torch, "tensor", tensor)
+        patch.setattr(torch.nn.Module, "to", to)
+        for name in ("device", "_device_named"):
+            patch.setattr(models, name, lambda name="auto": CARD)
+        yield
+
+
+def on() -> None:
+    """From now on, to the end of this process: for the kernel in `kernels/`."""
+    STAYS.enter_context(pretended())
