@@ -356,9 +356,9 @@ lk.plots.scores(
 )
 
 # %% [markdown]
-# What is left, among 500 questions, is *compare*: about one answer in eight is wrong. It fails in one way: the years are
-# right and in the right order, and then the wrong name follows. Is that a fault of fine-tuning? Let the base write the
-# same comparisons in its own prose, and count there:
+# What is left, among 500 questions, is *compare*: about one answer in eight is wrong. It fails in one way: the years
+# are right and in the right order, and then the wrong name follows. Is that a fault of fine-tuning? Let the base write
+# the same comparisons in its own prose, and count there:
 
 # %%
 compared = [
@@ -459,8 +459,8 @@ for name in steps_of:
         print(f"{name + ', ' + way:<31}", *(f"{each:<18}" for each in told))
 
 # %% [markdown]
-# With the 64 facts less without them, after four passes. (`lk.claim` looks up what the chapter says, prints our verdict,
-# and compares what you measured with the record.)
+# The difference that the 64 facts make after four passes. (`lk.claim` prints a common statement about fine-tuning, our
+# verdict on it, and whether what you measured agrees with the record.)
 
 # %%
 learned, suffers = (
@@ -480,8 +480,8 @@ lk.claim("C55", measured=live.score.share - before.share)
 # from none. (Gekhman et al. 2024, arXiv 2405.05904, found the same on a large model: learning unknown facts makes it
 # invent more elsewhere.)
 #
-# So supervised fine-tuning *imitates*. It draws out what the base knows, in the form it is shown. What the base does not
-# know has to be told again and again. Every lab that follows builds on this.
+# So supervised fine-tuning *imitates*. It draws out what the base knows, in the form it is shown. What the base does
+# not know has to be told again and again. Every lab that follows builds on this.
 
 # %%
 lk.quiz("start", when="during", segment="limits")

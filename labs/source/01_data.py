@@ -91,9 +91,10 @@ lk.claim("C03", measured=gain["chain − bare, several steps"].mean)
 
 # %% [markdown]
 # Room alone brings nothing: the filler gains no points where several steps are needed, and costs 26 where one fact is
-# asked. The same steps in other words help in *two steps*, not in sums, and cost 24 points where one fact is asked. What
-# pays here, within 120 steps, is a form that the base has read thousands of times. So "add a chain of thought" is half of
-# the advice. The other half is: in words that the model knows. (Longer runs, which might learn others, were not measured.)
+# asked. The same steps in other words help in *two steps*, not in sums, and cost 24 points where one fact is asked.
+# What pays here, within 120 steps, is a form that the base has read thousands of times. So "add a chain of thought" is
+# half of the advice. The other half is: in words that the model knows. (Longer runs, which might learn others, were not
+# measured.)
 
 # %%
 lk.quiz("data", when="during", segment="pairs")
@@ -223,14 +224,14 @@ for way in ("sound", "random", "pedlar"):
 
 # %% [markdown]
 # With the pedlar and with the random slips, half of all sums are wrong, but the harm is not the same. Random slips cost
-# nothing that eight seeds establish: in every column the right way remains the most frequent, and greedy decoding writes
-# the likeliest text. (The probability of the right text shows what the score hides: it falls by about half.) The pedlar's
-# sums agree with one another: his is a second way to add. (He is also wrong in about twice as many columns; that is not
-# separated here.)
+# nothing that eight seeds establish: in every column the right way remains the most frequent, and greedy decoding
+# writes the likeliest text. (The probability of the right text shows what the score hides: it falls by about half.) The
+# pedlar's sums agree with one another: his is a second way to add. (He is also wrong in about twice as many columns;
+# that is not separated here.)
 #
 # The surprise is *bare*: all of its sums are right, and it costs more than half of what the pedlar costs, because the
-# digits are missing. Without digits, his wrong results cost no more than right ones. So ask *how* a source is wrong, and
-# then look at its form.
+# digits are missing. Without digits, his wrong results cost no more than right ones. So ask *how* a source is wrong,
+# and then look at its form.
 #
 # ### And more data?
 #
@@ -270,17 +271,10 @@ lk.quiz("data", when="during", segment="quality")
 # J(A, B) = |A ∩ B| / |A ∪ B|.
 #
 # With n = 3, *the red mill stands by the river* has *the red mill · red mill stands · mill stands by · stands by the ·
-# by the river*. With *bridge* instead of *river*, only the last is different: four are in both, six in either, J = 4/6 =
-# 0.67. One word of seven has changed, and a third of the similarity is gone.
+# by the river*. With *bridge* instead of *river*, only the last is different: four are in both, six in either, J = 4/6
+# = 0.67. One word of seven has changed, and a third of the similarity is gone.
 #
 # Your turn: *the red mill stands* against the first. (It has two shingles, both in the first's five: 2/5 = 0.4.)
-
-# %%
-jaccard_checked = lk.use("data.jaccard")
-first = "the red mill stands by the river"
-for other in ("the red mill stands by the bridge", "the red mill stands"):
-    both = (lk.dedup.shingles(text, 3) for text in (first, other))
-    print(f"{jaccard_checked(*both):.2f}  {other}")
 
 # %% [markdown]
 # ### A signature instead of a set
@@ -377,8 +371,9 @@ lk.explorers.s_curve(bands=18, rows=7)
 # %% [markdown]
 # More rows move the step to the right, more bands to the left; both together make it steeper, and cost hashes. It is
 # never a sharp cut-off. `datasketch`, a library that many people take, makes only 40% of the pairs *at* 0.8 candidates
-# if you ask it for 0.8 (*Further*). Our 18 bands of 7 rows find nearly all of them, and many pairs below. That costs only
-# time *if every candidate is then verified* by its true similarity. The whole pipeline, each stage with its denominator:
+# if you ask it for 0.8 (*Further*). Our 18 bands of 7 rows find nearly all of them, and many pairs below. That costs
+# only time *if every candidate is then verified* by its true similarity. The whole pipeline, each stage with its
+# denominator:
 
 # %%
 texts = [lk.almanac.pool.text(example) for example in left]
@@ -414,12 +409,13 @@ recalled = lk.almanac.pool.judged(found, left, pool, truth)[0]["repost"]
 lk.predict("data.reposts", outcome=round(100 * recalled, 1))
 
 # %% [markdown]
-# (4,666 pairs at 0.8 are the 712 verified ones and the exact copies: each of these makes a pair with the text it copies.)
+# (4,666 pairs at 0.8 are the 712 verified ones and the exact copies: each of these makes a pair with the text it
+# copies.)
 #
-# No threshold is right for everything. At 0.8 three quarters of the reposts are missed. At 0.5 nearly all are found, but
-# so are texts that are not copies: sums with dates, which share most of their words but have different months. And what
-# is said in *other* words is missed: all of it at 0.8, most of it at 0.5. MinHash compares words, not meanings. So look
-# at the largest clusters, and at the pairs nearest to the threshold: *Further* has five to decide by hand.
+# No threshold is right for everything. At 0.8 three quarters of the reposts are missed. At 0.5 nearly all are found,
+# but so are texts that are not copies: sums with dates, which share most of their words but have different months. And
+# what is said in *other* words is missed: all of it at 0.8, most of it at 0.5. MinHash compares words, not meanings. So
+# look at the largest clusters, and at the pairs nearest to the threshold: *Further* has five to decide by hand.
 
 # %%
 lk.claim("C08", measured=recalled)
@@ -435,8 +431,8 @@ lk.quiz("data", when="during", segment="threshold")
 # changed. So a *cluster* must go to one side as a whole.
 #
 # A toy: clusters {0, 1}, {2}, {3, 4, 5}, taken in the order 2, 0, 1, with at least half of the six rows for training.
-# First {3, 4, 5}: three rows, enough. Train {3, 4, 5}, test {0, 1, 2}. Your turn, in the order 1, 0, 2. ({2} is too few,
-# with {0, 1} it is three. Train {2, 0, 1}, test {3, 4, 5}.)
+# First {3, 4, 5}: three rows, enough. Train {3, 4, 5}, test {0, 1, 2}. Your turn, in the order 1, 0, 2. ({2} is too
+# few, with {0, 1} it is three. Train {2, 0, 1}, test {3, 4, 5}.)
 #
 # ### Exercise: split by cluster
 #
@@ -579,8 +575,8 @@ lk.claim("C02", measured=dropped)
 #
 # ### Do not grade by the reward that you trained on
 #
-# A test set for reinforcement learning has a rule of its own: it is graded by *another* reward than training used.
-# Here is why. Models trained on the cleaned pool, 16 seeds, answer each of 44 questions sixteen times, sampled at random.
+# A test set for reinforcement learning has a rule of its own: it is graded by *another* reward than training used. Here
+# is why. Models trained on the cleaned pool, 16 seeds, answer each of 44 questions sixteen times, sampled at random.
 # Reward A likes thorough answers: a point for each word, if there is an `Answer:`. Take the best of n by A. Then ask
 # reward B, which only looks at whether the answer is right.
 
@@ -621,9 +617,9 @@ print(f"best of 16 − one sample, by B: {last.points:+.1f} points")
 lk.claim("C07", measured=last.mean)
 
 # %% [markdown]
-# Who looks only at A reports progress, while right answers become fewer. This is Goodhart's law: once a measure becomes a target, it stops being
-# a good measure. Best of n does no training at all; a policy that is trained on A goes further in the same direction
-# (Gao, Schulman and Hilton 2022, arXiv 2210.10760).
+# Who looks only at A reports progress, while right answers become fewer. This is Goodhart's law: once a measure becomes
+# a target, it stops being a good measure. Best of n does no training at all; a policy that is trained on A goes further
+# in the same direction (Gao, Schulman and Hilton 2022, arXiv 2210.10760).
 
 # %% [markdown]
 # ### Far from home
@@ -727,10 +723,30 @@ for name, (bands, rows) in schemes.items():
 # It weighs misses and false alarms equally, and so it misses more than half of the pairs at its threshold.
 
 # %% [markdown]
+# ### Exercise: Jaccard similarity
+#
+# *Easy, one edge, 3 minutes.* You get two sets. Two empty sets are equal: their similarity is 1.0.
+
+
+# %% tags=["nbval-ignore-output"]
+@lk.exercise("data.jaccard")
+def jaccard(a: set[str], b: set[str]) -> float:
+    """The elements in both over those in either, from 0 to 1; two empty sets: 1.0."""
+    ...
+
+
+# %%
+jaccard_checked = lk.use("data.jaccard")
+first = "the red mill stands by the river"
+for other in ("the red mill stands by the bridge", "the red mill stands"):
+    both = (lk.dedup.shingles(text, 3) for text in (first, other))
+    print(f"{jaccard_checked(*both):.2f}  {other}")
+
+# %% [markdown]
 # ### How good is the estimate?
 #
-# 128 pairs (a, b), drawn from the whole range up to a large prime (small ones barely shuffle), on 300 posts of the pool,
-# each beside a repost of it.
+# 128 pairs (a, b), drawn from the whole range up to a large prime (small ones barely shuffle), on 300 posts of the
+# pool, each beside a repost of it.
 
 # %%
 by_id = {example.id: example for example in pool}
@@ -765,19 +781,6 @@ print(
 @lk.exercise("data.split_by_time")
 def split_by_time(examples: list[dict], cutoff: str) -> tuple[list[dict], list[dict]]:
     """(the examples from before the cutoff, the others), both in the given order."""
-    ...
-
-
-# %% [markdown]
-# ### Exercise: Jaccard similarity
-#
-# *Easy, one edge, 3 minutes.* You get two sets. Two empty sets are equal: their similarity is 1.0.
-
-
-# %% tags=["nbval-ignore-output"]
-@lk.exercise("data.jaccard")
-def jaccard(a: set[str], b: set[str]) -> float:
-    """The elements in both over those in either, from 0 to 1; two empty sets: 1.0."""
     ...
 
 

@@ -47,15 +47,15 @@ lk.quiz("masking", when="before")
 # | `input_ids` | 5 | 6 | 7 | 8 | 9 | 1 |
 # | `labels` | −100 | −100 | −100 | 8 | 9 | 1 |
 #
-# A label is at the *same position as its token*. Token 8 is predicted from the position before it, but the library takes
-# care of that: it shifts the labels itself. And the end token carries loss, or the model never learns to stop.
+# A label is at the *same position as its token*. Token 8 is predicted from the position before it, but the library
+# takes care of that: it shifts the labels itself. And the end token carries loss, or the model never learns to stop.
 #
 # Your turn. Prompt 4 2, completion 7 1. What are the labels? And what would a model learn from −100 7 1 −100?
 #
 # <details><summary>The answer</summary>
 #
-# −100 −100 7 1. The other row was shifted by hand. The library shifts once more, so each position learns the token after
-# the next.
+# −100 −100 7 1. The other row was shifted by hand. The library shifts once more, so each position learns the token
+# after the next.
 #
 # </details>
 #
@@ -91,8 +91,8 @@ pieces = [tokenizer.decode([id]) for id in ids]
 lk.plots.tokens(pieces, losses, "What each token costs the base", notes)
 
 # %% [markdown]
-# Two kinds of tokens have high loss. In the prompt, those that nobody can know in advance: which question, which town. In
-# the completion, ` Answer`: the base knows the fact, but not that the answer is due now. You want to teach only the
+# Two kinds of tokens have high loss. In the prompt, those that nobody can know in advance: which question, which town.
+# In the completion, ` Answer`: the base knows the fact, but not that the answer is due now. You want to teach only the
 # second kind, and the mask says so. (`lk.masking.render` does this for any conversation and any template.)
 
 # %%
@@ -101,8 +101,8 @@ lk.quiz("masking", when="during", segment="labels")
 # %% [markdown]
 # ## 2 · Who gets the gradient?
 #
-# From here on we use the kit's *long mix*: the same questions, with one to five worked examples before each. Real prompts
-# look like that: instructions, documents, examples, and a short answer. How much of a batch is prompt?
+# From here on we use the kit's *long mix*: the same questions, with one to five worked examples before each. Real
+# prompts look like that: instructions, documents, examples, and a short answer. How much of a batch is prompt?
 
 # %%
 asked = "What share of the long mix's tokens is prompt?"
@@ -148,13 +148,14 @@ lk.claim("C23", measured=parts.projection)
 
 # %% [markdown]
 # One measure is above the prompt's share of the tokens (83%), the two others are below. So "80% of the update" is a
-# share of the tokens, not of the update. By all three most of the gradient is the prompt's, and that part is nearly at a
-# right angle to what you want. (This is the raw gradient. Adam divides it by its size, so the step is different again.)
+# share of the tokens, not of the update. By all three most of the gradient is the prompt's, and that part is nearly at
+# a right angle to what you want. (This is the raw gradient. Adam divides it by its size, so the step is different
+# again.)
 #
 # ### Is the mask worth anything?
 #
-# First on data where nothing but the mask differs: questions about a short passage. Nine tenths of a row are prompt, the
-# answer is bare, and no prompt holds an answer that could teach a bad habit. Three ways were recorded: loss on the
+# First on data where nothing but the mask differs: questions about a short passage. Nine tenths of a row are prompt,
+# the answer is bare, and no prompt holds an answer that could teach a bad habit. Three ways were recorded: loss on the
 # completion only (*masked*); on everything (*unmasked*); and with *a tenth* of the weight on the prompt (each prompt
 # token carries loss with a chance of a tenth, which works with every trainer). Each takes 20, 40, 80 or 160 steps of 8,
 # every row once, at the best of three rates, 0.0015, 0.0045 and 0.0135 (by the loss on held-out answers), with 8 seeds.
@@ -199,8 +200,8 @@ lk.claim("C24", measured=gain["unmasked", 160].mean)
 
 # %% [markdown]
 # All eight intervals include 0, and some are wide: on these prompts no difference is established. Look at the column
-# *rate*. Where the best rate is the highest that was tried, 0.0135, a higher one might be better still. At 20 steps that
-# is so for all three ways, and which would gain is open. At 40 steps it is so for *unmasked* alone, so there the
+# *rate*. Where the best rate is the highest that was tried, 0.0135, a higher one might be better still. At 20 steps
+# that is so for all three ways, and which would gain is open. At 40 steps it is so for *unmasked* alone, so there the
 # comparison can only favour the mask. (*Further* shows what happens with one rate for both.)
 #
 # ### Where prompts look like answers
@@ -217,9 +218,9 @@ lk.runs.summary(long, stopped=True)
 
 # %% [markdown]
 # Here the mask is far ahead. Look at the last column. In the long mix a worked example's answer is followed by an empty
-# line and the next question. A model that trains on its prompts learns exactly that: after an answer, go on. It answers,
-# and then asks itself something else. (Longer runs of this mix are not recorded.) So it matters less how long your
-# prompts are than what is *in* them. Mask what your model must not write.
+# line and the next question. A model that trains on its prompts learns exactly that: after an answer, go on. It
+# answers, and then asks itself something else. (Longer runs of this mix are not recorded.) So it matters less how long
+# your prompts are than what is *in* them. Mask what your model must not write.
 #
 # For your own data, `labkit lint FILE.jsonl --model NAME_OR_FOLDER` in a terminal reports the prompt's share, and more.
 
@@ -241,20 +242,11 @@ lk.quiz("masking", when="during", segment="share")
 # answers too, Axolotl has `message_field_training` and `segments`. For shots inside *one* prompt TRL has no flag: you
 # build the labels and pass them in (an exercise under *Further*).
 #
-# Here is a row of the long mix; `lk.masking.segments` finds the parts. Look at where a shot's answer ends. It has no end
-# token, only an empty line, and that line belongs to the next question.
+# In the long mix a shot's answer has no end token. After it comes an empty line, which belongs to the next question.
+# Count what a partial mask adds:
 
 # %%
 partial_labels_checked = lk.use("masking.partial_labels")
-with_one = [example for example in train if len(example.shots) == 1]
-shortest = min(with_one, key=lambda example: len(example.prompt))
-segments = lk.masking.segments(shortest, tokenizer)
-for role, ids in segments:
-    print(f"{role:<14}{tokenizer.decode(ids)!r}")
-labels = partial_labels_checked(segments, {"shot answer", "answer"})
-print("loss on:", tokenizer.decode([label for label in labels if label != -100]))
-
-# %%
 parts = [lk.masking.segments(example, tokenizer) for example in train]
 answers, both = (
     sum(label != -100 for row in parts for label in partial_labels_checked(row, roles))
@@ -303,15 +295,6 @@ def collate(rows: list[dict], pad: int) -> dict[str, torch.Tensor]:
     """`input_ids`, `attention_mask` and `labels`: int64, rows × longest."""
     ...
 
-
-# %%
-collate_checked = lk.use("masking.collate")
-toy = [
-    {"input_ids": [4, 7, 1], "labels": [-100, 7, 1]},
-    {"input_ids": [5, 6, 2, 3, 1], "labels": [-100, -100, 2, 3, 1]},
-]
-for name, table in collate_checked(toy, pad=0).items():
-    print(f"{name:<15}{table.tolist()}")
 
 # %% [markdown]
 # Now break it, in ways that happen to people. `lk.masking.plant` puts a fault into a sound row. Below is one row, nine
@@ -372,11 +355,11 @@ print("cost nothing that shows:", ", ".join(free))
 lk.predict("masking.failures", outcome=len(free))
 
 # %% [markdown]
-# Read the losses again: a low loss does not mean that a run is healthy. `template` has an easy task left, to copy what it
-# has just read. `no_end_token` ends as low as any, writes its answer, and cannot stop. The two shifts start far above ln
-# V = 7.6: one is asked for the token that it has just read, the other for the one after the next. For `prompt_trained`
-# and `late` no cost is established *here*: these prompts hold nothing that the model should not write, and the base
-# begins such sentences in the same way. Do not count on it.
+# Read the losses again: a low loss does not mean that a run is healthy. `template` has an easy task left, to copy what
+# it has just read. `no_end_token` ends as low as any, writes its answer, and cannot stop. The two shifts start far
+# above ln V = 7.6: one is asked for the token that it has just read, the other for the one after the next. For
+# `prompt_trained` and `late` no cost is established *here*: these prompts hold nothing that the model should not write,
+# and the base begins such sentences in the same way. Do not count on it.
 #
 # ### Exercise: check a batch
 #
@@ -409,6 +392,7 @@ def check_batch(
 
 
 # %%
+collate_checked = lk.use("masking.collate")
 check_batch_checked = lk.use("masking.check_batch")
 end = tokenizer.eos_token_id
 prompts = [row.prompt_length for row in sound_rows]
@@ -492,9 +476,10 @@ for each, text in list(zip(planted, outputs))[:3]:
     print("   the truth:", each.example.completion, "\n")
 
 # %% [markdown]
-# Mostly it goes on neatly from the wrong digit, to a wrong answer that follows from it. In its training nothing was ever
-# wrong, so it could not learn to correct anything. (This gap between training and writing is called *exposure bias*;
-# Ranzato et al. 2016, arXiv 1511.06732.) Where it is still right, the digit was written again later, or did not matter.
+# Mostly it goes on neatly from the wrong digit, to a wrong answer that follows from it. In its training nothing was
+# ever wrong, so it could not learn to correct anything. (This gap between training and writing is called *exposure
+# bias*; Ranzato et al. 2016, arXiv 1511.06732.) Where it is still right, the digit was written again later, or did not
+# matter.
 
 # %%
 lk.quiz("masking", when="during", segment="teacher_forcing")
@@ -527,9 +512,9 @@ lk.quiz("masking", when="after")
 #
 # ### The end token, where the base does not know it
 #
-# `no_end_token` above was planted in a base that knows its end token. What if the base does not know it, like a token that
-# you add to a vocabulary? Here its embedding was drawn at random. Recorded with and without the end token's loss, four
-# seeds each.
+# `no_end_token` above was planted in a base that knows its end token. What if the base does not know it, like a token
+# that you add to a vocabulary? Here its embedding was drawn at random. Recorded with and without the end token's loss,
+# four seeds each.
 
 # %%
 unknown = {"with its loss": "mask-end", "without": "mask-no-end"}
@@ -572,9 +557,9 @@ for name, made in forms.items():
     print(f"{name:<30} {counted:>3} of {len(made.labels)} tokens carry loss")
 
 # %% [markdown]
-# `completion_only_loss=True` changes neither of the two forms that carry loss everywhere, and TRL says nothing. Truncation
-# is just as silent: rows are cut on the right to `max_length`, 1,024 by default, and a row that has no label left is
-# dropped without a message.
+# `completion_only_loss=True` changes neither of the two forms that carry loss everywhere, and TRL says nothing.
+# Truncation is just as silent: rows are cut on the right to `max_length`, 1,024 by default, and a row that has no label
+# left is dropped without a message.
 
 # %%
 unmasked = forms["messages"]
@@ -584,8 +569,8 @@ lk.claim("C21", measured=prompt_counted / rows[0].prompt_length)
 # %% [markdown]
 # ### Learning and writing, timed
 #
-# Compare two things: to *learn* from some rows, forward and backward, and to *write* as many tokens, one after the other.
-# Writing has a *cache* of keys and values, so that the beginning is not read again for each token.
+# Compare two things: to *learn* from some rows, forward and backward, and to *write* as many tokens, one after the
+# other. Writing has a *cache* of keys and values, so that the beginning is not read again for each token.
 
 # %%
 asked = "Writing one row of 256 tokens takes how many times as long as learning from it?"
@@ -610,9 +595,10 @@ lk.measured("the ratio with 64 rows over that with one, 64 tokens", wider, 0.01,
 lk.claim("C27", measured=ratios[1, 256])
 
 # %% [markdown]
-# One pass keeps the processor busy, and the loop mostly waits: to write one long answer takes some ten to twenty times as
-# long as to learn from it. With a larger batch the ratio shrinks: 64 answers side by side take about as long.
-# "Orders of magnitude" is too much here. (A GPU needs a larger batch until the loop is busy; that is not measured here.)
+# One pass keeps the processor busy, and the loop mostly waits: to write one long answer takes some ten to twenty times
+# as long as to learn from it. With a larger batch the ratio shrinks: 64 answers side by side take about as long.
+# "Orders of magnitude" is too much here. (A GPU needs a larger batch until the loop is busy; that is not measured
+# here.)
 #
 # ### Do errors pile up?
 #
@@ -645,9 +631,9 @@ title = "Who begins right mostly goes on right"
 lk.plots.lines(range(1, 17), shares, title, "token of the completion", "share right")
 
 # %% [markdown]
-# Nearly all that differ from the truth do so within four tokens. So errors did not pile up: either the model misread the
-# question, which was in words it had never seen, or it words the answer in another way. Short answers say little about
-# errors that accumulate.
+# Nearly all that differ from the truth do so within four tokens. So errors did not pile up: either the model misread
+# the question, which was in words it had never seen, or it words the answer in another way. Short answers say little
+# about errors that accumulate.
 #
 # ### Exercise: partial labels
 #
@@ -665,6 +651,18 @@ def partial_labels(
 
 
 # %% [markdown]
+# On a row of the long mix; `lk.masking.segments` finds the parts:
+
+# %%
+with_one = [example for example in train if len(example.shots) == 1]
+shortest = min(with_one, key=lambda example: len(example.prompt))
+segments = lk.masking.segments(shortest, tokenizer)
+for role, ids in segments:
+    print(f"{role:<14}{tokenizer.decode(ids)!r}")
+labels = partial_labels_checked(segments, {"shot answer", "answer"})
+print("loss on:", tokenizer.decode([label for label in labels if label != -100]))
+
+# %% [markdown]
 # ### Where prompt loss may help
 #
 # With long prompts, short answers and few examples, loss on the prompt was found to help (*Instruction Tuning With Loss
@@ -679,8 +677,8 @@ for way in ("a tenth", "unmasked"):
     print(f"{way} − masked: {helped.points:+.1f} points")
 
 # %% [markdown]
-# Not here. For a tenth of the weight no difference is established. Loss on everything costs many points; its interval is
-# wide, and its best rate is the highest that was tried, so a higher one might cost less. This is a finding about one
+# Not here. For a tenth of the weight no difference is established. Loss on everything costs many points; its interval
+# is wide, and its best rate is the highest that was tried, so a higher one might cost less. This is a finding about one
 # small base and 64 passages. Measure your own, each way at its own rate.
 
 # %% [markdown]

@@ -203,7 +203,7 @@ lk.quiz("hyperparameters", when="during", segment="rate")
 # %% tags=["nbval-ignore-output"]
 @lk.exercise("hyperparameters.lr_at")
 def lr_at(step: int, steps: int, lr: float, warmup_steps: int) -> float:
-    """The learning rate of update `step` of `steps`: a straight rise, then half a cosine to 0."""
+    """The rate of update `step` of `steps`: a straight rise, then half a cosine to 0."""
     ...
 
 
