@@ -128,7 +128,7 @@ def decide(
         outcome, asked = outcomes[first], call_as_text(exercise, probes[first].args, 900)
         if outcome.message.startswith("unhashable type") and hasattr(function, "cache_info"):
             return Verdict("raised", f"`@cache` cannot handle lists and dicts (for {asked}); remove it")
-        if outcome.error and not expected[first].error:
+        if outcome.error and (first in unnamed or not expected[first].error):
             return Verdict("raised", f"{_in_words(outcome)} (for {asked})", details=outcome.details)
         said = f"wrong for {asked}: {difference(outcome, expected[first], exercise.compare)}"
         if outcome.value is None and not outcome.error:
