@@ -114,20 +114,21 @@ def decide(
     wrong = [i for i, outcome in enumerate(outcomes) if not same(outcome, expected[i], exercise.compare)]
     if wrong and (known := _misconception(exercise, outcomes, wrong, seed)):
         return Verdict("misconception", f"misconception: {known.message}", misconception=known.name)
+    unnamed = [i for i in wrong if outcomes[i].error == "NameError" or outcomes[i].message.startswith(NOT_OF_LK)]
     for kind, said in (
         ("changed", "changes its argument; build a new object and leave what came in as it is"),
         ("shared", "returns its argument itself, so that changing one changes the other; return a new object"),
     ):
-        if kind in faults:
+        if kind in faults and not unnamed:
             probe = probes[faults.index(kind)]
             return Verdict(kind, f"{said} (for {call_as_text(exercise, probe.args)})")
     if wrong:
-        valued = [i for i in wrong if not expected[i].error] or wrong  # a wrong kind of error comes last
+        valued = unnamed or [i for i in wrong if not expected[i].error] or wrong  # a wrong kind of error comes last
         first = min(valued, key=lambda i: len(call_as_text(exercise, probes[i].args, 10_000)))
         outcome, asked = outcomes[first], call_as_text(exercise, probes[first].args, 900)
         if outcome.message.startswith("unhashable type") and hasattr(function, "cache_info"):
             return Verdict("raised", f"`@cache` cannot handle lists and dicts (for {asked}); remove it")
-        if outcome.error and not expected[first].error:
+        if outcome.error and (first in unnamed or not expected[first].error):
             return Verdict("raised", f"{_in_words(outcome)} (for {asked})", details=outcome.details)
         said = f"wrong for {asked}: {difference(outcome, expected[first], exercise.compare)}"
         if outcome.value is None and not outcome.error:

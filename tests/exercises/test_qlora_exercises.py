@@ -93,11 +93,11 @@ def checked_bits(block, double, block2):
     [
         ("levels", lambda: levels(), "takes"),
         ("levels", table_alone, "NF4's table whatever is asked"),
-        ("levels", lambda bits=4, offset=0.9677083: np.linspace(-1, 1, 2**bits), "wrong for levels("),
+        ("levels", lambda bits=4, offset=0.9677083: np.linspace(-1, 1, 2**bits), "Your levels lie evenly"),
         ("quantize", without_a_look_at_zeros, "you divide 0 by 0"),
         ("quantize", lambda w, levels, block: (np.sign(w), np.abs(w).max()), "wrong for quantize("),
         ("dequantize", rows_of_whole_blocks, "raised ValueError|reshape"),
-        ("dequantize", lambda codes, absmax, levels, block: np.array(levels)[codes], "expected"),
+        ("dequantize", lambda codes, absmax, levels, block: np.array(levels)[codes], "You give the levels alone"),
         ("bits_per_weight", lambda block, double, block2: 4 + 32 / block, "You leave double quantization aside"),
         ("bits_per_weight", checked_bits, "32 bits for each"),
         ("bits_per_weight", lambda block, double, block2: 4 + (8 if double else 32) / block, "32 bits for each"),
