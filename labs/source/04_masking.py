@@ -206,15 +206,20 @@ lk.claim("C24", measured=gain["unmasked", 160].mean)
 #
 # ### Where prompts look like answers
 #
-# Now the long mix, 20 steps of 16, each way at its own best of four rates, 8 seeds. What else differs here?
+# Now the long mix, in 20 and in 40 steps of 16, each example seen once, each way at its own best of three rates, 8
+# seeds. What else differs here?
 
 # %%
 long = {
-    "masked": lk.runs.Record.load("mask-masked-0.003"),
-    "a tenth": lk.runs.Record.load("mask-tenth-0.01"),
-    "unmasked": lk.runs.Record.load("mask-unmasked-0.01"),
+    (way, steps): lk.runs.best(f"longer-{name}-{steps}-*")
+    for steps in (20, 40)
+    for way, name in ways.items()
 }
-lk.runs.summary(long, stopped=True)
+told = {f"{way}, {steps} steps": record for (way, steps), record in long.items()}
+lk.runs.summary(told, stopped=True)
+for way, steps in [key for key in long if key[0] != "masked"]:
+    gap = lk.runs.paired_difference(long["masked", steps], long[way, steps])
+    print(f"masked − {way}, {steps} steps: {gap.points:+.1f} points")
 
 # %% [markdown]
 # Here the mask is far ahead. Look at the last column. In the long mix a worked example's answer is followed by an empty
@@ -260,7 +265,8 @@ lk.claim("C25", measured=both / answers)
 
 # %%
 partial = lk.runs.Record.load("mask-partial")
-helped = lk.runs.paired_difference(partial, long["masked"])
+masked = lk.runs.Record.load("mask-masked-0.003")
+helped = lk.runs.paired_difference(partial, masked)
 print(f"partial − completion only: {helped.points:+.1f} points")
 
 # %% [markdown]
