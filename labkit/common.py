@@ -22,7 +22,8 @@ class InputError(ValueError):
 
 def as_json(value: object) -> str:
     """One line of JSON. Letters of all scripts are kept; a value that JSON does not know becomes its text."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+    line = json.dumps(value, ensure_ascii=False, default=str)
+    return line.encode("utf-8", "backslashreplace").decode()  # half of a surrogate pair stays an escape
 
 
 def printable(text: str) -> str:
