@@ -22,7 +22,8 @@ class InputError(ValueError):
 
 def as_json(value: object) -> str:
     """One line of JSON. Letters of all scripts are kept; a value that JSON does not know becomes its text."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+    line = json.dumps(value, ensure_ascii=False, default=str)
+    return line.encode("utf-8", "backslashreplace").decode()  # half of a surrogate pair stays an escape
 
 
 def printable(text: str) -> str:
@@ -115,6 +116,9 @@ def write_between(target: Path, begin: str, end: str, text: str) -> bool:
 
 def peak_rss_mb() -> float:
     """The most memory this process has held so far, in megabytes of 10⁶ bytes."""
+    status = Path("/proc/self/status")  # on Linux getrusage counts what the process that started this one held, too
+    if status.is_file() and (peak := status.read_text().partition("VmHWM:")[2].split()):
+        return round(int(peak[0]) * 1024 / 1e6, 1)
     try:
         import resource
     except ImportError:  # Windows

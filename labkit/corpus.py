@@ -202,7 +202,10 @@ def listed(folder: Path) -> tuple[list[str], list[str]]:
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     files = [name for name in names if name.endswith(ENDINGS)]
     if not files:
-        raise InputError(f"{folder}: holds no {' or '.join('*' + ending for ending in ENDINGS[:2])} files")
+        raise InputError(
+            f"{folder}: holds no {' or '.join('*' + ending for ending in ENDINGS[:2])} files; "
+            "`python -m labkit.data FILE OUT.jsonl` makes one of a table or a JSON array"
+        )
     seen: dict[str, str] = {}
     for name in files:
         other = seen.setdefault(unpacked_name(name), name)

@@ -3,6 +3,7 @@
 Here are the `Example`, the readers of the forms that people use (this kit's, TRL's prompt and completion, chat
 messages, ShareGPT's, Alpaca's) in the files they have (JSON lines, compressed or not, a JSON array, CSV, parquet),
 writing, and the splits: at random, by time, by cluster. Tokens are elsewhere (`masking`).
+`python -m labkit.data FILE OUT.jsonl` makes JSON lines of a table or an array.
 """
 
 from __future__ import annotations
@@ -150,6 +151,27 @@ def save_examples(examples: Iterable[Example], path: str | Path) -> None:
         file.writelines(as_json(dataclasses.asdict(example)) + "\n" for example in examples)
 
 
+def write_lines(path: str | Path, target: str | Path) -> int:
+    """Write the rows of a CSV file, a parquet file or a JSON array as JSON lines, and return how many there are.
+
+    What a CSV file holds stays text: 007 is not 7. Raises `InputError` for the first row that cannot be read, without
+    rows, or if `target` is there already; then nothing is written.
+    """
+    path, target = Path(path).expanduser(), Path(target).expanduser()
+    if target.exists():
+        raise InputError(f"{target}: is there already; name another file")
+    count = 0
+    with write_atomically(target) as file:
+        for line, row in checked_rows(path, sys.maxsize if path.is_file() and table_form(path) else None):
+            if isinstance(row, InputError):
+                raise InputError(f"{path}, line {line}: {row}")
+            file.write(as_json(row) + "\n")
+            count += 1
+        if not count:
+            raise InputError(f"{path}: holds no rows")
+    return count
+
+
 def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
     """Hold out `share` of the examples, drawn from `seed`: (kept, held out), both in the given order, neither empty."""
     if not 0 < share < 1:
@@ -271,12 +293,14 @@ def _file_rows(path: Path, limit: int | None) -> Iterator[tuple[int, bytes | dic
 
 
 RAGGED = "more or fewer values than the header"  # a key that marks such a row of a CSV file
+UTF_16 = "is text in UTF-16; save the file as UTF-8"
 ARROW = "is an Arrow file; `datasets.Dataset.from_file(FILE).to_json(…)` in Python makes JSON lines of it"
 OTHER = (  # what a file begins with that nothing here reads: what it is, and what to do
     (b"\x28\xb5\x2f\xfd", "is compressed with zstd; unpack it with `zstd -d`"),
     (b"PK\x03\x04", "is a zip archive or a spreadsheet (.xlsx); unpack it, or save the sheet as CSV"),
     (b"ARROW1", ARROW),
     (b"\xff\xff\xff\xff", ARROW),
+    *((mark, UTF_16) for mark in (b"\xff\xfe", b"\xfe\xff", b"{\0", b"\0{")),
 )
 PACKED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))
 
@@ -325,8 +349,11 @@ def _table_rows(path: Path, form: str) -> Iterator[tuple[int, dict]]:
                 header = text.readline()
                 text.seek(0)
                 reader = csv.DictReader(text, delimiter=max(",;\t", key=header.count), restkey=RAGGED)
+                _once([(name, None) for name in reader.fieldnames or ()])
                 for row in reader:
                     yield reader.line_num, row | ({RAGGED: True} if None in row.values() else {})
+            except InputError as error:
+                raise InputError(f"{path}: the header {error}") from None
             except csv.Error as error:
                 raise InputError(f"{path}, line {reader.line_num}: {error}; correct the line") from None
             except UnicodeDecodeError:
@@ -361,7 +388,10 @@ def _array(path: Path) -> list | None:
         file.seek(0)
         data = file.read(MAX_FILE_BYTES + 1)
     try:
-        rows = json.loads(data.decode("utf-8-sig")) if len(data) <= MAX_FILE_BYTES else None
+        whole = data.decode("utf-8-sig") if len(data) <= MAX_FILE_BYTES else "null"
+        rows = json.loads(whole, object_pairs_hook=_once)
+    except InputError as error:
+        raise InputError(f"{path}: a row {error}") from None
     except (ValueError, RecursionError):
         return None  # its lines are then reported one by one
     return rows if rows and all(isinstance(row, dict) for row in rows) else None
@@ -621,3 +651,15 @@ def _shots(row: dict) -> tuple[tuple[str, str], ...]:
     ):
         raise InputError('"shots" is a list of [question, completion] pairs; write it so, or leave it out')
     return tuple((question, completion) for question, completion in shots)
+
+
+if __name__ == "__main__":
+    from labkit.common import say
+
+    try:
+        if len(sys.argv) != 3:
+            raise InputError("give two names: `python -m labkit.data FILE OUT.jsonl`")
+        print(f"{write_lines(*sys.argv[1:]):,} rows written")
+    except InputError as error:
+        say(f"labkit: {error}", file=sys.stderr)
+        sys.exit(2)

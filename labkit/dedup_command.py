@@ -21,6 +21,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import shlex
 import shutil
 import sys
 import time
@@ -665,7 +666,6 @@ def _units(report: dict) -> str:
 
 def check_lines(path: Path) -> None:
     """Raise `InputError` for a file that is not JSON lines, with the command that converts it."""
-    name, target = str(path), str(path.with_suffix(".jsonl"))
     form = table_form(path)
     with opened(path) as file:
         first = file.read(1000).removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -674,10 +674,9 @@ def check_lines(path: Path) -> None:
         return
     kind = form or "json"
     what = {"json": "one JSON array", "csv": "a CSV table", "parquet": "a parquet table"}[kind]
-    raise InputError(
-        f'{path}: is {what}, and this command needs one JSON object a line; make them with `python -c "import datasets; '
-        f"datasets.load_dataset('{kind}', data_files='{name}', split='train').to_json('{target}')\"`"
-    )
+    target = path.with_suffix(".lines.jsonl" if path.suffix == ".jsonl" else ".jsonl")
+    call = shlex.join(["python", "-m", "labkit.data", str(path), str(target)])
+    raise InputError(f"{path}: is {what}, and this command needs one JSON object a line; make them with `{call}`")
 
 
 def _hash(text: str, size: int) -> bytes:

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from sums import number_questions
 
 from labkit.common import InputError
-from labkit.data import Example, exact_answer, load_examples, save_examples, split, split_by_cluster, split_by_time
+from labkit.data import (
+    Example,
+    exact_answer,
+    load_examples,
+    save_examples,
+    split,
+    split_by_cluster,
+    split_by_time,
+    write_lines,
+)
 
 text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
 maybe = st.none() | text
@@ -130,6 +139,32 @@ def test_containers(form, tmp_path):
     assert [{"prompt": each.prompt, "completion": each.completion} for each in load_examples(path)] == ROWS
 
 
+def test_json_lines_of_a_table_or_an_array_are_whole_or_not_there(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = [{"prompt": "a", "completion": None, "calls": [{"n": 2**70, "of": "\ud800"}]}, {"prompt": "é\u2028"}]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    table = [{"date": "2024-06-30", "turns": [{"role": "user"}, {"role": None}]}] * 3
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table), tmp_path / "a.parquet")
+    for name, expected in (("a.json", rows), ("a.parquet", table)):
+        assert write_lines(tmp_path / name, tmp_path / f"{name}l") == len(expected)
+        made = (tmp_path / f"{name}l").read_bytes().decode().split("\n")
+        assert [json.loads(line) for line in made if line] == expected
+    (tmp_path / "ragged.csv").write_text("prompt,completion\na,b\nc\n")
+    (tmp_path / "empty.csv").write_text("prompt,completion\n")
+    there = sorted(tmp_path.iterdir())
+    for name, target, says in (
+        ("ragged.csv", "b", "line 3: has more or fewer values"),
+        ("empty.csv", "b", "holds no rows"),
+        ("missing.csv", "b", "no such file"),
+        ("a.json", "a.parquet", "is there already"),
+    ):
+        with pytest.raises(InputError, match=says):
+            write_lines(tmp_path / name, tmp_path / target)
+    assert sorted(tmp_path.iterdir()) == there
+
+
 def test_a_table_of_conversations(tmp_path):
     import pyarrow
     import pyarrow.parquet
@@ -150,6 +185,10 @@ def test_broken_containers_are_one_line(tmp_path, monkeypatch):
     (tmp_path / "ragged.csv").write_text("prompt,completion\na,b\nc,d,e,f\n")
     (tmp_path / "short.csv").write_text("prompt,completion\na,b\nc\n")
     (tmp_path / "latin.csv").write_bytes(b"prompt,completion\na,caf\xe9\n")
+    (tmp_path / "twice.csv").write_text("prompt;prompt;completion\na;b;c\n")
+    (tmp_path / "twice.json").write_text('[{"prompt": "a", "prompt": "b", "completion": "c"}]')
+    (tmp_path / "wide.jsonl").write_text('{"prompt": "a", "completion": "b"}\n', encoding="utf-16-le")
+    (tmp_path / "wide.csv").write_text("prompt,completion\na,b\n", encoding="utf-16")
     (tmp_path / "cut.json").write_text('[{"prompt": "a", "completion": "b"},\n {"prompt"')
     (tmp_path / "wide.json").write_text(json.dumps({"data": [{"prompt": "a", "completion": "b"}]}, indent=1))
     (tmp_path / "a.jsonl.zst").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(9))
@@ -163,6 +202,10 @@ def test_broken_containers_are_one_line(tmp_path, monkeypatch):
         ("ragged.csv", "line 3: has more or fewer values"),
         ("short.csv", "line 3: has more or fewer values"),
         ("latin.csv", "not valid UTF-8"),
+        ("twice.csv", 'the header has "prompt" twice'),
+        ("twice.json", 'a row has "prompt" twice'),
+        ("wide.jsonl", "UTF-16; save the file as UTF-8"),
+        ("wide.csv", "UTF-16; save the file as UTF-8"),
         ("cut.json", "line 1: broken JSON"),
         ("wide.json", "objects over several lines.*jq -c"),
         ("a.jsonl.zst", "zstd -d"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
+import pathlib
+import shlex
 import signal
 import subprocess
 import sys
@@ -542,13 +543,21 @@ def test_packed_files_are_read_and_others_named_with_what_converts_them(tmp_path
     assert removed_by(tmp_path, tmp_path / "in.jsonl.gz") == [(3, "exact")]
     (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(lines * 1000)[:-200])
     (tmp_path / "in.json").write_text(json.dumps(rows, indent=1))
-    (tmp_path / "in.csv").write_text("text\na b c\n")
-    for name, says in (("cut.jsonl.gz", "cut off"), ("in.json", "one JSON array"), ("in.csv", "a CSV table")):
+    (tmp_path / "array.jsonl").write_text(json.dumps(rows))
+    (tmp_path / "it's mine.csv").write_bytes(b"\xef\xbb\xbftext;more\r\n007;a,b\r\n")
+    for name, says, expected in (
+        ("cut.jsonl.gz", "cut off", None),
+        ("in.json", "one JSON array", rows),
+        ("array.jsonl", "one JSON array", rows),
+        ("it's mine.csv", "a CSV table", [{"text": "007", "more": "a,b"}]),
+    ):
         capsys.readouterr()
         assert run(tmp_path / name, tmp_path / "no") == 2
         error = capsys.readouterr().err
         assert says in error and error.count("\n") == 1
-    assert "`python -c" in error
-    command = error.split("`")[1].replace("python", sys.executable, 1)
-    sub.run(command, shell=True, check=True, capture_output=True, env={**os.environ, "HF_HOME": str(tmp_path / "hf")})
-    assert json.loads((tmp_path / "in.jsonl").read_text()) == rows[0]
+        if expected:
+            call = shlex.split(error.split("`")[1])
+            sub.run([sys.executable, *call[1:]], check=True, capture_output=True)
+            made = pathlib.Path(call[-1])
+            assert [json.loads(line) for line in made.read_text().splitlines()] == expected
+            assert run(made, tmp_path / f"out {name}") == 0
