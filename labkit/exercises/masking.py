@@ -631,6 +631,8 @@ def batch_probes(rng: random.Random) -> Iterator[Probe]:
             yield probe(group, *before, shift(sound(), way), pad=pad)
         yield probe(group, *before, open_prompt(sound()), pad=pad)
         yield probe(group, *before, hide(open_prompt(sound(3)), 1), pad=pad)  # some of it is masked: that is meant
+        made = open_prompt(sound(3))
+        yield probe(group, *before, hide(made, 1, made[1], made[1] + 1), pad=pad)
         made = open_prompt(sound())
         yield probe(group, *before, hide(made, size(made) - 1), pad=pad)
         made = sound(3)
@@ -664,7 +666,8 @@ def check_whole_batch(batch, prompt_lengths, end_id):
 
 @mistake(
     "end token taken for padding",
-    "You recognize real tokens by their value, but the end token may also be the padding. The attention mask says what is real.",
+    "You answer `truncated` where the rows do end with the end token. Look at the last token where attention_mask is 1: "
+    "by its value you cannot tell a real end token from padding.",
 )
 def check_by_value(batch, prompt_lengths, end_id):
     mask = batch["input_ids"] != end_id
@@ -684,7 +687,8 @@ def check_last_column(batch, prompt_lengths, end_id):
 
 @mistake(
     "an end token anywhere",
-    "You look for an end token anywhere in the row: the prompt has some too. The row's last real token must be one.",
+    "A row that was cut gets another name from you. Its last real token must be `end_id`: an end token somewhere in the "
+    "row is not enough, because prompts have some too.",
 )
 def check_end_anywhere(batch, prompt_lengths, end_id):
     found = masking.check_batch(batch, prompt_lengths, end_id)
@@ -771,8 +775,8 @@ def check_any_of_the_prompt(batch, prompt_lengths, end_id):
 
 @mistake(
     "labels' values not looked at",
-    "You ask where the labels are, and not which they are: compare them with the ids. Moved by one place, they are "
-    "`shifted` or `shifted_early`.",
+    "You miss labels that are moved by one place. Compare each label that counts with the ids: `shifted` if it is the id "
+    "before its place, `shifted_early` if it is the id after.",
 )
 def check_places_only(batch, prompt_lengths, end_id):
     labels = batch["input_ids"].where(batch["labels"] != -100, batch["labels"])
