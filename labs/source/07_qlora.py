@@ -98,7 +98,7 @@ import bitsandbytes.functional as library
 
 quantize_checked = lk.use("qlora.quantize")
 base, tokenizer = lk.models.load(device="cpu")
-weight = base.get_submodule("model.layers.0.mlp.up_proj").weight.detach()
+weight = base.get_submodule("model.layers.0.mlp.up_proj").weight.detach().cpu()
 codes, absmax = quantize_checked(weight.numpy(), nf4, 64)
 theirs, state = library.quantize_4bit(weight, blocksize=64, quant_type="nf4")
 ours, read = (
