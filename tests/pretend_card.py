@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from labkit import architectures, models, trace
@@ -56,8 +58,10 @@ class OnCard(torch.Tensor):
         return self.held.tolist()
 
     def __getitem__(self, place: Any) -> torch.Tensor:
-        parts = place if isinstance(place, tuple) else (place,)  # torch would put a list on `meta`, without its numbers
-        return super().__getitem__(tuple(STOCK(each) if isinstance(each, list) else each for each in parts))
+        return super().__getitem__(_without_lists(place))
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        super().__setitem__(_without_lists(place), value)
 
     def untyped_storage(self) -> Any:
         return self.held.untyped_storage()
@@ -65,6 +69,12 @@ class OnCard(torch.Tensor):
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         return run(func, args, kwargs or {})
+
+
+def _without_lists(place: Any) -> tuple:
+    """An index whose lists are tensors: torch would put a list on `meta`, without its numbers."""
+    parts = place if isinstance(place, tuple) else (place,)
+    return tuple(STOCK(each) if isinstance(each, list) else each for each in parts)
 
 
 def run(func: Any, args: tuple, kwargs: dict) -> Any:
@@ -156,15 +166,28 @@ def to(module: torch.nn.Module, *args: Any, stock: Any = torch.nn.Module.to, **k
     return module
 
 
+def move_adapter(
+    layer: Any, name: str, device: Any = None, stock: Any = BaseTunerLayer._move_adapter_to_device_of_base_layer
+) -> None:
+    """PEFT's own leaves a second adapter where it is, because it takes the first, on `meta`, for one without numbers."""
+    stock(layer, name, device)
+    if isinstance(layer.get_base_layer().weight, OnCard):
+        for part in (getattr(layer, each, None) for each in layer.adapter_layer_names):
+            if isinstance(part, torch.nn.ModuleDict) and name in part:
+                part[name].to(CARD)
+
+
 STAYS = contextlib.ExitStack()
 
 
 @contextlib.contextmanager
 def pretended() -> Iterator[None]:
     """Inside, every model goes to the card."""
-    with pytest.MonkeyPatch.context() as patch, Card():
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), Card():
+        warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")  # here it does copy
         patch.setattr(torch, "tensor", tensor)
         patch.setattr(torch.nn.Module, "to", to)
+        patch.setattr(BaseTunerLayer, "_move_adapter_to_device_of_base_layer", move_adapter)
         for name in ("device", "_device_named"):
             patch.setattr(models, name, lambda name="auto": CARD)
         # a tensor that wraps another cannot be looked at as a view in inference mode
