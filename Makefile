@@ -1,6 +1,6 @@
 # Needs Python 3.11 to 3.13 (with venv), pip and make. Everything is installed into .venv; `rm -r .venv` starts over.
 .DEFAULT_GOAL := help
-.PHONY: help setup lab check test test-fast test-labs labs-alone test-gpu test-browser bench notebooks clean
+.PHONY: help setup lab check test test-fast test-labs labs-alone test-gpu test-card test-rounding test-browser bench notebooks clean
 
 PYTHON ?= python3.11 python3.12 python3.13 python3 python
 VENV := .venv
@@ -10,6 +10,8 @@ PIP := $(VENV)/bin/python -m pip --no-input --disable-pip-version-check install 
 ALONE := build/alone
 MAKE_ALONE := $(VENV)/bin/python tests/elsewhere/wheel_alone.py $(ALONE)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=900
+NO_CARD := There is no CUDA device that this torch can use, so nothing was run; `labkit doctor` says more
+ROUNDING := ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
 TORCH_VERSION = $(shell sed -n 's/^torch==//p' constraints.txt)
 
@@ -77,12 +79,21 @@ labs-alone:
 	env -u PYTHONPATH $(ALONE)/bin/pytest -q -n 2 tests/elsewhere tests/quizzes/test_widget.py tests/explorers
 	cd $(ALONE)/labs && env -u PYTHONPATH OMP_NUM_THREADS=1 ../bin/pytest -n 2 --dist loadfile --no-loadscope-reorder $(NBVAL) .
 
-test-gpu: setup  ## on a CUDA device: the tests marked gpu, every lab against the same stored outputs, and two benchmarks
-	@$(VENV)/bin/python -c 'import sys, torch; there = torch.cuda.is_available(); print(torch.cuda.get_device_name() if there else "There is no CUDA device that this torch can use, so nothing was run; `labkit doctor` says more."); sys.exit(not there)'
+test-gpu: setup  ## on a CUDA device: the tests marked gpu, every lab there against the same stored outputs, two benchmarks
+	$(if $(shell $(VENV)/bin/python -c 'import torch; torch.cuda.is_available() and print(1)'),,$(error $(NO_CARD)))
+	@$(VENV)/bin/python -c 'import torch; print(torch.cuda.get_device_name())'
 	$(VENV)/bin/python -m pytest -m gpu
-	$(VENV)/bin/python -m pytest $(NBVAL) labs
+	LABKIT_DEVICE=cuda $(VENV)/bin/python -m pytest $(NBVAL) labs
 	$(VENV)/bin/labkit bench sft --device cuda
 	$(VENV)/bin/labkit bench sweep --device cuda
+
+# What a GPU would do to the labs, as far as a CPU can show it: on a pretended card every tensor that is forgotten on the
+# CPU is refused; and the slow paths of another processor round sums otherwise, as a GPU does.
+test-card: setup  ## without a GPU: every lab on a pretended card (tests/pretend_card.py); half an hour
+	env OMP_NUM_THREADS=1 JUPYTER_PATH=tests PYTHONPATH=tests $(VENV)/bin/python -m pytest --nbval --nbval-kernel-name pretended-card --nbval-cell-timeout=900 labs
+
+test-rounding: setup  ## every lab against its stored outputs, with sums rounded as on another processor; twenty minutes
+	env OMP_NUM_THREADS=1 $(ROUNDING) $(VENV)/bin/python -m pytest $(NBVAL) labs
 
 test-browser: setup  ## run the tests that open pages in Chromium
 	$(VENV)/bin/python -m pytest -m browser

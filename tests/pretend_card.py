@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+import transformers
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from labkit import models
+from labkit import architectures, models, trace
 
 CARD, CPU = torch.device("meta"), torch.device("cpu")
+STOCK = torch.tensor
 aten = torch.ops.aten
 TAKES_INDICES = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_}
 MOVES = {aten.copy_, aten._to_copy, aten.to}
@@ -53,12 +57,24 @@ class OnCard(torch.Tensor):
     def tolist(self) -> Any:
         return self.held.tolist()
 
+    def __getitem__(self, place: Any) -> torch.Tensor:
+        return super().__getitem__(_without_lists(place))
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        super().__setitem__(_without_lists(place), value)
+
     def untyped_storage(self) -> Any:
         return self.held.untyped_storage()
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         return run(func, args, kwargs or {})
+
+
+def _without_lists(place: Any) -> tuple:
+    """An index whose lists are tensors: torch would put a list on `meta`, without its numbers."""
+    parts = place if isinstance(place, tuple) else (place,)
+    return tuple(STOCK(each) if isinstance(each, list) else each for each in parts)
 
 
 def run(func: Any, args: tuple, kwargs: dict) -> Any:
@@ -75,6 +91,8 @@ def run(func: Any, args: tuple, kwargs: dict) -> Any:
         whole = _leaves(args[:1]) if func._overloadpacket in TAKES_INDICES else tensors
         if len({isinstance(each, OnCard) for each in whole if each.ndim}) > 1:
             raise RuntimeError(f"{func}: expected all tensors to be on the same device, but found the card and cpu")
+    if any(each.is_meta and not isinstance(each, OnCard) for each in tensors):
+        raise RuntimeError(f"{func}: a tensor without numbers")
     if to_card and any(isinstance(each, torch.Generator) for each in leaves):
         raise RuntimeError(f"{func}: expected a generator of the card, but found one of the cpu")
 
@@ -120,9 +138,9 @@ class Card(TorchDispatchMode):
         return run(func, args, kwargs or {})
 
 
-def tensor(data: Any, *, device: Any = None, make: Any = torch.tensor, **options: Any) -> torch.Tensor:
+def tensor(data: Any, *, device: Any = None, **options: Any) -> torch.Tensor:
     """`torch.tensor`, which dispatches nothing by itself."""
-    made: torch.Tensor = make(data, **options)
+    made: torch.Tensor = STOCK(data, **options)
     return made if device is None else made.to(device)
 
 
@@ -136,12 +154,27 @@ def to(module: torch.nn.Module, *args: Any, stock: Any = torch.nn.Module.to, **k
         for name, weight in each._parameters.items():
             if weight is not None and not isinstance(weight, OnCard):
                 if id(weight) not in moved:
-                    moved[id(weight)] = torch.nn.Parameter(OnCard(weight.detach()), weight.requires_grad)
+                    made = torch.nn.Parameter(OnCard(weight.data), weight.requires_grad)
+                    made.__dict__.update({at: value for at, value in vars(weight).items() if at != "held"})
+                    if state := getattr(made, "quant_state", None):  # of a weight in four bits
+                        state.to(CARD)
+                    moved[id(weight)] = made
                 each._parameters[name] = moved[id(weight)]
         for name, buffer in each._buffers.items():
             if buffer is not None and not isinstance(buffer, OnCard):
                 each._buffers[name] = OnCard(buffer)
     return module
+
+
+def move_adapter(
+    layer: Any, name: str, device: Any = None, stock: Any = BaseTunerLayer._move_adapter_to_device_of_base_layer
+) -> None:
+    """PEFT's own leaves a second adapter where it is, because it takes the first, on `meta`, for one without numbers."""
+    stock(layer, name, device)
+    if isinstance(layer.get_base_layer().weight, OnCard):
+        for part in (getattr(layer, each, None) for each in layer.adapter_layer_names):
+            if isinstance(part, torch.nn.ModuleDict) and name in part:
+                part[name].to(CARD)
 
 
 STAYS = contextlib.ExitStack()
@@ -150,12 +183,36 @@ STAYS = contextlib.ExitStack()
 @contextlib.contextmanager
 def pretended() -> Iterator[None]:
     """Inside, every model goes to the card."""
-    with pytest.MonkeyPatch.context() as patch, Card():
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), Card():
+        warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")  # here it does copy
         patch.setattr(torch, "tensor", tensor)
         patch.setattr(torch.nn.Module, "to", to)
+        patch.setattr(BaseTunerLayer, "_move_adapter_to_device_of_base_layer", move_adapter)
         for name in ("device", "_device_named"):
             patch.setattr(models, name, lambda name="auto": CARD)
+        # a tensor that wraps another cannot be looked at as a view in inference mode
+        patch.setattr(torch.inference_mode, "__enter__", lambda self: torch.no_grad.__enter__(self))
+        patch.setattr(torch.inference_mode, "__exit__", lambda self, *raised: torch.no_grad.__exit__(self, *raised))
+        four_bits = models._four_bits
+        patch.setattr(models, "_four_bits", lambda quantize, double, _: four_bits(quantize, double, CPU))
+        for owner, name in (
+            (transformers.AutoModelForCausalLM, "from_pretrained"),
+            (architectures, "on_meta"),
+            (trace, "trace"),
+        ):
+            patch.setattr(owner, name, without_card(getattr(owner, name)))
         yield
+
+
+def without_card(work: Callable) -> Callable:
+    """`work`, which itself uses the device `meta`, for tensors without numbers."""
+
+    def done(*args: Any, **kwargs: Any) -> Any:
+        with _disable_current_modes(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch, "tensor", STOCK)
+            return work(*args, **kwargs)
+
+    return done
 
 
 def on() -> None:

@@ -6,19 +6,25 @@ Tests marked `gpu` need a CUDA device (`make test-gpu`).
 import copy
 import dataclasses
 import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from pretend_card import CARD, pretended
 from sums import number_questions
 
-from labkit import best_of, forcing, models, updates
+from labkit import best_of, forcing, models, quantization, updates
 from labkit.common import InputError
 from labkit.doctor import OK, WRONG, check_device, check_moved
 from labkit.grading import sandbox
 from labkit.masking import collate, render
 from labkit.training import Settings, Trial, accumulated, evaluate, fit, fit_alone, fit_together
 
+ROOT = Path(__file__).parents[1]
 AMPERE, TURING = (8, 0), (7, 5)  # an A100, a T4
 
 
@@ -91,6 +97,15 @@ def two(tiny_model_folder):
 
 
 IDS = torch.tensor([[5, 6, 7, 8], [9, 8, 7, 6]])
+
+
+def test_four_bits_on_the_card_are_those_on_the_cpu(wide_model_folder):
+    pytest.importorskip("bitsandbytes")
+    on_cpu, tokenizer = models.load(wide_model_folder, device="cpu", quantize="nf4")
+    with pretended(), torch.no_grad():
+        model, _ = models.load(wide_model_folder, device="cpu", quantize="nf4")
+        assert quantization.counted_bits(model) == quantization.counted_bits(on_cpu)
+        assert close([model(input_ids=IDS).logits], [on_cpu(input_ids=IDS).logits])
 
 
 def close(on_card, on_cpu):
@@ -187,6 +202,17 @@ def test_an_adapter_is_drawn_on_the_cpu_wherever_the_model_is(two):
     drawn = [dict(models.add_lora(each, rank=2, alpha=4, seed=0).named_parameters()) for each in two[:2]]
     assert all(torch.equal(drawn[1][name].cpu(), weight) for name, weight in drawn[0].items())
     assert all(weight.device == CARD for weight in drawn[1].values())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+def test_without_a_card_make_test_gpu_ends_with_one_line():
+    command = ["make", "-o", "setup", f"VENV={sys.prefix}", "test-gpu"]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, env=environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert "There is no CUDA device that this torch can use, so nothing was run; `labkit doctor` says more" in line
 
 
 # On a CUDA device: nothing of this has a fake

@@ -166,11 +166,9 @@ def forward(
 forward_checked = lk.use("lora.forward")
 peft = lk.models.add_lora(lk.models.load(device="cpu")[0], rank=8, alpha=16, seed=0)
 layer = peft.get_submodule("base_model.model.model.layers.0.self_attn.q_proj")
-torch.nn.init.normal_(
-    layer.lora_B["default"].weight, generator=torch.Generator().manual_seed(0)
-)
-x = torch.randn(5, 192, generator=torch.Generator().manual_seed(1))
 A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+B.data.copy_(torch.randn(B.shape, generator=torch.Generator().manual_seed(0)))
+x = torch.randn(5, 192, generator=torch.Generator().manual_seed(1)).to(B.device)
 with torch.no_grad():
     ours, theirs = forward_checked(x, layer.weight, A, B, 16), layer(x)
 lk.claim("C42", measured=((ours - theirs).abs().max() / theirs.abs().max()).item())
@@ -215,7 +213,8 @@ class LoRALayer(torch.nn.Module):
         A, B = initialize_checked(
             rank, frozen.in_features, frozen.out_features, generator
         )
-        self.A, self.B = torch.nn.Parameter(A), torch.nn.Parameter(B)
+        place = frozen.weight.device
+        self.A, self.B = (torch.nn.Parameter(each.to(place)) for each in (A, B))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return forward_checked(x, self.frozen.weight, self.A, self.B, self.alpha)
