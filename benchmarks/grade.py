@@ -13,7 +13,8 @@ grows; what a submission that uses up its budget costs the others; and in which 
 
 nbgrader would bring a menu of its own into the learner's JupyterLab, so it is no part of the installation: what of it
 is missing goes into a folder of the user's cache. Without it, or without a network, the rest is measured all the same. Run
-by itself this takes `--submissions`, `--rounds` and `--growth`.
+by itself this takes `--submissions`, `--rounds`, `--growth` and `--only PART` (may be repeated); on SIGTERM or Ctrl-C it
+prints the figures of the parts that are finished. `--only speed --submissions 48 --rounds 1` has the two ratios.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ from labkit.grading.submissions import labs as names_of_labs
 
 LABS = ("01", "03")
 SUBMISSIONS, ROUNDS, GROWTH, SEED = 40, 3, 1_000, 7
-CORE, TWO_CORES, GROWS, MEMORY_MB = 1.5, 3.0, 1.25, 500  # what is promised
+PARTS = ("speed", "growth", "bad_apple", "torch")
+CORE, TWO_CORES, GROWS, MEMORY_MB = 3.0, 5.0, 1.25, 500  # what is promised
 PEER = ("nbgrader==0.9.6", "SQLAlchemy==2.1.9", "alembic==1.20.1", "Mako==1.4.3", "RapidFuzz==3.14.6")
 SUBREAPER = 36  # linux/prctl.h
 
@@ -81,23 +83,40 @@ def raises(name, function, *args):
 
 
 def main(args) -> dict:
+    figures: dict = {}
+    measure(figures, args)
+    return figures
+
+
+def measure(figures: dict, args) -> None:
+    """Put each part's figures into the dict as soon as it is finished, so that what is cut short has some."""
     count = getattr(args, "submissions", None) or SUBMISSIONS
     rounds = getattr(args, "rounds", None) or ROUNDS
     grown = getattr(args, "growth", None) or GROWTH
+    only = getattr(args, "only", None) or PARTS
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)  # what outlives a command is waited for here, and its time counted
     try:
         with tempfile.TemporaryDirectory() as folder:
-            path = peer()
-            figures: dict = {lab: speed(lab, count, rounds, Path(folder, lab), path) for lab in LABS}
-            for name in ("ratio_core", "ratio_two_cores", "ratio_cpu"):
-                if all(name in figures[lab] for lab in LABS):
-                    figures[name] = min(figures[lab][name] for lab in LABS)
-            figures["growth"] = growth(count, grown, Path(folder, "growth"))
-            figures["bad_apple"] = bad_apple(rounds, Path(folder, "apple"))
-            figures["torch"] = torch_loaded(Path(folder, "torch"))
+            if "speed" in only:
+                path = peer()
+                for lab in LABS:
+                    figures[lab] = speed(lab, count, rounds, Path(folder, lab), path)
+                for name in ("ratio_core", "ratio_two_cores", "ratio_cpu"):
+                    if all(name in figures[lab] for lab in LABS):
+                        figures[name] = min(figures[lab][name] for lab in LABS)
+            if "growth" in only:
+                figures["growth"] = growth(count, grown, Path(folder, "growth"))
+            if "bad_apple" in only:
+                figures["bad_apple"] = bad_apple(rounds, Path(folder, "apple"))
+            if "torch" in only:
+                figures["torch"] = torch_loaded(Path(folder, "torch"))
     finally:
         ctypes.CDLL(None).prctl(SUBREAPER, 0, 0, 0, 0)
-    return figures
+
+
+def doing(what: str) -> None:
+    """Say what comes next, and when, on the stream that is not the result's."""
+    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
 # Submissions
@@ -190,7 +209,10 @@ def peer() -> str | None:
     if find_spec("nbgrader"):
         return ""
     place = platformdirs.user_cache_path("labkit") / f"{PEER[0].replace('==', '-')}-{sys.implementation.cache_tag}"
-    if not place.exists():
+    if place.exists():
+        doing(f"nbgrader is in {place}")
+    else:
+        doing(f"installing nbgrader into {place}")
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent) as folder:
             command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
@@ -332,15 +354,18 @@ def speed(lab: str, count: int, rounds: int, folder: Path, path: str | None) -> 
     if path is None:
         folder.mkdir(parents=True)
     else:
+        doing(f"lab {lab}: nbgrader makes its course")
         course(folder, name_of(lab), stubs(lab), path)
     submitted = hand_in(folder, lab, drawn(lab, count))
     sides: dict[str, list[dict]] = {"one": [], "two": [], "peer": []}
     rows, theirs = [], {}
     for turn in range(rounds):
         for workers, side in ((1, "one"), (2, "two")):
+            doing(f"lab {lab}, round {turn + 1} of {rounds}: labkit, workers: {workers}")
             used, rows = graded(submitted, folder / f"grades-{turn}-{side}", workers)
             sides[side].append(used)
         if path is not None:
+            doing(f"lab {lab}, round {turn + 1} of {rounds}: nbgrader")
             used, theirs = autograde(folder, path)
             sides["peer"].append(used)
     middle = {
@@ -376,6 +401,7 @@ def growth(few: int, many: int, folder: Path) -> dict:
     """CPU time of a submission of lab 01, and the grader's memory, for a small class and a large one."""
     learners, used, spent = drawn("01", many), {}, {}
     for count in (few, many):
+        doing(f"growth: {count:,} submissions")
         at = folder / str(count)
         at.mkdir(parents=True)
         used[count], rows = graded(hand_in(at, "01", learners[:count]), at / "grades", os.cpu_count() or 1, watch=True)
@@ -405,6 +431,7 @@ def bad_apple(rounds: int, folder: Path) -> dict:
     waits, own = {"without": [], "with": []}, []
     for turn in range(rounds):
         for name, learners in (("without", honest), ("with", [endless, *honest])):
+            doing(f"one that never ends, round {turn + 1} of {rounds}: {name} it")
             at = folder / f"{name}-{turn}"
             at.mkdir(parents=True)
             used, rows = graded(
@@ -431,6 +458,7 @@ def torch_loaded(folder: Path) -> dict:
     """{lab: {the exercises whose kernel held torch, seconds of a submission}}: those that ask for it, and what follows."""
     figures = {}
     for lab in sorted({exercise.lab for exercise in catalogue().values()}):
+        doing(f"torch: lab {lab}")
         exercises = lab_exercises(lab)
         look = 'import sys\n    raise RuntimeError("torch is here" if "torch" in sys.modules else "no torch")'
         cells = {e.id: f"@lk.exercise({e.id!r})\ndef {e.name}(*args):\n    {look}\n" for e in exercises}
@@ -456,5 +484,10 @@ if __name__ == "__main__":
     parser.add_argument("--submissions", type=int)
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--growth", type=int)
+    parser.add_argument("--only", action="append", choices=PARTS)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    print(json.dumps(main(parser.parse_args())))
+    found: dict = {}
+    try:
+        measure(found, parser.parse_args())
+    finally:
+        print(json.dumps(found))

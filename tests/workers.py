@@ -2,11 +2,13 @@
 
 import argparse
 import dataclasses
+import json
 import multiprocessing
 import os
 import signal
 import sys
 import time
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -118,3 +120,18 @@ def scale(options: list[str], log: Path, dies_at: int | None, env: dict[str, str
         print(error)
         status = 2
     os._exit(status)
+
+
+def grade_one_by_one(options: list[str], kept: Connection) -> None:
+    """`labkit grade` with lines that need no kernel; `kept` gets a word for each, and is closed before the pages."""
+    from labkit import cli, cluster
+    from labkit.grading import judge
+
+    def in_turn(function, items, *, progress, **_):
+        for index, job in enumerate(items):
+            progress(index, json.dumps(judge._line(job, judge.digest(job), "graded", {})))
+            kept.send_bytes(b"kept")
+        kept.close()
+
+    cluster.map = in_turn
+    os._exit(cli.main(options))

@@ -14,7 +14,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import IO, Any, NamedTuple
 from labkit.common import InputError, write_atomically
 
 Key = tuple[str, str]  # student, lab
+Absent = tuple[dict, float | str]  # a row of the roster, and what is written for labs of which there is no line
 ABOUT = ("id", "login", "email", "handed_in", "late", "penalty")  # the gradebook's last columns
 
 
@@ -217,18 +218,15 @@ def canvas(
     path: Path,
     names: dict[str, str],
     known: bool,
-    people: Iterable[dict] = (),
-    missing: str | None = None,
-    unsure: Container[int] = (),
+    absent: Iterable[Absent] = (),
 ) -> None:
     """`canvas.csv`: a row for each student, a column for each lab, in the form that Canvas imports.
 
     With a roster as `known`, people who are not in it are left out, and a column is named like its column for the lab.
-    What could not be graded is left empty; a line that another one of the same person replaces is left out. With
-    `missing` ("zero" or "blank") all `people` of the roster get a row, and what they have not handed in gets that;
-    it stays empty for the `unsure`, given by `id`, of whom something was not taken.
+    What could not be graded is left empty; a line that another one of the same person replaces is left out. Those
+    `absent` get a row too, and what they have not handed in gets what stands beside them.
     """
-    table, possible = _table(rows, known, people, missing, unsure)
+    table, possible = _table(rows, known, absent)
     labs = sorted(possible)
     people = [person for person, _ in table.values()]
     columns = [
@@ -251,14 +249,12 @@ def moodle(
     path: Path,
     names: dict[str, str],
     known: bool,
-    people: Iterable[dict] = (),
-    missing: str | None = None,
-    unsure: Container[int] = (),
+    absent: Iterable[Absent] = (),
 ) -> None:
     """`moodle.csv`, for Moodle's *Grades, Import, CSV file*: who, by name, ID number and e-mail, and a column for each
     lab. An empty cell changes nothing there.
     """
-    table, possible = _table(rows, known, people, missing, unsure)
+    table, possible = _table(rows, known, absent)
     labs = sorted(possible)
     with _csv(path) as write:
         write(["Full name", "ID number", "Email address", *(names[lab] for lab in labs)])
@@ -268,11 +264,7 @@ def moodle(
 
 
 def _table(
-    rows: Callable[[], Iterator[dict]],
-    known: bool,
-    people: Iterable[dict],
-    missing: str | None,
-    unsure: Container[int],
+    rows: Callable[[], Iterator[dict]], known: bool, absent: Iterable[Absent]
 ) -> tuple[dict[str, tuple[dict, dict[str, float | str]]], dict[str, float]]:
     """({person: (the row of the roster, {lab: points})}, {lab: possible points}), for a system's file."""
     table: dict[str, tuple[dict, dict[str, float | str]]] = {}
@@ -284,10 +276,10 @@ def _table(
         if person := row["person"] or (None if known else {"Student": row["student"], "SIS Login ID": row["student"]}):
             points = row["points"] if row["outcome"] == "graded" else ""
             table.setdefault(person["Student"] + person.get("ID", ""), (person, {}))[1][row["lab"]] = points
-    for person in people if missing else ():
+    for person, given in absent:
         points_of = table.setdefault(person["Student"] + person.get("ID", ""), (person, {}))[1]
         for lab in possible:
-            points_of.setdefault(lab, 0 if missing == "zero" and id(person) not in unsure else "")
+            points_of.setdefault(lab, given)
     return table, possible
 
 

@@ -13,7 +13,7 @@ import stat
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,8 +120,9 @@ def main(args: argparse.Namespace) -> int:
     if not args.unsandboxed:
         sandbox.refuse_shown(folder, out, *([Path(args.roster)] if args.roster else []))
     known = submissions.roster(args.roster) if args.roster else {}
-    found, faults, not_taken = submissions.find(args.submissions, known)
+    found, faults = submissions.find(args.submissions, known)
     notes = [printable(each) for each in faults if isinstance(each, submissions.Note)]
+    owners = _Owners(faults, found)
     faults = [printable(each) for each in faults if not isinstance(each, submissions.Note)]
     args.release = [_named(wanted, found, known) for wanted in args.release]
     for path, number in Counter(each.path for each in found if not each.own).items():
@@ -174,9 +175,28 @@ def main(args: argparse.Namespace) -> int:
             say(
                 f"{len(earlier)} students were graded earlier and are not in {args.submissions}; they stay in the gradebook: {_few(earlier)}"
             )
-        gathered = _Gathered(ledger, known, args.leave_out, faults, notes, late, not_taken)
+        gathered = _Gathered(ledger, known, args.leave_out, faults, notes, late, owners)
         alike = _write(out, gathered, args)
         return _print(args, gathered, graded, alike, seed)
+
+
+class _Owners:
+    """Whose the material may be that is not graded: they have handed in something."""
+
+    def __init__(self, lines: list[str], found: list[submissions.Submission]):
+        self.refused = {each for line in lines if isinstance(line, submissions.Refused) for each in line.owners}
+        rest = [line for line in lines if not isinstance(line, submissions.Refused)]
+        self.perhaps = {owner for line in rest for each in getattr(line, "owners", ()) for owner in each}
+        self.perhaps |= {submissions.Owner(Path(each.path).stem) for each in found if not each.own}  # zips' own names
+
+    def among(self, known: submissions.Roster, lacking: set[int]) -> tuple[set[int], bool]:
+        """(those of the roster's rows, by `id`, who lack something and may be owners; whether anything is nobody's)."""
+        fits = {id(person) for owner in self.perhaps for person in submissions.whose(known, owner)}
+        unclaimed = False
+        for owners in self.refused:
+            those = {id(person) for owner in owners for person in submissions.whose(known, owner)}
+            unclaimed, fits = unclaimed or not those, fits | those
+        return fits & lacking, unclaimed
 
 
 def _apart(each: submissions.Submission, ledger: book.Ledger, faults: list[str]) -> submissions.Submission:
@@ -285,7 +305,7 @@ class _Gathered:
         faults: list[str],
         notes: list[str],
         late: book.Late,
-        not_taken: Iterable[submissions.Owner],
+        owners: _Owners,
     ):
         self.ledger, self.known, self.late = ledger, known, late
         self.notes = [*notes]  # lines that leave nothing to be done
@@ -313,16 +333,23 @@ class _Gathered:
             if row["person"]:
                 handed_in[id(row["person"])].add(row["lab"])
             else:
-                strangers.add((row["student"], row.get("id", ""), row.get("number", "")))
+                strangers.add(row["student"])
         if known:
-            names = sorted({student for student, *_ in strangers})
-            self.faults += [f"{student}: not in the roster, or there more than once" for student in names]
+            self.faults += [f"{student}: not in the roster, or there more than once" for student in sorted(strangers)]
         if empty:
             self.notes.append(f"notebooks that hold no exercise of their lab: {_few(empty)}")
-        asked = strangers | {(owner.student, owner.id, owner.number) for owner in not_taken}
-        self.unsure = {id(person) for one in asked for person in submissions.candidates(known, *one)}
-        self.missing = sorted(map(printable, self._missing(handed_in)))
+        owners.perhaps |= {submissions.Owner(student) for student in strangers}
+        lacking = {number for number in self.people if self.labs - handed_in[number]}
+        self.unclear, unclaimed = owners.among(known, lacking)
+        whose = "what may be theirs was not graded, so they do not count as missing"
+        self.faults += sorted(f"{self.people[number]['Student']}: {whose}" for number in self.unclear)
+        if lacking and unclaimed:
+            self.unclear = lacking
+            self.faults.append(
+                "some of what was not graded is nobody's of the roster: until it has an owner, nobody counts as missing"
+            )
         self.faults = [printable(fault) for fault in self.faults]
+        self.missing = sorted(map(printable, self._missing(handed_in)))
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The lines of the ledger, with the points that count, and with the person in the roster."""
@@ -358,14 +385,17 @@ class _Gathered:
                     self.faults.append(f"{row['person']['Student']}: {twice}")
                 self.newest[place] = other
 
+    def absent(self, missing: str | None) -> Iterator[book.Absent]:
+        """What `--missing` gives to whom: nobody gets 0 who may have handed in what was not graded."""
+        for number, person in self.people.items() if missing else ():
+            yield person, 0 if missing == "zero" and number not in self.unclear else ""
+
     def _missing(self, handed_in: dict[int, set[str]]) -> Iterator[str]:
-        """Lines on those who handed in nothing; whoever may have handed in something is a fault instead."""
         for number, person in self.people.items():
+            if number in self.unclear:
+                continue
             lacks = sorted(self.labs - handed_in[number])
-            if lacks and number in self.unsure:
-                of = f"no points for lab {', '.join(lacks)}"
-                self.faults.append(f"{person['Student']}: {of}, left empty: something was handed in that was not taken")
-            elif lacks == sorted(self.labs):
+            if lacks == sorted(self.labs):
                 yield f"{person['Student']}: handed in nothing"
             elif lacks:
                 yield f"{person['Student']}: handed in nothing for lab {', '.join(lacks)}"
@@ -375,9 +405,8 @@ def _write(out: Path, gathered: _Gathered, args: argparse.Namespace) -> int:
     """Gradebook, feedback, report, near-copies; how many pairs of those there are."""
     book.gradebook(gathered.rows, out / "gradebook.csv", gathered.ids)
     for write in [book.canvas] * args.canvas + [book.moodle] * args.moodle:
-        people = gathered.people.values()
         path = out / f"{write.__name__}.csv"
-        write(gathered.rows, path, gathered.names, bool(gathered.known), people, args.missing, gathered.unsure)
+        write(gathered.rows, path, gathered.names, bool(gathered.known), gathered.absent(args.missing))
     for row in gathered.rows():
         page = out / "feedback" / row["student"] / f"{gathered.names[row['lab']]}.html"
         page.parent.mkdir(parents=True, exist_ok=True)

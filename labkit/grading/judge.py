@@ -147,6 +147,8 @@ def serve() -> None:
 def _import_all() -> None:
     """Import, before the forks, what every child needs; much of it would be imported only when a notebook is collected."""
     os.environ["JUPYTER_PATH"] = str(Path(__file__).parent)
+    # With these jsonschema checks forms of text that no notebook has; building their grammars takes over a second.
+    sys.modules |= dict.fromkeys(("rfc3987_syntax", "isoduration"))
     import nbval.kernel
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.provisioning import KernelProvisionerFactory

@@ -22,12 +22,12 @@ import time
 import unicodedata
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path, PurePath, PurePosixPath
-from typing import IO, Any
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Self
 
 from labkit.common import InputError
 from labkit.exercises import catalogue
@@ -45,6 +45,7 @@ MAX_FAULTS = 20  # lines on what lies in one place
 READ, READ_CLASS = 5, 600  # seconds of CPU time for a zip; for one that the instructor gives
 CANVAS = re.compile(r"(?P<student>[^_]+)(?P<late>_LATE)?_(?P<id>\d+)_\d+_(?P<name>.+)")
 MOODLE = re.compile(r"(?P<student>.+?)_(?P<number>\d+)_assignsubmission_file_?(?P<name>.*)")
+BESIDE = ("timestamp.txt", "submission_secret.txt")  # nbgrader's exchange puts them beside a notebook
 BLACKBOARD = re.compile(r".+?_(?P<student>[^_]+)_attempt_(?P<when>\d{4}(?:-\d\d){5})_(?P<name>.+)")
 COURSE = ("nbgrader_config.py", "gradebook.db", "source", "release", "autograded")  # beside nbgrader's `submitted`
 OTTER = re.compile(r"(?P<student>.+?)(?:_\d{4}_\d\d_\d\dT\d\d_\d\d_\d\d_\d+.*)")
@@ -81,8 +82,23 @@ class Owner:
     when: str = ""
 
 
-class Note(str):
-    """A line about submissions that leaves nothing to be done."""
+class _Line(str):
+    """A line about submissions; `owners` holds, for each thing that it is about, all those whose that may be."""
+
+    owners: frozenset[frozenset[Owner]]
+
+    def __new__(cls, line: str, owners: Iterable[frozenset[Owner]] = ()) -> Self:
+        made = super().__new__(cls, line)
+        made.owners = frozenset(owners)
+        return made
+
+
+class Note(_Line):
+    """One that leaves nothing to be done."""
+
+
+class Refused(_Line):
+    """One about material that is not graded. An owner without a name: anybody's."""
 
 
 @cache
@@ -108,9 +124,8 @@ def lab_of(stem: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def find(folder: str | Path, known: dict | None = None) -> tuple[list[Submission], list[str], set[Owner]]:
-    """(one submission for each student and lab, a line for each file that is none, whose those files are as far as their
-    places say it). Raises `InputError` for nothing.
+def find(folder: str | Path, known: dict | None = None) -> tuple[list[Submission], list[str]]:
+    """(one submission for each student and lab, a line for each file that is none). Raises `InputError` for nothing.
 
     With a roster as `known`, two names of one person are one student.
     """
@@ -130,14 +145,19 @@ def find(folder: str | Path, known: dict | None = None) -> tuple[list[Submission
             found[key] = newer
             whose = person["Student"] if person else submission.student
             twice = f"{older.shown}: {whose} handed in lab {submission.lab} twice; {newer.shown} is graded"
-            told[f"{folder}: {whose}"].say(Note(twice) if older.own and newer.own else twice)
+            told[f"{folder}: {whose}"].say(_twice(twice, older, newer))
         else:
             found[key] = submission
     faults = [line for place, each in told.items() for line in each.all(place)]
-    if not found and not faults:
+    if not found and all(isinstance(line, Note) for line in faults):
         raise InputError(f"{folder} holds no notebook; expected is STUDENT/LAB.ipynb, or a zip of such files")
-    refused = set[Owner]().union(*(each.refused for each in told.values()))
-    return sorted(found.values(), key=lambda each: (each.student, each.lab)), faults, refused
+    return sorted(found.values(), key=lambda each: (each.student, each.lab)), faults
+
+
+def _twice(line: str, *both: Submission) -> _Line:
+    """The line on two submissions of one learner for one lab: of a zip among them, perhaps another handed it in."""
+    zips = [frozenset([Owner(Path(each.path).stem)]) for each in both if not each.own]
+    return _Line(line, zips) if zips else Note(line)
 
 
 def inside_course(root: Path) -> Path:
@@ -152,23 +172,26 @@ class _Place:
 
     lines: list[str] = field(default_factory=list)
     more: int = 0  # lines that are left out
+    owners: set[frozenset[Owner]] = field(default_factory=set)  # of what these are about
     room: int = MAX_UNPACKED
-    refused: set[Owner] = field(default_factory=set)  # learners who handed in something that was not taken
-
-    def refuse(self, line: str, whose: Owner | None) -> None:
-        self.say(line)
-        if whose:
-            self.refused.add(Owner(whose.student, whose.id, whose.number))
 
     def say(self, line: str) -> None:
         if len(self.lines) < MAX_FAULTS:
             self.lines.append(line)
         else:
             self.more += 1
+            self.owners |= getattr(line, "owners", frozenset())
+
+    def refuse(self, line: str, owner: Owner | None) -> None:
+        """Say of an owner's material why it is not graded; None if anybody's."""
+        self.say(Refused(line, [frozenset([owner or Owner("")])]))
 
     def all(self, place: str) -> list[str]:
-        kind = Note if all(isinstance(line, Note) for line in self.lines) else str
-        return self.lines + ([kind(f"{place}: {self.more:,} more such files")] if self.more else [])
+        if not self.more:
+            return self.lines
+        text = f"{place}: {self.more:,} more such files"
+        kind = Note if all(isinstance(line, Note) for line in self.lines) else Refused
+        return [*self.lines, kind(text, self.owners)]
 
 
 def _apart(submissions: list[Submission]) -> list[Submission]:
@@ -190,30 +213,61 @@ def _all(root: Path, told: dict[str, _Place]) -> Iterator[Submission]:
     if root.is_file():
         yield from _read_zip(root, PurePosixPath(), told[str(root)])
         return
-    for at, folders, files in os.walk(root):
+    others: dict[Owner, str] = {}  # whose files are neither notebooks nor zips, and one of those
+    seen: set[Owner | None] = set()
+
+    def closed(error: OSError) -> None:
+        place = PurePosixPath(os.path.relpath(error.filename, root))
+        told[error.filename].refuse(f"{error.filename}: {error.strerror}", _owner(place / "x"))
+
+    for at, folders, files in os.walk(root, onerror=closed):
         for name in [each for each in folders if os.path.islink(os.path.join(at, each))]:
-            path = Path(at, name)
-            told[at].refuse(f"{path}: a link to a folder; links are not followed", _owner_of(path.relative_to(root)))
-        folders[:] = sorted(each for each in folders if not each.startswith((".", "__MACOSX")))
+            path, place = Path(at, name), PurePosixPath(Path(at, name).relative_to(root))
+            told[at].refuse(f"{path}: a link to a folder; links are not followed", _owner(place / "x"))
+        folders[:] = sorted(each for each in folders if not _hidden(each))
         for name in sorted(files):
             path = Path(at, name)
-            if name.startswith(".") or path.suffix.lower() not in (".ipynb", ".zip"):
-                continue
             place = PurePosixPath(path.relative_to(root))
-            here = told[str(root / place.parts[0])]
+            if _hidden(name):
+                continue
+            if path.suffix.lower() not in (".ipynb", ".zip"):
+                if name not in BESIDE and (owner := _owner(place)):
+                    others.setdefault(owner, str(path))
+                continue
+            here, owner = told[str(root / place.parts[0])], _owner_of_zip(place)
+            seen.add(_named_only(owner))
             try:
                 status = path.lstat()
             except OSError as error:
-                here.refuse(f"{path}: {error.strerror}", _owner_of(place))
+                here.refuse(f"{path}: {error.strerror}", owner)
                 continue
             if not stat.S_ISREG(status.st_mode):
-                here.refuse(f"{path}: not a regular file (perhaps a link); links are not followed", _owner_of(place))
+                here.refuse(f"{path}: not a regular file (perhaps a link); links are not followed", owner)
             elif path.suffix.lower() == ".zip":
                 yield from _read_zip(path, place, here)
             else:
                 whose = _owner(place) or Owner("")
                 whose = replace(whose, when=whose.when or _stamped(path.parent))
                 yield from _checked(_by(whose, path, None, True, place, _time(path)), _time(path), place, here)
+    for owner, other in others.items():
+        if _named_only(owner) not in seen:
+            told[other].say(_no_notebook(other, owner))
+
+
+def _no_notebook(shown: str, owner: Owner) -> Note:
+    """A line about the file of a folder that holds nothing to grade; perhaps it is no learner's."""
+    return Note(f"{shown}: not a notebook, and no other file lies there", [frozenset([owner])])
+
+
+def _named_only(owner: Owner | None) -> Owner | None:
+    """An owner without what differs between the owner's files."""
+    return owner and replace(owner, late=False, when="")
+
+
+def _hidden(name: str) -> bool:
+    """Whether a file or folder is a program's own, and not what a system named after a learner."""
+    given = moodle_name(name) or CANVAS.fullmatch(name) or BLACKBOARD.fullmatch(name)
+    return name.startswith((".", "__MACOSX")) and not given
 
 
 def _by(whose: Owner, path: Path, member: str | None, own: bool, place: PurePosixPath, when: tuple) -> Submission:
@@ -291,20 +345,32 @@ def _in_zip(file: IO[bytes], member: str) -> Iterator[IO[bytes]]:
 def _read_zip(path: Path, place: PurePosixPath, told: _Place) -> Iterator[Submission]:
     """`_zip` in a process of its own, with a clock."""
 
-    def work() -> tuple[list[dict[str, Any]], list[str], int, list[dict[str, Any]]]:
+    owner = _owner_of_zip(place) if place.parts else None
+    named = set() if owner else {Owner(path.stem)}  # it may be theirs, whatever the names inside
+
+    def work() -> tuple[list[dict[str, Any]], list[tuple[str, list, bool]], int, list]:
         inside = _Place()
         found = [asdict(each) for each in _zip(path, place, inside)]
-        return found, inside.lines, inside.more, [asdict(each) for each in inside.refused]
+        if place.parts and not found and not inside.lines:
+            inside.refuse(f"{path}: a zip without a notebook", owner or Owner(path.stem))
+        lines = [(str(each), packed(getattr(each, "owners", ())), isinstance(each, Note)) for each in inside.lines]
+        return found, lines, inside.more, packed(inside.owners)
+
+    def packed(things: Iterable[frozenset[Owner]]) -> list[list[dict]]:
+        return [[asdict(each) for each in owners] for owners in things]
+
+    def unpacked(things: list[list[dict]]) -> list[frozenset[Owner]]:
+        return [frozenset({Owner(**each) for each in owners} | named) for owners in things]
 
     try:
-        found, lines, more, refused = runner.apart(work, *((READ, 60) if place.parts else (READ_CLASS, READ_CLASS)))
+        found, lines, more, owners = runner.apart(work, *((READ, 60) if place.parts else (READ_CLASS, READ_CLASS)))
     except InputError as error:
-        told.refuse(f"{path}: {error}; it was left out", _owner_of(place) if place.parts else None)
+        told.refuse(f"{path}: {error}; it was left out", owner or Owner(path.stem))
         return
-    for line in lines:
-        told.say(line)
+    for line, things, noted in lines:
+        told.say((Note if noted else Refused)(line, unpacked(things)) if things else line)
     told.more += more
-    told.refused |= {Owner(**each) for each in refused}
+    told.owners |= set(unpacked(owners))
     for each in found:
         says_lab, when, number, at = each.pop("order")
         yield Submission(**each, order=(says_lab, tuple(when), number, at))
@@ -315,8 +381,7 @@ def _zip(path: Path, place: PurePosixPath, told: _Place) -> Iterator[Submission]
     owner = _owner_of_zip(place) if place.parts else None
     given = not place.parts  # the instructor named this zip: the names in it are the system's
     rooms: dict[Owner, int] = {}  # for each learner in a class's zip
-    handed_in_by = owner or (None if given else Owner(path.stem))
-    for member, inner in _listed(path, None, told, MAX_OWN if owner else MAX_MEMBERS, handed_in_by):
+    for member, inner in _listed(path, None, told, MAX_OWN if owner else MAX_MEMBERS, owner):
         whose = owner
         if not owner:  # a class's zip, or a student's, known only by its name
             inner = _inside(inner, path.stem)
@@ -332,22 +397,28 @@ def _zip(path: Path, place: PurePosixPath, told: _Place) -> Iterator[Submission]
             rooms[whose] = told.room
             continue
         whose, own = owner or _owner_of_zip(inner) or Owner(inner.stem), given or bool(owner)
+        before, empty = len(told.lines) + told.more, True
         for nested, deeper in _listed(path, member.filename, told, MAX_OWN, whose):
+            empty = False
             name = f"{member.filename}\0{nested.filename}"
             when, at = (member.date_time, inner) if given else (_time(path), place)
             submission = _by(whose, path, name, own, at, when)
             if deeper.suffix.lower() == ".ipynb":
                 yield from _checked(submission, nested.date_time, place.parent / inner.parent / deeper, told)
             else:
-                line = f"{submission.shown!r}: a zip in a zip in a zip; unpack the outer ones, and give the folder"
-                told.refuse(line, whose)
+                what = "a zip in a zip in a zip; unpack the outer ones, and give the folder"
+                told.refuse(f"{submission.shown!r}: {what}", whose)
             rooms[whose] = told.room
+        if empty and before == len(told.lines) + told.more:
+            told.refuse(f"{path}:{member.filename!r}: a zip without a notebook", whose)
 
 
 def _listed(
-    path: Path, outer: str | None, told: _Place, most: int, whose: Owner | None
+    path: Path, outer: str | None, told: _Place, most: int, owner: Owner | None
 ) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
-    """(member, its place) of the notebooks and zips in somebody's zip, or in the one that is its member `outer`."""
+    """(member, its place) of the notebooks and zips in a zip, or in the one that is its member `outer`. Without an
+    `owner`, a member's place says whose it is; what has no other member either is refused.
+    """
     shown = str(path) if outer is None else f"{path}:{outer}"
     try:
         with (
@@ -356,16 +427,24 @@ def _listed(
         ):
             members = archive.infolist()
     except Exception as error:  # zipfile can raise many kinds of errors
-        told.refuse(f"{shown!r}: not a readable zip ({error})", whose)
+        told.refuse(f"{shown!r}: not a readable zip ({error})", owner)
         return
     if len(members) > most:
-        told.refuse(f"{shown!r}: {len(members):,} files in one zip; at most {most:,} are read", whose)
+        told.refuse(f"{shown!r}: {len(members):,} files in one zip; at most {most:,} are read", owner)
         return
+    others: dict[Owner, str] = {}
+    seen: set[Owner | None] = set()
     for member in members:
         inner = PurePosixPath(member.filename)
-        hidden = any(part.startswith((".", "__MACOSX")) and part not in (".", "..") for part in inner.parts)
-        if member.is_dir() or hidden or inner.suffix.lower() not in (".ipynb", ".zip"):
+        hidden = any(_hidden(part) and part not in (".", "..") for part in inner.parts)
+        if member.is_dir() or hidden:
             continue
+        whose = owner or _owner_of_zip(_inside(inner, path.stem))
+        if inner.suffix.lower() not in (".ipynb", ".zip"):
+            if not owner and whose and inner.name not in BESIDE:
+                others.setdefault(whose, member.filename[:MAX_NAME])
+            continue
+        seen.add(_named_only(whose))
         if len(member.filename) > MAX_NAME:
             told.refuse(f"{shown}: a file in it has a name of {len(member.filename):,} characters", whose)
         elif (
@@ -377,6 +456,9 @@ def _listed(
             told.refuse(f"{shown}:{member.filename!r}: leads out of the zip, or is a link", whose)
         else:
             yield member, inner
+    for whose, name in others.items():
+        if _named_only(whose) not in seen:
+            told.say(_no_notebook(f"{shown}:{name!r}", whose))
 
 
 def _unpacked(path: str, member: str | None, told: _Place) -> bytes:
@@ -425,11 +507,6 @@ def _owner_of_zip(place: PurePosixPath) -> Owner | None:
     return _owner(place) or (Owner(otter["student"]) if otter else None)
 
 
-def _owner_of(place: PurePath) -> Owner | None:
-    """Whose a file or folder in the folder of submissions is, also where it is nobody's submission."""
-    return _owner_of_zip(PurePosixPath(place)) or (Owner(place.stem) if len(place.parts) == 1 else None)
-
-
 def _checked(submission: Submission, when: tuple, place: PurePosixPath, told: _Place) -> Iterator[Submission]:
     """The submission with its lab, from its place or from the exercises in it; or a fault if neither says."""
     named = moodle_name(place.stem) or CANVAS.fullmatch(place.stem) or BLACKBOARD.fullmatch(place.stem)
@@ -443,15 +520,15 @@ def _checked(submission: Submission, when: tuple, place: PurePosixPath, told: _P
     says_lab = lab is not None
     if not says_lab and not re.match(r"\d\d_", place.stem):  # the name of a lab that does not exist
         lab = _lab_inside(submission, told)
-    whose = Owner(student, submission.id, submission.number)
+    owner = Owner(student, submission.id, submission.number)
     if not student:
-        told.say(f"{shown!r}: belongs to no student; put it into a folder with the student's name")
+        told.refuse(f"{shown!r}: belongs to no student; put it into a folder with the student's name", owner)
     elif lab is None:
         known = ", ".join(sorted({key for key in labs() if "_" in key and key[0].isdigit()}))
-        told.refuse(f"{shown!r}: its name is not that of a lab with exercises ({known})", whose)
+        told.refuse(f"{shown!r}: its name is not that of a lab with exercises ({known})", owner)
     elif not _is_name(student):
-        line = f"{shown!r}: {student!r} cannot be a student's name here; use letters and digits, and{IN_NAMES} inside"
-        told.refuse(line, whose)
+        what = f"{student!r} cannot be a student's name here; use letters and digits, and{IN_NAMES} inside"
+        told.refuse(f"{shown!r}: {what}", owner)
     else:
         if not says_lab:
             told.say(f"{shown!r}: treated as lab {lab}, because of its exercises; its name does not say so")
@@ -574,13 +651,31 @@ def _lab_of_column(title: str) -> str | None:
 
 
 def in_roster(known: Roster, student: str, id: str = "", number: str = "") -> dict | None:
-    """The row of a student; None if there is none, or if there are several candidates."""
-    fits = candidates(known, student, id, number)
-    return fits[0] if len(fits) == 1 else None
-
-
-def candidates(known: Roster, student: str, id: str = "", number: str = "") -> list[dict]:
-    """The rows that may be a student's, by what says it most surely; names, which people may choose, come last."""
+    """The row of a student; None if there is none, or if there are several candidates. Names, which people may choose,
+    come last.
+    """
     small = student.lower()
     ways = ("id", id), ("number", number), ("exactly", small), ("name", small), ("bare", re.sub(r"[\W_]", "", small))
-    return next((known[way] for way in ways if known.get(way)), [])
+    fits = next((known[way] for way in ways if known.get(way)), None)
+    return fits[0] if fits and len(fits) == 1 else None
+
+
+def whose(known: Roster, owner: Owner) -> list[dict]:
+    """The rows of a roster whose material something may be: by number or name as `in_roster`, several where these are
+    not unique; or else those of whose name, or login, all words are in its own, as with a name that was altered.
+    """
+    small = unicodedata.normalize("NFC", owner.student).lower()
+    ways = ("id", owner.id), ("number", owner.number), ("exactly", small), ("name", small)
+    if fits := next((known[way] for way in (*ways, ("bare", re.sub(r"[\W_]", "", small))) if known.get(way)), None):
+        return fits
+    words = set(_words(small))
+    return list({
+        id(person): person
+        for people in known.values()
+        for person in people
+        if any((parts := _words(person[key].lower())) and words >= set(parts) for key in ("Student", "SIS Login ID"))
+    }.values())  # fmt: skip
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", unicodedata.normalize("NFC", text))

@@ -112,7 +112,7 @@ class Oracle:
         broken = self.early.setdefault(attack.stem, [])
         began, cpu = time.monotonic(), sum(os.times()[:4])
         known = submissions.roster(folder / "class.csv") if (folder / "class.csv").exists() else {}
-        found, lines, _ = submissions.find(folder, known)
+        found, lines = submissions.find(folder, known)
         for each in found:
             person = submissions.in_roster(known, each.student, each.id, each.number)
             if expected.get(each.place, whose := person["Student"] if person else each.student) != whose:

@@ -163,7 +163,7 @@ def test_nobody_whose_work_was_not_taken_is_given_a_zero(tmp_path, grade, capsys
     table = {row["Student"]: row["01_data"] for row in rows_of(out / "canvas.csv")}
     assert (table["Ada Lovelace"], table["Bob"], table[name]) == ("0.5", "0", "") and status == 1
     said = capsys.readouterr().out
-    assert f"{name}: no points for lab 01, left empty" in said and f"{name}: handed in nothing" not in said
+    assert f"{name}: what may be theirs was not graded" in said and f"{name}: handed in nothing" not in said
 
 
 def test_of_two_of_one_name_neither_is_given_a_zero(tmp_path, grade):
@@ -180,14 +180,14 @@ def test_of_two_of_one_name_neither_is_given_a_zero(tmp_path, grade):
 
 def test_blackboards_file_names(tmp_path):
     hand_in(tmp_path, "Lab 1_zoea_attempt_2026-12-01-23-59-07_01_data.ipynb")
-    (found,), faults = submissions.find(tmp_path / "in")[:2]
+    (found,), faults = submissions.find(tmp_path / "in")
     assert (found.student, found.lab, found.when, faults) == ("zoea", "01", "2026-12-01 23:59:07", [])
 
 
 def test_of_an_nbgrader_course_only_what_was_submitted_is_read(tmp_path):
     hand_in(tmp_path, "submitted/ada/ps1/01_data.ipynb", "release/ps1/01_data.ipynb", "source/ps1/01_data.ipynb")
     (tmp_path / "in" / "nbgrader_config.py").write_text("")
-    (found,), faults = submissions.find(tmp_path / "in")[:2]
+    (found,), faults = submissions.find(tmp_path / "in")
     assert (found.student, handing_back.assignment({"place": found.place}, "01_data"), faults) == ("ada", "ps1", [])
 
 
@@ -226,7 +226,7 @@ def test_the_time_that_nbgraders_exchange_notes_counts(tmp_path, in_tokyo, text,
     hand_in(tmp_path, "submitted/ada/ps1/01_data.ipynb")
     os.utime(tmp_path / "in" / "submitted" / "ada" / "ps1" / "01_data.ipynb", (0, 0))
     hand_in(tmp_path, "submitted/ada/ps1/timestamp.txt", text=text)
-    ((found,), _) = submissions.find(tmp_path / "in")[:2]
+    ((found,), _) = submissions.find(tmp_path / "in")
     assert found.when == (expected or "1970-01-01 09:00:00")
     assert handing_back._utc(found.when) == datetime(*((2026, 12, 1, 15) if expected else (1970, 1, 1)))
 
@@ -385,7 +385,7 @@ def test_an_entry_of_a_zip_may_have_no_date(tmp_path):
     entry.date_time = (1980, 0, 0, 0, 0, 0)
     with zipfile.ZipFile(tmp_path / "class.zip", "w") as archive:
         archive.writestr(entry, notebook())
-    ((found,), _) = submissions.find(tmp_path / "class.zip")[:2]
+    ((found,), _) = submissions.find(tmp_path / "class.zip")
     assert found.when == "" and handing_back._utc(found.when) is None
 
 
@@ -415,3 +415,86 @@ def test_without_nbgrader_its_gradebook_is_refused_in_a_line(tmp_path, grade, mo
     hand_in(tmp_path, "ada/01_data.ipynb")
     assert grade("--nbgrader", tmp_path / "book.db")[0] == 2
     assert "pip install nbgrader" in capsys.readouterr().err
+
+
+CANNOT = [  # what a learner's material may look like that is not graded, in each system's layout
+    "{name}/01_data.ipynb", "{name}/ps1/01_data.ipynb", "submitted/{name}/ps1/01_data.ipynb",
+    "{name}_72_assignsubmission_file_/01_data.ipynb", "{name}_72_assignsubmission_file_01_data.ipynb",
+    "{bare}_12_345_01_data.ipynb", "Lab 1_{name}_attempt_2026-12-01-23-59-07_01_data.ipynb", "{name}/work.zip",
+    ".{name}_72_assignsubmission_file_/01_data.ipynb", "class.zip:{name}/01_data.ipynb", "class.zip:{name}/work.zip",
+    "class.zip:{name}_72_assignsubmission_file_/01_data.ipynb",
+]  # fmt: skip
+
+
+def place_at(folder, place):
+    """A file at a place, in a zip if there is one before the colon; a zip at the place itself is none that can be read."""
+    outer, _, inner = place.rpartition(":")
+    content = "no zip" if inner.endswith(".zip") else notebook(reference_cell(find("data.jaccard")))
+    if not outer:
+        return hand_in(folder, inner, text=content)
+    (folder / "in").mkdir(exist_ok=True)
+    with zipfile.ZipFile(folder / "in" / outer, "w") as archive:
+        archive.writestr(inner, content)
+
+
+@pytest.mark.parametrize("roster", ["the same", "without the rest", "another"])
+@pytest.mark.parametrize("place", CANNOT)
+def test_whose_material_was_refused_is_never_missing(tmp_path, grade, capsys, place, roster):
+    """Known by the name, by a name with something added, or by nothing: then nobody gets 0."""
+    name = "Mallory =1+1"
+    person = {"the same": name, "without the rest": "Mallory", "another": "Gray"}[roster]
+    (tmp_path / "class.csv").write_text(f"Student,ID\nAda Lovelace,1\n{person},2\nBob Late,3\n")
+    hand_in(tmp_path, "Ada Lovelace/01_data.ipynb")
+    place_at(tmp_path, place.format(name=name, bare="mallory=1+1"))
+    status, out = grade("--roster", tmp_path / "class.csv", "--canvas", "--moodle", "--missing", "zero")
+    said = capsys.readouterr().out
+    assert status == 1
+    for table in ("canvas.csv", "moodle.csv"):
+        points = {row["ID" if table == "canvas.csv" else "ID number"]: row["01_data"] for row in rows_of(out / table)}
+        assert (points["1"], points["2"]) == ("0.5", "")
+        assert points["3"] == ("" if roster == "another" else "0")
+    assert f"{person}: handed in nothing" not in said
+    assert (
+        "nobody counts as missing" if roster == "another" else f"{person}: what may be theirs was not graded"
+    ) in said
+
+
+OTHERS = {
+    "a link": lambda at: (at.mkdir(), (at / "01_data.ipynb").symlink_to("/etc/hostname")),
+    "a link to a folder": lambda at: at.symlink_to("/etc"),
+    "no notebook": lambda at: (at.mkdir(), (at / "01_data.pdf").write_text("%PDF")),
+    "another's name": lambda at: archive_of(at.parent / "Mallory.zip", "Ada Lovelace/01_data.ipynb"),
+    "an empty zip": lambda at: (at.mkdir(), archive_of(at / "work.zip", "readme.txt")),
+    "a lab that there is not": lambda at: (at.mkdir(), (at / "99_none.ipynb").write_text(notebook())),
+    "a fifo": lambda at: (at.mkdir(), os.mkfifo(at / "01_data.ipynb")),
+}  # fmt: skip
+
+
+def archive_of(path, *names):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, notebook())
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_who_handed_in_what_cannot_be_graded_is_not_missing(tmp_path, grade, what):
+    (tmp_path / "class.csv").write_text("Student,ID\nAda Lovelace,1\nMallory,2\nBob Late,3\n")
+    hand_in(tmp_path, "Ada Lovelace/01_data.ipynb")
+    OTHERS[what](tmp_path / "in" / "Mallory")
+    status, out = grade("--roster", tmp_path / "class.csv", "--canvas", "--missing", "zero")
+    assert status == 1
+    assert {row["ID"]: row["01_data"] for row in rows_of(out / "canvas.csv")[1:]} == {"1": "0.5", "2": "", "3": "0"}
+
+
+def test_two_of_one_name_are_not_missing(tmp_path, grade):
+    (tmp_path / "class.csv").write_text("Student,ID\nMallory,2\nMallory,3\nBob,4\n")
+    hand_in(tmp_path, "Mallory/01_data.ipynb")
+    status, out = grade("--roster", tmp_path / "class.csv", "--canvas", "--missing", "zero")
+    assert status == 1 and [row["01_data"] for row in rows_of(out / "canvas.csv")[1:]] == ["0", "", ""]
+
+
+def test_files_that_are_no_learners_keep_nobody_from_zero(tmp_path, grade):
+    (tmp_path / "class.csv").write_text("Student,ID\nAda Lovelace,1\nBob,4\n")
+    hand_in(tmp_path, "Ada Lovelace/01_data.ipynb", "readme.txt", "data/words.txt", "Ada Lovelace/notes.txt")
+    status, out = grade("--roster", tmp_path / "class.csv", "--canvas", "--missing", "zero")
+    assert status == 0 and [row["01_data"] for row in rows_of(out / "canvas.csv")[1:]] == ["0.5", "0"]

@@ -36,7 +36,7 @@ def archive(path, *names, when=(2026, 11, 1, 12, 0, 0)):
 
 def found(where):
     """({(student, lab): the file's last name}, faults)."""
-    those, faults = submissions.find(where)[:2]
+    those, faults = submissions.find(where)
     return {(each.student, each.lab): each.shown.split(":")[-1].split("/")[-1] for each in those}, faults
 
 
@@ -109,7 +109,7 @@ def test_the_zip_of_one_student(tmp_path, name):
 def test_names_inside_a_students_zip_count_for_nothing(tmp_path, where, inner):
     place(tmp_path, "bob/01_data.ipynb", when=OLD)
     archive(tmp_path / where, inner, when=(2030, 1, 1, 0, 0, 0))
-    those, faults = submissions.find(tmp_path)[:2]
+    those, faults = submissions.find(tmp_path)
     assert [(each.student, each.member) for each in those] == [("bob", None), ("mallory", inner)] and not faults
 
 
@@ -131,7 +131,7 @@ def test_names_that_a_student_chose_count_for_nothing(tmp_path, name):
 def test_of_two_marks_of_moodles_none_is_believed(tmp_path):
     """In a file's name both a person's name and the name of the file are chosen."""
     place(tmp_path, "mallory_1_assignsubmission_file_bob_2_assignsubmission_file_01_data.ipynb")
-    ((), (fault,)) = submissions.find(tmp_path)[:2]
+    ((), (fault,)) = submissions.find(tmp_path)
     assert "belongs to no student" in fault
 
 
@@ -146,7 +146,7 @@ def test_a_name_in_the_roster_is_no_login_and_no_number(tmp_path, other):
 def test_a_class_zip_does_not_displace_what_lies_in_the_students_folder(tmp_path):
     place(tmp_path, "bob/01_data.ipynb", when=OLD)
     archive(tmp_path / "class.zip", "bob/01_data.ipynb", "eve/01_data.ipynb", when=(2030, 1, 1, 0, 0, 0))
-    those, faults = submissions.find(tmp_path)[:2]
+    those, faults = submissions.find(tmp_path)
     assert [(each.student, each.own) for each in those] == [("bob", True), ("eve", False)]
     assert "bob handed in lab 01 twice" in faults[0] and faults[0].startswith(str(tmp_path / "class.zip"))
 
@@ -176,7 +176,7 @@ def test_people_have_names(tmp_path, name):
     ["=1+1", "@SUM(1)", "+1", "-1", "a\tb", "a\nb", "a|b", "a;b", '"a"', "x" * 101, "語" * 80, "a\u202eb", "_", "a."],
 )
 def test_what_is_no_name_is_a_line(tmp_path, name):
-    those, faults = submissions.find(place(tmp_path, f"{name}/01_data.ipynb", "ada/01_data.ipynb"))[:2]
+    those, faults = submissions.find(place(tmp_path, f"{name}/01_data.ipynb", "ada/01_data.ipynb"))
     assert [each.student for each in those] == ["ada"] and len(faults) == 1 and "\n" not in faults[0]
 
 
@@ -212,7 +212,7 @@ def nested(path, inside, *names):
 )
 def test_a_students_zip_in_a_zip_is_the_students(tmp_path, where, inside, names, expected):
     nested(tmp_path / where, inside, *names)
-    those, faults = submissions.find(tmp_path)[:2]
+    those, faults = submissions.find(tmp_path)
     assert [each.student for each in those] == expected and not faults
     assert submissions.read(those[0].path, those[0].member) == b"{}" and "\0" not in those[0].shown
 
@@ -228,7 +228,7 @@ NAMED = '{"cells": [{"cell_type": "code", "source": ["@lk.exercise(\\"data.jacca
 
 def test_a_notebook_under_another_name_is_known_by_its_exercises(tmp_path):
     (place(tmp_path, "ada/My homework final.ipynb") / "ada" / "My homework final.ipynb").write_text(NAMED)
-    those, faults = submissions.find(tmp_path)[:2]
+    those, faults = submissions.find(tmp_path)
     assert [(each.student, each.lab) for each in those] == [("ada", "01")] and "treated as lab 01" in faults[0]
     place(tmp_path, "ada/01_data.ipynb", when=OLD)  # what bears the lab's name goes before it
     assert found(tmp_path)[0] == {("ada", "01"): "01_data.ipynb"}
@@ -284,7 +284,7 @@ def test_two_people_of_one_name_are_two(tmp_path, known):
         "smithjohn_109_3_02_tokenization.ipynb",
     )
     place(folder, "John Kim_8_assignsubmission_file_/01_data.ipynb", "John Kim_9_assignsubmission_file_/01_data.ipynb")
-    those, _ = submissions.find(folder, known)[:2]
+    those, _ = submissions.find(folder, known)
     assert [each.student for each in those] == [
         "John Kim 8",
         "John Kim 9",
@@ -298,7 +298,7 @@ def test_two_people_of_one_name_are_two(tmp_path, known):
 def test_one_person_under_two_names_is_one(tmp_path, known):
     folder = place(tmp_path / "in", "Ada Lovelace/01_data.ipynb", when=OLD)
     place(folder, "lovelaceada_101_5_01_data.ipynb")
-    those, (fault,) = submissions.find(folder, known)[:2]
+    those, (fault,) = submissions.find(folder, known)
     assert [each.student for each in those] == ["lovelaceada"] and "Lovelace, Ada handed in lab 01 twice" in fault
 
 
@@ -347,7 +347,7 @@ def test_a_zip_whose_list_of_members_is_huge_is_refused_before_it_is_read(tmp_pa
 def test_what_can_only_be_unpacked_whole_is_refused(tmp_path, how):
     with zipfile.ZipFile(tmp_path / "ada.zip", "w", how) as file:
         file.writestr("01_data.ipynb", b"0" * 1_000)
-    (submission,), _ = submissions.find(tmp_path)[:2]
+    (submission,), _ = submissions.find(tmp_path)
     with pytest.raises(InputError, match="cannot be read piece by piece"):
         submissions.read(submission.path, submission.member)
 
@@ -386,7 +386,7 @@ def test_one_zip_makes_few_lines(tmp_path):
 def test_a_students_own_zip_goes_before_names_in_anothers(tmp_path):
     archive(tmp_path / "bob.zip", "01_data.ipynb")
     archive(tmp_path / "mallory.zip", "bob/01_data.ipynb", when=(2107, 1, 1, 0, 0, 0))
-    (bob,), (fault,) = submissions.find(tmp_path)[:2]
+    (bob,), (fault,) = submissions.find(tmp_path)
     assert bob.path.endswith("bob.zip") and "twice" in fault
 
 
