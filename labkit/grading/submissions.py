@@ -149,7 +149,7 @@ def find(folder: str | Path, known: dict | None = None) -> tuple[list[Submission
         else:
             found[key] = submission
     faults = [line for place, each in told.items() for line in each.all(place)]
-    if not found and not faults:
+    if not found and all(isinstance(line, Note) for line in faults):
         raise InputError(f"{folder} holds no notebook; expected is STUDENT/LAB.ipynb, or a zip of such files")
     return sorted(found.values(), key=lambda each: (each.student, each.lab)), faults
 
