@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from labkit.cluster import ONE_THREAD
 from labkit.common import InputError
@@ -148,7 +148,7 @@ def _import_all() -> None:
     """Import, before the forks, what every child needs; much of it would be imported only when a notebook is collected."""
     os.environ["JUPYTER_PATH"] = str(Path(__file__).parent)
     # With these jsonschema checks forms of text that no notebook has; building their grammars takes over a second.
-    sys.modules |= dict.fromkeys(("rfc3987_syntax", "isoduration"))
+    sys.modules.update(dict.fromkeys(("rfc3987_syntax", "isoduration"), cast(Any, None)))
     import nbval.kernel
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.provisioning import KernelProvisionerFactory
