@@ -14,9 +14,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import bitsandbytes
 import pytest
 import torch
 import transformers
+from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
@@ -30,6 +32,7 @@ MOVES = {aten.copy_, aten._to_copy, aten.to}
 
 
 class OnCard(torch.Tensor):
+    __slots__ = ("held",)
     held: torch.Tensor
 
     @staticmethod
@@ -57,6 +60,15 @@ class OnCard(torch.Tensor):
     def tolist(self) -> Any:
         return self.held.tolist()
 
+    @property
+    def data(self) -> torch.Tensor:
+        return torch.Tensor.data.__get__(self)
+
+    @data.setter
+    def data(self, value: OnCard) -> None:
+        torch.Tensor.data.__set__(self, value)
+        self.held = value.held.detach()
+
     def __getitem__(self, place: Any) -> torch.Tensor:
         return super().__getitem__(_without_lists(place))
 
@@ -69,6 +81,23 @@ class OnCard(torch.Tensor):
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         return run(func, args, kwargs or {})
+
+
+class Params4bit(OnCard):
+    """A weight in four bits, under the name by which transformers knows one."""
+
+    __slots__ = ()
+
+
+def on_card(weight: torch.Tensor) -> torch.Tensor:
+    """A model's weight, on the card."""
+    state = getattr(weight, "quant_state", None)
+    made = torch.nn.Parameter(OnCard(weight.data), weight.requires_grad)
+    made.__dict__.update(vars(weight))
+    if state is not None:
+        made.__class__ = Params4bit
+        state.to(CARD)
+    return made
 
 
 def _without_lists(place: Any) -> tuple:
@@ -154,11 +183,7 @@ def to(module: torch.nn.Module, *args: Any, stock: Any = torch.nn.Module.to, **k
         for name, weight in each._parameters.items():
             if weight is not None and not isinstance(weight, OnCard):
                 if id(weight) not in moved:
-                    made = torch.nn.Parameter(OnCard(weight.data), weight.requires_grad)
-                    made.__dict__.update({at: value for at, value in vars(weight).items() if at != "held"})
-                    if state := getattr(made, "quant_state", None):  # of a weight in four bits
-                        state.to(CARD)
-                    moved[id(weight)] = made
+                    moved[id(weight)] = on_card(weight)
                 each._parameters[name] = moved[id(weight)]
         for name, buffer in each._buffers.items():
             if buffer is not None and not isinstance(buffer, OnCard):
@@ -177,6 +202,26 @@ def move_adapter(
                 part[name].to(CARD)
 
 
+def four_bits_to(weight: Any, *args: Any, stock: Any = bitsandbytes.nn.Params4bit.to, **kwargs: Any) -> torch.Tensor:
+    """bitsandbytes' own takes `meta` for a place where nothing is quantized."""
+    device = torch._C._nn._parse_to(*args, **kwargs)[0]
+    return stock(weight, *args, **kwargs) if device != CARD else on_card(stock(weight, CPU))
+
+
+def there_first(start: Callable) -> Callable:
+    """How PEFT begins an adapter with parts of W, after the adapter was moved: a weight of the CPU cannot become one of
+    the card, as it can on a GPU.
+    """
+
+    def begun(layer: Any, name: str, *args: Any) -> None:
+        if isinstance(layer.get_base_layer().weight, OnCard):
+            layer.lora_A[name].to(CARD)
+            layer.lora_B[name].to(CARD)
+        start(layer, name, *args)
+
+    return begun
+
+
 STAYS = contextlib.ExitStack()
 
 
@@ -187,6 +232,9 @@ def pretended() -> Iterator[None]:
         warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")  # here it does copy
         patch.setattr(torch, "tensor", tensor)
         patch.setattr(torch.nn.Module, "to", to)
+        patch.setattr(bitsandbytes.nn.Params4bit, "to", four_bits_to)
+        for name in ("pissa_init", "olora_init"):
+            patch.setattr(LoraLayer, name, there_first(getattr(LoraLayer, name)))
         patch.setattr(BaseTunerLayer, "_move_adapter_to_device_of_base_layer", move_adapter)
         for name in ("device", "_device_named"):
             patch.setattr(models, name, lambda name="auto": CARD)

@@ -99,6 +99,7 @@ def two(tiny_model_folder):
 IDS = torch.tensor([[5, 6, 7, 8], [9, 8, 7, 6]])
 
 
+@pytest.mark.slow
 def test_four_bits_on_the_card_are_those_on_the_cpu(wide_model_folder):
     pytest.importorskip("bitsandbytes")
     on_cpu, tokenizer = models.load(wide_model_folder, device="cpu", quantize="nf4")
