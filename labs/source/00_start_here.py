@@ -268,7 +268,8 @@ one_batch = lk.training.fit(overfitted, rows[:8], settings, pad=tokenizer.pad_to
 lk.measured("loss on the one batch at the end, nats", one_batch.loss[-1], 0.0, 0.05)
 
 # %% [markdown]
-# It can learn. Did it learn *answering*, or just these eight answers? From here on we ask only held-out questions.
+# It can learn: the training code works, from rows to updates. Did it learn *answering*, or just these eight answers?
+# From here on we ask only held-out questions.
 
 # %%
 lk.quiz("start", when="during", segment="fine_tuning")

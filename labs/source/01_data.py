@@ -118,9 +118,9 @@ for completion, times in Counter(example.completion for example in pool).most_co
 # ### Exercise: drop what repeats
 #
 # *Easy, 4 minutes.* Return the places (from 0) of the completions that stay, in order, and the keep rate: those that
-# stay over all that came in. A completion that occurs more than `most` times is dropped, every time. Without
-# completions there is no denominator: a `ValueError`. (An exercise's cell is tried by itself: names from other cells
-# are not there.)
+# stay over all that came in. A completion that occurs more than `most` times is dropped, every time. Two are the same
+# only if they are equal letter by letter. Without completions there is no denominator: a `ValueError`. (An exercise's
+# cell is tried by itself: names from other cells are not there.)
 
 
 # %% tags=["nbval-ignore-output"]

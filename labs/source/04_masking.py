@@ -222,12 +222,12 @@ for way, steps in [key for key in long if key[0] != "masked"]:
     print(f"masked − {way}, {steps} steps: {gap.points:+.1f} points")
 
 # %% [markdown]
-# After 20 steps the mask is far ahead; after 40 the lead is a third of that, and its interval includes 0. (Unmasked was
-# best at the highest rate tried, so the comparison can only favour the mask.) Look at the last column. In the long mix
-# a worked example's answer is followed by an empty line and the next question. A model that trains on its prompts
+# After 20 steps the mask is far ahead; after 40 the lead is a third of that, and its interval includes 0. (Unmasked
+# was best at the highest rate tried, so the comparison can only favour the mask.) Look at the last column. In the long
+# mix a worked example's answer is followed by an empty line and the next question. A model that trains on its prompts
 # learns that too: after an answer, go on. It answers, and then asks itself something else. In the short run that is up
-# to 28 of the 44 points. The rest is learning more slowly, and both fade. So it matters less how long your prompts are than what is *in* them. Mask what your model
-# must not write.
+# to 28 of the 44 points. The rest is learning more slowly, and both fade. So it matters less how long your prompts are
+# than what is *in* them. Mask what your model must not write.
 #
 # For your own data, `labkit lint FILE.jsonl --model NAME_OR_FOLDER` in a terminal reports the prompt's share, and more.
 

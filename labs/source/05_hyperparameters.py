@@ -167,8 +167,8 @@ lk.runs.summary(defaults)
 lk.claim("C29", measured=lk.runs.share(defaults["full at 5e-05"]).mean)
 
 # %% [markdown]
-# Nothing was learned. These numbers are not wrong, they are for models a thousand times as large. The best rate falls as
-# models grow: for all weights, common rates are about 1e-3 at 135M parameters and 2e-5 at 7B. (*Further* has a
+# Nothing was learned. These numbers are not wrong, they are for models a thousand times as large. The best rate falls
+# as models grow: for all weights, common rates are about 1e-3 at 135M parameters and 2e-5 at 7B. (*Further* has a
 # published line of best rates by width, with this kit's points beside it.)
 
 # %%
@@ -248,11 +248,11 @@ against = {
 lk.plots.differences(against, "Shapes of the schedule, each at its own best rate")
 
 # %% [markdown]
-# Read each with its interval. A straight line did better here than the cosine that everybody takes. A constant rate wants
-# to be lower, and then does hardly worse. (Compared on two seeds only, 0.008 looked best for it. We believed that for a
-# while, and with it that a decay is worth 14 points.) And leaving out the warmup changed nothing that eight seeds could
-# show: Adam's wild first steps are few, and at this rate the run recovers from them. On larger models and longer runs
-# it may be otherwise. Measure it there.
+# Read each with its interval. A straight line did better here than the cosine that everybody takes. A constant rate
+# wants to be lower, and then does hardly worse. (Compared on two seeds only, 0.008 looked best for it. We believed
+# that for a while, and with it that a decay is worth 14 points.) And leaving out the warmup changed nothing that eight
+# seeds could show: Adam's wild first steps are few, and at this rate the run recovers from them. On larger models and
+# longer runs it may be otherwise. Measure it there.
 
 # %%
 lk.claim("C30", measured=against["cosine without warmup − cosine with warmup"].mean)
@@ -553,7 +553,8 @@ lk.quiz("hyperparameters", when="after")
 # ### Exercise: mean and interval
 #
 # *Medium, 6 minutes.* Give back the mean and the half-width of its 95% interval, t · s / √n: s is the standard deviation
-# with n − 1 below, and t the 97.5% quantile of Student's t with n − 1 degrees of freedom. For n = 2 to 10 it is 12.7062,
+# with n − 1 below, and t the 97.5% quantile of Student's t with n − 1 degrees of freedom. For n = 2 to 10 it is
+# 12.7062,
 # 4.30265, 3.18245, 2.77645, 2.57058, 2.44691, 2.36462, 2.30600, 2.26216. For more values take, with k = n − 1,
 # 1.959964 + 2.372271/k + 2.822499/k² + 2.555850/k³ + 1.589534/k⁴. One value has no spread: a `ValueError`.
 

@@ -65,10 +65,10 @@ lk.measured("right answers, the form", full_scores["form"], 0.7, 1)
 lk.measured("right answers, the skill", full_scores["skill"], 0.6, 1)
 
 # %% [markdown]
-# Call what was added to a matrix ΔW. "ΔW has low rank," it is said, "which is why LoRA works." A matrix of rank $r$ is a
-# sum of $r$ directions, each with a strength, its *singular value*. If a few strengths held nearly all of ΔW, its rank
-# would be low. The matrices here have up to 192 directions. How many are needed to hold 90% of ΔW, measured by the
-# squares of the strengths?
+# Call what was added to a matrix ΔW. "ΔW has low rank," it is said, "which is why LoRA works." A matrix of rank $r$ is
+# a sum of $r$ directions, each with a strength, its *singular value*. If a few strengths held nearly all of ΔW, its
+# rank would be low. The matrices here have up to 192 directions. How many are needed to hold 90% of ΔW, measured by
+# the squares of the strengths?
 
 # %%
 needed = {}
@@ -370,8 +370,8 @@ lk.predict("lora.llama", outcome=llama)
 lk.claim("C45", measured=llama)
 
 # %% [markdown]
-# The chapter's number is in the table, but in the row of phi-1.5. There V is as wide as Q. In Llama-3.2 four query heads
-# share one value head (*grouped-query attention*), and V's matrix is a quarter as high. And the famous 0.1%?
+# The chapter's number is in the table, but in the row of phi-1.5. There V is as wide as Q. In Llama-3.2 four query
+# heads share one value head (*grouped-query attention*), and V's matrix is a quarter as high. And the famous 0.1%?
 
 # %%
 ours = lk.lora.count(lk.lora.linear_shapes(base), 16, "all-linear")
@@ -385,9 +385,9 @@ lk.claim("C48", measured=own_share)
 #
 # ### Which layers?
 #
-# "Start with Q and V" comes from LoRA's own paper, which never tried the MLP. Compare them fairly: at an equal number of
-# trained weights (rank 19 on q and v, rank 7 on the MLP, rank 4 on all), each at its own best of four rates, on the same
-# questions.
+# "Start with Q and V" comes from LoRA's own paper, which never tried the MLP. Compare them fairly: at an equal number
+# of trained weights (rank 19 on q and v, rank 7 on the MLP, rank 4 on all), each at its own best of four rates, on the
+# same questions.
 
 # %%
 choices = ["q and v", "the MLP", "all linear", "MLP and all alike", "no difference"]
@@ -538,8 +538,8 @@ print(f"the base's text: {saved:.2f} nats less; right answers: {cost.points:+.1f
 lk.claim("C54", measured=saved.mean)
 
 # %% [markdown]
-# More is saved than LoRA alone had lost: text like the base's own goes on teaching it. And it costs no points that eight
-# seeds can show.
+# More is saved than LoRA alone had lost: text like the base's own goes on teaching it. And it costs no points that
+# eight seeds can show.
 
 # %%
 lk.quiz("lora", when="during", segment="forgetting")
@@ -621,7 +621,8 @@ lk.plots.differences(more, "What rank 64 brings over rank 4, by convention")
 # %% [markdown]
 # ### Better LoRAs?
 #
-# Papers promise more of almost the same adapter. *DoRA* also trains the length of each row of $W + \Delta W$ (Liu et al.
+# Papers promise more of almost the same adapter. *DoRA* also trains the length of each row of $W + \Delta W$ (Liu et
+# al.
 # 2024, arXiv 2402.09353). *LoRA+* gives B a higher rate than A, here 16 times (Hayou et al. 2024, arXiv 2402.12354).
 # *rsLoRA* is the α/√r of the last section. A new method is easily compared at its own best rate with an old one that is
 # not at its own. So DoRA, LoRA+ and LoRA were each tried at five rates in steps of √2, and rsLoRA beside LoRA at α/r,

@@ -47,8 +47,9 @@ lk.quiz("qlora", when="before")
 #
 # $$w = (0.6, \; -0.3, \; 0.1, \; 0.24)$$
 #
-# The largest size in it is 0.6: the block's *absmax*, the only number that it keeps beside its codes. Divided by it, the block is $(1, -0.5, 0.17, 0.4)$. The nearest levels have the codes 3, 1, 2, 2. Read back,
-# the block is $0.6 \cdot (1, -\frac{1}{3}, \frac{1}{3}, \frac{1}{3}) = (0.6, -0.2, 0.2, 0.2)$.
+# The largest size in it is 0.6: the block's *absmax*, the only number that it keeps beside its codes. Divided by it,
+# the block is $(1, -0.5, 0.17, 0.4)$. The nearest levels have the codes 3, 1, 2, 2. Read back, the block is $0.6 \cdot
+# (1, -\frac{1}{3}, \frac{1}{3}, \frac{1}{3}) = (0.6, -0.2, 0.2, 0.2)$.
 #
 # Your turn, with the same levels: which codes does $(-0.2, 0.5, 0.3, -1)$ have, and what is read back?
 #
@@ -257,9 +258,9 @@ lk.predict("qlora.bits_needed", outcome=choices[[*by_bits, True].index(True)])
 #
 # ## 3 · Memory: what fills a card?
 #
-# Before a run starts, you can add up what it will hold. Take a model of 1,000 numbers, everything trained, everything in
-# bfloat16 (2 bytes), with Adam: the weights take 2,000 bytes, their gradients 2,000, Adam's two moments 4,000. That is 8
-# bytes for each number, before a single token has gone through.
+# Before a run starts, you can add up what it will hold. Take a model of 1,000 numbers, everything trained, everything
+# in bfloat16 (2 bytes), with Adam: the weights take 2,000 bytes, their gradients 2,000, Adam's two moments 4,000. That
+# is 8 bytes for each number, before a single token has gone through.
 #
 # Your turn: LoRA on it, with 10 trained numbers in float32 (4 bytes). Weights, gradients, moments?
 #

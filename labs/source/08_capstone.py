@@ -226,13 +226,13 @@ for remark in remarks(rating):
 lk.measured("right on new questions", rating.score.share, 0.3, 0.95)
 
 # %% [markdown]
-# Read it from the top. *Unseen* is your number: the pool's kinds of questions, none of which is in the pool. *Seen* are
-# sound letters out of the pool itself, in its own mix, as your held-out letters are. Compare it with those: where it is
-# far above, the adapter knows letters by heart. *Later* asks what is true at the end of the almanac, in three rows: facts that the base had read,
-# facts from the pool's months, and facts that became true after its last day. The third row nobody can know: an adapter
-# that is right there was trained on what it should not have had. *Out of distribution* asks in other words, about the
-# long tail, and about a kind of question that is not in the pool. *Forgetting* is how much the loss on text like the
-# base's own has risen.
+# Read it from the top. *Unseen* is your number: the pool's kinds of questions, none of which is in the pool. *Seen*
+# are sound letters out of the pool itself, in its own mix, as your held-out letters are. Compare it with those: where
+# it is far above, the adapter knows letters by heart. *Later* asks what is true at the end of the almanac, in three
+# rows: facts that the base had read, facts from the pool's months, and facts that became true after its last day. The
+# third row nobody can know: an adapter that is right there was trained on what it should not have had. *Out of
+# distribution* asks in other words, about the long tail, and about a kind of question that is not in the pool.
+# *Forgetting* is how much the loss on text like the base's own has risen.
 #
 # ## 8 · Runs that cannot be defended
 #
