@@ -586,7 +586,7 @@ for method in ("lora", "qlora"):
     measured = lk.trace.measure(fresh, ids).peak / 1e6
     setup = lk.memory.Setup(method, batch=16, sequence=64, dtype="float32")
     planned = lk.memory.plan(tiny, setup).peak / 1e6
-    print(f"{method:<6} planned {planned:6.1f} MB, measured {measured:6.1f} MB")
+    print(f"{method:<6} planned {planned:.1f} MB, measured {measured:.1f} MB")
 
 # %% [markdown]
 # The frozen weights are a small part of what this base takes, so there is little that four bits could save.
