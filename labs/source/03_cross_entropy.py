@@ -421,7 +421,7 @@ print("the table:", f"{sequence_loss_checked(toy, np.array([-100, 1, 2])):.2f}")
 ids, labels = torch.tensor([rows[0].input_ids]), torch.tensor([rows[0].labels])
 with torch.no_grad():
     out = model(input_ids=ids, labels=labels)
-ours = sequence_loss_checked(out.logits[0].numpy(), labels[0].numpy())
+ours = sequence_loss_checked(out.logits[0].cpu().numpy(), labels[0].numpy())
 print("as transformers:", math.isclose(ours, out.loss.item(), rel_tol=1e-4))
 
 # %% [markdown]
