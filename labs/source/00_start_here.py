@@ -251,7 +251,7 @@ lk.quiz("start", when="during", segment="base")
 # %% [markdown]
 # ## 5 · Overfit one batch on purpose
 #
-# Before any long run, train on *one* batch until the model has memorized it. It takes seconds. If the loss does not
+# Before any long run, train on *one* batch until the model has memorized it. If the loss does not
 # fall to almost zero, something is broken, and more data or time will not fix it. (`all-linear`: every weight matrix
 # of the layers gets a small adapter. Lab 06 opens it up.)
 

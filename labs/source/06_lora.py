@@ -34,8 +34,6 @@ lk.my_runs()
 
 # %% [markdown]
 # ## Before you begin
-#
-# Guessing is fine.
 
 # %%
 lk.quiz("lora", when="before")
@@ -83,7 +81,7 @@ lk.claim("C41", measured=middle)
 
 # %% [markdown]
 # That is not low, and on models 20 times as wide Biderman et al. (2024, arXiv 2405.09673) found ten to a hundred times
-# the ranks that people give LoRA. So why does LoRA work at all? Ask another question. Cut each ΔW to its strongest $r$
+# the ranks that people give LoRA. So why does LoRA work at all? Cut each ΔW to its strongest $r$
 # directions, throw the rest away, and let the model answer.
 
 # %%
@@ -283,8 +281,7 @@ lk.claim("C43", measured=ratio)
 # At a fixed α the drop hardly depends on the rank. Adam takes the size out of B's gradient, so each entry of B moves by
 # one learning rate; r directions each push α/r as hard, and the pushes add up to the same. What *does* fall, as 1/√r,
 # is the length of ΔW, because the r directions are nearly at right angles. Nothing here is halved when the rank is
-# doubled. In the first step α times the learning rate counts. (*Further* follows the three conventions to the end of a
-# run, where that is no longer all.)
+# doubled. In the first step α times the learning rate counts. (*Further* follows all three to the end of a run.)
 #
 # ### Is a rank ever full?
 #
@@ -428,8 +425,7 @@ lk.quiz("lora", when="during", segment="targets")
 # %% [markdown]
 # ## 4 · Merging
 #
-# Train your own layers now, on the task of section 1, at the rate that lab 05 found for LoRA. This is the row that you
-# keep.
+# Train your own layers now, on the task of section 1, at the rate that lab 05 found for LoRA.
 
 # %%
 mine.zero_grad()
