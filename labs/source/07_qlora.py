@@ -32,8 +32,6 @@ lk.my_runs()
 
 # %% [markdown]
 # ## Before you begin
-#
-# Guessing is fine.
 
 # %%
 lk.quiz("qlora", when="before")
@@ -355,8 +353,7 @@ lk.predict("qlora.largest", outcome=choices[sums.index(max(sums))])
 
 # %% [markdown]
 # Is the planner right? Let torch itself say. On *fake tensors*, which have a shape and no numbers, a whole step runs in
-# a few seconds, without weights and without a card. Each operation says what it makes, and what is freed is taken off
-# again.
+# a few seconds, without weights and without a card.
 
 # %% labkit={"rtol": 0.02}
 traced = lk.trace.trace(lk.architectures.config("Llama-3.2-1B"), setups["qlora"])
@@ -383,8 +380,7 @@ for checkpointing in (False, True):
         print(f"{told}: {plan.peak / 1e9:5.1f} GB, at its peak in: {plan.when}")
 
 # %% [markdown]
-# One row instead of four saves more here than checkpointing; together they leave 4.5 of 34.6 GB. The peak stays at the
-# loss.
+# One row instead of four saves more here than checkpointing; together they leave 4.5 of 34.6 GB.
 
 # %%
 lk.quiz("qlora", when="during", segment="memory")
