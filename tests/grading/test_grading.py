@@ -12,7 +12,7 @@ from oracle import notebook
 from labkit.cli import main
 from labkit.common import InputError
 from labkit.exercises import catalogue, cell_of, find, reference_cell
-from labkit.grading import assemble, book, pages, sandbox, similarity
+from labkit.grading import assemble, book, judge, pages, sandbox, similarity
 
 pytestmark = pytest.mark.usefixtures("one_judge")
 STUB = '@lk.exercise("data.jaccard")\ndef jaccard(a, b):\n    """…"""\n    ...\n'
@@ -394,9 +394,17 @@ def test_a_hundred_copies_are_no_five_thousand_lines():
     assert len(found) == 100 + 99 + 100 + 99 + 99
 
 
-def test_unsandboxed_gives_the_same_grades(tmp_path, monkeypatch):
-    """Also where there can be no sandbox."""
+@pytest.fixture
+def nothing_in_path(monkeypatch):
+    """A judge keeps the environment that it was started in: this one is for the test alone."""
+    judge._stop_judge()
     monkeypatch.setenv("PATH", "/nowhere")
+    yield
+    judge._stop_judge()
+
+
+def test_unsandboxed_gives_the_same_grades(tmp_path, nothing_in_path):
+    """Also where there can be no sandbox."""
     write(tmp_path / "in", "ada", notebook(*references()))
     write(tmp_path / "in", "named", notebook(SMALLER))
     assert main(["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--seed", "1", "--unsandboxed"]) == 0
